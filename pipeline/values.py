@@ -1,0 +1,194 @@
+"""The values that travel through the pipeline: Video, Fixations, FrameBatch, ArrayBatch.
+
+Conventions, said once: frames are counted from 0; intervals are half-open; pixel coordinates are
+0-based with (0, 0) the centre of the upper left pixel, x to the right and y down, in the *upright,
+square-pixel* picture that the decoder yields; sizes are (height, width).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Video:
+    """One video of a dataset as its source lists it; nothing has been decoded yet.
+
+    Attributes
+    ----------
+    id : str
+        Name of the video in the store; unique in its dataset.
+    split : str or None
+        ``train``, ``val``, ``test``, or None where the dataset has no splits.
+    path : Path
+        The video file, or the folder of frame images where `image_names` is given.
+    image_names : tuple of str, optional
+        File names inside `path`, in frame order.
+    fps : float, optional
+        Frame rate of a folder of images; video files carry their own.
+    max_frames : int, optional
+        Only the first so many frames belong to the dataset (DIEM's test videos: 300).
+    expected_frames : int, optional
+        Frames the dataset says this video has; differing from the decoded count is an input error
+        unless the recipe names a reconciliation rule.
+    annotation_paths : tuple of Path
+        Every file that the ground truth of this video is read from; their content enters the
+        fingerprint of fixations and density.
+    has_ground_truth : bool
+        False where the ground truth is withheld (DHF1K's test split).
+    """
+
+    id: str
+    split: str | None
+    path: Path
+    image_names: tuple[str, ...] | None = None
+    fps: float | None = None
+    max_frames: int | None = None
+    expected_frames: int | None = None
+    annotation_paths: tuple[Path, ...] = ()
+    has_ground_truth: bool = True
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What is known of a video before its frames are decoded.
+
+    Attributes
+    ----------
+    height_px, width_px : int
+        Size of the upright picture with square pixels, as the decoder will yield it.
+    fps : float
+        Nominal frame rate (the container's average rate); presentation times are the truth.
+    frames : int or None
+        Frame count the container declares (exact once decoded), None where it declares none.
+    duration_seconds : float or None
+        Duration of the video stream as declared.
+    """
+
+    height_px: int
+    width_px: int
+    fps: float
+    frames: int | None = None
+    duration_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class FrameBatch:
+    """Consecutive decoded frames; pixels and presentation times travel together.
+
+    Attributes
+    ----------
+    start : int
+        Index of the first frame.
+    frames : ndarray, uint8 [n, height, width, 3]
+        RGB pixels.
+    pts_seconds : ndarray, float64 [n]
+        Presentation times of the same frames from the same decode, strictly increasing.
+    """
+
+    start: int
+    frames: NDArray[np.uint8]
+    pts_seconds: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        if self.frames.ndim != 4 or self.frames.shape[3] != 3 or self.frames.dtype != np.uint8:
+            raise ValueError(
+                f"frames must be uint8 [n, h, w, 3], got {self.frames.dtype} {self.frames.shape}"
+            )
+        if self.pts_seconds.shape != self.frames.shape[:1]:
+            raise ValueError(
+                f"{len(self.frames)} frames came with {self.pts_seconds.shape} presentation times"
+            )
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @property
+    def stop(self) -> int:
+        return self.start + len(self.frames)
+
+
+@dataclass(frozen=True)
+class ArrayBatch:
+    """Consecutive items ``values[start : start + n]`` of an array along its leading axis."""
+
+    start: int
+    values: NDArray[Any]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def stop(self) -> int:
+        return self.start + len(self.values)
+
+
+@dataclass(frozen=True)
+class Fixations:
+    """Fixated points of all observers of one video, sorted by frame (ragged: 0 … many a frame).
+
+    Attributes
+    ----------
+    frame : ndarray, int32 [n]
+        Frame of each point, non-decreasing. May run past the video's end until `clipped`.
+    x, y : ndarray, float32 [n]
+        0-based pixel coordinates in the source video's upright picture.
+    subject : ndarray, int16 [n]
+        Index into `subjects`.
+    subjects : tuple of str
+        Observer ids as the dataset names them.
+    excluded : mapping of str to int
+        Samples left out, counted by reason (``off_screen``, ``blink``, …).
+    attributes : mapping
+        How the points came to be (mapping, rules, screen), JSON-serialisable; stored beside them.
+    """
+
+    frame: NDArray[np.int32]
+    x: NDArray[np.float32]
+    y: NDArray[np.float32]
+    subject: NDArray[np.int16]
+    subjects: tuple[str, ...]
+    excluded: Mapping[str, int] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.frame), len(self.x), len(self.y), len(self.subject)}
+        if len(lengths) != 1:
+            raise ValueError(f"frame, x, y and subject differ in length: {sorted(lengths)}")
+        if len(self.frame) and (np.diff(self.frame) < 0).any():
+            raise ValueError("fixations must be sorted by frame")
+        if not (np.isfinite(self.x).all() and np.isfinite(self.y).all()):
+            raise ValueError("fixation coordinates must be finite")
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def clipped(self, frames: int) -> Fixations:
+        """These fixations without those outside frames [0, `frames`), counted as out_of_time."""
+        inside = (self.frame >= 0) & (self.frame < frames)
+        dropped = int(len(self) - inside.sum())
+        excluded = dict(self.excluded)
+        excluded["out_of_time"] = excluded.get("out_of_time", 0) + dropped
+        return replace(
+            self,
+            frame=self.frame[inside],
+            x=self.x[inside],
+            y=self.y[inside],
+            subject=self.subject[inside],
+            excluded=excluded,
+        )
+
+    def offsets(self, frames: int) -> NDArray[np.int64]:
+        """Row range of each frame: points of frame k are ``[offsets[k], offsets[k + 1])``.
+
+        Returns
+        -------
+        ndarray, int64 [frames + 1]
+        """
+        return np.searchsorted(self.frame, np.arange(frames + 1)).astype(np.int64)
