@@ -1,4 +1,4 @@
-"""How arrays lie in the store: names, dimensions, dtypes, chunks, shards, codecs, attributes."""
+"""How arrays lie in the store: names, dimensions, dtypes, chunks, shards, codecs."""
 
 from __future__ import annotations
 
@@ -7,14 +7,24 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from zarr.codecs import BloscCodec
 
 FORMAT_VERSION = 1
+"""Raised when a store written by this version could not be read by the former one."""
 
-CHUNK_ITEMS = 16
-"""Items (frames, pairs, maps) in an inner chunk: the least that is read."""
+VIDEOS = "videos"
+"""Group that holds one group a video."""
 
-SHARD_ITEMS = 128
-"""Items in a shard: one object on disk, the least that is written."""
+JOURNAL = "_foveal"
+"""Folder of completion marks and quarantine records; no part of the Zarr hierarchy."""
+
+INDEX = "index.parquet"
+"""One row a video, at the store's root."""
+
+MAX_CHUNK_ITEMS = 16
+MAX_SHARD_ITEMS = 128
+_CHUNK_BYTES = 8 * 2**20
+_SHARD_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -32,8 +42,9 @@ class ArraySpec:
     dtype : numpy dtype
     attributes : mapping
         Units, description and whatever a reader without foveal needs to understand the values.
-    chunk_items, shard_items : int
-        Items an inner chunk and a shard hold; ``shard_items`` is a multiple of ``chunk_items``.
+    chunk_items, shard_items : int, optional
+        Items an inner chunk (the least that is read) and a shard (one object, the least that is
+        written) hold; by default up to 16 and 128, fewer where items are large.
     """
 
     name: str
@@ -41,12 +52,19 @@ class ArraySpec:
     item_shape: tuple[int, ...]
     dtype: np.dtype[Any]
     attributes: Mapping[str, Any] = field(default_factory=dict)
-    chunk_items: int = CHUNK_ITEMS
-    shard_items: int = SHARD_ITEMS
+    chunk_items: int = 0
+    shard_items: int = 0
 
     def __post_init__(self) -> None:
         if len(self.dims) != 1 + len(self.item_shape):
             raise ValueError(f"{self.name}: {len(self.dims)} dims for items {self.item_shape}")
+        if not self.chunk_items:
+            object.__setattr__(
+                self, "chunk_items", _fitting(_CHUNK_BYTES, self.item_bytes, MAX_CHUNK_ITEMS)
+            )
+        if not self.shard_items:
+            fitting = _fitting(_SHARD_BYTES, self.item_bytes, MAX_SHARD_ITEMS)
+            object.__setattr__(self, "shard_items", max(fitting, self.chunk_items))
         if self.chunk_items < 1 or self.shard_items % self.chunk_items:
             raise ValueError(
                 f"{self.name}: shard_items {self.shard_items} is no multiple of "
@@ -57,3 +75,33 @@ class ArraySpec:
     def item_bytes(self) -> int:
         """Bytes of one uncompressed item."""
         return int(np.prod(self.item_shape, dtype=np.int64)) * self.dtype.itemsize
+
+    def zarr_layout(self) -> dict[str, Any]:
+        """Arguments of `zarr.create_array` for an array that is still empty."""
+        # A scalar item axis of length 0 cannot be chunked by 0.
+        item_chunk = tuple(max(1, side) for side in self.item_shape)
+        sharded = self.shard_items > self.chunk_items
+        return {
+            "name": self.name,
+            "shape": (0, *self.item_shape),
+            "dtype": self.dtype,
+            "chunks": (self.chunk_items, *item_chunk),
+            "shards": (self.shard_items, *item_chunk) if sharded else None,
+            "compressors": [compressor(self.dtype)],
+            "fill_value": 0,
+            "dimension_names": self.dims,
+            # Every shard exists, zeros too: a missing object is always damage.
+            "config": {"write_empty_chunks": True},
+        }
+
+
+def compressor(dtype: np.dtype[Any]) -> BloscCodec:
+    """Blosc with zstd (a core Zarr codec): byte shuffle where values have several bytes."""
+    shuffle = "shuffle" if dtype.itemsize > 1 else "noshuffle"
+    return BloscCodec(cname="zstd", clevel=3, shuffle=shuffle, typesize=dtype.itemsize)
+
+
+def _fitting(budget_bytes: int, item_bytes: int, most: int) -> int:
+    """Largest power of two of items within the budget, at least 1 and at most `most`."""
+    items = max(1, budget_bytes // max(1, item_bytes))
+    return int(min(most, 1 << (int(items).bit_length() - 1)))

@@ -1,0 +1,246 @@
+"""Decoding: every frame once, in order, with the presentation time of that very frame.
+
+ffmpeg writes pixels to one pipe while its ``showinfo`` filter names the presentation time of each
+frame on another; both come from the same decode, so frame k and time k belong together whatever
+the container claims.
+"""
+
+from __future__ import annotations
+
+import functools
+import queue
+import re
+import subprocess
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import IO, Any, Literal, cast
+
+import ffmpeg
+import numpy as np
+from numpy.typing import NDArray
+
+from foveal.errors import DecodeError
+from foveal.pipeline.ffmpeg import ffmpeg_executable
+from foveal.pipeline.probe import read_image
+from foveal.pipeline.values import FrameBatch, Video, VideoInfo
+
+BATCH_BYTES = 32 * 2**20
+MAX_BATCH_FRAMES = 32
+_PIPE_BYTES = 2**20
+_TIME_BASE = re.compile(r"config in time_base: (\d+)/(\d+)")
+_FRAME = re.compile(r"\bn: *(\d+) pts: *(-?\d+|NOPTS) ")
+_MAX_COMPLAINTS = 5
+
+Errors = Literal["quarantine", "accept"]
+
+
+def batch_frames(info: VideoInfo) -> int:
+    """Frames a batch holds, so that a batch stays within `BATCH_BYTES`."""
+    return max(1, min(MAX_BATCH_FRAMES, BATCH_BYTES // (info.height_px * info.width_px * 3)))
+
+
+def decode(video: Video, info: VideoInfo, errors: Errors = "quarantine") -> Iterator[FrameBatch]:
+    """Decode a video sequentially.
+
+    Parameters
+    ----------
+    video : Video
+    info : VideoInfo
+        From `probe`; frames come at its upright, square-pixel size.
+    errors : {'quarantine', 'accept'}
+        Whether a complaint of the decoder (corrupt packets, concealed errors, fewer frames than
+        an AVI declares) raises, or frames are taken as the decoder gives them.
+
+    Yields
+    ------
+    FrameBatch
+        Times count from the first frame, in seconds.
+
+    Raises
+    ------
+    DecodeError
+        Where the video is damaged, truncated, changes its size, or has unusable times.
+    """
+    if video.image_names is not None:
+        yield from _decode_images(video, info)
+    else:
+        yield from _decode_file(video, info, errors)
+
+
+def _decode_images(video: Video, info: VideoInfo) -> Iterator[FrameBatch]:
+    names = (video.image_names or ())[: video.max_frames]
+    size = (info.height_px, info.width_px, 3)
+    step = batch_frames(info)
+    for start in range(0, len(names), step):
+        images = [read_image(video.path / name) for name in names[start : start + step]]
+        for name, image in zip(names[start:], images, strict=False):
+            if image.shape != size:
+                raise DecodeError(
+                    f"{name}: {image.shape[1]}x{image.shape[0]}, but the first frame of "
+                    f"{video.id} is {info.width_px}x{info.height_px}"
+                )
+        times = np.arange(start, start + len(images)) / info.fps
+        yield FrameBatch(start, np.stack(images), times)
+
+
+def _decode_file(video: Video, info: VideoInfo, errors: Errors) -> Iterator[FrameBatch]:
+    shape = (info.height_px, info.width_px, 3)
+    step = batch_frames(info)
+    process = subprocess.Popen(
+        _command(video, info), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, pipesize=_PIPE_BYTES,
+    )  # fmt: skip
+    stdout, stderr = cast(IO[bytes], process.stdout), cast(IO[bytes], process.stderr)
+    log = _Log(stderr)
+    try:
+        start = 0
+        first: Fraction | None = None
+        last = -np.inf
+        while True:
+            pixels, rest = _read_frames(stdout, step, shape)
+            if rest:
+                raise DecodeError(f"{video.path.name}: the decoder stopped inside frame {start}")
+            if not len(pixels):
+                break
+            times = log.take(len(pixels))
+            if len(times) < len(pixels):
+                raise DecodeError(
+                    f"{video.path.name}: frame {start + len(times)} has no presentation time"
+                )
+            first = times[0] if first is None else first
+            seconds = np.array([float(time - first) for time in times])
+            steps = np.diff(seconds, prepend=last)
+            if (steps <= 0).any():
+                frame = start + int(np.argmax(steps <= 0))
+                raise DecodeError(
+                    f"{video.path.name}: the presentation time of frame {frame} "
+                    f"({seconds[frame - start]:.6f} s) does not increase"
+                )
+            last = seconds[-1]
+            yield FrameBatch(start, pixels, seconds)
+            start += len(pixels)
+        status = process.wait()
+        log.join()
+        _check_end(video, info, errors, log, status, start)
+    finally:
+        process.kill()
+        stdout.close()
+        process.wait()
+        log.join()
+
+
+def _check_end(
+    video: Video, info: VideoInfo, errors: Errors, log: _Log, status: int, frames: int
+) -> None:
+    name = video.path.name
+    if log.configurations > 1:
+        raise DecodeError(f"{name}: the picture changes its size or format midway")
+    if status or not frames:
+        complaint = log.complaints[0] if log.complaints else f"ffmpeg ended with {status}"
+        raise DecodeError(f"{name}: not decodable: {complaint}")
+    if errors == "accept":
+        return
+    wanted = min(info.frames or 0, video.max_frames or info.frames or 0)
+    if name.lower().endswith(".avi") and frames < wanted:
+        raise DecodeError(
+            f"{name}: truncated: {frames} of the {wanted} frames its header declares; fetch it "
+            "again, or accept it with decode.errors: accept"
+        )
+    if log.complaint_count:
+        raise DecodeError(
+            f"{name}: the decoder met {log.complaint_count} errors ({log.complaints[0]}) in "
+            f"{frames} frames; fetch it again, or accept them with decode.errors: accept"
+        )
+
+
+def _command(video: Video, info: VideoInfo) -> list[str]:
+    picture = (
+        ffmpeg.input(f"file:{video.path}", protocol_whitelist="file,pipe")
+        .video.filter("scale", info.width_px, info.height_px)
+        .filter("setsar", 1)
+        .filter("showinfo", checksum=0)
+    )
+    options: dict[str, Any] = {"format": "rawvideo", "pix_fmt": "rgb24"}
+    options[_passthrough_option(ffmpeg_executable())] = "passthrough"
+    if video.max_frames is not None:
+        options["frames:v"] = video.max_frames
+    arguments = ("-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info")
+    command: list[str] = (
+        picture.output("pipe:1", **options).global_args(*arguments).compile(cmd=ffmpeg_executable())
+    )
+    return command
+
+
+@functools.cache
+def _passthrough_option(executable: str) -> str:
+    banner = subprocess.run([executable, "-version"], capture_output=True, text=True, check=True)
+    found = re.search(r"version n?(\d+)\.(\d+)", banner.stdout)
+    old = found is not None and (int(found[1]), int(found[2])) < (5, 1)
+    return "vsync" if old else "fps_mode"
+
+
+def _read_frames(
+    pipe: IO[bytes], count: int, shape: tuple[int, int, int]
+) -> tuple[NDArray[np.uint8], int]:
+    """Up to `count` frames, and how many bytes of a broken one followed."""
+    pixels = np.empty((count, *shape), np.uint8)
+    view = memoryview(pixels).cast("B")
+    filled = 0
+    while filled < len(view):
+        read = pipe.readinto(view[filled:])  # type: ignore[attr-defined]
+        if not read:
+            break
+        filled += read
+    frame_bytes = int(np.prod(shape))
+    return pixels[: filled // frame_bytes], filled % frame_bytes
+
+
+@dataclass
+class _Log:
+    """Reads ffmpeg's log in a thread: presentation times in order, complaints counted."""
+
+    pipe: IO[bytes]
+    configurations: int = 0
+    complaint_count: int = 0
+    complaints: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._time_base = Fraction(1)
+        self._times: queue.Queue[Fraction | None] = queue.Queue()
+        self._thread = threading.Thread(target=self._read, name="ffmpeg-log", daemon=True)
+        self._thread.start()
+
+    def take(self, count: int) -> list[Fraction]:
+        """The next presentation times; fewer where the log ended."""
+        times: list[Fraction] = []
+        while len(times) < count:
+            time = self._times.get()
+            if time is None:
+                self._times.put(None)
+                break
+            times.append(time)
+        return times
+
+    def join(self) -> None:
+        self._thread.join()
+
+    def _read(self) -> None:
+        for raw in self.pipe:
+            line = raw.decode("utf-8", "replace").rstrip()
+            if "showinfo" in line:
+                self._read_showinfo(line)
+            elif any(word in line for word in ("[error]", "[fatal]", "[panic]", "corrupt")):
+                self.complaint_count += 1
+                if len(self.complaints) < _MAX_COMPLAINTS:
+                    self.complaints.append(re.sub(r"\[[^]]*\] ?", "", line).strip())
+        self._times.put(None)
+        self.pipe.close()
+
+    def _read_showinfo(self, line: str) -> None:
+        if base := _TIME_BASE.search(line):
+            self.configurations += 1
+            self._time_base = Fraction(int(base[1]), int(base[2]))
+        elif frame := _FRAME.search(line):
+            self._times.put(None if frame[2] == "NOPTS" else int(frame[2]) * self._time_base)

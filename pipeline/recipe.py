@@ -1,0 +1,326 @@
+"""The recipe: one frozen, strict vocabulary for YAML, command line, store attributes and docs."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from foveal.errors import RecipeError
+from foveal.pipeline.density import Normalise
+from foveal.pipeline.density_kernels import (
+    DensityKernel,
+    gaussian,
+    preset_kernel,
+    sigma_px_from_degrees,
+)
+from foveal.pipeline.sections import FixationsSection, Section, Size
+from foveal.pipeline.sources import DatasetConfig
+
+Interpolation = Literal["area", "linear", "cubic", "lanczos"]
+Sigma = Annotated[float, Field(gt=0, le=1000)]
+
+
+class DecodeSection(Section):
+    """How strict the decoder is.
+
+    Attributes
+    ----------
+    errors : {'quarantine', 'accept'}
+        What a complaint of the decoder (corrupt packets, fewer frames than an AVI declares) means:
+        the video is given up with its reason, or taken as the decoder concealed it.
+    """
+
+    errors: Literal["quarantine", "accept"] = "quarantine"
+
+
+class FramesSection(Section):
+    """Decoded frames kept in the store.
+
+    Attributes
+    ----------
+    size : [height, width] or null
+        Null keeps the source's size.
+    interpolation : {'area', 'linear', 'cubic', 'lanczos'}
+        Used when shrinking; enlarging by ``area`` falls to ``linear``, as area averaging has
+        nothing to average there.
+    """
+
+    size: Size | None = None
+    interpolation: Interpolation = "area"
+
+
+class Geometry(Section):
+    """The screen the observers looked at, for sizes in degrees of visual angle.
+
+    Attributes
+    ----------
+    screen_width_px, screen_width_cm, viewing_distance_cm
+        As the recording's paper states them.
+    shown : {'full_width', 'unscaled'}
+        Whether videos were scaled to the screen's width (DHF1K, Hollywood-2) or shown pixel for
+        pixel (DIEM).
+    """
+
+    screen_width_px: Annotated[int, Field(gt=0)]
+    screen_width_cm: Annotated[float, Field(gt=0)]
+    viewing_distance_cm: Annotated[float, Field(gt=0)]
+    shown: Literal["full_width", "unscaled"] = "full_width"
+
+
+class DensitySection(Section):
+    """Gaussian-blurred fixation density.
+
+    Exactly one of `preset`, `sigma_px` and `sigma_degrees` is given.
+
+    Attributes
+    ----------
+    preset : str
+        A dataset's own constants (σ, kernel, border, normalisation).
+    sigma_px : float
+        Standard deviation in pixels of the source video.
+    sigma_degrees : float
+        Standard deviation in degrees of visual angle; needs `geometry`.
+    size : [height, width] or null
+        Size of the stored maps; null keeps the source's size.
+    normalise : {'max', 'sum', 'none'} or null
+        Peak 1 (255 in uint8), sum 1, or plain sums of unit-peak Gaussians; null takes the preset's
+        own, ``max`` without a preset.
+    dtype : {'uint8', 'float32'} or null
+        Null takes uint8 for ``max`` and float32 otherwise.
+    """
+
+    preset: Literal["dhf1k", "hollywood2", "ucf_sports", "ledov", "salicon"] | None = None
+    sigma_px: Sigma | None = None
+    sigma_degrees: Sigma | None = None
+    geometry: Geometry | None = None
+    size: Size | None = None
+    normalise: Normalise | None = None
+    dtype: Literal["uint8", "float32"] | None = None
+
+    @model_validator(mode="after")
+    def _one_width(self) -> DensitySection:
+        given = [
+            name
+            for name in ("preset", "sigma_px", "sigma_degrees")
+            if getattr(self, name) is not None
+        ]
+        if len(given) != 1:
+            raise ValueError(
+                "give exactly one of preset, sigma_px and sigma_degrees, not "
+                + (" and ".join(given) or "none")
+            )
+        if (self.sigma_degrees is None) != (self.geometry is None):
+            raise ValueError("sigma_degrees and geometry go together: the screen fixes the angle")
+        if self.dtype == "uint8" and self.resolved_normalise != "max":
+            raise ValueError(f"uint8 cannot hold normalise: {self.resolved_normalise}; use float32")
+        return self
+
+    @property
+    def resolved_normalise(self) -> Normalise:
+        """The normalisation that applies: LEDOV's authors leave the sum as it is."""
+        return self.normalise or ("none" if self.preset == "ledov" else "max")
+
+    @property
+    def resolved_dtype(self) -> str:
+        """The dtype that applies."""
+        return self.dtype or ("uint8" if self.resolved_normalise == "max" else "float32")
+
+    def kernel(self, source_width_px: int) -> DensityKernel:
+        """What one point leaves on the map of a video of this width."""
+        if self.preset is not None:
+            return preset_kernel(self.preset)
+        if self.sigma_px is not None:
+            return gaussian(self.sigma_px)
+        assert self.sigma_degrees is not None
+        assert self.geometry is not None
+        screen = self.geometry
+        fills = screen.shown == "full_width"
+        sigma_px = sigma_px_from_degrees(
+            self.sigma_degrees,
+            screen_width_px=screen.screen_width_px,
+            screen_width_cm=screen.screen_width_cm,
+            viewing_distance_cm=screen.viewing_distance_cm,
+            video_px_per_screen_px=source_width_px / screen.screen_width_px if fills else 1.0,
+        )
+        return gaussian(sigma_px)
+
+
+class FlowSection(Section):
+    """One optical flow array, ``flow_<method>``.
+
+    Attributes
+    ----------
+    method : str
+        ``tvl1`` runs anywhere.
+    size : [height, width] or null
+        Grid the flow is computed and stored on; null keeps the source's size.
+    encoding : {'float16', 'float32'}
+        float16 holds motion below 16 px to 1/128 px.
+    """
+
+    method: Literal["tvl1"] = "tvl1"
+    size: Size | None = None
+    encoding: Literal["float16", "float32"] = "float16"
+
+
+class Recipe(Section):
+    """Everything a build is made from; a section left out is a stage not wanted.
+
+    Examples
+    --------
+    >>> recipe = Recipe.parse({"dataset": {"kind": "dhf1k", "root": "/data"}, "store": "/s.zarr"})
+    >>> recipe.dataset.reconcile
+    'strict'
+    """
+
+    dataset: Annotated[DatasetConfig, Field(discriminator="kind")]
+    store: Annotated[str, Field(min_length=1)]
+    frames: FramesSection | None = None
+    flow: tuple[FlowSection, ...] = ()
+    fixations: FixationsSection | None = None
+    density: DensitySection | None = None
+    decode: DecodeSection = DecodeSection()
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+
+    @field_validator("flow")
+    @classmethod
+    def _methods_differ(cls, flow: tuple[FlowSection, ...]) -> tuple[FlowSection, ...]:
+        methods = [section.method for section in flow]
+        if len(set(methods)) != len(methods):
+            raise ValueError(f"each method may stand once, got {methods}")
+        return flow
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> Recipe:
+        """Check plain values (as read from YAML).
+
+        Raises
+        ------
+        RecipeError
+            Naming every wrong key, its value and what is allowed.
+        """
+        try:
+            return cls.model_validate_json(json.dumps(values))
+        except ValidationError as error:
+            raise RecipeError(_explain(error)) from None
+        except TypeError as error:
+            raise RecipeError(
+                f"the recipe holds a value that YAML reads specially: {error}"
+            ) from None
+
+    @classmethod
+    def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+        """Read a YAML recipe; each override is ``dotted.key=YAML value``.
+
+        Raises
+        ------
+        RecipeError
+            Where the file or an override cannot be read, or holds wrong values.
+        """
+        path = Path(path)
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise RecipeError(f"there is no recipe {path}") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError(f"{path} cannot be read: {error}") from None
+        except yaml.YAMLError as error:
+            raise RecipeError(f"{path} is not YAML: {error}") from None
+        if not isinstance(values, dict):
+            raise RecipeError(f"{path} holds {type(values).__name__}, not a mapping of sections")
+        for override in overrides:
+            _override(values, override)
+        try:
+            return cls.parse(values)
+        except RecipeError as error:
+            raise RecipeError(f"{path}:\n{error}") from None
+
+    def to_yaml(self) -> str:
+        """The resolved recipe, every default visible; `load` reads it back to an equal recipe."""
+        return yaml.safe_dump(self.resolved(), sort_keys=False, allow_unicode=True)
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise RecipeError(f"--set {override!r}: write it as key=value, e.g. frames.size=[192,256]")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--set {override!r}: the value is not YAML: {error}") from None
+    target: Any = values
+    *parents, last = key.split(".")
+    for depth, part in enumerate(parents):
+        if isinstance(target, list):
+            target = target[_index(target, part, override)]
+        else:
+            if target.get(part) is None:
+                target[part] = {}
+            target = target[part]
+        if not isinstance(target, dict | list):
+            where = ".".join(parents[: depth + 1])
+            raise RecipeError(f"--set {override!r}: {where} is {target!r}, which has no keys")
+    if isinstance(target, list):
+        target[_index(target, last, override)] = value
+    else:
+        target[last] = value
+
+
+def _index(items: list[Any], part: str, override: str) -> int:
+    if not part.isdigit() or int(part) >= len(items):
+        raise RecipeError(
+            f"--set {override!r}: {part!r} is no index of a list of {len(items)} (0 is the first)"
+        )
+    return int(part)
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for item in error.errors(include_url=False):
+        key = ".".join(str(part) for part in item["loc"]) or "recipe"
+        value = item.get("input")
+        if item["type"] == "extra_forbidden":
+            lines.append(f"  {key}: unknown key; {_allowed_keys(item['loc'])}")
+        elif item["type"] == "missing":
+            lines.append(f"  {key}: required, but not given")
+        else:
+            message = item["msg"].removeprefix("Value error, ")
+            lines.append(f"  {key}: {message[0].lower()}{message[1:]} (got {value!r:.200})")
+    return "\n".join(lines)
+
+
+def _allowed_keys(location: tuple[int | str, ...]) -> str:
+    model: Any = Recipe
+    for part in location[:-1]:
+        model = _descend(model, part)
+        if model is None:
+            return "see the recipes for what is allowed"
+    names = list(model.model_fields)
+    near = difflib.get_close_matches(str(location[-1]), names, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{hint}allowed: {', '.join(names)}"
+
+
+def _descend(model: Any, part: int | str) -> Any:
+    """Model behind a part of an error's location, None where it is no section."""
+    from typing import get_args
+
+    if isinstance(part, int):
+        return model
+    field = model.model_fields.get(part)
+    candidates = [field.annotation] if field else list(get_args(DatasetConfig))
+    while candidates:
+        candidate = candidates.pop(0)
+        if isinstance(candidate, type) and issubclass(candidate, Section):
+            kind = candidate.model_fields.get("kind")
+            if field or (kind is not None and part in get_args(kind.annotation)):
+                return candidate
+        else:
+            candidates.extend(get_args(candidate))
+    return None

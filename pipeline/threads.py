@@ -1,0 +1,100 @@
+"""Overlap by two threads with bounded queues: one runs ahead of its reader, one writes behind."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Generator, Iterator
+from types import TracebackType
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+
+def ahead(items: Iterator[Item], depth: int) -> Generator[Item, None, None]:
+    """Iterate in another thread, at most `depth` items ahead of the reader.
+
+    An exception of `items` is raised where its item would have come. When the reader stops early,
+    `items` is closed.
+    """
+    waiting: queue.Queue[Callable[[], Item] | None] = queue.Queue(depth)
+    stopped = threading.Event()
+
+    def put(entry: Callable[[], Item] | None) -> None:
+        while not stopped.is_set():
+            try:
+                return waiting.put(entry, timeout=0.1)
+            except queue.Full:
+                continue
+
+    def produce() -> None:
+        try:
+            for item in items:
+                put(lambda item=item: item)  # type: ignore[misc]
+                if stopped.is_set():
+                    break
+            put(None)
+        except BaseException as error:
+            put(lambda error=error: _raise(error))  # type: ignore[misc]
+        finally:
+            close = getattr(items, "close", None)
+            if close is not None:
+                close()
+
+    thread = threading.Thread(target=produce, name="ahead", daemon=True)
+    thread.start()
+    try:
+        while (entry := waiting.get()) is not None:
+            yield entry()
+    finally:
+        stopped.set()
+        thread.join()
+
+
+class Sink:
+    """Runs submitted jobs in order in one thread; at most `depth` of them wait.
+
+    Leaving the ``with`` block waits for the last job. The first job that fails stops the thread;
+    its exception is raised by the next `submit` or at the end. When the block itself fails, waiting
+    jobs are dropped.
+    """
+
+    def __init__(self, depth: int) -> None:
+        self._jobs: queue.Queue[Callable[[], object] | None] = queue.Queue(depth)
+        self._error: BaseException | None = None
+        self._abandoned = False
+        self._thread = threading.Thread(target=self._work, name="sink", daemon=True)
+
+    def __enter__(self) -> Sink:
+        self._thread.start()
+        return self
+
+    def submit(self, job: Callable[[], object]) -> None:
+        """Queue a job; blocks while too many wait."""
+        if self._error is not None:
+            raise self._error
+        self._jobs.put(job)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._abandoned = kind is not None
+        self._jobs.put(None)
+        self._thread.join()
+        if kind is None and self._error is not None:
+            raise self._error
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            if self._error is None and not self._abandoned:
+                try:
+                    job()
+                except BaseException as error:
+                    self._error = error
+
+
+def _raise(error: BaseException) -> Item:  # type: ignore[type-var]
+    raise error

@@ -1,0 +1,71 @@
+"""A store wrapper that keeps an array invisible until it is whole.
+
+A Zarr array exists where its ``zarr.json`` exists. Chunks go straight to the store while metadata
+wait in memory; `StagingStore.publish` puts them last. So no reader, not even plain xarray, ever
+sees an array that is half written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+
+from zarr.abc.store import ByteRequest, Store
+from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.core.sync import sync
+from zarr.storage import WrapperStore
+
+
+class StagingStore(WrapperStore[Store]):
+    """Holds back ``zarr.json`` objects and notes the SHA-256 of every object that passes.
+
+    Attributes
+    ----------
+    sha256 : dict of str to str
+        Checksum by key of each chunk or shard written and each metadata object published.
+    stored_bytes : int
+        Bytes written so far.
+    """
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.sha256: dict[str, str] = {}
+        self.stored_bytes = 0
+        self._held: dict[str, Buffer] = {}
+
+    async def get(
+        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        if key in self._held and byte_range is None:
+            return self._held[key]
+        return await self._store.get(key, prototype, byte_range)
+
+    async def exists(self, key: str) -> bool:
+        return key in self._held or await self._store.exists(key)
+
+    async def set(self, key: str, value: Buffer) -> None:
+        if key.endswith("zarr.json"):
+            self._held[key] = value
+        else:
+            await self._put(key, value)
+
+    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
+        if not await self.exists(key):
+            await self.set(key, value)
+
+    async def _put(self, key: str, value: Buffer) -> None:
+        content = value.as_buffer_like()
+        digest = await asyncio.to_thread(hashlib.sha256, content)
+        await self._store.set(key, value)
+        self.sha256[key] = digest.hexdigest()
+        self.stored_bytes += len(value)
+
+    def publish(self) -> None:
+        """Write the metadata held back: from now on the arrays exist."""
+
+        async def put_all() -> None:
+            for key, value in self._held.items():
+                await self._put(key, value)
+
+        sync(put_all())
+        self._held.clear()

@@ -1,0 +1,307 @@
+"""Writing a store: staged arrays, whole shards, completion marks last.
+
+A stage of a video goes through four steps, and a kill between any two leaves the truth intact:
+
+1. `VideoWriter.invalidate` removes its mark, hides its arrays, removes their objects;
+2. `StageWriter.append` writes whole shards of arrays that nobody can see yet;
+3. `StageWriter.complete` publishes the arrays, metadata last;
+4. and then writes the mark.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import platform
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from foveal.errors import StoreError, StoreLocked
+from foveal.storage.location import Location
+from foveal.storage.marks import (
+    QUARANTINE,
+    Mark,
+    fingerprint,
+    group_name,
+    journal_key,
+    read_marks,
+    write_mark,
+)
+from foveal.storage.schema import FORMAT_VERSION, JOURNAL, VIDEOS, ArraySpec
+from foveal.storage.staging import StagingStore
+
+_SOFTWARE = ("foveal", "numpy", "opencv-contrib-python", "torch", "ptlflow", "zarr", "prefect")
+
+
+def software_versions() -> dict[str, str]:
+    """Versions of everything that shapes the numbers, for provenance."""
+    found = {"python": platform.python_version()}
+    for name in _SOFTWARE:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def create_store(location: Location, dataset: str, recipe: Mapping[str, Any]) -> None:
+    """Create the store's root, or bring the recipe of an existing one up to date.
+
+    Raises
+    ------
+    StoreError
+        Where the place holds something else, another dataset, or a newer format.
+    """
+    existing = check_format(location)
+    if existing is None and location.list_folder(""):
+        raise StoreError(f"{location} is not empty and no foveal store; choose another place")
+    if existing is not None and existing["dataset"] != dataset:
+        raise StoreError(
+            f"{location} holds {existing['dataset']!r}, the recipe says {dataset!r}; "
+            "one store holds one dataset: choose another place"
+        )
+    attributes = {
+        "format_version": FORMAT_VERSION,
+        "dataset": dataset,
+        "recipe": recipe,
+        "software": software_versions(),
+    }
+    if existing == attributes:
+        return
+    if existing is None:
+        group = zarr.create_group(location.zarr, zarr_format=3, attributes={"foveal": attributes})
+    else:
+        group = zarr.open_group(location.zarr, mode="r+", use_consolidated=False)
+        group.update_attributes({"foveal": attributes})
+    group.require_group(VIDEOS)
+
+
+def check_format(location: Location) -> dict[str, Any] | None:
+    """Root attributes of a store, None where there is none.
+
+    Raises
+    ------
+    StoreError
+        Where it was written by a newer foveal, or is some other Zarr group.
+    """
+    root = location.read_json("zarr.json")
+    if root is None:
+        return None
+    attributes = root.get("attributes", {}).get("foveal")
+    if attributes is None:
+        raise StoreError(f"{location} is a Zarr hierarchy, but none that foveal wrote")
+    version = attributes["format_version"]
+    if version > FORMAT_VERSION:
+        raise StoreError(
+            f"{location} has format version {version}, this foveal knows up to {FORMAT_VERSION}; "
+            "upgrade foveal"
+        )
+    return dict(attributes)
+
+
+@contextmanager
+def store_lock(location: Location) -> Iterator[None]:
+    """Hold a local store against a second build; the lock dies with the process.
+
+    Object stores have no such lock: there, seeing to one build at a time is the caller's task.
+
+    Raises
+    ------
+    StoreLocked
+        Where another process holds it.
+    """
+    if location.local is None:
+        yield
+        return
+    path = location.local / JOURNAL / "lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise StoreLocked(
+                f"{location} is being built by process {file.read().strip() or 'unknown'}; "
+                "wait for it, or stop it and start again"
+            ) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()} on {platform.node()}")
+        file.flush()
+        yield
+
+
+class ArrayWriter:
+    """Appends to one staged array, a whole shard at a time."""
+
+    def __init__(self, store: StagingStore, group: str, spec: ArraySpec) -> None:
+        self.spec = spec
+        self.path = f"{group}/{spec.name}"
+        layout = spec.zarr_layout() | {"name": self.path}
+        self._array = zarr.create_array(store, attributes=dict(spec.attributes), **layout)
+        self._waiting: list[NDArray[Any]] = []
+        self._waiting_items = 0
+
+    def append(self, values: NDArray[Any]) -> None:
+        """Add items; whole shards go to the store, the rest waits."""
+        if values.shape[1:] != self.spec.item_shape or values.dtype != self.spec.dtype:
+            raise ValueError(
+                f"{self.spec.name} holds {self.spec.dtype} {self.spec.item_shape} items, "
+                f"got {values.dtype} {values.shape[1:]}"
+            )
+        self._waiting.append(values)
+        self._waiting_items += len(values)
+        shard = self.spec.shard_items
+        if self._waiting_items >= shard:
+            ready = np.concatenate(self._waiting)
+            whole = len(ready) // shard * shard
+            self._write(ready[:whole])
+            # A copy, so that a short rest does not keep the whole batch alive.
+            self._waiting = [ready[whole:].copy()]
+            self._waiting_items = len(ready) - whole
+
+    def finish(self, attributes: Mapping[str, Any]) -> None:
+        """Write the last, partial shard and the final attributes."""
+        if self._waiting_items:
+            self._write(np.concatenate(self._waiting))
+            self._waiting, self._waiting_items = [], 0
+        self._array.update_attributes(dict(attributes))
+
+    def _write(self, values: NDArray[Any]) -> None:
+        start = self._array.shape[0]
+        self._array.resize((start + len(values), *self.spec.item_shape))
+        self._array[start:] = values
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self._array.shape)
+
+
+class StageWriter:
+    """Writes the arrays of one stage of one video; nothing is visible until `complete`."""
+
+    def __init__(
+        self,
+        location: Location,
+        video: str,
+        stage: str,
+        identity: Mapping[str, Any],
+        specs: Sequence[ArraySpec],
+    ) -> None:
+        self._location = location
+        self._video = video
+        self._stage = stage
+        self._identity = identity
+        self._staging = StagingStore(location.zarr)
+        group = f"{VIDEOS}/{group_name(video)}"
+        self._arrays = {spec.name: ArrayWriter(self._staging, group, spec) for spec in specs}
+        self._started = time.monotonic()
+
+    def append(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Add items to some of the arrays."""
+        for name, values in arrays.items():
+            self._arrays[name].append(values)
+
+    def complete(self, provenance: Mapping[str, Any]) -> Mark:
+        """Publish the arrays, then mark the stage complete."""
+        digest = fingerprint(self._identity)
+        shown = {"foveal": {"stage": self._stage, "fingerprint": digest, **provenance}}
+        for array in self._arrays.values():
+            array.finish(shown)
+        self._location.flush(self._staging.sha256)
+        self._staging.publish()
+        checksums = self._staging.sha256
+        self._location.flush(key for key in checksums if key.endswith("zarr.json"))
+        arrays = {}
+        for name, array in self._arrays.items():
+            below = array.path + "/"
+            arrays[name] = {
+                "dims": list(array.spec.dims),
+                "shape": list(array.shape),
+                "dtype": str(array.spec.dtype),
+                "sha256": {
+                    key.removeprefix(below): value
+                    for key, value in sorted(checksums.items())
+                    if key.startswith(below)
+                },
+            }
+        mark = Mark(
+            self._video,
+            self._stage,
+            digest,
+            self._identity,
+            arrays,
+            {
+                **provenance,
+                "stored_bytes": self._staging.stored_bytes,
+                "wall_seconds": round(time.monotonic() - self._started, 3),
+                "completed_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                "software": software_versions(),
+            },
+        )
+        write_mark(self._location, mark)
+        return mark
+
+
+class VideoWriter:
+    """Writes one video's group. One process at a time may hold one for a video.
+
+    Parameters
+    ----------
+    location : Location
+    video : str
+        Its id.
+    attributes : mapping
+        Attributes of the video's group (split, frame rate, source, …).
+    """
+
+    def __init__(self, location: Location, video: str, attributes: Mapping[str, Any]) -> None:
+        self._location = location
+        self._video = video
+        self._group = f"{VIDEOS}/{group_name(video)}"
+        for name in location.list_folder(self._group):
+            if name.endswith(".partial"):
+                location.delete(f"{self._group}/{name}")
+        current = location.read_json(f"{self._group}/zarr.json")
+        if current is None:
+            zarr.create_group(
+                location.zarr, path=self._group, zarr_format=3, attributes=dict(attributes)
+            )
+        elif current["attributes"] != attributes:
+            group = zarr.open_group(location.zarr, path=self._group, mode="r+")
+            group.attrs.put(dict(attributes))
+
+    def invalidate(self, stages: Sequence[str], arrays: Sequence[str]) -> None:
+        """Forget these stages: marks first, then what makes arrays visible, then their objects.
+
+        Parameters
+        ----------
+        stages : sequence of str
+            Stages whose marks and arrays go.
+        arrays : sequence of str
+            Further arrays to clear: a killed build may have left objects without a mark.
+        """
+        marks = read_marks(self._location, self._video)
+        doomed = set(arrays)
+        for stage in stages:
+            if stage in marks:
+                doomed.update(marks[stage].arrays)
+        for stage in stages:
+            self._location.delete(journal_key(self._video, stage))
+        self._location.delete(journal_key(self._video, QUARANTINE))
+        for array in sorted(doomed):
+            self._location.delete(f"{self._group}/{array}/zarr.json")
+        for array in sorted(doomed):
+            self._location.delete_folder(f"{self._group}/{array}")
+
+    def stage(
+        self, name: str, identity: Mapping[str, Any], specs: Sequence[ArraySpec]
+    ) -> StageWriter:
+        """Start writing a stage that was invalidated before."""
+        return StageWriter(self._location, self._video, name, identity, specs)
