@@ -1,0 +1,220 @@
+"""I3D features of every window: shared against one window at a time, in the same run.
+
+    python benchmarks/i3d.py                 # 64 x 64 frames, a quarter of the width: seconds
+    python benchmarks/i3d.py --real          # 224 x 224 frames, the published network
+    python benchmarks/i3d.py --real --device cuda --precision float16 --json
+
+The peers evaluate the plain network (three-dimensional convolutions) on each window: as published,
+with BatchNorm folded, and folded with channels last. Sharing is timed in its steady state, after
+the first batch; times are medians. Operations are multiply-accumulates, counted by torch. The
+arithmetic rate is the best of a large matrix product and a large 3x3 convolution.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from foveal.models.i3d.network import I3D, Unit, random_i3d
+from foveal.models.i3d.runtime import choose_device, relative_difference
+from foveal.models.i3d.steps import count_macs
+from foveal.models.i3d.windows import DenseFeatures, WindowFeatures
+
+
+def folded(network: I3D) -> I3D:
+    """A copy of the plain network whose BatchNorm lives in its convolutions."""
+    copy = I3D(network.tower, network.width)
+    copy.load_state_dict(network.state_dict())
+    for module in copy.modules():
+        if isinstance(module, Unit):
+            module.conv3d = fuse_conv_bn_eval(module.conv3d, module.bn)
+            module.bn = nn.Identity()  # type: ignore[assignment]
+    return copy
+
+
+def seconds(run: Callable[[], Any], device: torch.device, repeats: int) -> float:
+    """Median time of a call, the device's queue emptied."""
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        run()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def arithmetic_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Multiply-accumulates a second: a large matrix product or 3x3 convolution, the better one."""
+    n = 8192 if device.type == "cuda" else 1536
+    a = torch.randn(n, n, device=device, dtype=dtype)
+    x = torch.randn(32, 256, 56, 56, device=device, dtype=dtype)
+    x = x.contiguous(memory_format=torch.channels_last)
+    w = torch.randn(256, 256, 3, 3, device=device, dtype=dtype)
+    w = w.contiguous(memory_format=torch.channels_last)
+
+    def product() -> Tensor:
+        return a @ a
+
+    def convolution() -> Tensor:
+        return torch.nn.functional.conv2d(x, w, padding=1)
+
+    product(), convolution()
+    convolution_macs = x[:, 0].numel() * w.numel()
+    return max(
+        n**3 / seconds(product, device, 5), convolution_macs / seconds(convolution, device, 5)
+    )
+
+
+def peers(
+    network: I3D, frames: Tensor, window: int, device: torch.device, dtype: torch.dtype, count: int
+) -> tuple[dict[str, float], Tensor]:
+    """Seconds a window of each peer (on CUDA, 8 windows at a time), and the first window's map."""
+    together = 8 if device.type == "cuda" else 1
+    x = frames.permute(3, 0, 1, 2)
+    windows = torch.stack([x[:, s : s + window] for s in range(together)]).to(device, dtype)
+    last = windows.contiguous(memory_format=torch.channels_last_3d)
+    plain = network.to(device, dtype)
+    light = folded(network).to(device, dtype)
+    light_last = folded(network).to(device, dtype).to(memory_format=torch.channels_last_3d)
+    runs: dict[str, Callable[[], Tensor]] = {
+        "as published": lambda: plain(windows),
+        "folded": lambda: light(windows),
+        "folded, channels last": lambda: light_last(last),
+    }
+    first = plain(windows)[:1].float()
+    measured = {}
+    for name, run in runs.items():
+        run()
+        measured[name] = seconds(run, device, count) / together
+    return measured, first
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--real", action="store_true", help="224 x 224 and full width")
+    parser.add_argument("--size", type=int)
+    parser.add_argument("--width", type=float)
+    parser.add_argument("--tower", choices=["rgb", "flow"], default="rgb")
+    parser.add_argument("--window", type=int, default=79)
+    parser.add_argument("--strides", type=int, nargs="+", default=[1, 8, 64])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--batch", type=int, help="windows computed together")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="float32")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--dense", action="store_true", help="also time and compare dense mode")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    torch.set_grad_enabled(False)
+    torch.backends.cudnn.allow_tf32 = False
+    size = options.size or (224 if options.real else 64)
+    width = options.width or (1.0 if options.real else 0.25)
+    device, window = choose_device(options.device), options.window
+    dtype = getattr(torch, options.precision)
+
+    network = random_i3d(options.tower, 0, width)
+    channels = network.Conv3d_1a_7x7.conv3d.in_channels
+    rng = np.random.default_rng(0)
+    frames = rng.uniform(-1, 1, (window + 8, size, size, channels)).astype(np.float32)
+
+    peer_seconds, first_map = peers(
+        network, torch.from_numpy(frames), window, device, dtype, options.repeats
+    )
+    network.to("cpu", torch.float32)
+    rate = arithmetic_rate(device, dtype)
+
+    report: dict[str, Any] = {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "precision": options.precision,
+        "tower": options.tower,
+        "size": size,
+        "width": width,
+        "window": window,
+        "rate_gmac_s": rate / 1e9,
+        "peers_s_a_window": peer_seconds,
+        "strides": {},
+    }
+    for stride in options.strides:
+        extractor = WindowFeatures(
+            network,
+            window=window,
+            stride=stride,
+            pooling="none",
+            preprocessing="none",
+            size=(size, size),
+            device=options.device,
+            precision=options.precision,
+            batch_windows=options.batch,
+        )
+        batch = extractor.batch_windows
+        report["batch"] = batch
+        first = extractor.push(
+            np.resize(frames, ((batch - 1) * stride + window, *frames.shape[1:]))
+        )
+        more = np.resize(frames, (batch * stride, *frames.shape[1:]))
+        extractor.push(more)
+        taken = seconds(lambda e=extractor, m=more: e.push(m), device, options.repeats) / batch
+        macs = count_macs(options.tower, (size, size), window, stride, batch, width=width)
+        report["strides"][stride] = {
+            "s_a_window": taken,
+            "windows_s": 1 / taken,
+            "ratio": {name: s / taken for name, s in peer_seconds.items()},
+            "gmac_a_window_alone": macs[0] / 1e9,
+            "gmac_a_window_shared": macs[1] / 1e9,
+            "ratio_of_operations": macs[0] / macs[1],
+            "share_of_rate": macs[1] / taken / rate,
+            "relative_difference": relative_difference(
+                torch.from_numpy(first[:1]), first_map.cpu()
+            ),
+        }
+    if options.dense:
+        dense = DenseFeatures(
+            network,
+            preprocessing="none",
+            size=(size, size),
+            device=options.device,
+            precision=options.precision,
+        )
+        long = np.resize(frames, (window + 64, *frames.shape[1:]))
+        dense.push(long)
+        report["dense_s_a_frame"] = seconds(lambda: dense.push(long[:64]), device, 3) / 64
+    print(json.dumps(report) if options.json else table(report))
+
+
+def table(report: dict[str, Any]) -> str:
+    """The report for people."""
+    lines = [
+        f"{report['device']}, {report['threads']} threads, {report['precision']}, "
+        f"{report['tower']} {report['size']} x {report['size']}, width {report['width']}, "
+        f"windows of {report['window']}; arithmetic {report['rate_gmac_s']:.0f} GMAC/s",
+        "one window at a time: "
+        + ", ".join(f"{name} {s:.3f} s" for name, s in report["peers_s_a_window"].items()),
+    ]
+    for stride, row in report["strides"].items():
+        ratios = ", ".join(f"{ratio:.2f}x {name}" for name, ratio in row["ratio"].items())
+        lines += [
+            f"stride {stride:>3}: {row['windows_s']:.2f} windows/s ({row['s_a_window']:.3f} s): "
+            + ratios,
+            f"    {row['gmac_a_window_shared']:.2f} of {row['gmac_a_window_alone']:.2f} GMAC a "
+            f"window ({row['ratio_of_operations']:.2f}x fewer), {row['share_of_rate']:.0%} of the "
+            f"arithmetic rate, relative difference {row['relative_difference']:.1e}",
+        ]
+    if "dense_s_a_frame" in report:
+        lines.append(f"dense: {report['dense_s_a_frame']:.4f} s a frame (not the same features)")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""Frames and flow to what the towers were trained on: 224 x 224, values in [-1, 1].
+
+Two ways, by name:
+
+``lsts``
+    The whole frame resized to the network's size, no crop (Öztürk's LSTS). Flow is resized the same
+    way, its vectors with it.
+``deepmind``
+    The shorter side resized to 256 (for a network size of 224, and in proportion for others), then
+    the centre cropped (Carreira & Zisserman 2017, ``kinetics-i3d`` README).
+
+RGB becomes x / 127.5 - 1; flow is clipped to ±20 px and divided by 20. Resizing is bilinear with
+half-pixel centres and without antialiasing, as ``cv2.INTER_LINEAR`` and ``tf.image`` do it, but
+without rounding to whole grey levels in between.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from foveal.models.i3d.network import Tower
+
+Preprocessing = Literal["lsts", "deepmind", "none"]
+
+FLOW_CLIP_PX = 20.0
+DEEPMIND_SHORT_SIDE = 256 / 224
+
+
+def check_preprocessing(name: str) -> Preprocessing:
+    """Return `name` if it is one of the three; ValueError names them otherwise."""
+    for known in get_args(Preprocessing):
+        if name == known:
+            return known  # type: ignore[no-any-return]
+    allowed = ", ".join(get_args(Preprocessing))
+    raise ValueError(f"preprocessing {name!r} is unknown; allowed: {allowed}")
+
+
+def preprocess(
+    values: Tensor,
+    tower: Tower,
+    how: Preprocessing,
+    size: tuple[int, int],
+    scale_flow_on_resize: bool = True,
+) -> Tensor:
+    """Prepare frames or flow for a tower.
+
+    Parameters
+    ----------
+    values : Tensor [n, h, w, 3 or 2]
+        RGB, 0 … 255 in any dtype; or flow (u, v) in pixels of its own grid.
+    tower : {"rgb", "flow"}
+    how : {"lsts", "deepmind", "none"}
+        ``none`` takes values that are prepared already, and of the right size.
+    size : (height, width)
+        What the network takes, e.g. (224, 224).
+    scale_flow_on_resize : bool
+        Multiply u and v by the resize factors, so that they stay pixels of the new grid.
+
+    Returns
+    -------
+    Tensor, float32 [n, height, width, 3 or 2]
+        Values in [-1, 1].
+    """
+    x = values.float()
+    if how == "none":
+        if tuple(x.shape[1:3]) != size:
+            raise ValueError(f"prepared frames must be {size}, got {tuple(x.shape[1:3])}")
+        return x
+    height, width = x.shape[1:3]
+    if how == "deepmind":
+        factor = max(size) * DEEPMIND_SHORT_SIDE / min(height, width)
+        resized = (round(height * factor), round(width * factor))
+    else:
+        resized = size
+    if resized != (height, width):
+        x = F.interpolate(
+            x.permute(0, 3, 1, 2), resized, mode="bilinear", align_corners=False, antialias=False
+        ).permute(0, 2, 3, 1)
+        if tower == "flow" and scale_flow_on_resize:
+            x = x * x.new_tensor([resized[1] / width, resized[0] / height])
+    top, left = (resized[0] - size[0]) // 2, (resized[1] - size[1]) // 2
+    x = x[:, top : top + size[0], left : left + size[1]]
+    if tower == "flow":
+        return x.clamp(-FLOW_CLIP_PX, FLOW_CLIP_PX) / FLOW_CLIP_PX
+    return x / 127.5 - 1.0

@@ -1,0 +1,164 @@
+"""Where and how the steps are computed: device, precision, batch size, and what to do when full."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from foveal.errors import MissingDependency
+from foveal.models.i3d.network import I3D, Endpoint
+from foveal.models.i3d.sharing import Level, Plan
+from foveal.models.i3d.steps import State, StepNetwork
+
+Precision = Literal["float32", "float16", "bfloat16", "auto"]
+
+HALF_TOLERANCE = 1e-2
+"""Largest relative difference from float32 that `auto` accepts of float16."""
+
+CPU_WINDOWS = 8
+CUDA_WINDOWS = 64
+"""Windows computed together: more gain nothing (measured), fewer where memory is short."""
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` is CUDA where there is one, else the CPU."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise MissingDependency(f"device {name!r} was asked for, but torch sees no CUDA device")
+    return device
+
+
+def relative_difference(values: Tensor, reference: Tensor) -> float:
+    """Largest absolute difference over the reference's largest magnitude; infinite for NaN."""
+    difference = (values - reference).abs().max() / reference.abs().max().clamp_min(1e-30)
+    return float(difference.nan_to_num(nan=float("inf")))
+
+
+@contextlib.contextmanager
+def _exact_arithmetic() -> Iterator[None]:
+    """No gradients, and no TF32: float32 convolutions on CUDA round to 10 bits otherwise."""
+    cudnn = torch.backends.cudnn
+    with (
+        torch.inference_mode(),
+        cudnn.flags(
+            enabled=cudnn.enabled,
+            benchmark=cudnn.benchmark,
+            deterministic=cudnn.deterministic,
+            allow_tf32=False,
+        ),
+    ):
+        yield
+
+
+class StepRunner:
+    """Runs plans on one device, keeps the shared steps, halves the batch when memory is full."""
+
+    def __init__(self, network: I3D, endpoint: Endpoint, device: str, precision: Precision) -> None:
+        if precision not in get_args(Precision):
+            allowed = ", ".join(get_args(Precision))
+            raise ValueError(f"precision {precision!r} is unknown; allowed: {allowed}")
+        self.device = choose_device(device)
+        self.requested = precision
+        self._network, self._endpoint = network, endpoint
+        half = precision == "auto" and self.device.type == "cuda"
+        self.steps = self._build(
+            "float16" if half else "float32" if precision == "auto" else precision
+        )
+        self._verify = half
+        self._kept: list[State] = []
+        self._halvings = 0
+        self._float16_difference: float | None = None
+        self._computed: list[int] = []
+        self._results = 0
+
+    def _build(self, precision: str) -> StepNetwork:
+        return StepNetwork(self._network, self._endpoint, self.device, getattr(torch, precision))
+
+    def windows_that_fit(self, levels: Sequence[Level], size: tuple[int, int]) -> int:
+        """How many windows to compute together, from the memory that is free."""
+        if self.device.type != "cuda":
+            return CPU_WINDOWS
+        free, _ = torch.cuda.mem_get_info(self.device)
+        frames = levels[0].steps
+        # A frame's activations outweigh the frame itself by less than this (measured).
+        window_bytes = frames * size[0] * size[1] * 32 * self.steps.dtype.itemsize
+        return int(min(max(free // 2 // window_bytes, 1), CUDA_WINDOWS))
+
+    def run(
+        self,
+        frames: Tensor,
+        first_frame: int,
+        plan_for: Callable[[int], Plan],
+        count: int,
+    ) -> tuple[Tensor, tuple[tuple[int, ...], ...]]:
+        """Compute up to `count` items (windows, or steps of a whole video).
+
+        Returns
+        -------
+        results : Tensor, float32 [steps, height, width, channels]
+            Of as many items as fitted.
+        kept : tuple of tuple of int
+            Anchors of the steps kept for the next run, level by level.
+        """
+        while True:
+            plan = plan_for(count)
+            try:
+                with _exact_arithmetic():
+                    results, kept = self._run(frames, first_frame, plan)
+                break
+            except torch.cuda.OutOfMemoryError as error:
+                if count == 1:
+                    raise MissingDependency(
+                        f"one I3D window of {tuple(frames.shape[1:3])} frames does not fit into "
+                        f"the memory of {self.device}; use smaller frames or device 'cpu'"
+                    ) from error
+            torch.cuda.empty_cache()
+            count //= 2
+            self._halvings += 1
+        self._kept = kept
+        self._computed = [
+            done + len(reads)
+            for done, reads in zip(self._computed or [0] * len(plan.reads), plan.reads, strict=True)
+        ]
+        self._results += count
+        return results, plan.kept
+
+    def _run(self, frames: Tensor, first_frame: int, plan: Plan) -> tuple[Tensor, list[State]]:
+        before = self._kept or [() for _ in plan.reads]
+        results, kept = self.steps.run(frames, first_frame, plan, before)
+        results = results.float()
+        if not self._verify:
+            return results, kept
+        exact = self._build("float32")
+        reference, exact_kept = exact.run(frames, first_frame, plan, before)
+        self._float16_difference = relative_difference(results, reference)
+        self._verify = False
+        if self._float16_difference <= HALF_TOLERANCE:
+            return results, kept
+        self.steps = exact
+        return reference, exact_kept
+
+    def forget(self) -> None:
+        """Free the kept steps."""
+        self._kept = []
+
+    def provenance(self) -> dict[str, Any]:
+        """Return what ran."""
+        ran: dict[str, Any] = {
+            "device": str(self.device),
+            "precision": str(self.steps.dtype).removeprefix("torch."),
+            "memory_halvings": self._halvings,
+            "computed": self._results,
+            "steps_computed": self._computed[1:],
+        }
+        if self.device.type == "cuda":
+            ran["device_name"] = torch.cuda.get_device_name(self.device)
+        if self._float16_difference is not None:
+            ran["float16_difference"] = self._float16_difference
+        return ran

@@ -1,0 +1,220 @@
+"""Which activations overlapping windows share, and in which order to compute them.
+
+Only time matters here, and only integers. A *level* is the output of a layer that mixes time steps;
+level 0 is the frames. Step ``i`` of a window that starts at frame ``s`` stands at the *anchor*
+``s + scale * i``. Inside a window, the steps that no zero padding has reached depend on frames
+alone: two windows that hold such a step at the same anchor hold the same numbers. These are
+*shared*, named ``(SHARED, anchor)``; the others belong to one window, named ``(start, i)``. A plan
+names every step once, so nothing is ever computed twice, whatever the stride: windows at even and
+odd starts simply meet at different anchors, and windows too far apart to share anything do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+SHARED = -1
+ZERO = -1
+"""Row number of the step of zeros that padding reads."""
+
+Key = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level of a window; steps and anchors as the module explains.
+
+    Attributes
+    ----------
+    kernel, stride, front : int
+        How a step reads the level below: steps ``i * stride - front`` … ``+ kernel - 1``.
+    steps : int
+        Time steps in one window.
+    scale : int
+        Frames from one step to the next.
+    first, stop : int
+        The half-open range of steps that no zero padding reaches; empty where first == stop.
+    """
+
+    kernel: int
+    stride: int
+    front: int
+    steps: int
+    scale: int
+    first: int
+    stop: int
+
+
+def window_levels(window: int, layers: Iterable[tuple[int, int]]) -> tuple[Level, ...]:
+    """Levels of a window of `window` frames under (kernel, stride) layers with SAME padding."""
+    levels = [Level(1, 1, 0, window, 1, 0, window)]
+    for kernel, stride in layers:
+        below = levels[-1]
+        steps = -(-below.steps // stride)
+        front = max((steps - 1) * stride + kernel - below.steps, 0) // 2
+        first = -(-(below.first + front) // stride)
+        stop = min((below.stop - kernel + front) // stride + 1, steps)
+        first, stop = (first, stop) if first < stop else (0, 0)
+        levels.append(Level(kernel, stride, front, steps, below.scale * stride, first, stop))
+    return tuple(levels)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to compute for a batch, level by level (lists run over levels 0 … last).
+
+    At each level the rows are the kept steps of earlier batches, then the fresh ones.
+
+    Attributes
+    ----------
+    reads : tuple of tuple of tuple of int
+        For each fresh step the `kernel` rows of the level below, `ZERO` for padding; at level 0 the
+        frames themselves, as one-tuples.
+    kept : tuple of tuple of int
+        Anchors of the steps the next batches will use, in the order they are to be kept.
+    keep_rows : tuple of tuple of int
+        Where these lie among this batch's rows.
+    results : tuple of int
+        Rows of the last level that make up the wanted steps, in order.
+    """
+
+    reads: tuple[tuple[tuple[int, ...], ...], ...]
+    kept: tuple[tuple[int, ...], ...]
+    keep_rows: tuple[tuple[int, ...], ...]
+    results: tuple[int, ...]
+
+
+def _plan(
+    last: int,
+    wanted: Sequence[Key],
+    kept: Sequence[Sequence[int]],
+    inputs: Callable[[int, Key], list[Key | None]],
+    wanted_later: Callable[[int, int], bool],
+) -> Plan:
+    rows: list[dict[Key, int]] = [{} for _ in range(last + 1)]
+    fresh: list[list[Key]] = [[] for _ in range(last + 1)]
+    for level in range(last, -1, -1):
+        known = rows[level]
+        known.update({(SHARED, anchor): row for row, anchor in enumerate(kept[level])})
+        if level == last:
+            need: Iterable[Key] = wanted
+        else:
+            need = [k for key in fresh[level + 1] for k in inputs(level + 1, key) if k is not None]
+        for key in need:
+            if key not in known:
+                known[key] = len(known)
+                fresh[level].append(key)
+    reads: list[tuple[tuple[int, ...], ...]] = [tuple((frame,) for _, frame in fresh[0])]
+    for level in range(1, last + 1):
+        below = rows[level - 1]
+        reads.append(
+            tuple(
+                tuple(ZERO if k is None else below[k] for k in inputs(level, key))
+                for key in fresh[level]
+            )
+        )
+    keep = [
+        sorted(a for owner, a in known if owner == SHARED and wanted_later(level, a))
+        for level, known in enumerate(rows)
+    ]
+    return Plan(
+        reads=tuple(reads),
+        kept=tuple(tuple(anchors) for anchors in keep),
+        keep_rows=tuple(
+            tuple(known[SHARED, a] for a in anchors)
+            for known, anchors in zip(rows, keep, strict=True)
+        ),
+        results=tuple(rows[last][key] for key in wanted),
+    )
+
+
+@lru_cache(maxsize=64)
+def plan_windows(
+    levels: tuple[Level, ...], stride: int, count: int, kept: tuple[tuple[int, ...], ...]
+) -> Plan:
+    """Plan `count` windows that start at frames 0, stride, 2 stride …
+
+    Frame numbers are relative to the first of these windows, which makes the plan of every batch
+    after the first few the same one. `kept` holds the anchors kept from the batch before, counted
+    from the same frame; those of the answer are counted from there too (the caller shifts them).
+    Frames themselves are never kept: level 0 reads them anew.
+    """
+
+    def key(level: int, start: int, step: int) -> Key:
+        at = levels[level]
+        if at.first <= step < at.stop:
+            return SHARED, start + at.scale * step
+        return start, step
+
+    def inputs(level: int, of: Key) -> list[Key | None]:
+        at, below = levels[level], levels[level - 1]
+        owner, position = of
+        if owner == SHARED:
+            return [(SHARED, position + below.scale * (tap - at.front)) for tap in range(at.kernel)]
+        steps = range(position * at.stride - at.front, position * at.stride - at.front + at.kernel)
+        return [key(level - 1, owner, i) if 0 <= i < below.steps else None for i in steps]
+
+    def wanted_later(level: int, anchor: int) -> bool:
+        at = levels[level]
+        earliest = max(count * stride, anchor - at.scale * (at.stop - 1))
+        earliest += -earliest % stride
+        latest = anchor - at.scale * at.first
+        return level > 0 and any(
+            (anchor - start) % at.scale == 0 for start in range(earliest, latest + 1, stride)
+        )
+
+    last = len(levels) - 1
+    starts = [stride * n for n in range(count)]
+    wanted = [key(last, start, step) for start in starts for step in range(levels[last].steps)]
+    return _plan(last, wanted, kept, inputs, wanted_later)
+
+
+def plan_stretch(
+    levels: tuple[Level, ...],
+    first_step: int,
+    stop_step: int,
+    frames: int | None,
+    kept: tuple[tuple[int, ...], ...],
+) -> Plan:
+    """Plan steps [first_step, stop_step) of the last level of one network run over a whole video.
+
+    Zeros stand before frame 0 and, once the video's length `frames` is known, behind its end.
+    Anchors count from frame 0.
+    """
+    ends = stretch_steps(levels, frames) if frames is not None else None
+
+    def inputs(level: int, of: Key) -> list[Key | None]:
+        at, below = levels[level], levels[level - 1]
+        anchors = [of[1] + below.scale * (tap - at.front) for tap in range(at.kernel)]
+        end = None if ends is None else ends[level - 1] * below.scale
+        return [(SHARED, a) if a >= 0 and (end is None or a < end) else None for a in anchors]
+
+    later = [stop_step]
+    for at in reversed(levels[1:]):
+        later.append(later[-1] * at.stride - at.front)
+    later.reverse()
+
+    def wanted_later(level: int, anchor: int) -> bool:
+        return level > 0 and anchor >= later[level] * levels[level].scale
+
+    last = len(levels) - 1
+    wanted = [(SHARED, levels[last].scale * step) for step in range(first_step, stop_step)]
+    return _plan(last, wanted, kept, inputs, wanted_later)
+
+
+def stretch_steps(levels: Sequence[Level], frames: int) -> list[int]:
+    """Steps of each level when the whole video of `frames` is one window."""
+    steps = [frames]
+    for at in levels[1:]:
+        steps.append(-(-steps[-1] // at.stride))
+    return steps
+
+
+def stretch_ready(levels: Sequence[Level], frames: int) -> int:
+    """Steps of the last level that depend on the first `frames` frames alone."""
+    ready = frames
+    for at in levels[1:]:
+        ready = max((ready - at.kernel + at.front) // at.stride + 1, 0)
+    return ready
