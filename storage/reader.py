@@ -1,27 +1,352 @@
-"""Reading a store: the index, a video as an xarray Dataset, an array as it lies on disk."""
+"""Reading a store: the index, a video as an xarray Dataset, an array as it lies on disk.
+
+Everything here gives library types (pandas, xarray, dask, zarr) and reads lazily. What is read is
+what the completion marks vouch for, so a store may be opened while it is being built.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import difflib
+import html
+import json
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import zarr
+from zarr.abc.store import ByteRequest
+from zarr.abc.store import Store as ZarrStore
+from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.storage import WrapperStore
 
-from foveal.errors import StoreError
+from foveal.errors import ChecksumError, StoreError
+from foveal.storage.index import COLUMNS, index_row, read_index
 from foveal.storage.location import Location
-from foveal.storage.marks import group_name
-from foveal.storage.schema import VIDEOS
+from foveal.storage.marks import Mark, group_name, read_journal
+from foveal.storage.schema import INDEX, JOURNAL, VIDEOS
+from foveal.storage.writer import check_format
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+_SHOWN_NAMES = 5
 
 
-def read_array(location: Location, video: str, name: str) -> zarr.Array[Any]:
-    """One array of a video.
+def open_store(url: str | Path | ZarrStore) -> Store:
+    """Open a store for reading.
+
+    Parameters
+    ----------
+    url : str, Path or zarr Store
+        A folder, or a URL such as ``s3://bucket/dhf1k.zarr`` or ``memory://dhf1k``.
 
     Raises
     ------
     StoreError
-        Where the video has no such complete array.
+        Where there is no store, something else, or one of a newer format version.
+
+    Examples
+    --------
+    >>> store = foveal.open_store("dhf1k.zarr")                                 # doctest: +SKIP
+    >>> store["002"].density.sel(time=slice(2.0, 3.5)).mean("time").compute()   # doctest: +SKIP
+    """
+    location = Location(url, read_only=True)
+    try:
+        about = check_format(location)
+        if about is None and location.list_folder(""):
+            raise StoreError(f"{location} is no foveal store: it has no zarr.json at its root")
+    except (FileNotFoundError, NotADirectoryError):
+        about = None
+    if about is None:
+        raise StoreError(f"there is no store at {location}; `foveal build` makes one")
+    return Store(location, about)
+
+
+class Store:
+    """A store open for reading: a table of videos, and a Dataset for each.
+
+    Parameters
+    ----------
+    location : Location
+    about : dict
+        The ``foveal`` attributes of the store's root.
+
+    Attributes
+    ----------
+    location : Location
+    dataset : str
+        Name of the dataset it was built from.
+    recipe : dict
+        The resolved recipe it was built by, every default visible.
+    software : dict of str to str
+        Versions that built it.
+    """
+
+    def __init__(self, location: Location, about: dict[str, Any]) -> None:
+        self.location = location
+        self.dataset: str = about["dataset"]
+        self.recipe: dict[str, Any] = about["recipe"]
+        self.software: dict[str, str] = about["software"]
+
+    @cached_property
+    def videos(self) -> pd.DataFrame:
+        """One row a video, indexed by its id.
+
+        Read from ``index.parquet``; from the completion marks where that is missing or older than
+        the latest build's start (a build is under way, or was killed). Columns: ``split``,
+        ``status`` (``complete``, ``quarantined`` with a ``reason``, ``failed``, ``pending``),
+        ``frames``, ``fps``, ``height_px``, ``width_px``, ``duration_seconds``, ``fixations``,
+        ``empty_frames``, ``stored_bytes``, ``compute_seconds``, ``completed_at``, ``stages`` (list
+        of names) and ``fingerprints`` (hash by stage).
+        """
+        table = None if self._index_is_old() else read_index(self.location)
+        if table is None:
+            marks, quarantined = read_journal(self.location)
+            names = sorted(marks.keys() | quarantined.keys())
+            rows = [index_row(v, None, marks.get(v, {}), quarantined.get(v)) for v in names]
+            table = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+        for column in ("stages", "fingerprints"):
+            table[column] = [json.loads(text) for text in table[column]]
+        return table.set_index("video")
+
+    def reload(self) -> None:
+        """Forget the table of videos, so that a build's progress shows."""
+        self.__dict__.pop("videos", None)
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(map(str, self.videos.index))
+
+    def __contains__(self, video: object) -> bool:
+        return video in self.videos.index
+
+    def __getitem__(self, video: str) -> xr.Dataset:
+        """One video's complete arrays, lazily: a dask chunk is a shard.
+
+        Parameters
+        ----------
+        video : str
+
+        Returns
+        -------
+        xarray.Dataset
+            ``time`` (seconds) is the coordinate of frames and density; arrays still being built
+            are left out. Attributes say units and how each array came to be.
+
+        Raises
+        ------
+        StoreError
+            Where the store has no such video, or nothing of it is complete.
+        """
+        import xarray as xr
+
+        names = self.arrays(video)
+        group = xr.open_zarr(
+            WholeStore(self.location),
+            group=f"{VIDEOS}/{group_name(video)}",
+            consolidated=False,
+            chunks=None,
+            decode_timedelta=False,
+        )
+        try:
+            dataset: xr.Dataset = group[names]
+        except KeyError as error:
+            raise StoreError(
+                f"{self.location}: {error} of video {video!r} vanished while it was opened; "
+                "a build is writing it anew: open it again later"
+            ) from None
+        for name, variable in dataset.variables.items():
+            if name not in dataset.indexes:
+                encoding = variable.encoding
+                dataset[name] = dataset[name].chunk(
+                    dict(zip(variable.dims, encoding["shards"] or encoding["chunks"], strict=True))
+                )
+        if "window_start" in dataset:
+            dataset = dataset.set_coords("window_start")
+        return dataset
+
+    def marks(self, video: str) -> dict[str, Mark]:
+        """What is complete of a video, by stage, as the store says this very moment.
+
+        Raises
+        ------
+        StoreError
+            Where the store has no such video, or nothing of it is complete.
+        """
+        if not isinstance(video, str):
+            raise StoreError(f"videos are named by strings, not {video!r}; {self._near(video)}")
+        marks, quarantined = read_journal(self.location, [video])
+        if video in marks:
+            return marks[video]
+        if video in quarantined:
+            raise StoreError(
+                f"{self.location}: video {video!r} was quarantined: {quarantined[video].reason}"
+            )
+        if video in self:
+            raise StoreError(f"{self.location}: nothing of video {video!r} is complete yet")
+        raise StoreError(f"{self.location} has no video {video!r}; {self._near(video)}")
+
+    def arrays(self, video: str) -> list[str]:
+        """Names of a video's complete arrays, stage by stage.
+
+        Raises
+        ------
+        StoreError
+            Where the store has no such video, or nothing of it is complete.
+        """
+        marks = self.marks(video)
+        return [name for stage in sorted(marks) for name in marks[stage].arrays]
+
+    def select(self, split: str | None = None) -> list[str]:
+        """Ids of the videos of a split (of all, for None) whose timeline is complete.
+
+        Raises
+        ------
+        StoreError
+            Where the split has none; the message counts the videos of each split.
+        """
+        table = self.videos
+        if split is not None:
+            table = table[table.split == split]
+        found = [str(name) for name, stages in table.stages.items() if "time" in stages]
+        if not found:
+            counts = self._splits() or "no videos at all"
+            wanted = "videos" if split is None else f"videos in split {split!r}"
+            raise StoreError(f"{self.location} has no complete {wanted}; it has {counts}")
+        return found
+
+    def tree(self, split: str | None = None, videos: Sequence[str] | None = None) -> xr.DataTree:
+        """Many videos as one tree, a node for each.
+
+        Parameters
+        ----------
+        split : str, optional
+            Only the videos of this split.
+        videos : sequence of str, optional
+            Only these.
+
+        Raises
+        ------
+        StoreError
+            Where the split has no complete video, or the store no such video.
+        """
+        import xarray as xr
+
+        names = self.select(split) if videos is None else videos
+        return xr.DataTree.from_dict({group_name(video): self[video] for video in names})
+
+    def array(self, video: str, name: str) -> zarr.Array[Any]:
+        """One complete array as zarr gives it: the fastest way to its values.
+
+        Raises
+        ------
+        StoreError
+            Where the video has no such complete array; the message lists those it has.
+        """
+        names = self.arrays(video)
+        if name not in names:
+            raise StoreError(
+                f"{self.location}: video {video!r} has no complete array {name!r}; "
+                f"it has {', '.join(names)}"
+            )
+        return read_array(self.location, video, name)
+
+    def __repr__(self) -> str:
+        lines = [f"<foveal store {self.location}: {self.dataset}>", f"  {self._summary()}"]
+        lines += [f"  {stage}: {count} videos" for stage, count in self._stage_counts().items()]
+        lines.append(
+            f"  store.videos lists them, store[{next(iter(self), '…')!r}] opens one, "
+            "store.recipe says how they were made"
+        )
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{html.escape(stage)}</td><td style='text-align:right'>{count}</td></tr>"
+            for stage, count in self._stage_counts().items()
+        )
+        columns = ["split", "status", "frames", "fps", "duration_seconds", "fixations"]
+        return (
+            f"<b>foveal store</b> <code>{html.escape(str(self.location))}</code>: "
+            f"{html.escape(self.dataset)}<br>{html.escape(self._summary())}"
+            f"<table><tr><th>stage</th><th>videos</th></tr>{rows}</table>"
+            f"{self.videos[columns].to_html(max_rows=2 * _SHOWN_NAMES, border=0)}"
+        )
+
+    def _summary(self) -> str:
+        table = self.videos
+        statuses = table.status.value_counts()
+        size = table.stored_bytes.fillna(0).sum() / 1e9
+        hours = table.duration_seconds.fillna(0).sum() / 3600
+        return (
+            f"{len(table)} videos ({self._splits() or 'none'}): "
+            + ", ".join(f"{count} {status}" for status, count in statuses.items())
+            + f"; {hours:.2f} hours, {size:.2f} GB"
+        )
+
+    def _splits(self) -> str:
+        counts = self.videos.split.fillna("no split").value_counts(sort=False)
+        return ", ".join(f"{count} in {split}" for split, count in counts.items())
+
+    def _stage_counts(self) -> dict[str, int]:
+        return {
+            str(stage): int(count)
+            for stage, count in self.videos.stages.explode().value_counts().items()
+        }
+
+    def _near(self, video: object) -> str:
+        names = list(self)
+        near = difflib.get_close_matches(str(video), names, n=3, cutoff=0.4)
+        some = ", ".join(repr(name) for name in near or names[:_SHOWN_NAMES])
+        return f"there are {len(names)}, {'near it' if near else 'such as'}: {some or 'none'}"
+
+    def _index_is_old(self) -> bool:
+        """Whether a build began after the index was written; of local stores only."""
+        if self.location.local is None:
+            return False
+        lock, index = self.location.local / JOURNAL / "lock", self.location.local / INDEX
+        try:
+            return lock.stat().st_mtime_ns > index.stat().st_mtime_ns
+        except FileNotFoundError:
+            return False
+
+
+class WholeStore(WrapperStore[ZarrStore]):
+    """A Zarr store in which a missing chunk is an error instead of zeros.
+
+    foveal writes every chunk, zeros too, so whatever is missing of a published array was lost.
+    """
+
+    def __init__(self, location: Location) -> None:
+        super().__init__(location.zarr)
+        self._url = str(location)
+
+    async def get(
+        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        value = await self._store.get(key, prototype, byte_range)
+        if value is None and "/c/" in key:
+            raise ChecksumError(
+                f"{self._url}/{key} is missing, though its array was complete; "
+                "`foveal verify` lists everything that is, and a build with repair mends it"
+            )
+        return value
+
+
+def read_array(location: Location, video: str, name: str) -> zarr.Array[Any]:
+    """One array of a video; a chunk that is missing of it is an error.
+
+    Raises
+    ------
+    StoreError
+        Where the video has no such array.
     """
     path = f"{VIDEOS}/{group_name(video)}/{name}"
     try:
-        return zarr.open_array(location.zarr, path=path, mode="r")
+        return zarr.open_array(WholeStore(location), path=path, mode="r")
     except FileNotFoundError:
         raise StoreError(f"{location} has no array {name!r} for video {video!r}") from None
