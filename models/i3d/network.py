@@ -194,15 +194,24 @@ class I3D(nn.Module):
 
 
 def random_i3d(tower: Tower, seed: int = 0, width: float = 1.0) -> I3D:
-    """A tower with He-normal weights drawn from `seed`: the same numbers on every machine.
+    """A tower with weights drawn from `seed`: the same numbers on every machine.
 
-    For demonstrations and tests; the features mean nothing.
+    He-normal convolutions; BatchNorm near the identity, but with none of its four parameters at
+    its default. For demonstrations and tests: the features mean nothing.
     """
     network = I3D(tower, width)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for module in network.modules():
-            if isinstance(module, nn.Conv3d):
-                fan_in = module.weight[0].numel()
-                module.weight.normal_(0.0, (2.0 / fan_in) ** 0.5, generator=generator)
+        for unit in network.modules():
+            if not isinstance(unit, Unit):
+                continue
+            weight, bn = unit.conv3d.weight, unit.bn
+            weight.normal_(0.0, (2.0 / weight[0].numel()) ** 0.5, generator=generator)
+            bn.weight.uniform_(0.8, 1.2, generator=generator)
+            bn.bias.normal_(0.0, 0.1, generator=generator)
+            for name, statistic in bn.named_buffers():
+                if name == "running_mean":
+                    statistic.normal_(0.0, 0.1, generator=generator)
+                elif name == "running_var":
+                    statistic.uniform_(0.8, 1.2, generator=generator)
     return network

@@ -33,7 +33,7 @@ from foveal.models.i3d.sharing import Plan, plan_windows, window_levels
 State = tuple[Tensor, ...]
 """What is kept of time steps: one or more tensors [steps, height, width, channels]."""
 
-CHUNK_BYTES = {"cpu": 64 << 20, "cuda": 2 << 30}
+CHUNK_BYTES = {"cpu": 64 << 20, "cuda": 256 << 20}
 """Bytes gathered for one convolution at a time."""
 
 

@@ -1,9 +1,7 @@
-"""I3D features of every window of a video, or of the whole video at once.
+"""I3D features of every window of a video.
 
-`WindowFeatures` gives, for each window, what the tower gives for that window alone; what windows
-share is computed once. `DenseFeatures` runs the tower over the whole video: cheaper, and not the
-same numbers (a step sees up to 99 frames, more than a window of 79 has). Both stream: memory does
-not grow with the video.
+`WindowFeatures` gives, for each window, what the tower gives for that window alone; what several
+windows share is computed once (see `sharing`).
 """
 
 from __future__ import annotations
@@ -16,17 +14,11 @@ import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from foveal.errors import InputError
-from foveal.models.i3d.network import I3D, IN_CHANNELS, Endpoint, check_endpoint
-from foveal.models.i3d.preprocess import Preprocessing, check_preprocessing, preprocess
-from foveal.models.i3d.runtime import Precision, StepRunner
-from foveal.models.i3d.sharing import (
-    plan_stretch,
-    plan_windows,
-    stretch_ready,
-    stretch_steps,
-    window_levels,
-)
+from foveal.models.i3d.network import I3D, Endpoint
+from foveal.models.i3d.preprocess import Preprocessing
+from foveal.models.i3d.runtime import Precision
+from foveal.models.i3d.sharing import plan_windows, window_levels
+from foveal.models.i3d.stream import Stream
 
 Pooling = Literal["paper", "k3s1", "none"]
 ShortClips = Literal["skip", "repeat_first"]
@@ -39,93 +31,7 @@ POOLINGS: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]] | None] = 
 }
 
 
-class _Stream:
-    """What both ways have in common: frames come in, are prepared, and wait on the device."""
-
-    def __init__(
-        self,
-        network: I3D,
-        endpoint: str,
-        preprocessing: str,
-        scale_flow_on_resize: bool,
-        size: tuple[int, int],
-        device: str,
-        precision: Precision,
-    ) -> None:
-        self.tower = network.tower
-        self.endpoint: Endpoint = check_endpoint(endpoint)
-        self.preprocessing: Preprocessing = check_preprocessing(preprocessing)
-        self.scale_flow_on_resize = scale_flow_on_resize
-        self.size = size
-        self._runner = StepRunner(network, self.endpoint, device, precision)
-        self._waiting: list[Tensor] = []
-        self._first_waiting = 0
-        self._received = 0
-        self._finished = False
-
-    def _take(self, values: ArrayLike) -> None:
-        """Check and prepare new frames, and put them behind those that wait."""
-        if self._finished:
-            raise RuntimeError("this video is finished; make a new object for the next one")
-        array = np.asarray(values)
-        channels = IN_CHANNELS[self.tower]
-        if array.ndim != 4 or array.shape[3] != channels:
-            raise ValueError(
-                f"the {self.tower} tower takes [n, h, w, {channels}], got {array.shape}"
-            )
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise InputError(
-                f"{self.tower} values after item {self._received} are not finite; "
-                "recompute them before extracting features"
-            )
-        if array.dtype not in (np.uint8, np.float32):
-            array = array.astype(np.float32)
-        if not len(array):
-            return
-        self._received += len(array)
-        with torch.inference_mode():
-            x = torch.from_numpy(np.ascontiguousarray(array)).to(self._runner.device)
-            x = preprocess(x, self.tower, self.preprocessing, self.size, self.scale_flow_on_resize)
-            self._waiting.append(self._runner.steps.frames(x))
-
-    def _frames(self) -> Tensor:
-        """The waiting frames as one tensor."""
-        if len(self._waiting) > 1:
-            self._waiting = [torch.cat(self._waiting)]
-        return self._waiting[0]
-
-    def _forget_before(self, frame: int) -> None:
-        """Drop frames that no later step reads."""
-        while self._waiting and self._first_waiting + len(self._waiting[0]) <= frame:
-            self._first_waiting += len(self._waiting.pop(0))
-        drop = frame - self._first_waiting
-        if self._waiting and drop > 0:
-            self._waiting[0] = self._waiting[0][drop:].clone()
-            self._first_waiting = frame
-
-    def _map_size(self) -> tuple[int, int]:
-        """Height and width of the endpoint's map."""
-        scale = 16 if self.endpoint == "mixed_4f" else 32
-        height, width = (-(-n // scale) for n in self.size)
-        return height, width
-
-    def parameters(self) -> dict[str, Any]:
-        """Return what determines the numbers, apart from the weights."""
-        return {
-            "tower": self.tower,
-            "endpoint": self.endpoint,
-            "preprocessing": self.preprocessing,
-            "scale_flow_on_resize": self.scale_flow_on_resize,
-            "size": list(self.size),
-            "precision": self._runner.requested,
-        }
-
-    def provenance(self) -> dict[str, Any]:
-        """Return what ran: device, precision, batch sizes, fallbacks, operations."""
-        return self._runner.provenance()
-
-
-class WindowFeatures(_Stream):
+class WindowFeatures(Stream):
     """Features of all windows of one video, as they become complete.
 
     The result of each window equals ``network(window)`` (float32: within 1e-4 relative; what
@@ -319,97 +225,3 @@ class WindowFeatures(_Stream):
             "pooling": self.pooling,
             "short_clips": self.short_clips,
         }
-
-
-class DenseFeatures(_Stream):
-    """Features of a whole video run through the tower as one long window.
-
-    Zero padding stands at the video's two ends only, aligned as in a window of 79 frames: a video
-    of exactly 79 frames gives that window's features. Step j is centred on frame ``8 j + 3.5``
-    (Mixed_5c) or ``4 j + 1.5`` (Mixed_4f). These features are not those of any window elsewhere.
-
-    Parameters
-    ----------
-    network, preprocessing, scale_flow_on_resize, size, device, precision
-        As for `WindowFeatures`.
-    endpoint : {"mixed_5c", "mixed_4f", "global"}
-        ``global`` is the mean over space alone: one vector a step.
-    batch_frames : int
-        Frames taken together.
-
-    Attributes
-    ----------
-    frames_per_step : int
-        8 or 4; a video of n frames has ``ceil(n / frames_per_step)`` steps.
-    feature_shape : tuple of int
-        Shape of one step, e.g. (1024, 7, 7).
-    """
-
-    def __init__(
-        self,
-        network: I3D,
-        *,
-        endpoint: Endpoint = "mixed_5c",
-        preprocessing: Preprocessing = "lsts",
-        scale_flow_on_resize: bool = True,
-        size: tuple[int, int] = (224, 224),
-        device: str = "auto",
-        precision: Precision = "float32",
-        batch_frames: int = 64,
-    ) -> None:
-        super().__init__(
-            network, endpoint, preprocessing, scale_flow_on_resize, size, device, precision
-        )
-        self._levels = window_levels(79, self._runner.steps.layers)
-        self.frames_per_step = self._levels[-1].scale
-        self._batch = max(1, batch_frames // self.frames_per_step)
-        channels = network.out_channels(self.endpoint)
-        self.feature_shape: tuple[int, ...] = (channels,)
-        if endpoint != "global":
-            self.feature_shape += self._map_size()
-        self._done = 0
-        self._kept_anchors: tuple[tuple[int, ...], ...] = tuple(() for _ in self._levels)
-
-    def push(self, values: ArrayLike) -> NDArray[np.float32]:
-        """Take the next frames, give the steps computed by now, float32 [m, *feature_shape]."""
-        self._take(values)
-        ready = stretch_ready(self._levels, self._received)
-        return self._compute_until(self._done + (ready - self._done) // self._batch * self._batch)
-
-    def finish(self) -> NDArray[np.float32]:
-        """Give the steps that read the padding behind the video, and all that still wait."""
-        self._finished = True
-        rest = self._compute_until(stretch_steps(self._levels, self._received)[-1])
-        self._waiting = []
-        self._runner.forget()
-        return rest
-
-    def _compute_until(self, stop: int) -> NDArray[np.float32]:
-        features = [np.zeros((0, *self.feature_shape), np.float32)]
-        frames = self._received if self._finished else None
-        while self._done < stop:
-            results, self._kept_anchors = self._runner.run(
-                self._frames(),
-                self._first_waiting,
-                lambda n: plan_stretch(
-                    self._levels, self._done, self._done + n, frames, self._kept_anchors
-                ),
-                min(self._batch, stop - self._done),
-            )
-            self._done += len(results)
-            x = results.permute(0, 3, 1, 2)
-            if self.endpoint == "global":
-                x = x.mean((2, 3))
-            features.append(np.ascontiguousarray(x.cpu().numpy()))
-            self._forget_before(self._first_frame_of(self._done))
-        return np.concatenate(features)
-
-    def _first_frame_of(self, step: int) -> int:
-        """Earliest frame that a step of the last level reads."""
-        for level in reversed(self._levels[1:]):
-            step = step * level.stride - level.front
-        return max(step, 0)
-
-    def parameters(self) -> dict[str, Any]:
-        """Return what determines the numbers, apart from the weights."""
-        return {**super().parameters(), "mode": "dense"}

