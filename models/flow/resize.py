@@ -1,0 +1,65 @@
+"""Resizing flow: vectors are pixels of their own grid, so they scale with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class FlowGrids:
+    """Where flow is computed and where it is kept.
+
+    Attributes
+    ----------
+    compute_size, stored_size : (height, width)
+    scale_flow_on_resize : bool
+        Whether vectors are multiplied by the resize factors; False leaves pixels of the compute
+        grid on the stored grid.
+    """
+
+    compute_size: tuple[int, int]
+    stored_size: tuple[int, int]
+    scale_flow_on_resize: bool = True
+
+
+LSTS_GRIDS = FlowGrids((112, 112), (224, 224))
+"""Öztürk's LSTS: TV-L1 at 112x112, enlarged to I3D's 224x224. Whether its authors scaled the
+vectors is not stated; ``scale_flow_on_resize=False`` gives the other reading."""
+
+
+def resize_flow(
+    flow: NDArray[np.float32], size: tuple[int, int], *, scale_flow_on_resize: bool = True
+) -> NDArray[np.float32]:
+    """Bring flow to another grid.
+
+    Parameters
+    ----------
+    flow : ndarray, float32 [n, height, width, 2]
+        (u, v) in pixels of its own grid.
+    size : (height, width)
+        The new grid.
+    scale_flow_on_resize : bool
+        Multiply u by new / old width and v by new / old height.
+
+    Returns
+    -------
+    ndarray, float32 [n, *size, 2]
+        Averaged over areas where both sides shrink, else bilinear (half-pixel centres); `flow`
+        itself where the size is right already. A non-finite vector spoils those it is mixed into.
+    """
+    height, width = flow.shape[1:3]
+    if (height, width) == tuple(size):
+        return flow
+    import cv2
+
+    shrinks = size[0] <= height and size[1] <= width
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    resized = np.empty((len(flow), *size, 2), np.float32)
+    for source, target in zip(flow, resized, strict=True):
+        target[:] = cv2.resize(source, (size[1], size[0]), interpolation=how)
+    if scale_flow_on_resize:
+        resized *= np.array([size[1] / width, size[0] / height], np.float32)
+    return resized

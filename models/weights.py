@@ -1,0 +1,293 @@
+"""Published weights: what there is, where it lies, and how it is checked and loaded.
+
+Files lie in one folder: ``$FOVEAL_WEIGHTS``, by default ``foveal/weights`` in the user's cache.
+Files placed there by hand work without a network. Nothing is downloaded unless `fetch` is called,
+and no pickled code is ever executed (`load_state_dict`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+from urllib.error import URLError
+
+from foveal.errors import FovealError, MissingDependency
+from foveal.models.weights_registry import REGISTRY, Weights
+
+MAX_BYTES = 4 << 30
+"""Larger downloads are broken off."""
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """A file of weights on this machine.
+
+    Attributes
+    ----------
+    name : str
+        Registered name, or the file's own name where it was given by path.
+    path : Path
+    sha256 : str
+        Full digest of its content, in hexadecimal.
+    """
+
+    name: str
+    path: Path
+    sha256: str
+
+
+@dataclass(frozen=True)
+class WeightsStatus:
+    """Where one registered file stands on this machine.
+
+    Attributes
+    ----------
+    weights : Weights
+    path : Path
+        Where it lies or would have to lie.
+    state : str
+        ``missing``, ``present`` (not yet compared), ``ok``, ``unverified`` (no digest is published)
+        or ``wrong``.
+    size_bytes : int or None
+        Size on disk.
+    sha256 : str or None
+        Digest of the content, once computed.
+    """
+
+    weights: Weights
+    path: Path
+    state: str
+    size_bytes: int | None = None
+    sha256: str | None = None
+
+
+def weights_folder() -> Path:
+    """``$FOVEAL_WEIGHTS``, or ``foveal/weights`` in the user's cache; it need not exist yet."""
+    chosen = os.environ.get("FOVEAL_WEIGHTS")
+    if chosen:
+        return Path(chosen).expanduser()
+    if sys.platform == "darwin":
+        cache = Path.home() / "Library" / "Caches"
+    elif sys.platform == "win32":
+        cache = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    else:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "foveal" / "weights"
+
+
+def lookup(name: str) -> Weights:
+    """Entry of that name: registered here, or published by ptlflow (``gma-sintel``).
+
+    Raises
+    ------
+    ValueError
+        There is none; the message lists near names and all names.
+    """
+    if name in REGISTRY:
+        return REGISTRY[name]
+    if "-" in name:
+        from foveal.models.flow.network import ptlflow_weights
+
+        if entry := ptlflow_weights(name):
+            return entry
+    near = difflib.get_close_matches(name, REGISTRY, 1)
+    meant = f"did you mean {near[0]!r}? " if near else ""
+    raise ValueError(f"no weights are called {name!r}; {meant}there are: {', '.join(REGISTRY)}")
+
+
+def list_weights() -> list[WeightsStatus]:
+    """Every registered file and whether it is on this machine (contents are not read)."""
+    return [_status(entry, verify=False) for entry in REGISTRY.values()]
+
+
+def check() -> list[WeightsStatus]:
+    """Compare every registered file on this machine with its published digest."""
+    return [_status(entry, verify=True) for entry in REGISTRY.values()]
+
+
+def find(weights: str | Path | Weights) -> WeightsFile:
+    """Locate weights on this machine and compare them with their published digest.
+
+    Parameters
+    ----------
+    weights : str, Path or Weights
+        A path, a registered name, or an entry. A string is a path where it names an existing file,
+        contains a separator, or ends like a file of weights (.ckpt, .pt, .pth).
+
+    Raises
+    ------
+    MissingDependency
+        The file is not there (the message says which, from where, into which folder) or is not
+        what was published.
+    ValueError
+        No weights of that name are registered.
+    """
+    if isinstance(weights, str) and not is_path(weights):
+        weights = lookup(weights)
+    if not isinstance(weights, Weights):
+        path = Path(weights).expanduser()
+        if not path.is_file():
+            raise MissingDependency(
+                f"no file of weights at {path}; give the path of one, or a registered name "
+                f"({', '.join(REGISTRY)})"
+            )
+        return WeightsFile(path.name, path, file_sha256(path))
+    status = _status(weights, verify=True)
+    if status.state == "missing":
+        raise MissingDependency(_how_to_get(weights, f"weights {weights.name} are not here"))
+    if status.state == "wrong":
+        raise MissingDependency(
+            f"{status.path} is not the published {weights.name}: its sha256 is {status.sha256}, "
+            f"published is {weights.sha256}…; delete it and fetch it again, or, if the file is "
+            "your own, move it elsewhere and give its path"
+        )
+    return WeightsFile(weights.name, status.path, status.sha256 or file_sha256(status.path))
+
+
+def fetch(weights: str | Weights) -> WeightsFile:
+    """Download registered weights into the folder, unless they already lie there whole.
+
+    Returns
+    -------
+    WeightsFile
+
+    Raises
+    ------
+    MissingDependency
+        The download failed or is not what was published; nothing is left behind, and the message
+        says how to place the file by hand.
+    ValueError
+        No weights of that name are registered.
+    """
+    entry = lookup(weights) if isinstance(weights, str) else weights
+    if _status(entry, verify=True).state in ("missing", "wrong"):
+        for file in filter(None, (entry.companion, entry.file)):
+            _download(entry, file)
+    return find(entry)
+
+
+def is_path(weights: str) -> bool:
+    """Whether that string means a file rather than a registered name."""
+    suffixes = (".ckpt", ".pt", ".pth", ".index")
+    return "/" in weights or os.sep in weights or weights.endswith(suffixes)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, computed once a process for unchanged size and modification time."""
+    path = path.resolve()
+    stat = path.stat()
+    return _sha256(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+
+
+def load_state_dict(path: Path) -> dict[str, Any]:
+    """Tensors by name from a checkpoint, on the CPU, executing no pickled code.
+
+    Parameters
+    ----------
+    path : Path
+        A file written by ``torch.save``: the state dict itself or a dict holding it under
+        ``state_dict`` (Lightning and others).
+
+    Raises
+    ------
+    FovealError
+        The file holds anything else, or objects that only unpickling code could restore.
+    """
+    import pickle
+
+    import torch
+
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        raise FovealError(
+            f"{path} cannot be loaded as plain tensors ({str(error).splitlines()[0]}); files that "
+            "need pickled code are refused: save their state dict alone with torch.save"
+        ) from error
+    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
+    if not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise FovealError(f"{path} holds no state dict (tensors by name)")
+    return dict(state)
+
+
+@lru_cache(maxsize=256)
+def _sha256(path: Path, _size: int, _mtime_ns: int, _inode: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _status(entry: Weights, *, verify: bool) -> WeightsStatus:
+    folder = weights_folder()
+    path = folder / entry.file
+    if not path.is_file() or not (folder / entry.companion).exists():
+        return WeightsStatus(entry, path, "missing")
+    size = path.stat().st_size
+    if not verify:
+        return WeightsStatus(entry, path, "present", size)
+    digest = file_sha256(path)
+    state = "ok" if digest.startswith(entry.sha256) else "wrong"
+    return WeightsStatus(entry, path, state if entry.sha256 else "unverified", size, digest)
+
+
+def _how_to_get(entry: Weights, problem: str) -> str:
+    files = [entry.file, *filter(None, [entry.companion])]
+    urls = [_url(entry, file) for file in files]
+    by_hand = " and ".join(
+        f"{url} as {weights_folder() / file}" for url, file in zip(urls, files, strict=True)
+    )
+    return (
+        f"{problem}; run: foveal weights fetch {entry.name}\n"
+        f"or place by hand: {by_hand}\n(licence: {entry.licence})"
+    )
+
+
+def _url(entry: Weights, file: str) -> str:
+    return entry.url.removesuffix(Path(entry.file).name) + Path(file).name
+
+
+def _download(entry: Weights, file: str) -> None:
+    target = weights_folder() / file
+    target.parent.mkdir(parents=True, exist_ok=True)
+    url = _url(entry, file)
+    try:
+        with (
+            _temporary_beside(target) as temporary,
+            urllib.request.urlopen(url, timeout=60) as response,
+        ):
+            digest = hashlib.sha256()
+            total = 0
+            with temporary.open("wb") as out:
+                while block := response.read(1 << 20):
+                    total += len(block)
+                    if total > MAX_BYTES:
+                        raise OSError(f"more than {MAX_BYTES:,} bytes came")
+                    digest.update(block)
+                    out.write(block)
+            declared = response.headers.get("Content-Length")
+            if declared is not None and int(declared) != total:
+                raise OSError(f"{total:,} of {declared} bytes came")
+            if file == entry.file and not digest.hexdigest().startswith(entry.sha256):
+                raise OSError(f"its sha256 is {digest.hexdigest()}, published {entry.sha256}…")
+            temporary.replace(target)
+    except (URLError, OSError, TimeoutError) as error:
+        raise MissingDependency(_how_to_get(entry, f"{url} was not fetched: {error}")) from error
+
+
+@contextmanager
+def _temporary_beside(target: Path) -> Iterator[Path]:
+    with NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
+        temporary = Path(file.name)
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
