@@ -42,6 +42,9 @@ class Video:
         fingerprint of fixations and density.
     has_ground_truth : bool
         False where the ground truth is withheld (DHF1K's test split).
+    notes : tuple of str
+        What a person should know of this video: frames left out by a reconciliation rule, gaps in
+        its numbering. Nothing here stops it.
     """
 
     id: str
@@ -53,6 +56,7 @@ class Video:
     expected_frames: int | None = None
     annotation_paths: tuple[Path, ...] = ()
     has_ground_truth: bool = True
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from foveal.pipeline.sections import FixationsSection
 from foveal.pipeline.sources.base import Source
-from foveal.pipeline.sources.dhf1k import DHF1K, DHF1KConfig
-from foveal.pipeline.sources.videos import Videos, VideosConfig
+from foveal.pipeline.sources.dhf1k import DHF1KConfig, open_dhf1k
+from foveal.pipeline.sources.diem import DIEMConfig, open_diem
+from foveal.pipeline.sources.hollywood2 import Hollywood2Config, open_hollywood2
+from foveal.pipeline.sources.ledov import LEDOV, LEDOVConfig
+from foveal.pipeline.sources.salicon import SALICON, SALICONConfig
+from foveal.pipeline.sources.ucf_sports import UCFSportsConfig, open_ucf_sports
+from foveal.pipeline.sources.videos import VideosConfig, open_videos
 
-DatasetConfig = DHF1KConfig | VideosConfig
+DatasetConfig = (
+    DHF1KConfig
+    | Hollywood2Config
+    | UCFSportsConfig
+    | DIEMConfig
+    | LEDOVConfig
+    | SALICONConfig
+    | VideosConfig
+)
 """Any dataset section; ``kind`` tells them apart."""
 
 
@@ -21,9 +34,19 @@ def open_source(dataset: DatasetConfig, fixations: FixationsSection | None) -> S
     """
     match dataset:
         case DHF1KConfig():
-            return DHF1K(dataset, fixations)
+            return open_dhf1k(dataset, fixations)
+        case Hollywood2Config():
+            return open_hollywood2(dataset, fixations)
+        case UCFSportsConfig():
+            return open_ucf_sports(dataset, fixations)
+        case DIEMConfig():
+            return open_diem(dataset, fixations)
+        case LEDOVConfig():
+            return LEDOV(dataset, fixations)
+        case SALICONConfig():
+            return SALICON(dataset, fixations)
         case VideosConfig():
-            return Videos(dataset, fixations)
+            return open_videos(dataset, fixations)
 
 
 __all__ = ["DatasetConfig", "Source", "open_source"]

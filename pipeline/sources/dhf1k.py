@@ -1,7 +1,7 @@
 """DHF1K: 1000 free-viewed videos, 17 observers at 250 Hz.
 
 W. Wang, J. Shen, F. Guo, M.-M. Cheng, A. Borji: "Revisiting Video Saliency: A Large-scale
-Benchmark and a New Model", CVPR 2018. Rules of the ground truth are those of the authors'
+Benchmark and a New Model", CVPR 2018. Gaze is mapped to frames and pixels as in the authors'
 ``record_mapping.m``, except where `mapping` says otherwise.
 """
 
@@ -10,20 +10,23 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import Field
 
 from foveal.errors import GazeError, RecipeError
-from foveal.pipeline.sections import DatasetSection, FixationsSection
+from foveal.pipeline.sections import FixationsSection
+from foveal.pipeline.sources.clips import Clip, ClipSource, GroundTruthSection
 from foveal.pipeline.sources.files import (
-    confined,
+    check_confined,
     dataset_root,
     file_names,
     folder_names,
     natural_key,
+    numbered_files,
 )
-from foveal.pipeline.sources.pictures import PictureMaps, points_of_pictures
+from foveal.pipeline.sources.pictures import PICTURE_SUFFIXES, PictureMaps, points_of_pictures
 from foveal.pipeline.sources.points import PointsBuilder, ScreenFit, pixels_of_frames
 from foveal.pipeline.sources.smi_text import read_smi_text
 from foveal.pipeline.values import Fixations, Video
@@ -42,34 +45,49 @@ _SPLIT_NUMBERS: dict[Split, range] = {
 }
 _VIDEO = re.compile(r"(\d{3,4})\.avi", re.IGNORECASE)
 _GAZE = re.compile(r"P\d+_Trail(\d{3,4})\.txt", re.IGNORECASE)
-_MAP = re.compile(r"(\d{4})\.png", re.IGNORECASE)
 
 
-class DHF1KConfig(DatasetSection):
-    """DHF1K as published: ``video/``, ``exportdata_train/`` and, for import, ``annotation/``.
+class DHF1KConfig(GroundTruthSection):
+    """DHF1K, as published or with its frames extracted.
 
     Attributes
     ----------
+    form : {'raw', 'frames'}
+        ``video/001.AVI`` with ``exportdata_train/`` (for import: ``annotation/``); or
+        ``annotation/0001/{maps,fixation}`` with frames in ``annotation/0001/images`` or
+        ``frames/0001``.
     splits : list of {'train', 'val', 'test'}
         Videos 1-600, 601-700 and 701-1000; the ground truth of the last is withheld.
     ground_truth : {'regenerate', 'import'}
-        Fixations and density from the raw gaze, or as published in ``annotation/``. The two
-        differ: the published pictures stem from the outer product named in `FixationsSection`.
+        The two differ: the published pictures stem from the outer product that
+        `FixationsSection.mapping` calls ``authors``.
+    fps : float
+        Of the frames form.
     """
 
     kind: Literal["dhf1k"]
+    form: Literal["raw", "frames"] = "raw"
     splits: tuple[Split, ...] = ("train", "val")
-    ground_truth: Literal["regenerate", "import"] = "regenerate"
+    fps: Annotated[float, Field(gt=0, le=1000)] = 30.0
+
+
+def open_dhf1k(config: DHF1KConfig, fixations: FixationsSection | None) -> DHF1K | ClipSource:
+    """The source for the form the recipe names."""
+    root = dataset_root(config.root)
+    if config.form == "raw":
+        return DHF1K(config, fixations)
+    return ClipSource(config, fixations, _clips(root, config))
 
 
 class DHF1K:
-    """The source behind `DHF1KConfig`."""
+    """DHF1K as published; see `Source`."""
 
     def __init__(self, config: DHF1KConfig, fixations: FixationsSection | None) -> None:
         self.config = config
         self.root = dataset_root(config.root)
         self.fixations_section = fixations or FixationsSection()
-        self._gaze = self._find_gaze() if config.ground_truth == "regenerate" else {}
+        self._imports = config.ground_truth == "import"
+        self._gaze = {} if self._imports else self._find_gaze()
         self._observers = {name for files in self._gaze.values() for name in files}
 
     def videos(self) -> Sequence[Video]:
@@ -80,7 +98,7 @@ class DHF1K:
                 f"{self.root} holds no folder video/; DHF1K has video/001.AVI … 1000.AVI"
             )
         found = []
-        for name in file_names(self.root, folder):
+        for name in file_names(folder):
             match = _VIDEO.fullmatch(name)
             split = _split_of(int(match[1])) if match else None
             if match and split in self.config.splits:
@@ -90,31 +108,22 @@ class DHF1K:
     def _video(self, path: Path, number: str, split: Split) -> Video:
         if split == "test":
             return Video(id=number, split=split, path=path, has_ground_truth=False)
-        if self.config.ground_truth == "import":
-            maps, points = self._pictures(number)
-            return Video(
-                id=number,
-                split=split,
-                path=path,
-                expected_frames=len(maps) or None,
-                annotation_paths=(*maps, *points),
-            )
-        gaze = tuple(self._gaze.get(int(number), {}).values())
-        return Video(id=number, split=split, path=path, annotation_paths=gaze)
-
-    def _pictures(self, number: str) -> tuple[list[Path], list[Path]]:
-        """Density and fixation pictures; the stray RGB picture beside their folders is no map."""
-        folder = self.root / "annotation" / f"{int(number):04d}"
-        maps, points = (
-            [sub / name for name in file_names(self.root, sub) if _MAP.fullmatch(name)]
-            for sub in (folder / "maps", folder / "fixation")
+        if not self._imports:
+            gaze = tuple(self._gaze.get(int(number), {}).values())
+            return Video(id=number, split=split, path=path, annotation_paths=gaze)
+        maps, points = self._pictures(number, "maps"), self._pictures(number, "fixation")
+        return Video(
+            id=number,
+            split=split,
+            path=path,
+            expected_frames=len(maps) or None,
+            annotation_paths=(*maps, *points),
         )
-        return maps, points
 
     def _find_gaze(self) -> dict[int, dict[str, Path]]:
         """Gaze files by video number and observer."""
         folder = self.root / "exportdata_train"
-        observers = folder_names(self.root, folder)
+        observers = folder_names(folder)
         wanted = self.fixations_section.subjects
         unknown = [] if wanted == "all" else [one for one in wanted if one not in observers]
         if unknown:
@@ -124,7 +133,7 @@ class DHF1K:
             )
         gaze: dict[int, dict[str, Path]] = {}
         for observer in observers if wanted == "all" else wanted:
-            for name in file_names(self.root, folder / observer):
+            for name in file_names(folder / observer):
                 if match := _GAZE.fullmatch(name):
                     gaze.setdefault(int(match[1]), {})[observer] = folder / observer / name
         return gaze
@@ -142,8 +151,10 @@ class DHF1K:
                 f"DHF1K withholds the ground truth of its test videos, {video.id} is one; "
                 "leave fixations and density out of the recipe, or leave test out of splits"
             )
-        if self.config.ground_truth == "import":
-            return self._published_points(video, height_px, width_px)
+        check_confined(self.root, video)
+        if self._imports:
+            points = self._checked_pictures(video.id, "fixation")
+            return points_of_pictures(points, height_px, width_px, {})
         files = self._gaze.get(int(video.id), {})
         if not files:
             raise GazeError(
@@ -152,66 +163,75 @@ class DHF1K:
             )
         builder = PointsBuilder()
         for observer, path in files.items():
-            gaze = read_smi_text(confined(self.root, path))
-            builder.excluded["blink"] += gaze.blinks
-            builder.excluded["not_fixation"] += gaze.others
-            ticks = gaze.time_us * FRAME_RATE
-            frame, rest = np.divmod(ticks, 1_000_000)
-            x, y, inside = SCREEN.to_video(gaze.x, gaze.y, height_px, width_px)
-            lost = (gaze.x == 0) & (gaze.y == 0)
-            on_border = ~lost & (rest == 0)
-            builder.exclude("zero_position", lost)
-            builder.exclude("between_frames", on_border)
-            builder.exclude("off_screen", ~lost & ~on_border & ~inside)
-            kept = ~lost & ~on_border & inside
-            points = pixels_of_frames(frame[kept], x[kept], y[kept], self.fixations_section.mapping)
-            builder.add(observer, *points, read=gaze.samples, used=int(kept.sum()))
+            self._add(builder, observer, path, height_px, width_px)
         missing = sorted(self._observers - files.keys(), key=natural_key)
-        return builder.build({"origin": "raw gaze", "observers_missing": missing, **self._rules()})
+        return builder.build({"origin": "raw gaze", "observers_missing": missing, **_rules(self)})
 
-    def _published_points(self, video: Video, height_px: int, width_px: int) -> Fixations:
-        maps, points = self._pictures(video.id)
-        if not points:
-            raise GazeError(
-                f"no published fixations of video {video.id}: there is no "
-                f"{self.root}/annotation/{int(video.id):04d}/fixation/0001.png"
-            )
-        _check_numbers(points)
-        if len(maps) != len(points):
-            raise GazeError(
-                f"video {video.id} has {len(maps)} maps but {len(points)} fixation pictures"
-            )
-        return points_of_pictures(points, height_px, width_px, {})
+    def _add(
+        self, builder: PointsBuilder, observer: str, path: Path, height_px: int, width_px: int
+    ) -> None:
+        gaze = read_smi_text(path)
+        frame, rest = np.divmod(gaze.time_us * FRAME_RATE, 1_000_000)
+        x, y, inside = SCREEN.to_video(gaze.x, gaze.y, height_px, width_px)
+        lost = (gaze.x == 0) & (gaze.y == 0)
+        on_border = ~lost & (rest == 0)
+        builder.count("blink", gaze.blinks)
+        builder.count("not_fixation", gaze.others)
+        builder.count("zero_position", lost)
+        builder.count("between_frames", on_border)
+        builder.count("off_screen", ~lost & ~on_border & ~inside)
+        kept = ~lost & ~on_border & inside
+        points = pixels_of_frames(frame[kept], x[kept], y[kept], self.fixations_section.mapping)
+        builder.add(observer, *points, read=gaze.samples, used=int(kept.sum()))
 
     def published_maps(self, video: Video) -> PictureMaps | None:
         """Density pictures of ``annotation/`` where `ground_truth` is ``import``."""
-        if self.config.ground_truth != "import" or not video.has_ground_truth:
+        if not self._imports or not video.has_ground_truth:
             return None
-        maps, _ = self._pictures(video.id)
-        if not maps:
-            raise GazeError(
-                f"no published maps of video {video.id}: there is no "
-                f"{self.root}/annotation/{int(video.id):04d}/maps/0001.png"
-            )
-        _check_numbers(maps)
-        return PictureMaps(maps)
+        check_confined(self.root, video)
+        return PictureMaps(self._checked_pictures(video.id, "maps"))
 
-    def _rules(self) -> dict[str, Any]:
-        return {
-            "mapping": self.fixations_section.mapping,
-            "frame_rate": FRAME_RATE,
-            "screen_height_px": SCREEN.screen_height_px,
-            "screen_width_px": SCREEN.screen_width_px,
-        }
+    def _pictures(self, number: str, kind: Literal["maps", "fixation"]) -> list[Path]:
+        """Published pictures by number; the stray one beside their folders belongs to nothing."""
+        folder = self.root / "annotation" / f"{int(number):04d}" / kind
+        return [folder / name for name in numbered_files(folder, PICTURE_SUFFIXES).values()]
+
+    def _checked_pictures(self, number: str, kind: Literal["maps", "fixation"]) -> list[Path]:
+        pictures = self._pictures(number, kind)
+        other = self._pictures(number, "fixation" if kind == "maps" else "maps")
+        folder = self.root / "annotation" / f"{int(number):04d}"
+        if not pictures:
+            raise GazeError(f"video {number}: there are no published pictures {folder}/{kind}/0001")
+        for expected, path in enumerate(pictures, start=1):
+            if int(path.stem) != expected:
+                raise GazeError(
+                    f"{folder}/{kind} lacks {expected:04d}: which frame is which is lost"
+                )
+        if other and len(other) != len(pictures) and self.config.reconcile == "strict":
+            raise GazeError(
+                f"{folder} has {len(pictures)} pictures in {kind}/, but {len(other)} in the other "
+                "folder; dataset.reconcile: truncate_to_shorter keeps what both have"
+            )
+        return pictures
 
     def parameters(self) -> dict[str, Any]:
         """Every setting that changes the fixations."""
         return {
             "kind": "dhf1k",
+            "form": "raw",
             "ground_truth": self.config.ground_truth,
             "subjects": self.fixations_section.subjects,
-            **self._rules(),
+            **_rules(self),
         }
+
+
+def _rules(source: DHF1K) -> dict[str, Any]:
+    return {
+        "mapping": source.fixations_section.mapping,
+        "frame_rate": FRAME_RATE,
+        "screen_height_px": SCREEN.screen_height_px,
+        "screen_width_px": SCREEN.screen_width_px,
+    }
 
 
 def _split_of(number: int) -> Split | None:
@@ -221,8 +241,24 @@ def _split_of(number: int) -> Split | None:
     return None
 
 
-def _check_numbers(paths: Sequence[Path]) -> None:
-    """Pictures must be numbered 1, 2, 3 …: a gap would shift all later frames."""
-    for expected, path in enumerate(paths, start=1):
-        if int(path.stem) != expected:
-            raise GazeError(f"{path.parent} lacks {expected:04d}.png: its frames cannot be counted")
+def _clips(root: Path, config: DHF1KConfig) -> list[Clip]:
+    clips = []
+    for name in folder_names(root / "annotation"):
+        split = _split_of(int(name)) if name.isdigit() else None
+        if split is None or split not in config.splits:
+            continue
+        folder = root / "annotation" / name
+        extracted = [root / "frames" / form.format(int(name)) for form in ("{:04d}", "{:03d}")]
+        candidates = [folder / "images", *extracted]
+        clips.append(
+            Clip(
+                id=f"{int(name):03d}",
+                split=split,
+                images=next((one for one in candidates if one.is_dir()), candidates[0]),
+                maps=folder / "maps",
+                points=(folder / "fixation", folder / "fixation" / "maps"),
+                fps=config.fps,
+                has_ground_truth=split != "test",
+            )
+        )
+    return clips

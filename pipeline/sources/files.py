@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+from itertools import pairwise
 from pathlib import Path
 
 from foveal.errors import InputError, RecipeError
+from foveal.pipeline.values import Video
+
+VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
 
 _DIGITS = re.compile(r"(\d+)")
+_NUMBERED = re.compile(r"(.*?)(\d{1,9})(\.[A-Za-z]+)")
 
 
 def natural_key(name: str) -> list[tuple[int, int | str]]:
@@ -48,7 +53,7 @@ def confined(root: Path, path: Path) -> Path:
     Parameters
     ----------
     root : Path
-        Resolved root of the dataset.
+        Root of the dataset.
     path : Path
         Anything below it; symbolic links and ``..`` are followed before the comparison.
 
@@ -57,47 +62,85 @@ def confined(root: Path, path: Path) -> Path:
     InputError
         Where the path leads out of the root.
     """
-    target = path.resolve()
-    if not target.is_relative_to(root):
+    target, top = path.resolve(), root.resolve()
+    if not target.is_relative_to(top):
         raise InputError(
-            f"{path} leads out of the dataset, to {target}; only files below {root} are read: "
+            f"{path} leads out of the dataset, to {target}; only files below {top} are read: "
             "copy or mount the file there, or make the common folder the root"
         )
     return path
 
 
-def file_names(root: Path, folder: Path) -> list[str]:
-    """Names of the plain files in a folder in natural order, none where there is no such folder.
-
-    Hidden files are left out. Links are followed only as far as they stay inside `root`.
+def check_confined(root: Path, video: Video) -> None:
+    """Make certain that no file of a video, nor of its annotation, lies outside the dataset.
 
     Raises
     ------
     InputError
-        Where the folder or a link in it leads out of the root, or cannot be listed.
+        Naming the first that does.
     """
-    return sorted((entry.name for entry in _entries(root, folder, files=True)), key=natural_key)
+    images = [video.path / name for name in video.image_names or ()]
+    folders = {video.path} | {path.parent for path in video.annotation_paths}
+    for path in (
+        *folders,
+        *(one for one in (*images, *video.annotation_paths) if one.is_symlink()),
+    ):
+        confined(root, path)
 
 
-def folder_names(root: Path, folder: Path) -> list[str]:
+def file_names(folder: Path) -> list[str]:
+    """Names of the files in a folder in natural order, none where there is no such folder.
+
+    Hidden files are left out; links are listed wherever they lead, even to nothing, so that a
+    lost file is missed when it is asked for.
+
+    Raises
+    ------
+    InputError
+        Where the folder cannot be listed.
+    """
+    names = [entry.name for entry in _entries(folder) if entry.is_file() or _dangles(entry)]
+    return sorted(names, key=natural_key)
+
+
+def folder_names(folder: Path) -> list[str]:
     """Names of the folders in a folder in natural order; see `file_names`."""
-    return sorted((entry.name for entry in _entries(root, folder, files=False)), key=natural_key)
+    return sorted((entry.name for entry in _entries(folder) if entry.is_dir()), key=natural_key)
 
 
-def _entries(root: Path, folder: Path, *, files: bool) -> list[os.DirEntry[str]]:
-    if not folder.is_dir():
-        return []
-    confined(root, folder)
-    found = []
+def numbered_files(folder: Path, suffixes: tuple[str, ...]) -> dict[int, str]:
+    """Names of the files whose name ends in a number, by that number, in its order.
+
+    Files of other suffixes, without a number, or whose text before the number differs from that
+    of most others (stray pictures) are left out.
+
+    Raises
+    ------
+    InputError
+        Where two files bear the same number.
+    """
+    groups: dict[str, list[tuple[int, str]]] = {}
+    for entry in _entries(folder):
+        match = _NUMBERED.fullmatch(entry.name)
+        if match and match[3].lower() in suffixes and not entry.is_dir():
+            groups.setdefault(match[1], []).append((int(match[2]), entry.name))
+    members = sorted(groups[max(groups, key=lambda prefix: len(groups[prefix]))]) if groups else []
+    found = dict(members)
+    if len(found) != len(members):
+        twice = next(b for (i, _), (j, b) in pairwise(members) if i == j)
+        raise InputError(f"{folder}: {twice} is not the only file of its number; remove one")
+    return found
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_file() if files else entry.is_dir():
-                    if entry.is_symlink():
-                        confined(root, Path(entry.path))
-                    found.append(entry)
+            return [entry for entry in entries if not entry.name.startswith(".")]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
     except OSError as error:
         raise InputError(f"{folder} cannot be listed: {error.strerror}") from error
-    return found
+
+
+def _dangles(entry: os.DirEntry[str]) -> bool:
+    return entry.is_symlink() and not entry.is_dir()

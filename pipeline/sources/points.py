@@ -10,12 +10,27 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from foveal.errors import RecipeError
+from foveal.pipeline.sections import FixationsSection
 from foveal.pipeline.values import Fixations
 
 GazeMapping = Literal["pairwise", "authors"]
 
 POOLED = "all"
 """Observer id of points whose observers a dataset does not tell apart."""
+
+
+def only_pairwise(fixations: FixationsSection | None) -> None:
+    """Refuse `mapping: authors`, a slip of DHF1K's script, for any other dataset.
+
+    Raises
+    ------
+    RecipeError
+    """
+    if fixations is not None and fixations.mapping != "pairwise":
+        raise RecipeError(
+            f"fixations.mapping: {fixations.mapping} belongs to DHF1K alone; write pairwise"
+        )
 
 
 def round_half_away(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -72,10 +87,9 @@ class PointsBuilder:
         self._subjects: list[str] = []
         self._columns: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]] = []
 
-    def exclude(self, reason: str, mask: NDArray[np.bool_]) -> None:
-        """Count the True items of `mask` under `reason`."""
-        if count := int(np.count_nonzero(mask)):
-            self.excluded[reason] += count
+    def count(self, reason: str, left_out: int | NDArray[np.bool_]) -> None:
+        """Count samples left out: how many, or those that are True."""
+        self.excluded[reason] += int(np.sum(left_out))
 
     def add(
         self,
@@ -109,7 +123,7 @@ class PointsBuilder:
             y=np.concatenate(columns[2]).astype(np.float32)[order],
             subject=subject[order],
             subjects=tuple(self._subjects),
-            excluded=dict(sorted(self.excluded.items())),
+            excluded={reason: count for reason, count in sorted(self.excluded.items()) if count},
             attributes={
                 "samples_read": self.samples_read,
                 "samples_used": self.samples_used,

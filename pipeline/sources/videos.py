@@ -1,4 +1,4 @@
-"""Any folder of videos, with or without a table of gaze (CSV or Parquet)."""
+"""Any folder of videos, with a table of gaze (CSV or Parquet), with published maps, or alone."""
 
 from __future__ import annotations
 
@@ -7,22 +7,25 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.dataset as pads
+from numpy.typing import NDArray
 from pydantic import Field
 
 from foveal.errors import GazeError, RecipeError
-from foveal.pipeline.sections import DatasetSection, FixationsSection, Section
+from foveal.pipeline.sections import FixationsSection, Section
 from foveal.pipeline.sources.base import PublishedMaps
-from foveal.pipeline.sources.files import confined, dataset_root, file_names
-from foveal.pipeline.sources.points import POOLED, PointsBuilder
+from foveal.pipeline.sources.clips import Clip, ClipSource, GroundTruthSection
+from foveal.pipeline.sources.files import (
+    VIDEO_SUFFIXES,
+    check_confined,
+    dataset_root,
+    file_names,
+    folder_names,
+    numbered_files,
+)
+from foveal.pipeline.sources.gaze_table import Columns, read_rows
+from foveal.pipeline.sources.pictures import PICTURE_SUFFIXES, PictureMaps, points_of_pictures
+from foveal.pipeline.sources.points import POOLED, PointsBuilder, only_pairwise
 from foveal.pipeline.values import Fixations, Video
-
-VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
-
-MAX_ROWS = 50_000_000
-"""More gaze rows for one video are refused."""
 
 
 class GazeColumns(Section):
@@ -31,15 +34,17 @@ class GazeColumns(Section):
     Attributes
     ----------
     video : str or null
-        Video id (file name without suffix); null where each video has its own table.
+        Video id (file or folder name without suffix); null where each video has its own table.
     subject : str or null
         Observer id.
     frame : str or null
         Frame number. Exactly one of `frame` and `seconds` is given.
     seconds : str or null
-        Time since the video's start; needs `fps`.
+        Time since the video's start, times `GazeTable.seconds_per_unit`; needs `GazeTable.fps`.
     x, y : str
-        Coordinates in pixels of the video.
+        Coordinates, see `GazeTable.units`.
+    event : str or null
+        What kind of sample it is; rows that differ from `GazeTable.fixation_event` are left out.
     """
 
     video: str | None = "video"
@@ -48,6 +53,7 @@ class GazeColumns(Section):
     seconds: str | None = None
     x: str = "x"
     y: str = "y"
+    event: str | None = None
 
 
 class GazeTable(Section):
@@ -58,162 +64,235 @@ class GazeTable(Section):
     path : str
         CSV or Parquet file below the root; ``{video}`` stands for the video's id.
     columns : GazeColumns
+    units : {'pixels', 'fraction'}
+        Pixels of the video, or fractions of its width and height (0 left and upper edge, 1 right
+        and lower edge).
     first_frame, first_pixel : {0, 1}
         Number of the first frame, and coordinate of the first pixel's centre.
-    fps : float or null
-        Turns `columns.seconds` into frames.
+    fps, seconds_per_unit : float
+        Turn `columns.seconds` into frames: floor(value x seconds_per_unit x fps).
+    fixation_event : str
+        Value of `columns.event` that is kept.
     """
 
     path: Annotated[str, Field(min_length=1)]
     columns: GazeColumns = GazeColumns()
+    units: Literal["pixels", "fraction"] = "pixels"
     first_frame: Literal[0, 1] = 0
     first_pixel: Literal[0, 1] = 0
     fps: Annotated[float, Field(gt=0, le=1000)] | None = None
+    seconds_per_unit: Annotated[float, Field(gt=0)] = 1.0
+    fixation_event: str = "fixation"
 
 
-class VideosConfig(DatasetSection):
-    """A folder of video files, all of one split.
+class VideosConfig(GroundTruthSection):
+    """Videos of one split, as files or as folders of numbered images.
 
     Attributes
     ----------
-    folder : str
-        Where below the root the videos lie.
+    videos : str
+        Folder below the root.
+    form : {'files', 'frames'}
+        Video files, or one folder of images a video.
+    fps : float
+        Of the frames form.
     split : str or null
         Name of the split all of them belong to.
     gaze : GazeTable or null
-        Null: no ground truth.
+    maps, points : str or null
+        Folders of published density pictures and binary fixation maps (pictures or MATLAB files),
+        numbered from 1; ``{video}`` stands for the id, e.g. ``annotation/{video}/maps``.
     """
 
     kind: Literal["videos"]
-    folder: str = "."
+    videos: str = "."
+    form: Literal["files", "frames"] = "files"
+    fps: Annotated[float, Field(gt=0, le=1000)] = 25.0
     split: str | None = None
     gaze: GazeTable | None = None
+    maps: str | None = None
+    points: str | None = None
+
+
+def open_videos(config: VideosConfig, fixations: FixationsSection | None) -> Videos | ClipSource:
+    """The source for what the recipe describes.
+
+    Raises
+    ------
+    RecipeError
+        Where its keys contradict each other.
+    """
+    gaze = config.gaze
+    only_pairwise(fixations)
+    if gaze is not None and config.points is not None:
+        raise RecipeError("dataset: give gaze (a table) or points (fixation maps), not both")
+    if gaze is not None and (gaze.columns.frame is None) == (gaze.columns.seconds is None):
+        raise RecipeError("dataset.gaze.columns: give exactly one of frame and seconds")
+    if gaze is not None and gaze.columns.seconds is not None and gaze.fps is None:
+        raise RecipeError("dataset.gaze.fps is needed to turn seconds into frames")
+    if config.ground_truth == "import" and config.maps is None:
+        raise RecipeError("dataset.ground_truth: import needs dataset.maps, a folder of pictures")
+    if config.form == "frames" and gaze is None:
+        return ClipSource(config, fixations, _clips(config))
+    return Videos(config, fixations)
 
 
 class Videos:
-    """The source behind `VideosConfig`."""
+    """Video files, or folders of images with a table; see `Source`."""
 
     def __init__(self, config: VideosConfig, fixations: FixationsSection | None) -> None:
         self.config = config
         self.root = dataset_root(config.root)
         self.subjects = fixations.subjects if fixations else "all"
-        gaze = config.gaze
-        if gaze and (gaze.columns.frame is None) == (gaze.columns.seconds is None):
-            raise RecipeError("dataset.gaze.columns: give exactly one of frame and seconds")
-        if gaze and gaze.columns.seconds and gaze.fps is None:
-            raise RecipeError("dataset.gaze.fps is needed to turn seconds into frames")
+        if config.gaze is None and self.subjects != "all":
+            raise RecipeError("fixations.subjects needs dataset.gaze: maps do not tell observers")
 
     def videos(self) -> Sequence[Video]:
-        """Video files in natural order; ids are their names without suffix."""
-        folder = self.root / self.config.folder
-        names = [
-            name
-            for name in file_names(self.root, folder)
-            if Path(name).suffix.lower() in VIDEO_SUFFIXES
-        ]
-        if not names:
-            raise RecipeError(
-                f"{folder} holds no videos; looked for {', '.join(VIDEO_SUFFIXES)} (dataset.folder)"
-            )
-        stems = [Path(name).stem for name in names]
-        if twice := {stem for stem in stems if stems.count(stem) > 1}:
-            raise RecipeError(f"{folder}: two videos are called {', '.join(sorted(twice))}")
-        return [
-            Video(
-                id=stem,
-                split=self.config.split,
-                path=folder / name,
-                annotation_paths=tuple(self._tables(stem)),
-                has_ground_truth=self.config.gaze is not None,
-            )
-            for stem, name in zip(stems, names, strict=True)
-        ]
+        """Videos in natural order; ids are names of files without suffix, or of folders."""
+        found = [self._video(id_, path) for id_, path in _listed(self.config)]
+        ids = [video.id for video in found]
+        if twice := sorted({one for one in ids if ids.count(one) > 1}):
+            raise RecipeError(f"{self.config.videos}: two videos are called {', '.join(twice)}")
+        return found
 
-    def _tables(self, video_id: str) -> list[Path]:
-        if self.config.gaze is None:
+    def _video(self, id_: str, path: Path) -> Video:
+        maps, points = self._pictures("maps", id_), self._pictures("points", id_)
+        table = [self._table(id_)] if self.config.gaze else []
+        is_file = self.config.form == "files"
+        images = None if is_file else tuple(numbered_files(path, PICTURE_SUFFIXES).values())
+        return Video(
+            id=id_,
+            split=self.config.split,
+            path=path,
+            image_names=images,
+            fps=None if is_file else self.config.fps,
+            expected_frames=len(maps or points) or None,
+            annotation_paths=(*table, *maps, *points),
+            has_ground_truth=bool(self.config.gaze or self.config.points),
+        )
+
+    def _table(self, id_: str) -> Path:
+        assert self.config.gaze is not None
+        return self.root / self.config.gaze.path.replace("{video}", id_)
+
+    def _pictures(self, kind: Literal["maps", "points"], id_: str) -> list[Path]:
+        pattern = self.config.maps if kind == "maps" else self.config.points
+        if pattern is None or (kind == "maps" and self.config.ground_truth != "import"):
             return []
-        return [self.root / self.config.gaze.path.replace("{video}", video_id)]
+        folder = self.root / pattern.replace("{video}", id_)
+        return [
+            folder / name for name in numbered_files(folder, (*PICTURE_SUFFIXES, ".mat")).values()
+        ]
 
     def fixations(self, video: Video, height_px: int, width_px: int) -> Fixations:
-        """Points of the video's rows; see `Source.fixations`."""
-        gaze = self.config.gaze
-        if gaze is None:
-            raise GazeError(f"no gaze for {video.id}: the recipe names no dataset.gaze.path")
-        path = confined(self.root, self._tables(video.id)[0])
-        columns = gaze.columns
-        table = _rows(path, columns, video.id)
-        x, y = (_numbers(path, table, name) - gaze.first_pixel for name in (columns.x, columns.y))
-        if columns.frame:
-            frame = _numbers(path, table, columns.frame) - gaze.first_frame
-        else:
-            frame = np.floor(_numbers(path, table, columns.seconds or "") * (gaze.fps or 0))
+        """Points of the video's rows or fixation maps; see `Source.fixations`."""
+        check_confined(self.root, video)
+        if self.config.gaze is None:
+            pictures = self._pictures("points", video.id)
+            if not pictures:
+                raise GazeError(f"{video.id}: no fixation maps in dataset.points")
+            return points_of_pictures(pictures, height_px, width_px, {})
+        return self._table_points(self.config.gaze, video, height_px, width_px)
+
+    def _table_points(
+        self, gaze: GazeTable, video: Video, height_px: int, width_px: int
+    ) -> Fixations:
+        names = gaze.columns
+        rows = read_rows(
+            self._table(video.id),
+            video.id,
+            Columns(
+                video=names.video,
+                text=tuple(one for one in (names.subject, names.event) if one),
+                numbers=tuple(one for one in (names.x, names.y, names.frame, names.seconds) if one),
+            ),
+        )
+        x, y = (
+            rows[name] - gaze.first_pixel if gaze.units == "pixels" else rows[name] * size - 0.5
+            for name, size in ((names.x, width_px), (names.y, height_px))
+        )
+        frame = self._frames(gaze, rows)
         missing = ~(np.isfinite(x) & np.isfinite(y) & np.isfinite(frame))
-        on_screen = (x > -0.5) & (x < width_px - 0.5) & (y > -0.5) & (y < height_px - 0.5)
-        if columns.subject is None:
-            names, codes = np.array([POOLED]), np.zeros(len(x), np.int64)
-        else:
-            encoded = pc.cast(table[columns.subject].combine_chunks(), pa.string())
-            names, codes = np.unique(
-                np.asarray(encoded.fill_null("").to_pylist(), dtype=str), return_inverse=True
-            )
+        other = np.zeros(len(x), bool)
+        if names.event is not None:
+            other = rows[names.event] != gaze.fixation_event
+        inside = (x >= -0.5) & (x < width_px - 0.5) & (y >= -0.5) & (y < height_px - 0.5)
+        subject = rows[names.subject] if names.subject else np.full(len(x), POOLED)
         builder = PointsBuilder()
-        for code, name in enumerate(names):
+        for name in np.unique(subject):
             if self.subjects != "all" and name not in self.subjects:
                 continue
-            own = codes == code
-            builder.exclude("missing_value", own & missing)
-            builder.exclude("off_screen", own & ~missing & ~on_screen)
-            kept = own & ~missing & on_screen
+            own = subject == name
+            kept = own & ~other & ~missing & inside
+            builder.count("not_fixation", own & other)
+            builder.count("missing_value", own & ~other & missing)
+            builder.count("off_screen", own & ~other & ~missing & ~inside)
             builder.add(
                 str(name), frame[kept], x[kept], y[kept], read=int(own.sum()), used=int(kept.sum())
             )
-        return builder.build({"origin": "table", "table": gaze.resolved()})
+        return builder.build({"origin": "table"})
+
+    @staticmethod
+    def _frames(gaze: GazeTable, rows: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
+        if gaze.columns.frame is not None:
+            frame: NDArray[np.float64] = rows[gaze.columns.frame] - gaze.first_frame
+        else:
+            frame = rows[str(gaze.columns.seconds)] * (gaze.seconds_per_unit * float(gaze.fps or 0))
+        return np.floor(np.where(np.abs(frame) < np.iinfo(np.int32).max, frame, np.nan))
 
     def published_maps(self, video: Video) -> PublishedMaps | None:
-        """None: a table of gaze holds no pictures."""
-        return None
+        """Density pictures where `ground_truth` is ``import``."""
+        if self.config.ground_truth != "import":
+            return None
+        check_confined(self.root, video)
+        maps = self._pictures("maps", video.id)
+        if not maps:
+            raise GazeError(f"{video.id}: no density maps in dataset.maps ({self.config.maps})")
+        return PictureMaps(maps)
 
     def parameters(self) -> dict[str, Any]:
         """Every setting that changes the fixations."""
         gaze = self.config.gaze
         return {
             "kind": "videos",
+            "ground_truth": self.config.ground_truth,
             "subjects": self.subjects,
             "gaze": gaze.resolved() if gaze else None,
+            "points": self.config.points,
         }
 
 
-def _rows(path: Path, columns: GazeColumns, video_id: str) -> pa.Table:
-    """Rows of one video with only the named columns, read in batches so that memory stays small."""
-    form = "parquet" if path.suffix.lower() in (".parquet", ".pq") else "csv"
-    try:
-        table = pads.dataset(str(path), format=form)
-        wanted = [name for name in columns.resolved().values() if name is not None]
-        if lacking := [name for name in wanted if name not in table.schema.names]:
-            raise GazeError(
-                f"{path} has no column {', '.join(lacking)}; it has {', '.join(table.schema.names)}"
+def _listed(config: VideosConfig) -> list[tuple[str, Path]]:
+    root = dataset_root(config.root)
+    folder = root / config.videos
+    if config.form == "frames":
+        found = [(name, folder / name) for name in folder_names(folder)]
+    else:
+        names = [one for one in file_names(folder) if Path(one).suffix.lower() in VIDEO_SUFFIXES]
+        found = [(Path(name).stem, folder / name) for name in names]
+    if not found:
+        wanted = "folders of images" if config.form == "frames" else ", ".join(VIDEO_SUFFIXES)
+        raise RecipeError(f"{folder} holds no videos (dataset.videos); looked for {wanted}")
+    return found
+
+
+def _clips(config: VideosConfig) -> list[Clip]:
+    root = config.root
+    clips = []
+    for id_, images in _listed(config):
+        maps, points = (
+            root / pattern.replace("{video}", id_) if pattern else None
+            for pattern in (config.maps, config.points)
+        )
+        clips.append(
+            Clip(
+                id=id_,
+                split=config.split,
+                images=images,
+                maps=maps or images / "no maps",
+                points=(points,) if points else (),
+                fps=config.fps,
+                has_ground_truth=points is not None,
             )
-        keep = None
-        if columns.video is not None:
-            wanted.remove(columns.video)
-            keep = pc.cast(pads.field(columns.video), pa.string()) == video_id
-        batches, rows = [], 0
-        for batch in table.scanner(columns=wanted, filter=keep).to_batches():
-            rows += batch.num_rows
-            if rows > MAX_ROWS:
-                raise GazeError(f"{path} holds more than {MAX_ROWS} rows for {video_id}")
-            if batch.num_rows:
-                batches.append(batch)
-    except (OSError, pa.ArrowException) as error:
-        raise GazeError(f"{path} cannot be read: {error}") from None
-    if not batches:
-        raise GazeError(f"{path} holds no rows for video {video_id}")
-    return pa.Table.from_batches(batches)
-
-
-def _numbers(path: Path, table: pa.Table, name: str) -> Any:
-    try:
-        values = pc.cast(table[name], pa.float64())
-    except pa.ArrowException as error:
-        raise GazeError(f"{path}, column {name}: {error}") from None
-    return values.fill_null(float("nan")).to_numpy()
+        )
+    return clips

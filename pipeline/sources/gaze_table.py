@@ -1,0 +1,91 @@
+"""Rows of one video out of a gaze table, CSV or Parquet, without holding the whole table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as pads
+from numpy.typing import NDArray
+
+from foveal.errors import GazeError
+
+MAX_ROWS = 50_000_000
+"""More rows for one video are refused."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Columns to read: the one that names the video, those with text, those with numbers."""
+
+    video: str | None
+    text: tuple[str, ...]
+    numbers: tuple[str, ...]
+
+
+def read_rows(path: Path, video_id: str, columns: Columns) -> dict[str, NDArray[Any]]:
+    """Rows of one video, in batches: memory grows with that video's rows alone.
+
+    Returns
+    -------
+    dict of str to ndarray
+        By column name: float64 with NaN for empty cells, text as str.
+
+    Raises
+    ------
+    GazeError
+        Where the file is missing, garbled, lacks a column, or has no row of the video.
+    """
+    form = "parquet" if path.suffix.lower() in (".parquet", ".pq") else "csv"
+    wanted = list(dict.fromkeys((*columns.text, *columns.numbers)))
+    batches: list[pa.RecordBatch] = []
+    rows = 0
+    try:
+        table = pads.dataset(str(path), format=form)
+        names = table.schema.names
+        needed = [*wanted, *([columns.video] if columns.video else [])]
+        if lacking := [name for name in needed if name not in names]:
+            raise GazeError(
+                f"{path} has no column {', '.join(lacking)}; it has {', '.join(names)} "
+                "(dataset.gaze.columns)"
+            )
+        if form == "csv":
+            types = {name: pa.float64() for name in columns.numbers}
+            types |= {name: pa.string() for name in (columns.video, *columns.text) if name}
+            fields = [pa.field(name, types.get(name, pa.string())) for name in names]
+            table = pads.dataset(str(path), format=form, schema=pa.schema(fields))
+        keep = None
+        if columns.video is not None:
+            keep = pc.cast(pads.field(columns.video), pa.string()) == video_id
+        for batch in table.scanner(columns=wanted, filter=keep, batch_readahead=2).to_batches():
+            rows += batch.num_rows
+            if rows > MAX_ROWS:
+                raise GazeError(f"{path} holds more than {MAX_ROWS} rows for {video_id}")
+            if batch.num_rows:
+                batches.append(batch)
+        if not batches:
+            raise GazeError(f"{path} holds no rows for video {video_id!r}")
+        found = pa.Table.from_batches(batches)
+        return {
+            **{name: _numbers(found[name]) for name in columns.numbers},
+            **{name: _text(found[name]) for name in columns.text},
+        }
+    except (OSError, pa.ArrowException) as error:
+        raise GazeError(f"{path} cannot be read: {error}") from None
+
+
+def _numbers(column: pa.ChunkedArray) -> NDArray[np.float64]:
+    values = pc.fill_null(pc.cast(column, pa.float64()), float("nan"))
+    return np.asarray(values.to_numpy())
+
+
+def _text(column: pa.ChunkedArray) -> NDArray[Any]:
+    values = pc.fill_null(pc.cast(column, pa.string()), "").dictionary_encode().combine_chunks()
+    if isinstance(values, pa.ChunkedArray):
+        values = values.chunk(0)
+    names = np.asarray(values.dictionary.to_pylist(), dtype=str)
+    return np.asarray(names[values.indices.to_numpy()])

@@ -1,0 +1,207 @@
+"""LEDOV: 538 videos, 32 observers.
+
+L. Jiang, M. Xu, T. Liu, M. Qiao, Z. Wang: "DeepVS: A Deep Learning Based Video Saliency Prediction
+Approach", ECCV 2018. Fixations are mapped to frames as in the authors' evaluation code, including
+the rule that discards what each observer looked at before leaving the centre.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foveal.errors import GazeError, RecipeError
+from foveal.pipeline.probe import probe
+from foveal.pipeline.sections import DatasetSection, FixationsSection
+from foveal.pipeline.sources.files import check_confined, dataset_root, folder_names
+from foveal.pipeline.sources.mat import mat_names, read_mat
+from foveal.pipeline.sources.pictures import PictureMaps
+from foveal.pipeline.sources.points import PointsBuilder, only_pairwise
+from foveal.pipeline.values import Fixations, Video
+
+Split = Literal["train", "val", "test"]
+
+MAX_POINTS = 50_000_000
+"""Fixations that would spread over more points than this are refused."""
+
+_LIST_PREFIXES: dict[str, Split] = {"train": "train", "va": "val", "test": "test"}
+"""How the variables of ``namelist.mat`` begin; the second is spelled ``vaildlist``."""
+
+
+class LEDOVConfig(DatasetSection):
+    """LEDOV as published: ``<video>/{<video>.mp4,Data.mat}`` and ``namelist.mat``.
+
+    Attributes
+    ----------
+    splits : list of {'train', 'val', 'test'} or null
+        By ``namelist.mat`` (461, 36 and 41 videos; one name stands there twice). Null takes all
+        videos without a split, and needs no list.
+    frame_rate : {'video', 'metadata'}
+        What turns milliseconds into frames: the container's rate, or ``VideoFrameRate`` of
+        ``Data.mat``, which is rounded (30 for 29.97).
+    centre_rule : bool
+        Discard an observer's fixations until one is farther from the centre than a twentieth of the
+        height in both axes, as the authors do on purpose.
+    """
+
+    kind: Literal["ledov"]
+    splits: tuple[Split, ...] | None = ("train", "val", "test")
+    frame_rate: Literal["video", "metadata"] = "video"
+    centre_rule: bool = True
+
+
+class LEDOV:
+    """LEDOV as published; see `Source`."""
+
+    def __init__(self, config: LEDOVConfig, fixations: FixationsSection | None) -> None:
+        self.config = config
+        self.root = dataset_root(config.root)
+        self.subjects = fixations.subjects if fixations else "all"
+        only_pairwise(fixations)
+        nested = self.root / "LEDOV"
+        self._top = nested if nested.is_dir() else self.root
+
+    def videos(self) -> Sequence[Video]:
+        """Videos of the wanted splits; ids are their folders' names."""
+        names = [
+            name
+            for name in folder_names(self._top)
+            if any((self._top / name / one).exists() for one in (f"{name}.mp4", "Data.mat"))
+        ]
+        if not names:
+            raise RecipeError(f"{self._top} holds no folder <video>/<video>.mp4, as LEDOV has 538")
+        return [
+            Video(
+                id=name,
+                split=split,
+                path=self._top / name / f"{name}.mp4",
+                annotation_paths=(self._top / name / "Data.mat",),
+            )
+            for name in names
+            for split in [self._splits.get(name)]
+            if self.config.splits is None or split in self.config.splits
+        ]
+
+    @cached_property
+    def _splits(self) -> dict[str, Split]:
+        if self.config.splits is None:
+            return {}
+        candidates = [self.root / "namelist.mat", self._top / "namelist.mat"]
+        path = next((one for one in candidates if one.is_file()), None)
+        if path is None:
+            raise RecipeError(
+                f"{candidates[0]} is not there; it says which videos are for training. Put it "
+                "there, or take all by dataset.splits: null"
+            )
+        found: dict[str, Split] = {}
+        for variable in mat_names(path):
+            for prefix, split in _LIST_PREFIXES.items():
+                if variable.lower().startswith(prefix):
+                    for name in np.atleast_1d(read_mat(path, variable)):
+                        found[str(name).strip().removesuffix(".mp4")] = split
+        return found
+
+    def fixations(self, video: Video, height_px: int, width_px: int) -> Fixations:
+        """A point for each frame that a fixation spans; see `Source.fixations`."""
+        check_confined(self.root, video)
+        path = video.annotation_paths[0]
+        data = read_mat(path, "Data")
+        try:
+            table = np.asarray(data["fixdata"], np.float64).reshape(-1, 5)
+            rounded_rate = float(np.ravel(data["VideoFrameRate"])[0])
+        except (TypeError, KeyError, ValueError, IndexError):
+            raise GazeError(
+                f"{path}: Data has no N x 5 fixdata and VideoFrameRate, as LEDOV's files do"
+            ) from None
+        if not np.isfinite(table).all():
+            raise GazeError(f"{path}: fixdata holds values that are not finite")
+        info = probe(video)
+        fps = info.fps if self.config.frame_rate == "video" else rounded_rate
+        if not 0 < fps <= 1000:
+            raise GazeError(f"{path}: a frame rate of {fps}")
+        builder = PointsBuilder()
+        for subject, rows in _by_observer(table):
+            if self.subjects == "all" or subject in self.subjects:
+                kept = _kept(rows, height_px, width_px, self.config.centre_rule, builder)
+                frame, index = spanned_frames(kept[:, 1], kept[:, 2], fps, info.frames)
+                x, y = kept[index, 3] - 1, kept[index, 4] - 1
+                order = np.argsort(frame, kind="stable")
+                builder.add(
+                    subject, frame[order], x[order], y[order], read=len(rows), used=len(kept)
+                )
+        return builder.build({"origin": "fixations", "frame_rate": fps, **self._rules()})
+
+    def published_maps(self, video: Video) -> PictureMaps | None:
+        """None: LEDOV publishes fixations, not pictures."""
+        return None
+
+    def _rules(self) -> dict[str, Any]:
+        return {"frame_rate_of": self.config.frame_rate, "centre_rule": self.config.centre_rule}
+
+    def parameters(self) -> dict[str, Any]:
+        """Every setting that changes the fixations."""
+        return {"kind": "ledov", "subjects": self.subjects, **self._rules()}
+
+
+def spanned_frames(
+    start_ms: NDArray[np.float64],
+    duration_ms: NDArray[np.float64],
+    fps: float,
+    frames: int | None,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Frames that fixations span, from ceil(start) to ceil(end) in frames counted from 1.
+
+    Returns
+    -------
+    frame, index : ndarray, int64 [m]
+        0-based frame, and which fixation it belongs to.
+    """
+    frame_ms = 1000 / fps
+    first = np.maximum(np.ceil(start_ms / frame_ms), 1).astype(np.int64)
+    last = np.ceil((start_ms + duration_ms) / frame_ms).astype(np.int64)
+    if frames is not None:
+        last = np.minimum(last, frames)
+    counts = np.maximum(last - first + 1, 0)
+    if counts.sum() > MAX_POINTS:
+        raise GazeError(f"fixations span {counts.sum()} frames; more than {MAX_POINTS} are refused")
+    index = np.repeat(np.arange(len(first)), counts)
+    within = np.arange(len(index)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return first[index] - 1 + within, index
+
+
+def _by_observer(table: NDArray[np.float64]) -> list[tuple[str, NDArray[np.float64]]]:
+    """Rows of each observer: a new one starts where the start time decreases.
+
+    The subject column gives the name; where it names two observers alike, the second gets a suffix.
+    """
+    cuts = np.flatnonzero(np.diff(table[:, 1]) < 0) + 1
+    found: dict[str, NDArray[np.float64]] = {}
+    for rows in np.split(table, cuts):
+        if len(rows):
+            name = f"{rows[0, 0]:g}"
+            repeats = sum(one == name or one.startswith(f"{name}.") for one in found)
+            found[f"{name}.{repeats + 1}" if repeats else name] = rows
+    return list(found.items())
+
+
+def _kept(
+    rows: NDArray[np.float64],
+    height_px: int,
+    width_px: int,
+    centre_rule: bool,
+    builder: PointsBuilder,
+) -> NDArray[np.float64]:
+    x, y = rows[:, 3], rows[:, 4]
+    started = np.ones(len(rows), bool)
+    if centre_rule:
+        reach = np.floor(height_px / 20 + 0.5)
+        away = (np.abs(x - width_px / 2) > reach) & (np.abs(y - height_px / 2) > reach)
+        started = np.logical_or.accumulate(away)
+    inside = (x > 0) & (x < width_px) & (y > 0) & (y < height_px)
+    builder.count("before_leaving_centre", ~started)
+    builder.count("off_screen", started & ~inside)
+    return rows[started & inside]

@@ -1,0 +1,210 @@
+"""Raw gaze of S. Mathe and C. Sminchisescu on Hollywood-2 and UCF-Sports.
+
+"Actions in the Eye: Dynamic Gaze Datasets and Learnt Saliency Models for Visual Recognition",
+TPAMI 2015. Most observers watched in order to name the action; only a few viewed freely.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from foveal.errors import GazeError, RecipeError
+from foveal.pipeline.probe import probe
+from foveal.pipeline.sections import FixationsSection
+from foveal.pipeline.sources.clips import GroundTruthSection
+from foveal.pipeline.sources.files import check_confined, dataset_root, file_names, natural_key
+from foveal.pipeline.sources.pictures import PictureMaps
+from foveal.pipeline.sources.points import (
+    PointsBuilder,
+    ScreenFit,
+    only_pairwise,
+    pixels_of_frames,
+)
+from foveal.pipeline.sources.tables import read_table
+from foveal.pipeline.values import Fixations, Video
+
+Split = Literal["train", "test"]
+
+_SAMPLES = re.compile(r"(\d{3})_(.+)\.avi\.txt", re.IGNORECASE)
+_COLUMNS = ("timestamp", "first value", "second value", "x", "y", "event")
+_EXCLUDED = {"S": "saccade", "B": "blink"}
+
+
+class MatheConfig(GroundTruthSection):
+    """Keys that Hollywood-2 and UCF-Sports share.
+
+    Attributes
+    ----------
+    form : {'frames', 'raw'}
+        ``{training,testing}/<clip>/{images,maps,fixation}`` as the DHF1K authors repackaged them,
+        or the AVI files with the observers' samples.
+    splits : list of {'train', 'test'}
+    fps : float
+        Of the frames form; pictures do not tell.
+    videos, gaze : str
+        Folders of the raw form below the root: AVI files, and ``samples/`` with ``geometry.txt``.
+    condition : {'free_viewing', 'task', 'all'}
+        Which observers of the raw form to take: those in `free_viewing_subjects`, the others, or
+        both mixed.
+    free_viewing_subjects : list of str or null
+        Ids (``"003"``) of the observers without a task, from the archive's own documentation.
+    """
+
+    form: Literal["frames", "raw"] = "frames"
+    splits: tuple[Split, ...] = ("train", "test")
+    fps: Annotated[float, Field(gt=0, le=1000)]
+    videos: str
+    gaze: str
+    condition: Literal["free_viewing", "task", "all"] = "free_viewing"
+    free_viewing_subjects: tuple[Annotated[str, Field(pattern=r"^\d{3}$")], ...] | None = None
+
+
+class MatheSource:
+    """AVI files with samples of each observer; see `Source`.
+
+    A sample is mapped by its time since the recording's first one and the video's frame rate; the
+    video is taken to fill the screen's width. Both are inferred, not published.
+    """
+
+    def __init__(
+        self,
+        config: MatheConfig,
+        fixations: FixationsSection | None,
+        split_of: Callable[[str], Split | None],
+    ) -> None:
+        self.config = config
+        self.root = dataset_root(config.root)
+        self.wanted = fixations.subjects if fixations else "all"
+        self._split_of = split_of
+        only_pairwise(fixations)
+        if config.ground_truth == "import":
+            raise RecipeError(
+                "dataset.ground_truth: import needs published maps, which the raw form lacks; "
+                "write form: frames or ground_truth: regenerate"
+            )
+        if config.condition != "all" and not config.free_viewing_subjects:
+            raise RecipeError(
+                f"dataset.free_viewing_subjects is needed: most observers of {config.kind} watched "
+                "with a task (name the action), which draws gaze elsewhere than free viewing, and "
+                "the files do not tell who did. Take the ids from the archive's documentation and "
+                'write e.g. free_viewing_subjects: ["001", "002"], or take everybody, mixed, by '
+                "condition: all"
+            )
+
+    def videos(self) -> Sequence[Video]:
+        """AVI files of the wanted splits; ids are their names without suffix."""
+        folder = self.root / self.config.videos
+        names = [name for name in file_names(folder) if name.lower().endswith(".avi")]
+        if not names:
+            raise RecipeError(f"{folder} holds no AVI files (dataset.videos)")
+        found = []
+        for name in names:
+            split = self._split_of(Path(name).stem)
+            if split in self.config.splits:
+                samples = tuple(self._samples.get(Path(name).stem, {}).values())
+                found.append(
+                    Video(
+                        id=Path(name).stem,
+                        split=split,
+                        path=folder / name,
+                        annotation_paths=(*samples, self._geometry) if samples else (),
+                    )
+                )
+        return found
+
+    @property
+    def _geometry(self) -> Path:
+        return self.root / self.config.gaze / "geometry.txt"
+
+    @cached_property
+    def _samples(self) -> dict[str, dict[str, Path]]:
+        """Sample files of the wanted observers by video and observer."""
+        folder = self.root / self.config.gaze / "samples"
+        found: dict[str, dict[str, Path]] = {}
+        subjects = set()
+        for name in file_names(folder):
+            if match := _SAMPLES.fullmatch(name):
+                subjects.add(match[1])
+                if self._selected(match[1]):
+                    found.setdefault(match[2], {})[match[1]] = folder / name
+        named = {*(self.config.free_viewing_subjects or ())}
+        named |= set() if self.wanted == "all" else set(self.wanted)
+        if unknown := sorted(named - subjects):
+            raise RecipeError(
+                f"observers {', '.join(unknown)} have no file in {folder}; "
+                f"there are {', '.join(sorted(subjects)) or 'none'}"
+            )
+        return found
+
+    def _selected(self, subject: str) -> bool:
+        free = subject in (self.config.free_viewing_subjects or ())
+        fits = {"free_viewing": free, "task": not free, "all": True}[self.config.condition]
+        return fits and (self.wanted == "all" or subject in self.wanted)
+
+    def fixations(self, video: Video, height_px: int, width_px: int) -> Fixations:
+        """Fixated pixels of the selected observers; see `Source.fixations`."""
+        check_confined(self.root, video)
+        samples = self._samples.get(video.id)
+        if not samples:
+            raise GazeError(
+                f"no gaze of {video.id} by the {self.config.condition} observers: there is no "
+                f"{self.root / self.config.gaze}/samples/NNN_{video.id}.avi.txt of theirs"
+            )
+        screen = self._screen()
+        fps = probe(video).fps
+        builder = PointsBuilder()
+        for subject, path in samples.items():
+            table = read_table(path, _COLUMNS, text=["event"])
+            event = table["event"].str.upper().to_numpy(dtype="U1")
+            seconds = (table["timestamp"] - table["timestamp"].iloc[0]).to_numpy() / 1e6
+            x, y, inside = screen.to_video(
+                table["x"].to_numpy(), table["y"].to_numpy(), height_px, width_px
+            )
+            fixated = event == "F"
+            for letter in np.unique(event[~fixated]):
+                builder.count(_EXCLUDED.get(str(letter), "not_fixation"), event == letter)
+            builder.count("off_screen", fixated & ~inside)
+            kept = fixated & inside
+            frame = np.floor(seconds[kept] * fps)
+            points = pixels_of_frames(frame, x[kept], y[kept], "pairwise")
+            builder.add(subject, *points, read=len(table), used=int(kept.sum()))
+        everybody = {one for files in self._samples.values() for one in files}
+        return builder.build(
+            {
+                "origin": "raw gaze",
+                "condition": self.config.condition,
+                "observers_missing": sorted(everybody - samples.keys(), key=natural_key),
+                "frame_rate": fps,
+                "screen_height_px": screen.screen_height_px,
+                "screen_width_px": screen.screen_width_px,
+            }
+        )
+
+    def _screen(self) -> ScreenFit:
+        """The screen, whose width and height end ``geometry.txt``."""
+        table = read_table(self._geometry, ("a", "b", "c", "width", "height"))
+        width, height = (int(table[name].iloc[-1]) for name in ("width", "height"))
+        if not (0 < width <= 1 << 14 and 0 < height <= 1 << 14):
+            raise GazeError(f"{self._geometry}: a screen of {width}x{height} px")
+        return ScreenFit(screen_height_px=height, screen_width_px=width)
+
+    def published_maps(self, video: Video) -> PictureMaps | None:
+        """None: the raw form has no published pictures."""
+        return None
+
+    def parameters(self) -> dict[str, Any]:
+        """Every setting that changes the fixations."""
+        return {
+            "kind": self.config.kind,
+            "form": "raw",
+            "condition": self.config.condition,
+            "free_viewing_subjects": self.config.free_viewing_subjects,
+            "subjects": self.wanted,
+        }

@@ -1,0 +1,226 @@
+"""SALICON: 20,000 still images of COCO, gaze by mouse; each image is a video of one frame.
+
+M. Jiang, S. Huang, J. Duan, Q. Zhao: "SALICON: Saliency in Context", CVPR 2015. The editions of
+2015 and 2017 hold different fixations of the same images; in that of 2017 some lie outside.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foveal.errors import GazeError, RecipeError
+from foveal.pipeline.sections import FixationsSection
+from foveal.pipeline.sources.clips import GroundTruthSection
+from foveal.pipeline.sources.files import check_confined, dataset_root, file_names
+from foveal.pipeline.sources.mat import read_mat
+from foveal.pipeline.sources.pictures import PICTURE_SUFFIXES, PictureMaps
+from foveal.pipeline.sources.points import PointsBuilder, only_pairwise, pixels_of_frames
+from foveal.pipeline.values import Fixations, Video
+
+Split = Literal["train", "val", "test"]
+Points = list[tuple[str, NDArray[np.float64]]]
+"""Observer and their fixations, float64 [n, 2] of x, y counted from 1."""
+
+MAX_JSON_BYTES = 1 << 33
+_READ_CHARACTERS = 1 << 20
+_MAX_ANNOTATION_CHARACTERS = 1 << 24
+_LIST_START = re.compile(r'"annotations"\s*:\s*\[')
+_LIST_START_CHARACTERS = 100
+_BETWEEN_ITEMS = re.compile(r"[\s,]*")
+
+
+class SALICONConfig(GroundTruthSection):
+    """SALICON: ``images/``, ``maps/`` and ``fixations/`` with a folder for each split.
+
+    Attributes
+    ----------
+    edition : {'2015', '2017'}
+        Of the fixations. Fixations outside the image are counted and left out in 2017; in 2015
+        there are none, so one is an error.
+    gaze : {'mat', 'json'}
+        ``fixations/{split}/COCO_*.mat``, (x, y); or ``fixations_{split}2014.json``, (y, x). Both
+        count from 1.
+    splits : list of {'train', 'val', 'test'}
+        The ground truth of test is withheld.
+    """
+
+    kind: Literal["salicon"]
+    edition: Literal["2015", "2017"] = "2017"
+    gaze: Literal["mat", "json"] = "mat"
+    splits: tuple[Split, ...] = ("train", "val")
+
+
+class SALICON:
+    """The source behind `SALICONConfig`; see `Source`."""
+
+    def __init__(self, config: SALICONConfig, fixations: FixationsSection | None) -> None:
+        self.config = config
+        self.root = dataset_root(config.root)
+        self.subjects = fixations.subjects if fixations else "all"
+        only_pairwise(fixations)
+
+    def videos(self) -> Sequence[Video]:
+        """Images of the wanted splits; ids are their names without suffix."""
+        found = []
+        for split in self.config.splits:
+            nested = self.root / "images" / split
+            folder = nested if nested.is_dir() else self.root / "images"
+            prefix = f"COCO_{split}"
+            for name in file_names(folder):
+                if name.startswith(prefix) and Path(name).suffix.lower() in PICTURE_SUFFIXES:
+                    found.append(self._video(folder, name, split))
+        if not found:
+            raise RecipeError(
+                f"{self.root}/images holds no COCO_{{split}}2014_*.jpg of "
+                f"{', '.join(self.config.splits)}, neither directly nor in a folder a split"
+            )
+        return found
+
+    def _video(self, folder: Path, name: str, split: Split) -> Video:
+        stem = Path(name).stem
+        withheld = split == "test"
+        annotation = () if withheld else (self._gaze_path(stem, split),)
+        if self.config.ground_truth == "import" and not withheld:
+            annotation = (*annotation, self._map_path(stem, split))
+        return Video(
+            id=stem,
+            split=split,
+            path=folder,
+            image_names=(name,),
+            fps=1.0,
+            annotation_paths=annotation,
+            has_ground_truth=not withheld,
+        )
+
+    def _gaze_path(self, stem: str, split: str) -> Path:
+        if self.config.gaze == "mat":
+            return self.root / "fixations" / split / f"{stem}.mat"
+        return self.root / f"fixations_{split}2014.json"
+
+    def _map_path(self, stem: str, split: str) -> Path:
+        return self.root / "maps" / split / f"{stem}.png"
+
+    def fixations(self, video: Video, height_px: int, width_px: int) -> Fixations:
+        """Fixated pixels of all selected observers in frame 0; see `Source.fixations`."""
+        if not video.has_ground_truth or video.split is None:
+            raise GazeError(f"SALICON withholds the ground truth of its test images, as {video.id}")
+        check_confined(self.root, video)
+        path = self._gaze_path(video.id, video.split)
+        if self.config.gaze == "mat":
+            observers = _read_mat_points(path)
+        else:
+            index = _index(path, path.stat().st_mtime_ns) if path.is_file() else {}
+            observers = index.get(int(video.id.rsplit("_", 1)[-1]), [])
+        if not observers:
+            raise GazeError(f"{path} holds no fixations of {video.id}")
+        builder = PointsBuilder()
+        for subject, points in observers:
+            if self.subjects == "all" or subject in self.subjects:
+                self._add(builder, subject, points, height_px, width_px, path)
+        return builder.build({"origin": "fixations", **self._rules()})
+
+    def _add(
+        self,
+        builder: PointsBuilder,
+        subject: str,
+        points: NDArray[np.float64],
+        height_px: int,
+        width_px: int,
+        path: Path,
+    ) -> None:
+        if not np.isfinite(points).all():
+            raise GazeError(f"{path}: fixations of observer {subject} are not finite")
+        x, y = np.floor(points.T + 0.5) - 1
+        inside = (x >= 0) & (x < width_px) & (y >= 0) & (y < height_px)
+        if self.config.edition == "2015" and not inside.all():
+            raise GazeError(
+                f"{path}: {int((~inside).sum())} fixations of observer {subject} lie outside the "
+                f"{width_px}x{height_px} image, which happens in the edition of 2017 only; write "
+                "dataset.edition: '2017'"
+            )
+        builder.count("off_screen", ~inside)
+        kept = int(inside.sum())
+        pixels = pixels_of_frames(np.zeros(kept, int), x[inside], y[inside], "pairwise")
+        builder.add(subject, *pixels, read=len(points), used=kept)
+
+    def published_maps(self, video: Video) -> PictureMaps | None:
+        """The density picture where `ground_truth` is ``import``."""
+        if self.config.ground_truth != "import" or not video.has_ground_truth:
+            return None
+        check_confined(self.root, video)
+        return PictureMaps([self._map_path(video.id, video.split or "")])
+
+    def _rules(self) -> dict[str, Any]:
+        return {"edition": self.config.edition, "gaze": self.config.gaze}
+
+    def parameters(self) -> dict[str, Any]:
+        """Every setting that changes the fixations."""
+        return {"kind": "salicon", "subjects": self.subjects, **self._rules()}
+
+
+def _read_mat_points(path: Path) -> Points:
+    """Fixations of the observers of one image; they bear no ids, so they are numbered from 1."""
+    gaze = read_mat(path, "gaze")
+    observers = [gaze] if isinstance(gaze, dict) else gaze
+    try:
+        return [
+            (str(number), np.asarray(one["fixations"], np.float64).reshape(-1, 2))
+            for number, one in enumerate(observers, start=1)
+        ]
+    except (TypeError, KeyError, ValueError):
+        raise GazeError(f"{path}: gaze is no structure array with (x, y) fixations") from None
+
+
+@functools.lru_cache(maxsize=2)
+def _index(path: Path, modified_ns: int) -> dict[int, Points]:
+    """All fixations of a JSON file by image, turned to (x, y); read once a process.
+
+    `modified_ns` makes a changed file count as another one.
+    """
+    found: dict[int, Points] = {}
+    for annotation in _annotations(path):
+        try:
+            rows = np.asarray(annotation["fixations"], np.float64).reshape(-1, 2)
+            observers = found.setdefault(int(annotation["image_id"]), [])
+            observers.append((str(annotation["worker_id"]), rows[:, ::-1].copy()))
+        except (TypeError, KeyError, ValueError):
+            raise GazeError(
+                f"{path}: an annotation lacks image_id, worker_id or [[y, x], …] fixations"
+            ) from None
+    return found
+
+
+def _annotations(path: Path) -> Iterator[dict[str, Any]]:
+    """Items of the file's ``annotations`` list, one at a time, without holding the whole text."""
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise GazeError(f"{path} is larger than {MAX_JSON_BYTES} bytes; it is not read")
+    decoder = json.JSONDecoder()
+    with path.open(encoding="utf-8") as file:
+        text, at = "", None
+        while at is None:
+            block = file.read(_READ_CHARACTERS)
+            if not block:
+                raise GazeError(f"{path} has no list of annotations, as SALICON's files do")
+            text = text[-_LIST_START_CHARACTERS:] + block
+            at = match.end() if (match := _LIST_START.search(text)) else None
+        while True:
+            at = _BETWEEN_ITEMS.match(text, at).end()  # type: ignore[union-attr]
+            if text.startswith("]", at):
+                return
+            try:
+                item, at = decoder.raw_decode(text, at)
+            except json.JSONDecodeError:
+                block = file.read(_READ_CHARACTERS)
+                if not block or len(text) - at > _MAX_ANNOTATION_CHARACTERS:
+                    raise GazeError(f"{path} is no complete JSON file; fetch it again") from None
+                text, at = text[at:] + block, 0
+                continue
+            yield item

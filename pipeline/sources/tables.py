@@ -1,0 +1,72 @@
+"""Plain text tables of numbers without a header, as eye trackers export them."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from foveal.errors import GazeError
+
+MAX_TABLE_BYTES = 1 << 30
+
+
+def read_table(path: Path, columns: Sequence[str], text: Sequence[str] = ()) -> pd.DataFrame:
+    """Read a table whose columns are separated by blanks or tabs.
+
+    Parameters
+    ----------
+    path : Path
+    columns : sequence of str
+        What each column is, in order; every line must have them all.
+    text : sequence of str
+        Those that hold text; all others must be finite numbers.
+
+    Raises
+    ------
+    GazeError
+        Naming file and line.
+    """
+    try:
+        if path.stat().st_size > MAX_TABLE_BYTES:
+            raise GazeError(f"{path} is larger than {MAX_TABLE_BYTES} bytes: no recording is")
+        table = pd.read_csv(
+            path,
+            sep=r"\s+",
+            header=None,
+            names=[*columns, "rest"],
+            dtype=dict.fromkeys(text, str),
+            quoting=csv.QUOTE_NONE,
+            skip_blank_lines=False,
+            index_col=False,
+            low_memory=False,
+        )
+    except OSError as error:
+        raise GazeError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, UnicodeDecodeError) as error:
+        raise GazeError(f"{path}: {error}") from None
+    if table.empty:
+        raise GazeError(f"{path} is empty")
+    for name in columns:
+        if name in text:
+            bad = table[name].isna().to_numpy()
+        else:
+            numbers = pd.to_numeric(table[name], errors="coerce").to_numpy(np.float64)
+            table[name] = numbers
+            bad = ~np.isfinite(numbers)
+        if bad.any():
+            raise _complaint(path, int(np.argmax(bad)), f"{name} is missing or no finite number")
+    if (extra := table["rest"].notna().to_numpy()).any():
+        raise _complaint(path, int(np.argmax(extra)), f"more than {len(columns)} columns")
+    return table[list(columns)]
+
+
+def _complaint(path: Path, row: int, what: str) -> GazeError:
+    with path.open("rb") as file:
+        for _ in range(row):
+            file.readline()
+        shown = file.readline(200).decode("utf-8", "replace").rstrip()
+    return GazeError(f"{path}, line {row + 1}: {what} in {shown!r:.80}")
