@@ -17,7 +17,7 @@ from foveal.models.i3d.steps import State, StepNetwork
 Precision = Literal["float32", "float16", "bfloat16", "auto"]
 
 HALF_TOLERANCE = 1e-2
-"""Largest relative difference from float32 that `auto` accepts of float16."""
+"""Largest relative difference from float32 that `auto` accepts of half precision."""
 
 CPU_WINDOWS = 8
 CUDA_WINDOWS = 64
@@ -73,7 +73,7 @@ class StepRunner:
         self._verify = half
         self._kept: list[State] = []
         self._halvings = 0
-        self._float16_difference: float | None = None
+        self._half_difference: float | None = None
         self._computed: list[int] = []
         self._results = 0
 
@@ -136,9 +136,9 @@ class StepRunner:
             return results, kept
         exact = self._build("float32")
         reference, exact_kept = exact.run(frames, first_frame, plan, before)
-        self._float16_difference = relative_difference(results, reference)
+        self._half_difference = relative_difference(results, reference)
         self._verify = False
-        if self._float16_difference <= HALF_TOLERANCE:
+        if self._half_difference <= HALF_TOLERANCE:
             return results, kept
         self.steps = exact
         return reference, exact_kept
@@ -163,6 +163,6 @@ class StepRunner:
         }
         if self.device.type == "cuda":
             ran["device_name"] = torch.cuda.get_device_name(self.device)
-        if self._float16_difference is not None:
-            ran["float16_difference"] = self._float16_difference
+        if self._half_difference is not None:
+            ran["half_difference"] = self._half_difference
         return ran

@@ -60,7 +60,8 @@ class Stream:
             return
         self._received += len(array)
         with torch.inference_mode():
-            x = torch.from_numpy(np.ascontiguousarray(array)).to(self._runner.device)
+            writable = array if array.flags.writeable else array.copy()
+            x = torch.from_numpy(np.ascontiguousarray(writable)).to(self._runner.device)
             x = preprocess(x, self.tower, self.preprocessing, self.size, self.scale_flow_on_resize)
             self._waiting.append(self._runner.steps.frames(x))
 
