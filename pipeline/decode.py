@@ -7,6 +7,8 @@ the container claims.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import functools
 import queue
 import re
@@ -17,6 +19,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import IO, Any, Literal, cast
 
+import av
 import ffmpeg
 import numpy as np
 from numpy.typing import NDArray
@@ -24,14 +27,21 @@ from numpy.typing import NDArray
 from foveal.errors import DecodeError
 from foveal.pipeline.ffmpeg import ffmpeg_executable
 from foveal.pipeline.probe import read_image
+from foveal.pipeline.truncation import missing_bytes
 from foveal.pipeline.values import FrameBatch, Video, VideoInfo
 
 BATCH_BYTES = 32 * 2**20
 MAX_BATCH_FRAMES = 32
 _PIPE_BYTES = 2**20
-_TIME_BASE = re.compile(r"config in time_base: (\d+)/(\d+)")
-_FRAME = re.compile(r"\bn: *(\d+) pts: *(-?\d+|NOPTS) ")
+_LOG_LINE = re.compile(
+    r"^(?:\[[^]]* @ [^]]*\] )*?(?:\[(?P<context>[^]]*) @ [^]]*\] )?"
+    r"\[(?P<level>panic|fatal|error|warning|info)\] (?P<message>.*)$"
+)
+_TIME_BASE = re.compile(r"^config in time_base: (\d+)/(\d+)")
+_FRAME = re.compile(r"^n: *\d+ pts: *(-?\d+|NOPTS) ")
 _MAX_COMPLAINTS = 5
+_LOST_AT_ENDS = 2
+"""Frames an AVI may declare without showing them: placeholders of packed XviD streams."""
 
 Errors = Literal["quarantine", "accept"]
 
@@ -50,8 +60,8 @@ def decode(video: Video, info: VideoInfo, errors: Errors = "quarantine") -> Iter
     info : VideoInfo
         From `probe`; frames come at its upright, square-pixel size.
     errors : {'quarantine', 'accept'}
-        Whether a complaint of the decoder (corrupt packets, concealed errors, fewer frames than
-        an AVI declares) raises, or frames are taken as the decoder gives them.
+        Whether damage (a missing end, corrupt packets, concealed errors, fewer frames than an AVI
+        declares) raises, or frames are taken as the decoder gives them.
 
     Yields
     ------
@@ -86,13 +96,22 @@ def _decode_images(video: Video, info: VideoInfo) -> Iterator[FrameBatch]:
 
 
 def _decode_file(video: Video, info: VideoInfo, errors: Errors) -> Iterator[FrameBatch]:
+    lacking = missing_bytes(video.path)
+    if lacking and errors == "quarantine":
+        raise DecodeError(
+            f"{video.path.name}: truncated: the last {lacking} bytes are missing; fetch it again, "
+            "or accept what is there with decode.errors: accept"
+        )
     shape = (info.height_px, info.width_px, 3)
     step = batch_frames(info)
     process = subprocess.Popen(
-        _command(video, info), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, pipesize=_PIPE_BYTES,
-    )  # fmt: skip
+        _command(video, info),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     stdout, stderr = cast(IO[bytes], process.stdout), cast(IO[bytes], process.stderr)
+    _widen(stdout)
     log = _Log(stderr)
     try:
         start = 0
@@ -123,7 +142,7 @@ def _decode_file(video: Video, info: VideoInfo, errors: Errors) -> Iterator[Fram
             start += len(pixels)
         status = process.wait()
         log.join()
-        _check_end(video, info, errors, log, status, start)
+        _check_end(video, info, errors, log, status, start, float(max(last, 0)))
     finally:
         process.kill()
         stdout.close()
@@ -132,7 +151,13 @@ def _decode_file(video: Video, info: VideoInfo, errors: Errors) -> Iterator[Fram
 
 
 def _check_end(
-    video: Video, info: VideoInfo, errors: Errors, log: _Log, status: int, frames: int
+    video: Video,
+    info: VideoInfo,
+    errors: Errors,
+    log: _Log,
+    status: int,
+    frames: int,
+    last_seconds: float,
 ) -> None:
     name = video.path.name
     if log.configurations > 1:
@@ -142,11 +167,13 @@ def _check_end(
         raise DecodeError(f"{name}: not decodable: {complaint}")
     if errors == "accept":
         return
-    wanted = min(info.frames or 0, video.max_frames or info.frames or 0)
-    if name.lower().endswith(".avi") and frames < wanted:
+    declared = min(info.frames or 0, video.max_frames or info.frames or 0)
+    # An AVI counts repeated pictures, which are not decoded again but leave a gap in the times.
+    shown = max(frames, round(last_seconds * info.fps) + 1)
+    if name.lower().endswith(".avi") and shown + _LOST_AT_ENDS < declared:
         raise DecodeError(
-            f"{name}: truncated: {frames} of the {wanted} frames its header declares; fetch it "
-            "again, or accept it with decode.errors: accept"
+            f"{name}: {frames} of the {declared} frames its header declares can be decoded; fetch "
+            "it again, or accept it with decode.errors: accept"
         )
     if log.complaint_count:
         raise DecodeError(
@@ -157,8 +184,8 @@ def _check_end(
 
 def _command(video: Video, info: VideoInfo) -> list[str]:
     picture = (
-        ffmpeg.input(f"file:{video.path}", protocol_whitelist="file,pipe")
-        .video.filter("scale", info.width_px, info.height_px)
+        ffmpeg.input(f"file:{video.path}", protocol_whitelist="file,pipe")["V:0"]
+        .filter("scale", info.width_px, info.height_px)
         .filter("setsar", 1)
         .filter("showinfo", checksum=0)
     )
@@ -181,12 +208,19 @@ def _passthrough_option(executable: str) -> str:
     return "vsync" if old else "fps_mode"
 
 
+def _widen(pipe: IO[bytes]) -> None:
+    """Let a pipe hold more than a frame's row where the system allows it; it is only speed."""
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+
+
 def _read_frames(
     pipe: IO[bytes], count: int, shape: tuple[int, int, int]
 ) -> tuple[NDArray[np.uint8], int]:
     """Up to `count` frames, and how many bytes of a broken one followed."""
     pixels = np.empty((count, *shape), np.uint8)
-    view = memoryview(pixels).cast("B")
+    view = pixels.reshape(-1).data
     filled = 0
     while filled < len(view):
         read = pipe.readinto(view[filled:])  # type: ignore[attr-defined]
@@ -228,19 +262,33 @@ class _Log:
 
     def _read(self) -> None:
         for raw in self.pipe:
-            line = raw.decode("utf-8", "replace").rstrip()
-            if "showinfo" in line:
-                self._read_showinfo(line)
-            elif any(word in line for word in ("[error]", "[fatal]", "[panic]", "corrupt")):
+            line = _LOG_LINE.match(raw.decode("utf-8", "replace").rstrip())
+            if line is None:
+                continue
+            context, level, message = line["context"] or "", line["level"], line["message"]
+            if context.startswith("Parsed_showinfo"):
+                self._read_showinfo(message)
+            elif level == "info" or (level == "warning" and "corrupt" not in message):
+                continue
+            elif not _decodes_audio(context):
                 self.complaint_count += 1
                 if len(self.complaints) < _MAX_COMPLAINTS:
-                    self.complaints.append(re.sub(r"\[[^]]*\] ?", "", line).strip())
+                    self.complaints.append(message)
         self._times.put(None)
         self.pipe.close()
 
-    def _read_showinfo(self, line: str) -> None:
-        if base := _TIME_BASE.search(line):
+    def _read_showinfo(self, message: str) -> None:
+        if base := _TIME_BASE.match(message):
             self.configurations += 1
             self._time_base = Fraction(int(base[1]), int(base[2]))
-        elif frame := _FRAME.search(line):
-            self._times.put(None if frame[2] == "NOPTS" else int(frame[2]) * self._time_base)
+        elif frame := _FRAME.match(message):
+            self._times.put(None if frame[1] == "NOPTS" else int(frame[1]) * self._time_base)
+
+
+@functools.cache
+def _decodes_audio(context: str) -> bool:
+    """Whether a line comes from an audio decoder, which ffmpeg runs to know the format."""
+    try:
+        return av.codec.Codec(context, "r").type == "audio"
+    except ValueError:
+        return False
