@@ -24,20 +24,21 @@ def resize_frames(
     frames : ndarray, uint8 [n, height, width, 3]
     size : (height, width)
     interpolation : {'area', 'linear', 'cubic', 'lanczos'}
-        ``area`` becomes ``linear`` where either side grows.
+        ``area`` averages along the sides that shrink; along those that grow there is nothing to
+        average, and it becomes ``linear``.
 
     Returns
     -------
     ndarray, uint8 [n, *size, 3]
         `frames` itself where the size is right already.
     """
-    if frames.shape[1:3] == size:
+    height, width = frames.shape[1:3]
+    if (height, width) == size:
         return frames
-    flag = _FLAGS[interpolation]
-    grows = size[0] > frames.shape[1] or size[1] > frames.shape[2]
-    if flag == cv2.INTER_AREA and grows:
-        flag = cv2.INTER_LINEAR
+    if interpolation == "area" and (size[0] > height or size[1] > width):
+        smaller = (min(size[0], height), min(size[1], width))
+        frames, interpolation = resize_frames(frames, smaller), "linear"
     resized = np.empty((len(frames), *size, 3), np.uint8)
     for frame, target in zip(frames, resized, strict=True):
-        cv2.resize(frame, (size[1], size[0]), dst=target, interpolation=flag)
+        cv2.resize(frame, (size[1], size[0]), dst=target, interpolation=_FLAGS[interpolation])
     return resized

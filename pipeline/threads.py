@@ -23,9 +23,10 @@ def ahead(items: Iterator[Item], depth: int) -> Generator[Item, None, None]:
     def put(entry: Callable[[], Item] | None) -> None:
         while not stopped.is_set():
             try:
-                return waiting.put(entry, timeout=0.1)
+                waiting.put(entry, timeout=0.1)
             except queue.Full:
                 continue
+            return
 
     def produce() -> None:
         try:
