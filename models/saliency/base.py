@@ -1,0 +1,172 @@
+"""What all saliency networks share: the calling convention, state, and loading of weights."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from foveal.errors import RecipeError
+from foveal.models.saliency.spec import Spec
+from foveal.models.saliency.weights import load_strictly, read_state_dict
+
+log = logging.getLogger(__name__)
+
+State = tuple[Tensor, ...]
+"""Memory of a recurrent network after a frame; None before the first frame of a video."""
+
+
+class SaliencyNetwork(nn.Module, ABC):
+    """A network that turns clips of inputs into clips of saliency maps.
+
+    Every network is called alike: ``saliency, state = network(inputs, state)``. A video is
+    streamed by passing each clip's state to the next, so clip length does not change the result of
+    a recurrent network; a new video starts from None; training on clips detaches the state in
+    between (`detach`). Networks without memory give None.
+
+    Attributes
+    ----------
+    spec : Spec
+    """
+
+    spec: Spec
+
+    def forward(
+        self, inputs: Mapping[str, Tensor], state: State | None = None
+    ) -> tuple[Tensor, State | None]:
+        """Saliency of consecutive frames.
+
+        Parameters
+        ----------
+        inputs : mapping of str to Tensor, floating [batch, time, *shape]
+            One entry for each of ``spec.inputs``, normalised as that says.
+        state : tuple of Tensor, optional
+            What the call on the frames just before returned.
+
+        Returns
+        -------
+        saliency : Tensor, float32 [batch, time, height, width]
+            Not negative; within 0 … 1 where the network ends in a sigmoid.
+        state : tuple of Tensor or None
+
+        Raises
+        ------
+        ValueError
+            An input is missing or its shape is not the one the network was built for.
+        """
+        tensors = []
+        for wanted in self.spec.inputs:
+            if wanted.kind not in inputs:
+                raise ValueError(
+                    f"{self.spec.name} needs the input {wanted.kind!r}, got {sorted(inputs)}"
+                )
+            tensor = inputs[wanted.kind]
+            if tuple(tensor.shape[2:]) != wanted.shape or not tensor.is_floating_point():
+                raise ValueError(
+                    f"{self.spec.name}: {wanted.kind} must be floating "
+                    f"[batch, time, {', '.join(map(str, wanted.shape))}], got {tensor.dtype} "
+                    f"{tuple(tensor.shape)}; normalise with {wanted.normaliser!r}, resize, or "
+                    "build the network for this size"
+                )
+            tensors.append(tensor)
+        if len({tensor.shape[:2] for tensor in tensors}) != 1:
+            raise ValueError(
+                f"{self.spec.name}: batch and time of the inputs differ: "
+                f"{[tuple(tensor.shape[:2]) for tensor in tensors]}"
+            )
+        saliency, state = self._saliency(tensors, state)
+        return saliency.float(), state
+
+    @abstractmethod
+    def _saliency(self, tensors: list[Tensor], state: State | None) -> tuple[Tensor, State | None]:
+        """Compute ``forward`` on checked inputs in the order of ``spec.inputs``."""
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Trainable parameters as ``torch.optim`` takes them.
+
+        A group without its own ``lr`` or ``weight_decay`` gets that of ``spec.training``.
+        """
+        return [{"params": [p for p in self.parameters() if p.requires_grad]}]
+
+    def load_weights(self, path: str | Path) -> None:
+        """Load a complete weight file: this project's, or the authors' where a format is known.
+
+        Raises
+        ------
+        MissingDependency
+            The file does not exist.
+        RecipeError
+            It is no such file, or its names or shapes do not fit the network as built.
+        """
+        load_strictly(self, self._canonical(read_state_dict(path)), path, self.spec.options)
+
+    def load_backbone(self, path: str | Path) -> None:
+        """Load pretrained weights into the part of the network that the paper starts from.
+
+        Raises
+        ------
+        MissingDependency
+            The file does not exist.
+        RecipeError
+            The network starts from no such weights, or the file does not fit.
+        """
+        raise RecipeError(
+            f"{self.spec.name} has no pretrained backbone to load {path} into; leave it out"
+        )
+
+    def _canonical(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Rename the entries of a foreign weight file to this network's."""
+        return state
+
+
+DARK_LOGIT = -3.0
+"""Bias at which a sigmoid output starts in training from scratch: saliency maps are mostly dark."""
+
+
+def detach(state: State | None) -> State | None:
+    """Cut a state off its history, so that back-propagation ends at the clip's first frame."""
+    return None if state is None else tuple(tensor.detach() for tensor in state)
+
+
+def scaled(channels: int, width: float) -> int:
+    """Channels of a layer in a network `width` times as wide as the paper's, no fewer than four.
+
+    A layer that has fewer in the paper keeps them all: so few units with ReLU easily all die.
+    """
+    return max(min(channels, 4), round(channels * width))
+
+
+def check_size(name: str, size: tuple[int, int], multiple: int) -> tuple[int, int]:
+    """Give `size` back if the network can work on it, as two integers.
+
+    Raises
+    ------
+    RecipeError
+        A side is not a positive multiple of `multiple`.
+    """
+    height, width = (int(side) for side in size)
+    if min(height, width) < multiple or height % multiple or width % multiple:
+        raise RecipeError(
+            f"{name}: input_size {height}x{width} must be positive multiples of {multiple} "
+            f"(height, width); try {max(1, height // multiple) * multiple}x"
+            f"{max(1, width // multiple) * multiple}"
+        )
+    return height, width
+
+
+def check_choice(name: str, option: str, value: object, allowed: tuple[object, ...]) -> None:
+    """Refuse a value of an option that is not among the allowed ones.
+
+    Raises
+    ------
+    RecipeError
+    """
+    if value not in allowed:
+        raise RecipeError(
+            f"{name}: {option}={value!r} is not offered; choose among "
+            f"{', '.join(map(repr, allowed))}"
+        )

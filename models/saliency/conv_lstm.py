@@ -1,0 +1,55 @@
+"""One step of a convolutional LSTM (Shi et al. 2015), shared by SalCLSTM and TP-CMRNet."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def conv_lstm_gates(in_channels: int, hidden_channels: int) -> nn.Conv2d:
+    """Give the 3x3 convolution of all four gates; Xavier-normal weights, zero bias.
+
+    Takes [input, hidden] on channels; gives input, forget and output gate and candidate cell, in
+    that order (the order of Linardos et al.'s released SalCLSTM).
+    """
+    gates = nn.Conv2d(in_channels + hidden_channels, 4 * hidden_channels, 3, padding=1)
+    nn.init.xavier_normal_(gates.weight)
+    assert gates.bias is not None
+    nn.init.zeros_(gates.bias)
+    return gates
+
+
+def conv_lstm_step(
+    gates: nn.Conv2d,
+    x: Tensor,
+    state: tuple[Tensor, ...] | None,
+    peepholes: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Hidden state and cell after one more frame.
+
+    Parameters
+    ----------
+    gates : Conv2d
+        From `conv_lstm_gates`.
+    x : Tensor, [batch, channels, height, width]
+    state : (hidden, cell) or None
+        None starts from zeros.
+    peepholes : Tensor, [3, hidden channels, 1, 1], optional
+        Weights through which input and forget gate see the old cell, and the output gate the new
+        one; a value a channel, so that any picture size fits.
+
+    Returns
+    -------
+    hidden, cell : Tensor, [batch, hidden channels, height, width]
+    """
+    if state is None:
+        zeros = x.new_zeros(len(x), gates.out_channels // 4, *x.shape[2:])
+        state = (zeros, zeros)
+    hidden, cell = state
+    into, forget, out, candidate = gates(torch.cat([x, hidden], dim=1)).chunk(4, dim=1)
+    if peepholes is not None:
+        into, forget = into + peepholes[0] * cell, forget + peepholes[1] * cell
+    cell = forget.sigmoid() * cell + into.sigmoid() * candidate.tanh()
+    if peepholes is not None:
+        out = out + peepholes[2] * cell
+    return out.sigmoid() * cell.tanh(), cell

@@ -1,0 +1,230 @@
+"""GFSalNet (Koçak, Erdem & Erdem 2021): two ResNet-50 streams, mixed pixel by pixel by a gate.
+
+The spatial stream sees the frame, the temporal one a picture of the motion. Only a figure of the
+network was published; kernel sizes and channel counts are this project's choice.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from foveal.models.saliency.base import SaliencyNetwork, State, check_choice, check_size, scaled
+from foveal.models.saliency.resnet import ResNet50
+from foveal.models.saliency.spec import Input, Kind, Schedule, Spec, Training
+from foveal.models.saliency.weights import load_strictly, read_state_dict
+
+PAPER = "Koçak, Erdem & Erdem, A gated fusion network for dynamic saliency prediction"
+READS: dict[str, Kind] = {"spatial": "frame", "temporal": "flow_image"}
+ALIGNMENT = {
+    "frame": "frame t",
+    "flow_image": "motion t → t + 1 (the last frame repeats its predecessor's)",
+}
+
+
+class SpatialAttention(nn.Module):
+    """Multiply all channels by one map: 1x1 convolution, sigmoid."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.score = nn.Conv2d(channels, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[n, channels, h, w] to the same."""
+        attended: Tensor = x * self.score(x).sigmoid()
+        return attended
+
+
+class ChannelAttention(nn.Module):
+    """Multiply each channel by one number: global average, two layers with ReLU."""
+
+    def __init__(self, channels: int, reduction: int = 4) -> None:
+        super().__init__()
+        self.squeeze = nn.Linear(channels, max(1, channels // reduction))
+        self.excite = nn.Linear(max(1, channels // reduction), channels)
+        nn.init.ones_(self.excite.bias)  # starts near the identity; ReLU could start all dead
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[n, channels, h, w] to the same."""
+        weights = self.excite(self.squeeze(x.mean(dim=(2, 3))).relu()).relu()
+        attended: Tensor = x * weights[:, :, None, None]
+        return attended
+
+
+class Stream(nn.Module):
+    """One stream: picture to saliency.
+
+    Parameters
+    ----------
+    spatial_attention, multi_level, channel_attention : bool
+        Leave a part of the stream out, as in the paper's ablation.
+    width : float
+        Multiplies all channel counts.
+    """
+
+    def __init__(
+        self, spatial_attention: bool, multi_level: bool, channel_attention: bool, width: float
+    ) -> None:
+        super().__init__()
+        self.backbone = ResNet50(width)
+        c1, c2, c3, c4 = self.backbone.stage_channels
+        wide, mid, narrow = scaled(256, width), scaled(64, width), scaled(32, width)
+        half = scaled(128, width)
+        self.spatial_attention = SpatialAttention(c4) if spatial_attention else nn.Identity()
+        self.main = nn.Sequential(
+            nn.ConvTranspose2d(c4, wide, 4, stride=2, padding=1),
+            nn.ReLU(),
+            nn.ConvTranspose2d(wide, mid, 8, stride=4, padding=2),
+            nn.ReLU(),
+        )
+        self.levels: nn.ModuleList | None = None
+        if multi_level:
+            self.levels = nn.ModuleList(
+                [
+                    nn.Conv2d(c4 + c3, wide, 1),
+                    nn.Conv2d(wide + c2, half, 1),
+                    nn.Conv2d(half + c1, mid, 1),
+                ]
+            )
+            self.detail = nn.Sequential(
+                nn.ConvTranspose2d(mid, mid, 3, padding=1),
+                nn.ReLU(),
+                nn.ConvTranspose2d(mid, narrow, 3, padding=1),
+                nn.ReLU(),
+                nn.ConvTranspose2d(narrow, narrow, 3, padding=1),
+                nn.ReLU(),
+            )
+        joined = mid + narrow if multi_level else mid
+        self.channel_attention = ChannelAttention(joined) if channel_attention else nn.Identity()
+        self.out = nn.ConvTranspose2d(joined, 1, 8, stride=4, padding=2)
+        for module in (*self.main, *(self.detail if multi_level else ())):
+            if isinstance(module, nn.ConvTranspose2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        with torch.no_grad():
+            self.out.weight.abs_()  # a ReLU that starts at 0 everywhere would never learn
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """[n, 3, h, w] to saliency [n, 1, h, w], not negative."""
+        stages = self.backbone(pictures)
+        deepest = self.spatial_attention(stages[-1])  # [n, 2048, h/32, w/32]
+        x = self.main(deepest)  # [n, 64, h/4, w/4]
+        if self.levels is not None:
+            level = deepest
+            for fuse, stage in zip(self.levels, reversed(stages[:-1]), strict=True):
+                upsampled = functional.interpolate(
+                    level, size=stage.shape[2:], mode="bilinear", align_corners=False
+                )
+                level = fuse(torch.cat([upsampled, stage], dim=1))
+            x = torch.cat([x, self.detail(level)], dim=1)  # [n, 96, h/4, w/4]
+        saliency: Tensor = self.out(self.channel_attention(x)).relu()
+        return saliency
+
+
+class GFSalNet(SaliencyNetwork):
+    """Both streams and their gate ``P``: ``S_spatial P + S_temporal (1 - P)``.
+
+    Parameters
+    ----------
+    streams : {"both", "spatial", "temporal"}
+    fusion : {"gated", "conv1x1"}
+        How both streams are mixed; ``conv1x1`` (then ReLU) is the ablation without the gate.
+    spatial_attention, multi_level, channel_attention : bool
+        Parts of each stream.
+    input_size : (int, int)
+        (height, width) in pixels, multiples of 32; also the output's size.
+    width : float
+        Multiplies all channel counts.
+    """
+
+    def __init__(
+        self,
+        *,
+        streams: str = "both",
+        fusion: str = "gated",
+        spatial_attention: bool = True,
+        multi_level: bool = True,
+        channel_attention: bool = True,
+        input_size: tuple[int, int] = (480, 640),
+        width: float = 1.0,
+        name: str = "gfsalnet",
+    ) -> None:
+        super().__init__()
+        check_choice(name, "streams", streams, ("both", "spatial", "temporal"))
+        check_choice(name, "fusion", fusion, ("gated", "conv1x1"))
+        height, input_width = check_size(name, input_size, 32)
+        used = ("spatial", "temporal") if streams == "both" else (streams,)
+        self.streams = nn.ModuleDict(
+            {
+                stream: Stream(spatial_attention, multi_level, channel_attention, width)
+                for stream in used
+            }
+        )
+        self.fusion = fusion
+        self.mix: nn.Conv2d | None = nn.Conv2d(2, 1, 1) if streams == "both" else None
+        if self.mix is not None and fusion == "conv1x1":
+            nn.init.constant_(self.mix.weight, 0.5)  # starts as the mean, never dead
+        shape = (3, height, input_width)
+        self.spec = Spec(
+            name=name,
+            paper=PAPER,
+            inputs=tuple(
+                Input(kind, shape, "imagenet", "bilinear", ALIGNMENT[kind])
+                for kind in (READS[stream] for stream in used)
+            ),
+            output_size=(height, input_width),
+            training=Training(
+                loss="kl - 0.1*nss",
+                optimiser="adam",
+                learning_rate=1e-4,
+                batch_size=8,
+                epochs=3,
+                schedule=Schedule(0.1, 3000, "iteration"),
+            ),
+            options={
+                "fusion": fusion,
+                "spatial_attention": spatial_attention,
+                "multi_level": multi_level,
+                "channel_attention": channel_attention,
+                "input_size": [height, input_width],
+                "width": width,
+            },
+        )
+
+    def _saliency(self, tensors: list[Tensor], state: State | None) -> tuple[Tensor, State | None]:
+        batch, time = tensors[0].shape[:2]
+        maps = [
+            stream(pictures.flatten(0, 1))
+            for stream, pictures in zip(self.streams.values(), tensors, strict=True)
+        ]
+        saliency = maps[0]
+        if self.mix is not None:
+            mixed = self.mix(torch.cat(maps, dim=1))
+            if self.fusion == "gated":
+                gate = mixed.sigmoid()
+                saliency = maps[0] * gate + maps[1] * (1 - gate)
+            else:
+                saliency = mixed.relu()
+        return saliency.view(batch, time, *self.spec.output_size), None
+
+    def load_backbone(self, path: str | Path) -> None:
+        """Start each stream from ImageNet's ResNet-50 or from a trained single stream.
+
+        A ResNet-50 file of torchvision (``layer1.0.conv1.weight``, …; its classifier is left out)
+        fills the backbones. A file of a single-stream GFSalNet fills whole streams: the paper
+        trains the appearance stream on SALICON and starts both from it.
+        """
+        weights = read_state_dict(path)
+        single = {key.split(".", 2)[1] for key in weights if key.startswith("streams.")}
+        for stream in self.streams.values():
+            assert isinstance(stream, Stream)
+            if len(single) == 1:
+                prefix = f"streams.{next(iter(single))}."
+                whole = {key.removeprefix(prefix): value for key, value in weights.items()}
+                load_strictly(stream, whole, path, self.spec.options)
+            else:
+                load_strictly(
+                    stream.backbone, weights, path, self.spec.options, ("fc.weight", "fc.bias")
+                )

@@ -1,0 +1,120 @@
+"""What a trainer must know of a network: inputs, output, and the paper's way to train it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Kind = Literal["frame", "flow_image", "flow_stack", "i3d_rgb", "i3d_flow"]
+"""What an input is made of.
+
+``frame``: an RGB picture. ``flow_image``: an RGB picture of the motion, drawn on Middlebury's
+colour wheel. ``flow_stack``: consecutive flow maps, channels (u, v) of the first, of the second, ….
+``i3d_rgb``, ``i3d_flow``: cached I3D features of the window that ends at the frame.
+"""
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input of a network at one time step.
+
+    Attributes
+    ----------
+    kind : str
+        See `Kind`; also the key under which ``forward`` wants it.
+    shape : tuple of int
+        (channels, height, width), or (channels, time, height, width) of I3D features.
+    normaliser : str
+        Name in `foveal.models.normalise`.
+    resize : str or None
+        How the paper brings frames to this size (``area``, ``bilinear``); None for features.
+    alignment : str
+        Which frames or flow maps belong to the output frame t, in words.
+    """
+
+    kind: Kind
+    shape: tuple[int, ...]
+    normaliser: str
+    resize: Literal["area", "bilinear"] | None
+    alignment: str
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Multiply the learning rate by `factor` after each `every` iterations or epochs."""
+
+    factor: float
+    every: int
+    unit: Literal["iteration", "epoch"]
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the paper trains the network.
+
+    Attributes
+    ----------
+    loss : str
+        Terms for `foveal.models.losses.saliency_loss`.
+    optimiser : {"adam", "rmsprop"}
+    learning_rate, weight_decay : float
+        For all parameters but those `SaliencyNetwork.parameter_groups` treats apart.
+    schedule : Schedule or None
+        None keeps the learning rate constant.
+    batch_size : int
+        Clips (or single items, where `clip_frames` is 1) in a batch.
+    clip_frames : int
+        Consecutive frames a network gets at once.
+    epochs : int or None
+        None where the paper gives none.
+    loss_over_time : {"mean", "sum"}
+        Whether the frames of a clip are averaged or summed.
+    gradient_clip_norm : float or None
+        Largest norm of the gradient of all parameters together.
+    """
+
+    loss: str
+    optimiser: Literal["adam", "rmsprop"]
+    learning_rate: float
+    batch_size: int
+    weight_decay: float = 0.0
+    schedule: Schedule | None = None
+    clip_frames: int = 1
+    epochs: int | None = None
+    loss_over_time: Literal["mean", "sum"] = "mean"
+    gradient_clip_norm: float | None = None
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A network as built, in terms of the data around it.
+
+    Attributes
+    ----------
+    name : str
+        Name in the registry.
+    paper : str
+        Source of the network.
+    inputs : tuple of Input
+        Everything ``forward`` wants at a time step.
+    output_size : tuple of int
+        (height, width) of the saliency map.
+    training : Training
+    first_frame : int
+        First frame (0-based) the network can estimate; earlier frames get that first estimate.
+    recurrent : bool
+        Whether ``forward`` gives a state to pass on to the next clip of the same video.
+    options : mapping
+        Every option the network was built with, JSON-serialisable; ``build(name, **options)``
+        gives the same network.
+    """
+
+    name: str
+    paper: str
+    inputs: tuple[Input, ...]
+    output_size: tuple[int, int]
+    training: Training
+    first_frame: int = 0
+    recurrent: bool = False
+    options: Mapping[str, object] = field(default_factory=dict)
