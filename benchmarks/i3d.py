@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from foveal.models.i3d.dense import DenseFeatures
-from foveal.models.i3d.network import I3D, Unit, random_i3d
+from foveal.models.i3d.network import I3D, IN_CHANNELS, Unit, random_i3d
 from foveal.models.i3d.runtime import choose_device, relative_difference
 from foveal.models.i3d.steps import count_macs
 from foveal.models.i3d.windows import WindowFeatures
@@ -125,7 +125,7 @@ def main() -> None:
     dtype = getattr(torch, options.precision)
 
     network = random_i3d(options.tower, 0, width)
-    channels = network.Conv3d_1a_7x7.conv3d.in_channels
+    channels = IN_CHANNELS[network.tower]
     rng = np.random.default_rng(0)
     frames = rng.uniform(-1, 1, (window + 8, size, size, channels)).astype(np.float32)
 

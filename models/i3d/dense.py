@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from foveal.models.i3d.network import I3D, Endpoint
+from foveal.models.i3d.network import I3D, Endpoint, endpoint_channels, map_size, time_layers
 from foveal.models.i3d.preprocess import Preprocessing
 from foveal.models.i3d.runtime import Precision
 from foveal.models.i3d.sharing import plan_stretch, stretch_ready, stretch_steps, window_levels
@@ -22,8 +22,8 @@ class DenseFeatures(Stream):
     """Features of a whole video run through the tower as one long window.
 
     Zero padding stands at the video's two ends only, aligned as in a window of 79 frames: a video
-    of exactly 79 frames gives that window's features. Step j is centred on frame ``8 j + 3.5``
-    (Mixed_5c) or ``4 j + 1.5`` (Mixed_4f). These features are not those of any window elsewhere.
+    of exactly 79 frames gives that window's features. Step j is centred on frame ``8 j + 4``
+    (Mixed_5c) or ``4 j + 2`` (Mixed_4f). These features are not those of any window elsewhere.
 
     Parameters
     ----------
@@ -57,13 +57,13 @@ class DenseFeatures(Stream):
         super().__init__(
             network, endpoint, preprocessing, scale_flow_on_resize, size, device, precision
         )
-        self._levels = window_levels(79, self._runner.steps.layers)
+        self._levels = window_levels(79, time_layers(self.endpoint))
         self.frames_per_step = self._levels[-1].scale
         self._batch = max(1, batch_frames // self.frames_per_step)
-        channels = network.out_channels(self.endpoint)
+        channels = endpoint_channels(self.endpoint, network.width)
         self.feature_shape: tuple[int, ...] = (channels,)
         if endpoint != "global":
-            self.feature_shape += self._map_size()
+            self.feature_shape += map_size(self.endpoint, self.size)
         self._done = 0
         self._kept_anchors: tuple[tuple[int, ...], ...] = tuple(() for _ in self._levels)
 

@@ -69,6 +69,49 @@ LAST_LAYER: dict[Endpoint, str] = {
 }
 
 
+CONVS: dict[str, tuple[int, int]] = {
+    # kernel and stride over every axis
+    "Conv3d_1a_7x7": (7, 2),
+    "Conv3d_2b_1x1": (1, 1),
+    "Conv3d_2c_3x3": (3, 1),
+}
+
+
+def layers_until(endpoint: Endpoint) -> tuple[str, ...]:
+    """Names of the layers up to an endpoint's last."""
+    return LAYERS[: LAYERS.index(LAST_LAYER[endpoint]) + 1]
+
+
+def time_layers(endpoint: Endpoint) -> tuple[tuple[int, int], ...]:
+    """Kernel and stride over time of each layer that mixes time steps."""
+    found = []
+    for name in layers_until(endpoint):
+        if name in POOLS:
+            (kernel, *_), (stride, *_) = POOLS[name]
+        else:
+            kernel, stride = CONVS.get(name, (3, 1))
+        if kernel > 1:
+            found.append((kernel, stride))
+    return tuple(found)
+
+
+def scaled(channels: int, width: float) -> int:
+    """Channels of a layer in a tower of that width."""
+    return max(1, round(channels * width))
+
+
+def endpoint_channels(endpoint: Endpoint, width: float = 1.0) -> int:
+    """Channels of an endpoint: 832 for ``mixed_4f``, else 1024 (times `width`)."""
+    b0, _, b1b, _, b2b, b3b = MIXED_WIDTHS[LAST_LAYER[endpoint]]
+    return sum(scaled(n, width) for n in (b0, b1b, b2b, b3b))
+
+
+def map_size(endpoint: Endpoint, size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of an endpoint's map for frames of `size`."""
+    scale = 16 if endpoint == "mixed_4f" else 32
+    return -(-size[0] // scale), -(-size[1] // scale)
+
+
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     """Zeros TensorFlow's SAME puts in front of and behind an axis; the odd one goes behind.
 
@@ -151,24 +194,15 @@ class I3D(nn.Module):
         super().__init__()
         self.tower, self.width = tower, width
 
-        def scaled(channels: int) -> int:
-            return max(1, round(channels * width))
-
-        self.Conv3d_1a_7x7 = Unit(IN_CHANNELS[tower], scaled(64), 7, 2)
-        self.Conv3d_2b_1x1 = Unit(scaled(64), scaled(64))
-        self.Conv3d_2c_3x3 = Unit(scaled(64), scaled(192), 3)
-        channels = scaled(192)
+        channels = IN_CHANNELS[tower]
+        for name, out in (("Conv3d_1a_7x7", 64), ("Conv3d_2b_1x1", 64), ("Conv3d_2c_3x3", 192)):
+            self.add_module(name, Unit(channels, scaled(out, width), *CONVS[name]))
+            channels = scaled(out, width)
         for name, widths in MIXED_WIDTHS.items():
-            block = Mixed(channels, tuple(scaled(n) for n in widths))
+            block = Mixed(channels, tuple(scaled(n, width) for n in widths))
             self.add_module(name, block)
             channels = block.out_channels
         self.eval()
-
-    def out_channels(self, endpoint: Endpoint) -> int:
-        """Channels of an endpoint: 832 for ``mixed_4f``, else 1024 (times `width`)."""
-        block = self.get_submodule(LAST_LAYER[endpoint])
-        assert isinstance(block, Mixed)
-        return block.out_channels
 
     def forward(self, x: Tensor, endpoint: Endpoint = "mixed_5c") -> Tensor:
         """Features of whole windows.
@@ -185,11 +219,8 @@ class I3D(nn.Module):
         Tensor, float
             79 x 224 x 224 gives [n, 1024, 10, 7, 7], [n, 832, 20, 14, 14] or [n, 1024].
         """
-        last = LAST_LAYER[check_endpoint(endpoint)]
-        for name in LAYERS:
+        for name in layers_until(check_endpoint(endpoint)):
             x = max_pool_same(x, *POOLS[name]) if name in POOLS else self.get_submodule(name)(x)
-            if name == last:
-                break
         return x.mean((2, 3, 4)) if endpoint == "global" else x
 
 

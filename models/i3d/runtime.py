@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
@@ -32,6 +33,15 @@ def choose_device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise MissingDependency(f"device {name!r} was asked for, but torch sees no CUDA device")
     return device
+
+
+def available_memory_bytes() -> int | None:
+    """Memory that programs can still take (Linux), None where the system does not say."""
+    meminfo = Path("/proc/meminfo")
+    if not meminfo.is_file():
+        return None
+    lines = (line.split() for line in meminfo.read_text().splitlines())
+    return next((int(n) * 1024 for name, n, *_ in lines if name == "MemAvailable:"), None)
 
 
 def relative_difference(values: Tensor, reference: Tensor) -> float:
@@ -82,12 +92,12 @@ class StepRunner:
 
     def windows_that_fit(self, levels: Sequence[Level], size: tuple[int, int]) -> int:
         """How many windows to compute together, from the memory that is free."""
-        if self.device.type != "cuda":
-            return CPU_WINDOWS
-        free, _ = torch.cuda.mem_get_info(self.device)
+        on_cuda = self.device.type == "cuda"
+        free = torch.cuda.mem_get_info(self.device)[0] if on_cuda else available_memory_bytes()
         # 130 MB a window of 79 x 224 x 224 in float32, where nothing is shared (measured).
         window_bytes = levels[0].steps * size[0] * size[1] * 10 * self.steps.dtype.itemsize
-        return int(min(max(free // 2 // window_bytes, 1), CUDA_WINDOWS))
+        most = CUDA_WINDOWS if on_cuda else CPU_WINDOWS
+        return most if free is None else int(min(max(free // 2 // window_bytes, 1), most))
 
     def run(
         self,

@@ -19,14 +19,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from foveal.models.i3d.network import (
     I3D,
-    LAST_LAYER,
-    LAYERS,
+    IN_CHANNELS,
     POOLS,
     Endpoint,
     Mixed,
     Tower,
     Unit,
+    layers_until,
     same_padding,
+    time_layers,
 )
 from foveal.models.i3d.sharing import Plan, plan_windows, window_levels
 
@@ -97,12 +98,8 @@ class _Stage:
 
 
 class StepNetwork:
-    """A tower up to an endpoint, evaluated step by step as a `Plan` says.
-
-    Attributes
-    ----------
-    layers : tuple of (kernel, stride)
-        The layers over time, for `sharing.window_levels`.
+    """A tower up to an endpoint, evaluated step by step as a `Plan` says. The stages are those of
+    `network.time_layers`, in order.
     """
 
     def __init__(
@@ -113,8 +110,7 @@ class StepNetwork:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.device, self.dtype = device, dtype
-        self.in_channels = network.Conv3d_1a_7x7.conv3d.in_channels
-        self.out_channels = network.out_channels(endpoint)
+        self.in_channels = IN_CHANNELS[network.tower]
         self._stages: list[_Stage] = []
 
         def conv(*units: Unit) -> _Conv:
@@ -161,7 +157,7 @@ class StepNetwork:
                 stage = _Stage(kernel, stride, lambda below, rows: _gather_max(below[0], rows))
                 self._stages.append(stage)
 
-        for name in LAYERS[: LAYERS.index(LAST_LAYER[endpoint]) + 1]:
+        for name in layers_until(endpoint):
             if name in POOLS:
                 add_pool(name)
                 continue
@@ -172,7 +168,6 @@ class StepNetwork:
                 self._stages[-1].after.append(conv(layer))
             elif isinstance(layer, Unit):
                 add_conv(layer)
-        self.layers = tuple((stage.kernel, stage.stride) for stage in self._stages)
 
     def frames(self, x: Tensor) -> Tensor:
         """Pad frames [n, h, w, c] as Conv3d_1a_7x7 wants them; `run` takes these."""
@@ -275,7 +270,7 @@ def count_macs(
     """Multiply-accumulates a window costs alone, and among overlapping ones (steady state)."""
     network = StepNetwork(I3D(tower, width).to("meta"), endpoint, torch.device("meta"))
     macs = network.macs_per_step(size)
-    levels = window_levels(window, network.layers)
+    levels = window_levels(window, time_layers(endpoint))
     alone = sum(each * level.steps for each, level in zip(macs, levels[1:], strict=True))
     kept: tuple[tuple[int, ...], ...] = tuple(() for _ in levels)
     moved = batch_windows * stride

@@ -86,12 +86,6 @@ class Stream:
         waiting = sum(x.numel() * x.element_size() for x in self._waiting)
         return waiting + self._runner.kept_bytes
 
-    def _map_size(self) -> tuple[int, int]:
-        """Height and width of the endpoint's map."""
-        scale = 16 if self.endpoint == "mixed_4f" else 32
-        height, width = (-(-n // scale) for n in self.size)
-        return height, width
-
     def parameters(self) -> dict[str, Any]:
         """Return what determines the numbers, apart from the weights."""
         return {

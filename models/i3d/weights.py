@@ -15,6 +15,7 @@ shape, and finite.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import pickle
 import re
@@ -26,7 +27,7 @@ import torch
 from torch import Tensor
 
 from foveal.errors import MissingDependency
-from foveal.models.i3d.network import I3D, IN_CHANNELS, MIXED_WIDTHS, Tower
+from foveal.models.i3d.network import I3D, IN_CHANNELS, MIXED_WIDTHS, Tower, random_i3d
 from foveal.models.i3d.tf_checkpoint import read_checkpoint
 
 Form = Literal["piergiaj", "hassony2", "tensorflow"]
@@ -99,15 +100,16 @@ PUBLIC_WEIGHTS = tuple(
 """Where each form can be had; `load_i3d` takes the downloaded file."""
 
 
-def load_i3d(tower: Tower, path: Path | str, width: float = 1.0) -> I3D:
-    """Build a tower with published weights, in evaluation mode.
+def load_i3d(tower: Tower, weights: Path | str, width: float = 1.0) -> I3D:
+    """Build a tower with published or random weights, in evaluation mode.
 
     Parameters
     ----------
     tower : {"rgb", "flow"}
-    path : path
+    weights : path or str
         A PyTorch file of either convention, or a TensorFlow checkpoint (its prefix
-        ``…/model.ckpt``, its ``.index`` file, or the folder that holds one).
+        ``…/model.ckpt``, its ``.index`` file, or the folder that holds one); ``random`` or
+        ``random:SEED`` for those of `random_i3d`.
     width : float
         Factor on every channel count that the weights were made with.
 
@@ -116,7 +118,11 @@ def load_i3d(tower: Tower, path: Path | str, width: float = 1.0) -> I3D:
     MissingDependency
         If the file is missing, in no known form, for the other tower, incomplete, not finite.
     """
-    form, tensors = read_weights(Path(path))
+    seed = _random_seed(weights)
+    if seed is not None:
+        return random_i3d(tower, seed, width)
+    path = Path(weights)
+    form, tensors = read_weights(path)
     network = I3D(tower, width)
     expected = network.state_dict()
     state = {name: tensor for name, tensor in tensors.items() if name in expected}
@@ -150,18 +156,38 @@ def load_i3d(tower: Tower, path: Path | str, width: float = 1.0) -> I3D:
     return network
 
 
-def weights_sha256(path: Path | str) -> str:
-    """SHA-256 of the weights' files (of a TensorFlow checkpoint: the index, then the data)."""
-    digest = hashlib.sha256()
-    prefix = _tensorflow_prefix(Path(path))
-    files = [Path(path)] if prefix is None else sorted(prefix.parent.glob(f"{prefix.name}.*-of-*"))
+def weights_identity(weights: Path | str) -> str:
+    """What tells these weights from others: ``random:SEED``, or ``sha256:…`` of the files.
+
+    Of a TensorFlow checkpoint the index is hashed first, then the data.
+    """
+    seed = _random_seed(weights)
+    if seed is not None:
+        return f"random:{seed}"
+    path = Path(weights)
+    prefix = _tensorflow_prefix(path)
+    files = [path]
     if prefix is not None:
-        files.insert(0, Path(f"{prefix}.index"))
+        data = prefix.parent.glob(f"{glob.escape(prefix.name)}.data-*-of-*")
+        files = [Path(f"{prefix}.index"), *sorted(data)]
+    digest = hashlib.sha256()
     for file in files:
+        if not file.is_file():
+            raise _no_such_file(file)
         with file.open("rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)
-    return digest.hexdigest()
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _random_seed(weights: Path | str) -> int | None:
+    """The seed in ``random`` (0) or ``random:SEED``; None for anything else."""
+    match = re.fullmatch(r"random(?::(\d+))?", str(weights))
+    return None if match is None else int(match[1] or 0)
+
+
+def _no_such_file(path: Path) -> MissingDependency:
+    return MissingDependency(f"{path} does not exist; `foveal weights` lists where to get weights")
 
 
 def read_weights(path: Path) -> tuple[Form, dict[str, Tensor]]:
@@ -171,9 +197,7 @@ def read_weights(path: Path) -> tuple[Form, dict[str, Tensor]]:
         arrays = read_checkpoint(prefix)
         return "tensorflow", _from_tensorflow({k: torch.from_numpy(v) for k, v in arrays.items()})
     if not path.is_file():
-        raise MissingDependency(
-            f"{path} does not exist; `foveal weights` lists where to get I3D weights"
-        )
+        raise _no_such_file(path)
     if path.stat().st_size > MAX_FILE_BYTES:
         raise MissingDependency(
             f"{path} has {path.stat().st_size} bytes; I3D weights have about 50 MB"

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from foveal.models.i3d.network import I3D, Endpoint
+from foveal.models.i3d.network import I3D, Endpoint, endpoint_channels, map_size, time_layers
 from foveal.models.i3d.preprocess import Preprocessing
 from foveal.models.i3d.runtime import Precision
 from foveal.models.i3d.sharing import plan_windows, window_levels
@@ -31,6 +31,52 @@ POOLINGS: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]] | None] = 
 }
 
 
+def window_starts(
+    frames: int,
+    window: int = 79,
+    stride: int = 1,
+    first_start: int = 0,
+    short_clips: ShortClips = "skip",
+) -> list[int]:
+    """First frames of the windows of a video, as `WindowFeatures` will give them."""
+    if frames < window:
+        return [frames - window] if frames and short_clips == "repeat_first" else []
+    return list(range(first_start, frames - window + 1, stride))
+
+
+def feature_shape(
+    window: int = 79,
+    pooling: Pooling = "paper",
+    endpoint: Endpoint = "mixed_5c",
+    size: tuple[int, int] = (224, 224),
+    width: float = 1.0,
+) -> tuple[int, ...]:
+    """Shape of one window's feature: [channels, time, y, x], or [channels] for ``global``.
+
+    Raises
+    ------
+    ValueError
+        For a pooling whose kernel is larger than the endpoint's map.
+    """
+    if pooling not in POOLINGS:
+        raise ValueError(f"pooling {pooling!r} is unknown; allowed: {', '.join(POOLINGS)}")
+    channels = endpoint_channels(endpoint, width)
+    if endpoint == "global":
+        return (channels,)
+    steps = window_levels(window, time_layers(endpoint))[-1].steps
+    grid = (steps, *map_size(endpoint, size))
+    pool = POOLINGS[pooling]
+    if pool is None:
+        return (channels, *grid)
+    kernel, stride = pool
+    if any(n < k for n, k in zip(grid, kernel, strict=True)):
+        raise ValueError(
+            f"pooling {pooling!r} averages {kernel} but {endpoint} gives a map of {grid} for "
+            f"{window} frames of {size}; use larger frames, a longer window, or pooling 'none'"
+        )
+    return (channels, *((n - k) // s + 1 for n, k, s in zip(grid, kernel, stride, strict=True)))
+
+
 class WindowFeatures(Stream):
     """Features of all windows of one video, as they become complete.
 
@@ -44,6 +90,10 @@ class WindowFeatures(Stream):
         Frames in a window.
     stride : int
         Frames from one window's start to the next one's.
+    first_start : int
+        Frame at which the first window starts. (Flow k is the motion from frame k to k + 1; Öztürk
+        pairs RGB frames s … s + 78 with the motion that ends in each, so flow windows that start at
+        ``stride - 1``, ``2 stride - 1`` … belong to the RGB windows at ``stride``, ``2 stride`` …)
     pooling : {"paper", "k3s1", "none"}
         Average pooling of the endpoint's map. ``paper``: kernel (2, 3, 3), stride (2, 1, 1), which
         takes 10 x 7 x 7 to the 5 x 5 x 5 of Öztürk's LSTS; ``k3s1``: kernel 3, stride 1, to
@@ -86,6 +136,7 @@ class WindowFeatures(Stream):
         *,
         window: int = 79,
         stride: int = 1,
+        first_start: int = 0,
         pooling: Pooling = "paper",
         endpoint: Endpoint = "mixed_5c",
         short_clips: ShortClips = "skip",
@@ -102,37 +153,21 @@ class WindowFeatures(Stream):
         for name, value in (("window", window), ("stride", stride)):
             if value < 1:
                 raise ValueError(f"{name} {value} is not allowed; it counts frames, 1 or more")
-        if pooling not in POOLINGS:
-            raise ValueError(f"pooling {pooling!r} is unknown; allowed: {', '.join(POOLINGS)}")
+        if first_start < 0:
+            raise ValueError(f"first_start {first_start} is not allowed; frames count from 0")
         if short_clips not in get_args(ShortClips):
             allowed = ", ".join(get_args(ShortClips))
             raise ValueError(f"short_clips {short_clips!r} is unknown; allowed: {allowed}")
         self.window, self.stride = window, stride
         self.pooling, self.short_clips = pooling, short_clips
-        self._levels = window_levels(window, self._runner.steps.layers)
+        self.first_start = first_start
+        self._levels = window_levels(window, time_layers(self.endpoint))
         self.window_starts: list[int] = []
         self.valid_frames: list[int] = []
-        self.feature_shape = self._feature_shape(network.out_channels(self.endpoint))
+        self.feature_shape = feature_shape(window, pooling, self.endpoint, size, network.width)
         self.batch_windows = batch_windows or self._runner.windows_that_fit(self._levels, size)
         self._kept_anchors: tuple[tuple[int, ...], ...] = tuple(() for _ in self._levels)
-        self._next_start = 0
-
-    def _feature_shape(self, channels: int) -> tuple[int, ...]:
-        if self.endpoint == "global":
-            return (channels,)
-        grid = (self._levels[-1].steps, *self._map_size())
-        pool = POOLINGS[self.pooling]
-        if pool is None:
-            return (channels, *grid)
-        kernel, stride = pool
-        if any(n < k for n, k in zip(grid, kernel, strict=True)):
-            raise ValueError(
-                f"pooling {self.pooling!r} averages {kernel} but {self.endpoint} gives a map of "
-                f"{grid} for {self.window} frames of {self.size}; use larger frames, a longer "
-                "window, or pooling 'none'"
-            )
-        pooled = ((n - k) // s + 1 for n, k, s in zip(grid, kernel, stride, strict=True))
-        return (channels, *pooled)
+        self._next_start = first_start
 
     def push(self, values: ArrayLike) -> NDArray[np.float32]:
         """Take the next frames (or flow), give the windows computed by now.
@@ -149,16 +184,17 @@ class WindowFeatures(Stream):
             m may be 0; the starts are the last m of `window_starts`.
         """
         self._take(values)
-        if self._received < self._next_start:
+        if self.window_starts and self._received < self._next_start:
             self._forget_before(self._received)
         return self._compute_complete(self.batch_windows)
 
     def finish(self) -> NDArray[np.float32]:
         """Give the windows that still wait; none can be added afterwards."""
         rest = self._compute_complete(1)
-        if self._received and not self.window_starts and self.short_clips == "repeat_first":
+        if 0 < self._received < self.window and self.short_clips == "repeat_first":
             frames = self._frames()
             missing = self.window - len(frames)
+            self._next_start = 0
             self._waiting = [torch.cat([frames[:1].expand(missing, -1, -1, -1), frames])]
             rest = self._pool(self._run(1))
             self.window_starts, self.valid_frames = [-missing], [self._received]
@@ -222,6 +258,7 @@ class WindowFeatures(Stream):
             "mode": "windows",
             "window": self.window,
             "stride": self.stride,
+            "first_start": self.first_start,
             "pooling": self.pooling,
             "short_clips": self.short_clips,
         }

@@ -21,7 +21,7 @@ from foveal.models.i3d.tf_checkpoint import (
     read_checkpoint,
     read_index,
 )
-from foveal.models.i3d.weights import PUBLIC_WEIGHTS, load_i3d, weights_sha256
+from foveal.models.i3d.weights import PUBLIC_WEIGHTS, load_i3d, weights_identity
 
 WIDTH = 0.0625
 HASSONY = {
@@ -308,13 +308,22 @@ def test_damaged_and_missing_data(tmp_path):
         read_checkpoint(prefix)
 
 
-def test_sha256_covers_all_files_of_a_checkpoint(tmp_path):
+def test_identity_covers_all_files_of_a_checkpoint(tmp_path):
     prefix = write_checkpoint(tmp_path / "m.ckpt", {"w": np.arange(6, dtype=np.float32)})
-    before = weights_sha256(prefix)
-    assert before == weights_sha256(tmp_path)
-    assert len(before) == 64
+    before = weights_identity(prefix)
+    assert before == weights_identity(tmp_path)
+    assert re.fullmatch("sha256:[0-9a-f]{64}", before)
     Path(f"{prefix}.data-00000-of-00001").write_bytes(b"other")
-    assert weights_sha256(prefix) != before
+    assert weights_identity(prefix) != before
+    with pytest.raises(MissingDependency, match="foveal weights"):
+        weights_identity(tmp_path / "none.pt")
+
+
+def test_random_weights_by_name():
+    loaded = load_i3d("rgb", "random:3", WIDTH)
+    assert torch.equal(features(loaded), features(tower()))
+    assert weights_identity("random:3") == "random:3"
+    assert weights_identity("random") == "random:0"
 
 
 def test_every_form_is_listed_for_both_towers():

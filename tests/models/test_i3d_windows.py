@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from foveal.errors import InputError, MissingDependency
 from foveal.models.i3d import runtime
-from foveal.models.i3d.network import random_i3d
+from foveal.models.i3d.network import random_i3d, time_layers
 from foveal.models.i3d.sharing import ZERO, plan_windows, window_levels
 from foveal.models.i3d.steps import StepNetwork, count_macs
-from foveal.models.i3d.windows import WindowFeatures
+from foveal.models.i3d.windows import WindowFeatures, feature_shape, window_starts
 
 SIZE = (32, 40)
-I3D_LAYERS = ((7, 2), (3, 1), (3, 1), (3, 1), (3, 2), *[(3, 1)] * 5, (2, 2), (3, 1), (3, 1))
+I3D_LAYERS = time_layers("mixed_5c")
 
 
 @cache
@@ -90,18 +90,21 @@ def test_the_flow_tower_equals_the_plain_network():
     window=st.integers(1, 40),
     extra=st.integers(0, 30),
     stride=st.integers(1, 45),
+    first=st.integers(0, 12),
     step=st.integers(1, 50),
     batch=st.integers(1, 9),
 )
 def test_any_window_stride_batch_and_stream_equals_the_plain_network(
-    window, extra, stride, step, batch
+    window, extra, stride, first, step, batch
 ):
     x = video(80)[: window + extra]
-    windows = extractor(window, stride, batch_windows=batch)
+    windows = extractor(window, stride, first_start=first, batch_windows=batch)
     got = streamed(windows, x, step)
-    starts = list(range(0, extra + 1, stride))
-    assert windows.window_starts == starts
-    assert relative(got, alone(x, window, starts)) < 1e-5
+    starts = list(range(first, extra + 1, stride))
+    assert windows.window_starts == starts == window_starts(len(x), window, stride, first)
+    assert len(got) == len(starts)
+    if starts:
+        assert relative(got, alone(x, window, starts)) < 1e-5
 
 
 def test_poolings_are_the_papers_averages():
@@ -123,9 +126,18 @@ def test_poolings_are_the_papers_averages():
     [("paper", (1024, 5, 5, 5)), ("k3s1", (1024, 8, 5, 5)), ("none", (1024, 10, 7, 7))],
 )
 def test_published_feature_shapes(pooling, shape):
-    windows = WindowFeatures(random_i3d("rgb"), pooling=pooling, device="cpu")
-    assert windows.feature_shape == shape
-    assert windows.push(np.zeros((3, 8, 8, 3), np.uint8)).shape == (0, *shape)
+    assert feature_shape(pooling=pooling) == shape
+    assert feature_shape(pooling=pooling, endpoint="global") == (1024,)
+
+
+def test_features_are_float32_of_the_foreseen_shape():
+    windows = extractor(12, 1, size=(96, 96), pooling="paper", preprocessing="lsts")
+    assert windows.feature_shape == feature_shape(12, "paper", size=(96, 96), width=0.0625)
+    none_yet = windows.push(np.zeros((3, 8, 8, 3), np.uint8))
+    assert none_yet.shape == (0, *windows.feature_shape)
+    windows.push(np.zeros((10, 8, 8, 3), np.uint8))
+    rest = windows.finish()
+    assert (rest.shape, rest.dtype) == ((2, *windows.feature_shape), np.float32)
 
 
 def test_short_clips_are_skipped_or_begin_with_copies_of_the_first_frame():
@@ -133,9 +145,10 @@ def test_short_clips_are_skipped_or_begin_with_copies_of_the_first_frame():
     skipping = extractor(20, 4)
     assert streamed(skipping, x).shape == (0, *skipping.feature_shape)
     assert skipping.window_starts == []
-    repeating = extractor(20, 4, short_clips="repeat_first")
+    repeating = extractor(20, 4, first_start=3, short_clips="repeat_first")
     got = streamed(repeating, x, 5)
     assert (repeating.window_starts, repeating.valid_frames) == ([-7], [13])
+    assert window_starts(13, 20, 4, 3, "repeat_first") == [-7]
     longer = np.concatenate([x[:1].repeat(7, axis=0), x])
     assert relative(got, alone(longer, 20, [0])) < 1e-5
     long_enough = extractor(13, 4, short_clips="repeat_first")
@@ -165,6 +178,13 @@ def test_no_stride_computes_more_steps_than_windows_alone(stride):
         assert len(reads) <= 4 * level.steps
     if stride >= 79:
         assert not any(kept)
+
+
+def test_layers_over_time():
+    blocks = [(3, 1)] * 5
+    expected = ((7, 2), (3, 1), (3, 1), (3, 1), (3, 2), *blocks, (2, 2), (3, 1), (3, 1))
+    assert time_layers("mixed_5c") == time_layers("global") == expected
+    assert time_layers("mixed_4f") == expected[:-3]
 
 
 def test_interior_of_a_79_frame_window():
@@ -278,6 +298,7 @@ def test_half_precision_is_kept_only_where_it_agrees(monkeypatch, tolerance, kep
     [
         ({"window": 0}, "window 0"),
         ({"stride": 0}, "stride 0"),
+        ({"first_start": -1}, "first_start -1"),
         ({"pooling": "max"}, "paper, k3s1, none"),
         ({"pooling": "paper"}, "pooling 'none'"),
         ({"endpoint": "mixed_3c"}, "mixed_4f, mixed_5c, global"),
