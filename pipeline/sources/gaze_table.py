@@ -60,7 +60,7 @@ def read_rows(path: Path, video_id: str, columns: Columns) -> dict[str, NDArray[
             table = pads.dataset(str(path), format=form, schema=pa.schema(fields))
         keep = None
         if columns.video is not None:
-            keep = pc.cast(pads.field(columns.video), pa.string()) == video_id
+            keep = pads.field(columns.video).cast(pa.string()) == video_id
         for batch in table.scanner(columns=wanted, filter=keep, batch_readahead=2).to_batches():
             rows += batch.num_rows
             if rows > MAX_ROWS:

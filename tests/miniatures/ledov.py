@@ -1,0 +1,72 @@
+"""LEDOV: Data.mat in both MATLAB formats, a list of names with a duplicate and a misspelt one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from miniatures.base import Expected, Miniature, write_video
+from miniatures.base import write_v5 as save_v5
+from miniatures.base import write_v73 as save_v73
+
+SIZE = (60, 100)  # centre (50, 30), start rule: farther than 3 px in both axes
+
+
+def fixations() -> np.ndarray:
+    """Subject, start ms, duration ms, x, y from 1; 25 frames a second, 40 ms a frame."""
+    return np.array([
+        (1, 0, 30, 51, 31),  # at the centre: not started
+        (1, 30, 30, 90, 31),  # far in x alone: not started
+        (1, 81, 79, 90.5, 10),  # started; frames 3 and 4 of 1, 2, 3 …
+        (1, 170, 20, 50, 30),  # the centre again, but started: frame 5
+        (1, 200, 20, 100, 30),  # x is not below the width
+        (2, 0, 40, 11, 51),  # frame 1: a start of 0 becomes 1
+        (2, 230, 500, 20, 20),  # frames 6 … 8, clamped at the end
+    ], float)  # fmt: skip
+
+
+def _write(root: Path, save: Callable[..., Any]) -> Miniature:
+    for name in ("animal_bear04", "ball walk 2", "vidéo"):
+        folder = root / "LEDOV" / name
+        write_video(folder / f"{name}.mp4", 8, SIZE, 25)
+        save(
+            folder / "Data.mat",
+            Data={
+                "VideoFrames": 8.0,
+                "VideoFrameRate": 25.0,
+                "VideoSize": np.array([SIZE[1], SIZE[0]], float),
+                "fixdata": fixations(),
+            },
+        )
+    cells = {
+        "trainlist": ["ball walk 2", "ball walk 2"],
+        "vaildlist": ["vidéo", "vidéo"],
+        "testlist": ["animal_bear04", "gone_01"],
+    }
+    save_v5(
+        root / "LEDOV" / "namelist.mat",
+        **{name: np.array(names, object).reshape(-1, 1) for name, names in cells.items()},
+    )
+    points = [(0, 10, 50, "2"), (2, 89.5, 9, "1"), (3, 89.5, 9, "1"), (4, 49, 29, "1"),
+              (5, 19, 19, "2"), (6, 19, 19, "2"), (7, 19, 19, "2")]  # fmt: skip
+    excluded = {"before_leaving_centre": 2, "off_screen": 1}
+    return Miniature(
+        {"kind": "ledov"},
+        {
+            "animal_bear04": Expected("test", range(8), SIZE, points, excluded),
+            "ball walk 2": Expected("train", range(8), SIZE, points, excluded),
+            "vidéo": Expected("val", range(8), SIZE, points, excluded),
+        },
+        subject="1",
+    )
+
+
+def write_v5(root: Path) -> Miniature:
+    return _write(root, save_v5)
+
+
+def write_v73(root: Path) -> Miniature:
+    return _write(root, save_v73)
