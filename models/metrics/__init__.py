@@ -1,0 +1,23 @@
+"""Saliency metrics on tensors [n, h, w], batched, deterministic, on CPU and GPU alike."""
+
+from foveal.models.metrics.auc import VARIANTS, Variant, auc_judd, auc_shuffled
+from foveal.models.metrics.maps import cc, kldiv, nss, sim
+from foveal.models.metrics.others import OtherFixations
+from foveal.models.metrics.pixels import FixatedPixels, MapRows
+from foveal.models.metrics.table import METRICS, ScoreTable
+
+__all__ = [
+    "METRICS",
+    "VARIANTS",
+    "FixatedPixels",
+    "MapRows",
+    "OtherFixations",
+    "ScoreTable",
+    "Variant",
+    "auc_judd",
+    "auc_shuffled",
+    "cc",
+    "kldiv",
+    "nss",
+    "sim",
+]

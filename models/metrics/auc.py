@@ -1,0 +1,220 @@
+"""AUC-Judd and shuffled AUC, exact with ties and without any random draw."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from foveal.models.metrics.pixels import FixatedPixels, MapRows, as_fixated_pixels
+
+Variant = Literal["mit", "dhf1k", "pysaliency"]
+VARIANTS: tuple[str, ...] = get_args(Variant)
+
+# Keys of stretched values in [2**-24, 2]: 8192 an octave, from the leading bits of a float32
+_KEY_RANGE = (2.0**-24, 2.0)
+_KEY_SHIFT = 10
+_FIRST_KEY, _LAST_KEY = (
+    int(np.float32(bound).view(np.int32)) >> _KEY_SHIFT for bound in _KEY_RANGE
+)
+_FEW_VALUES = 4096
+_STEPS = 10
+
+
+def auc_judd(
+    saliency: Tensor | MapRows, fixations: Tensor | FixatedPixels, variant: Variant = "mit"
+) -> Tensor:
+    """Area under the ROC curve of fixated pixels against the picture.
+
+    ``mit``, ``dhf1k``: the curve of ``AUC_Judd.m`` (Judd et al. 2009; MIT saliency benchmark, of
+    which the DHF1K evaluation holds a copy). Its points lie at the saliency of the fixated pixels;
+    the rest of the picture are the negatives. The script breaks ties by random jitter; here tied
+    pixels pass the threshold together, so that a constant map scores 0.5.
+    ``pysaliency``: ``AUC_per_image(nonfixations='uniform')``, the whole curve with all pixels as
+    negatives and each fixation counting, ties counting half (the Mann-Whitney statistic).
+
+    Parameters
+    ----------
+    saliency : Tensor, real [n, h, w]
+        Finite values; invariant to strictly increasing maps of each frame.
+    fixations : Tensor [n, h, w] or FixatedPixels
+        Number of fixations on each pixel; ``mit`` asks only whether there is any.
+    variant : {'mit', 'dhf1k', 'pysaliency'}
+
+    Returns
+    -------
+    Tensor, float64 [n]
+        In [0, 1]; NaN where no pixel is fixated, or (not for pysaliency) every pixel is.
+    """
+    check_variant(variant)
+    rows = MapRows.of(saliency)
+    positives, counts = as_fixated_pixels(fixations, rows.shape).gather(rows.values, math.inf)
+    if variant == "pysaliency":
+        return _mann_whitney(positives, counts, rows.values, None, rows)
+    fixated = (counts > 0).sum(1, keepdim=True).double()
+    thresholds = positives.sort(1).values
+    above = _count_at_least(thresholds, rows.values, None, rows)
+    hits = _count_at_least(thresholds, positives, (counts > 0).double(), rows)
+    false_alarms = (above - hits) / (rows.values.shape[1] - fixated)
+    return _trapezoid(false_alarms.flip(1), (hits / fixated).flip(1))
+
+
+def auc_shuffled(
+    saliency: Tensor | MapRows,
+    fixations: Tensor | FixatedPixels,
+    other_fixations: Tensor | FixatedPixels,
+    variant: Variant = "mit",
+) -> Tensor:
+    """Area under the ROC curve of fixated pixels against pixels fixated in other pictures.
+
+    ``mit``, ``dhf1k``: ``AUC_shuffled.m`` (Borji et al. 2013; MIT saliency benchmark): the map is
+    stretched to [0, 1] and thresholded at 0, 0.1, ..., 1, so this is not invariant to monotone
+    maps. The script averages 100 random splits of as many other locations as there are fixations;
+    its score is linear in the false alarm rates, so its expectation, given here, is the score with
+    all other locations at once.
+    ``pysaliency``: ``AUC_per_image(nonfixations='shuffled')``: the whole curve, each fixation and
+    each other fixation counting, ties counting half.
+
+    Parameters
+    ----------
+    saliency : Tensor, real [n, h, w]
+    fixations : Tensor [n, h, w] or FixatedPixels
+    other_fixations : Tensor [n, h, w] or [h, w], or FixatedPixels of n frames or of one
+        Fixations on other pictures, as `OtherFixations` chooses them; one frame serves all.
+    variant : {'mit', 'dhf1k', 'pysaliency'}
+
+    Returns
+    -------
+    Tensor, float64 [n]
+        In [0, 1]; NaN without fixations or without others; 0.5 for a constant map.
+    """
+    check_variant(variant)
+    rows = MapRows.of(saliency)
+    positives, counts = as_fixated_pixels(fixations, rows.shape).gather(rows.values, math.inf)
+    others = as_fixated_pixels(other_fixations, rows.shape, shared=True)
+    negatives, other_counts = others.gather(rows.values, math.inf)
+    if variant == "pysaliency":
+        return _mann_whitney(positives, counts, negatives, other_counts, rows)
+    low = rows.low[:, None].double()
+    span = rows.high[:, None].double() - low
+    steps = torch.arange(_STEPS, -1, -1, dtype=torch.float64, device=low.device) / _STEPS
+
+    def rates(gathered: Tensor, present: Tensor) -> Tensor:
+        stretched = (gathered.double() - low) / torch.where(span > 0, span, 1.0)
+        passing = (stretched[:, :, None] >= steps) & present[:, :, None]
+        return passing.sum(1).double() / present.sum(1, keepdim=True)
+
+    return _trapezoid(rates(negatives, other_counts > 0), rates(positives, counts > 0))
+
+
+def check_variant(variant: str) -> None:
+    if variant not in VARIANTS:
+        raise ValueError(f"metric variant {variant!r} is unknown; allowed: {', '.join(VARIANTS)}")
+
+
+def _trapezoid(false_alarms: Tensor, hits: Tensor) -> Tensor:
+    """Area under the curve through (0, 0), the points [n, k] in order, and (1, 1); float64 [n]."""
+    zero, one = torch.zeros_like(hits[:, :1]), torch.ones_like(hits[:, :1])
+    if hits.shape[1] == 0:
+        return hits.new_full((len(hits),), math.nan)
+    x = torch.cat([zero, false_alarms, one], 1)
+    y = torch.cat([zero, hits, one], 1)
+    return (x.diff(dim=1) * (y[:, 1:] + y[:, :-1]) / 2).sum(1)
+
+
+def _mann_whitney(
+    positives: Tensor,
+    counts: Tensor,
+    negatives: Tensor,
+    negative_counts: Tensor | None,
+    rows: MapRows,
+) -> Tensor:
+    """Share of (positive, negative) pairs in the right order, ties counting half; float64 [n]."""
+    above = positives.nextafter(positives.new_tensor(math.inf))
+    thresholds, order = torch.cat([positives, above], 1).sort(1)
+    sorted_counts = _count_at_least(thresholds, negatives, negative_counts, rows)
+    at_least = torch.empty_like(sorted_counts).scatter_(1, order, sorted_counts)
+    total = (
+        counts.new_full((len(negatives), 1), negatives.shape[1])
+        if negative_counts is None
+        else negative_counts.sum(1, keepdim=True)
+    )
+    k = positives.shape[1]
+    below = total - (at_least[:, :k] + at_least[:, k:]) / 2
+    return (counts * below).sum(1) / (counts.sum(1) * total[:, 0])
+
+
+def _count_at_least(
+    thresholds: Tensor, values: Tensor, weights: Tensor | None, rows: MapRows
+) -> Tensor:
+    """Number (sum of weights) of `values` [n, m] >= each of the ascending `thresholds` [n, k]."""
+    n, k = thresholds.shape
+    if values.is_cuda or values.shape[1] <= _FEW_VALUES:
+        ranks = _search(thresholds, values)
+        ranks += torch.arange(n, device=ranks.device)[:, None] * (k + 1)
+        flat_weights = None if weights is None else weights.flatten()
+        histogram = torch.bincount(ranks.flatten(), flat_weights, n * (k + 1)).view(n, k + 1)
+    else:
+        search = _TableSearch(values.shape[1])
+        histogram = torch.zeros(n, k + 1, dtype=torch.float64)
+        for i in range(n):
+            low, high = float(rows.low[i]), float(rows.high[i])
+            row_weights = None if weights is None else weights[i]
+            histogram[i] = search.rank_histogram(thresholds[i], values[i], row_weights, low, high)
+    return histogram.double().flip(1).cumsum(1).flip(1)[:, 1:]
+
+
+class _TableSearch:
+    """Rank of each of many values among few thresholds, on a CPU.
+
+    A binary search a value costs ten times what a table costs. The table is indexed by the leading
+    bits of the value stretched to [0, 1] as float32, which never change the order; only values
+    that share their entry with a threshold are searched for exactly. Buffers serve all rows.
+    """
+
+    def __init__(self, values: int) -> None:
+        self._stretched = torch.empty(values, dtype=torch.float32)
+        self._codes = torch.empty(values, dtype=torch.int32)
+        self._table = torch.empty(_LAST_KEY - _FIRST_KEY + 1, dtype=torch.int32)
+
+    def rank_histogram(
+        self, thresholds: Tensor, values: Tensor, weights: Tensor | None, low: float, high: float
+    ) -> Tensor:
+        """How many (how much weight) of `values` [m] reach exactly 0 ... k of `thresholds` [k].
+
+        `thresholds` ascend; no value is below `low`, and those above `high` are few.
+        """
+        k = len(thresholds)
+        scale = 1.0 / (high - low) if high > low else math.inf
+        if not 1e-30 < scale < 1e30:
+            return torch.bincount(_search(thresholds, values), weights, k + 1)
+        passed = int((thresholds <= low).sum())  # by every value; many may tie with these
+        above = thresholds[passed:]
+        keys = self._keys(above, low, scale, torch.empty(k - passed)).numpy()
+        table = self._table.numpy()
+        edges = [0, *(keys + 1).tolist(), len(table)]
+        for rank, (start, stop) in enumerate(itertools.pairwise(edges), passed):
+            table[start:stop] = 2 * rank  # twice the thresholds below each key ...
+        table[keys] |= 1  # ... odd where a threshold shares it
+        value_keys = self._keys(values, low, scale, self._stretched)
+        codes = torch.index_select(self._table, 0, value_keys, out=self._codes)
+        histogram = torch.bincount(codes, weights, 2 * k + 2)[: 2 * k + 2 : 2]
+        odd = codes.bitwise_and_(1).bool()
+        unclear = torch.from_numpy(np.flatnonzero(odd.numpy()))
+        ranks = _search(thresholds, values[unclear])
+        return histogram + torch.bincount(
+            ranks, None if weights is None else weights[unclear], k + 1
+        )
+
+    @staticmethod
+    def _keys(values: Tensor, low: float, scale: float, out: Tensor) -> Tensor:
+        torch.sub(values, low, out=out).mul_(scale).clamp_(*_KEY_RANGE)
+        return out.view(torch.int32).bitwise_right_shift_(_KEY_SHIFT).sub_(_FIRST_KEY)
+
+
+def _search(thresholds: Tensor, values: Tensor) -> Tensor:
+    return torch.searchsorted(thresholds, values.contiguous(), right=True)
