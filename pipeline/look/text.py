@@ -1,0 +1,45 @@
+"""Text in pictures, in the typeface that matplotlib brings along."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+from PIL import ImageFont
+
+INK = (236, 236, 240)
+FAINT = (154, 157, 168)
+WARNING = (246, 196, 90)
+PAPER = (20, 21, 26)
+
+
+@functools.cache
+def font(size_px: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans at a size."""
+    import matplotlib
+
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts/ttf" / name), size_px)
+
+
+def fitted(text: str, width_px: int, size_px: int, bold: bool = False) -> str:
+    """The text, cut with an ellipsis where it is wider than `width_px`."""
+    face = font(size_px, bold)
+    if face.getlength(text) <= width_px:
+        return text
+    while text and face.getlength(text + "…") > width_px:
+        text = text[:-1]
+    return text.rstrip() + "…"
+
+
+def wrapped(text: str, width_px: int, size_px: int) -> list[str]:
+    """The text in lines no wider than `width_px`, broken at spaces."""
+    face = font(size_px)
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and face.getlength(longer) <= width_px:
+            lines[-1] = longer
+        else:
+            lines.append(fitted(word, width_px, size_px))
+    return lines
