@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+import numpy as np
+
 from foveal.errors import GazeError
 from foveal.pipeline.decode import decode
 from foveal.pipeline.plan import VideoPlan
@@ -66,6 +68,11 @@ class VideoResult:
     frames: int = 0
     wall_seconds: float = 0.0
     stored_bytes: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """Whether the video is whole in the store."""
+        return self.status in (Status.COMPLETE, Status.UNCHANGED)
 
 
 def process_video(plan: VideoPlan, location: Location, advance: Advance) -> VideoResult:
@@ -241,6 +248,6 @@ def _stored(plan: VideoPlan, location: Location, array: str) -> Iterator[ArrayBa
 
     def shards() -> Iterator[ArrayBatch]:
         for start in range(0, values.shape[0], step):
-            yield ArrayBatch(start, values[start : start + step])
+            yield ArrayBatch(start, np.asarray(values[start : start + step]))
 
     return ahead(shards(), _DECODED_BATCHES)

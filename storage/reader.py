@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import html
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,7 @@ import zarr
 from zarr.abc.store import ByteRequest
 from zarr.abc.store import Store as ZarrStore
 from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.errors import ZarrUserWarning
 from zarr.storage import WrapperStore
 
 from foveal.errors import ChecksumError, StoreError
@@ -145,13 +147,16 @@ class Store:
         import xarray as xr
 
         names = self.arrays(video)
-        group = xr.open_zarr(
-            WholeStore(self.location),
-            group=f"{VIDEOS}/{group_name(video)}",
-            consolidated=False,
-            chunks=None,
-            decode_timedelta=False,
-        )
+        with warnings.catch_warnings():
+            # Arrays still being built have chunks, but no metadata yet.
+            warnings.simplefilter("ignore", ZarrUserWarning)
+            group = xr.open_zarr(
+                WholeStore(self.location),
+                group=f"{VIDEOS}/{group_name(video)}",
+                consolidated=False,
+                chunks=None,
+                decode_timedelta=False,
+            )
         try:
             dataset: xr.Dataset = group[names]
         except KeyError as error:
@@ -321,9 +326,12 @@ class WholeStore(WrapperStore[ZarrStore]):
     foveal writes every chunk, zeros too, so whatever is missing of a published array was lost.
     """
 
-    def __init__(self, location: Location) -> None:
-        super().__init__(location.zarr)
-        self._url = str(location)
+    def __init__(self, store: ZarrStore, url: str) -> None:
+        super().__init__(store)
+        self._url = url
+
+    def _with_store(self, store: ZarrStore) -> WholeStore:
+        return type(self)(store, self._url)
 
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
@@ -332,7 +340,7 @@ class WholeStore(WrapperStore[ZarrStore]):
         if value is None and "/c/" in key:
             raise ChecksumError(
                 f"{self._url}/{key} is missing, though its array was complete; "
-                "`foveal verify` lists everything that is, and a build with repair mends it"
+                "`foveal verify` lists all that is, `foveal build --repair` computes it again"
             )
         return value
 
@@ -347,6 +355,6 @@ def read_array(location: Location, video: str, name: str) -> zarr.Array[Any]:
     """
     path = f"{VIDEOS}/{group_name(video)}/{name}"
     try:
-        return zarr.open_array(WholeStore(location), path=path, mode="r")
+        return zarr.open_array(WholeStore(location.zarr, str(location)), path=path, mode="r")
     except FileNotFoundError:
         raise StoreError(f"{location} has no array {name!r} for video {video!r}") from None

@@ -1,0 +1,41 @@
+"""The ``foveal`` command. Each subcommand imports what it needs, so that ``--help`` is instant.
+
+Exit status: 0 all well; 1 nothing could be done (the message says why); 2 wrong usage; 3 done, but
+some videos are quarantined or failed, or a check found problems.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from foveal.cli.build import build
+from foveal.cli.demo import demo
+from foveal.cli.inspect import inspect
+from foveal.cli.verify import verify
+from foveal.errors import FovealError
+
+app = typer.Typer(
+    name="foveal",
+    help="Raw eye-tracking video datasets in, one aligned and chunked Zarr store out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(demo)
+app.command()(build)
+app.command("inspect")(inspect)
+app.command()(verify)
+
+
+def main() -> None:
+    """Entry point of the command line."""
+    try:
+        app()
+    except FovealError as error:
+        print(f"foveal: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+__all__ = ["app", "main"]

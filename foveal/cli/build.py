@@ -1,0 +1,202 @@
+"""``foveal build``: a recipe's dataset into its store."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from foveal.cli.console import (
+    INCOMPLETE,
+    Json,
+    LiveProgress,
+    err,
+    out,
+    print_json,
+    print_table,
+    size_text,
+    time_text,
+)
+from foveal.errors import FovealError
+
+if TYPE_CHECKING:
+    from foveal.pipeline.recipe import Recipe
+    from foveal.pipeline.run import VideoResult
+
+INTERRUPTED = 130
+
+
+def build(
+    recipe: Annotated[Path, typer.Argument(help="YAML recipe, e.g. recipes/dhf1k.yaml")],
+    root: Annotated[Path | None, typer.Option(help="Where the raw dataset lies.")] = None,
+    store: Annotated[str | None, typer.Option(help="Where the store goes (path or URL).")] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change a key: frames.size=[192,256]. Repeatable."),
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Only this video (id). Repeatable.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N videos.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Videos at a time.")] = None,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Try quarantined videos again, changed or not.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, how much disk, how long.")
+    ] = False,
+    as_json: Json = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show Prefect's own log.")] = False,
+) -> None:
+    """Build, or bring up to date, the store of a recipe.
+
+    What is complete under the same fingerprint is left alone; a killed build is simply started
+    again. Exit status 3: some videos are quarantined or failed, the others are whole.
+    """
+    from foveal.pipeline.recipe import Recipe
+
+    changes = list(overrides or [])
+    changes += [] if root is None else [f"dataset.root={_quoted(str(root.absolute()))}"]
+    changes += [] if store is None else [f"store={_quoted(store)}"]
+    resolved = Recipe.load(recipe, changes)
+    if dry_run:
+        _foretell(resolved, only or [], limit, retry, as_json)
+        return
+    results = run_build(resolved, only or [], limit, retry, workers, verbose)
+    show_results(resolved, results, as_json)
+    if not all(result.ok for result in results):
+        raise typer.Exit(INCOMPLETE)
+
+
+def run_build(
+    recipe: Recipe,
+    only: Sequence[str] = (),
+    limit: int | None = None,
+    retry: bool = False,
+    workers: int | None = None,
+    verbose: bool = False,
+) -> list[VideoResult]:
+    """Run the flow with live progress where there is a terminal; skip it where nothing is due."""
+    from foveal.pipeline.build import finalise, plan_build, prepare
+    from foveal.pipeline.progress import listening
+
+    prepare(recipe)
+    plan = plan_build(recipe, only, limit, retry)
+    if not plan.to_do:
+        finalise(recipe, plan.settled)
+        return plan.settled
+    if not verbose:
+        os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
+    signal.signal(signal.SIGINT, _stop)
+    from foveal.flows.server import prefect_server
+
+    with ExitStack() as stack:
+        if err.is_terminal:
+            stack.enter_context(listening(stack.enter_context(LiveProgress())))
+        stack.enter_context(prefect_server())
+        from foveal.flows.build import build_store
+
+        state = build_store(
+            recipe.resolved(), None, list(only), limit, retry, workers, return_state=True
+        )
+        results: Any = state.result(raise_on_failure=False)
+    if isinstance(results, BaseException):
+        raise results
+    return list(results)
+
+
+def _stop(*_: object) -> None:
+    err.print("\nstopped; what is complete stays, `foveal build` with the same recipe goes on")
+    os._exit(INTERRUPTED)
+
+
+def show_results(recipe: Recipe, results: Sequence[VideoResult], as_json: bool) -> None:
+    """What became of the videos: bad news in full, good news counted."""
+    from foveal.pipeline.run import Status
+
+    done = [result for result in results if result.status is Status.COMPLETE]
+    bad = [result for result in results if not result.ok]
+    counts = {status.value: sum(r.status is status for r in results) for status in Status}
+    if as_json:
+        rows = [vars(result) for result in results]
+        print_json({"store": recipe.store, "counts": counts, "videos": rows})
+        return
+    if done:
+        print_table(
+            "built",
+            ("video", "frames", "wall", "stored", "stages"),
+            [
+                (
+                    result.video,
+                    result.frames,
+                    time_text(result.wall_seconds),
+                    size_text(result.stored_bytes),
+                    ", ".join(result.stages),
+                )
+                for result in done[:_ROWS]
+            ],
+            numbers="frames wall stored",
+        )
+        if len(done) > _ROWS:
+            out.print(f"… and {len(done) - _ROWS} more; foveal inspect {recipe.store} lists all")
+    if bad:
+        print_table(
+            "not built",
+            ("video", "status", "reason"),
+            [(result.video, result.status.value, result.reason) for result in bad],
+        )
+    parts = [f"{count} {name}" for name, count in counts.items() if count]
+    out.print(f"{recipe.store}: {len(results)} videos: {', '.join(parts) or 'none'}")
+    if not done and not bad:
+        out.print("nothing to do: everything is complete under the same fingerprints")
+
+
+_ROWS = 40
+
+
+def _foretell(
+    recipe: Recipe, only: Sequence[str], limit: int | None, retry: bool, as_json: bool
+) -> None:
+    from foveal.pipeline.build import plan_build
+    from foveal.pipeline.estimate import estimate
+
+    plan = plan_build(recipe, only, limit, retry)
+    forecast = estimate(recipe, plan.to_do)
+    if as_json:
+        print_json({"store": recipe.store, "settled": len(plan.settled), **forecast.to_dict()})
+        return
+    print_table(
+        "would be computed",
+        ("stage", "videos", "frames", "disk", "time"),
+        [
+            (
+                stage.stage,
+                stage.videos,
+                stage.frames,
+                size_text(stage.stored_bytes),
+                time_text(stage.compute_seconds),
+            )
+            for stage in forecast.stages
+        ],
+        numbers="videos frames disk time",
+    )
+    for video, reason in forecast.unreadable.items():
+        out.print(f"{video}: would be quarantined: {reason}", markup=False)
+    out.print(
+        f"{len(plan.to_do)} videos to do, {len(plan.settled)} need nothing; about "
+        f"{size_text(forecast.stored_bytes)} of {size_text(forecast.free_bytes)} free, "
+        f"{time_text(forecast.wall_seconds)} (from {forecast.basis})"
+    )
+
+
+def _quoted(text: str) -> str:
+    """As a YAML scalar."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+__all__ = ["FovealError", "build", "run_build", "show_results"]

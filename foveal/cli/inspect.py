@@ -1,0 +1,142 @@
+"""``foveal inspect``: what a store holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from foveal.cli.console import Json, out, print_json, print_table, size_text, time_text
+from foveal.errors import StoreError
+
+if TYPE_CHECKING:
+    from foveal.storage.location import Location
+    from foveal.storage.marks import Mark
+
+
+def inspect(
+    store: Annotated[str, typer.Argument(help="Path or URL of the store.")],
+    video: Annotated[str | None, typer.Argument(help="Id of one video.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show a store's videos, or the arrays and provenance of one of them."""
+    from foveal.storage.location import Location
+    from foveal.storage.writer import check_format
+
+    location = Location(store, read_only=True)
+    attributes = check_format(location)
+    if attributes is None:
+        raise StoreError(f"there is no store at {store}")
+    if video is None:
+        _whole(location, attributes, as_json)
+    else:
+        _one(location, video, as_json)
+
+
+def _whole(location: Location, attributes: dict[str, Any], as_json: bool) -> None:
+    import pandas as pd
+
+    from foveal.storage.reader import open_store
+
+    table = open_store(location.url).videos
+    rows = [
+        {key: None if pd.isna(value) else value for key, value in row.items()}
+        for row in table.reset_index().to_dict("records")
+    ]
+    if as_json:
+        print_json({"store": location.url, **attributes, "videos": rows})
+        return
+    print_table(
+        f"{location}: {attributes['dataset']}",
+        ("video", "split", "status", "frames", "fps", "size", "fixations", "stored", "reason"),
+        [
+            (
+                row["video"],
+                row["split"],
+                row["status"],
+                row["frames"],
+                None if row["fps"] is None else f"{row['fps']:.5g}",
+                None if row["width_px"] is None else f"{row['width_px']}x{row['height_px']}",
+                row["fixations"],
+                size_text(row["stored_bytes"]),
+                row["reason"],
+            )
+            for row in rows
+        ],
+        numbers="frames fps fixations stored",
+    )
+    total = sum(row["stored_bytes"] or 0 for row in rows)
+    frames = sum(row["frames"] or 0 for row in rows)
+    out.print(f"{len(rows)} videos, {frames} frames, {size_text(total)}")
+
+
+def _one(location: Location, video: str, as_json: bool) -> None:
+    from foveal.storage.marks import read_journal
+
+    marks, quarantined = read_journal(location, [video])
+    record = quarantined.get(video)
+    stages = marks.get(video, {})
+    found = {name: stages[name] for name in sorted(stages, key=_reading_order)}
+    if not found and record is None:
+        raise StoreError(
+            f"{location} has nothing of a video {video!r}; `foveal inspect {location}` lists all"
+        )
+    if as_json:
+        about = {name: vars(mark) for name, mark in found.items()}
+        print_json({"video": video, "quarantine": record and vars(record), "stages": about})
+        return
+    if record is not None:
+        out.print(f"{video} is quarantined: {record.reason}\n", markup=False)
+    print_table(
+        video,
+        ("array", "dims", "shape", "dtype", "stage", "fingerprint"),
+        [
+            (
+                name,
+                ", ".join(array["dims"]),
+                "x".join(map(str, array["shape"])),
+                array["dtype"],
+                mark.stage,
+                mark.fingerprint[:12],
+            )
+            for mark in found.values()
+            for name, array in mark.arrays.items()
+        ],
+    )
+    out.print()
+    print_table(
+        "stages",
+        ("stage", "completed", "compute", "stored", "notes"),
+        [
+            (
+                mark.stage,
+                mark.provenance["completed_at"],
+                time_text(mark.provenance.get("compute_seconds")),
+                size_text(mark.stored_bytes),
+                _notes(mark),
+            )
+            for mark in found.values()
+        ],
+        numbers="compute stored",
+    )
+
+
+def _reading_order(stage: str) -> tuple[int, str]:
+    """The timeline and pixels first, then what is made from them."""
+    order = ("time", "frames", "flow", "i3d", "fixations", "density")
+    place = next((k for k, name in enumerate(order) if stage.startswith(name)), len(order))
+    return place, stage
+
+
+def _notes(mark: Mark) -> str:
+    """Counts and choices worth a glance; the whole provenance is in --json."""
+    known = ("parameters", "contents", "software", "video")
+    parts = []
+    for key, value in mark.provenance.items():
+        if key in known or key in ("stored_bytes", "wall_seconds", "completed_at"):
+            continue
+        if isinstance(value, dict):
+            value = ", ".join(f"{name} {count}" for name, count in value.items() if count)
+        if isinstance(value, str | int | float) and key != "compute_seconds" and value != "":
+            parts.append(f"{key.replace('_', ' ')}: {value}")
+    return "; ".join(parts)

@@ -1,0 +1,25 @@
+"""Training data from a store: `Clips` (map-style) and `ClipLoader` (batches that can be resumed).
+
+::
+
+    clips = Clips("dhf1k.zarr", "train", frames=16, variables=["frames", "flow_tvl1", "density"])
+    for batch in ClipLoader(clips, batch_size=4, num_workers=2, seed=1):
+        batch["frames"]  # uint8 [4, 16, 3, height, width]
+"""
+
+from __future__ import annotations
+
+from foveal.torch.clips import Clips, collate
+from foveal.torch.loader import ClipLoader
+from foveal.torch.variables import FixationMap, Flow, Items, Variable, Windows
+
+__all__ = [
+    "ClipLoader",
+    "Clips",
+    "FixationMap",
+    "Flow",
+    "Items",
+    "Variable",
+    "Windows",
+    "collate",
+]

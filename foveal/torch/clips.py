@@ -1,0 +1,303 @@
+"""Clips: runs of consecutive frames with everything that belongs to them, as torch tensors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, default_collate
+
+from foveal.errors import StoreError
+from foveal.models.normalise import Normaliser, normaliser
+from foveal.storage.gather import Gatherer, Slice
+from foveal.storage.reader import Store, open_store
+from foveal.storage.schema import MAX_SHARD_ITEMS
+from foveal.torch.plan import (
+    Padding,
+    Short,
+    Tail,
+    choose_videos,
+    clip_frames,
+    clip_starts,
+    keep_complete,
+    read_facts,
+)
+from foveal.torch.variables import Indices, Variable, VideoFacts, make_variable
+
+Sample = dict[str, Any]
+Draw = tuple[int, int, int]
+"""Number of a clip, seed and epoch: what a random transform depends on."""
+
+_WHOLE_VIDEOS = 256
+
+
+class Clips(Dataset[Sample]):
+    """Clips of a store's videos, as a map-style dataset.
+
+    A sample is a dict: the wanted variables, and always ``video`` (its id), ``frame`` (int64 [n],
+    numbers of its frames), ``time`` (float64 [n], seconds) and ``valid`` (bool [n], False where
+    padding repeats a frame). Values come as they are stored, channels first; normalise on the
+    device, or here by `normalise`.
+
+    Parameters
+    ----------
+    store : Store, str or Path
+    split : str, optional
+        All videos by default.
+    frames : int
+        Frames in a clip.
+    stride : int, optional
+        Frames between the starts of consecutive clips; by default `frames`, so that they tile.
+    variables : sequence of str or Variable
+        Array names (``frames``, ``density``, ``flow_<method>``, ``i3d_rgb``), ``fixation_map``, or
+        `Flow`, `Windows`, `FixationMap` with options.
+    videos : sequence of str, optional
+        Only these of the split.
+    short : {'skip', 'pad'}
+        What becomes of videos with fewer frames than a clip.
+    tail : {'drop', 'shift', 'pad'}
+        What becomes of frames behind the last whole clip: left out, covered by a clip moved back to
+        end with the video, or given a padded one.
+    padding : {'repeat_last', 'repeat_first', 'loop'}
+        Repeat the clip's last frame behind it, its first before it (as ViNet does), or play it
+        again from its start (as TASED-Net does).
+    normalise : mapping of str to str, optional
+        Normaliser (`foveal.models.normalise`) by variable: ``{"frames": "i3d"}``.
+    transform : callable, optional
+        Takes and gives a sample. torch's random numbers inside it depend on the loader's seed, the
+        epoch and the clip alone.
+
+    Attributes
+    ----------
+    skipped : dict of str to str
+        Videos of the split that give no clip, and why.
+
+    Raises
+    ------
+    StoreError
+        Where the split has no videos, no video has a variable, or no clip fits into any video.
+
+    Examples
+    --------
+    >>> clips = Clips("dhf1k.zarr", "train", frames=16, variables=["frames"])  # doctest: +SKIP
+    >>> clips[0]["frames"].shape                                               # doctest: +SKIP
+    torch.Size([16, 3, 192, 256])
+    """
+
+    def __init__(
+        self,
+        store: Store | str | Path,
+        split: str | None = None,
+        *,
+        frames: int,
+        stride: int | None = None,
+        variables: Sequence[str | Variable] = ("frames", "density"),
+        videos: Sequence[str] | None = None,
+        short: Short = "skip",
+        tail: Tail = "drop",
+        padding: Padding = "repeat_last",
+        normalise: Mapping[str, str] | None = None,
+        transform: Callable[[Sample], Sample] | None = None,
+    ) -> None:
+        stride = frames if stride is None else stride
+        if frames < 1 or stride < 1:
+            raise StoreError(f"frames and stride are at least 1, not {frames} and {stride}")
+        _check_choice("short", short, Short)
+        _check_choice("tail", tail, Tail)
+        _check_choice("padding", padding, Padding)
+        store = store if isinstance(store, Store) else open_store(store)
+        self.frames, self.stride = frames, stride
+        self.variables = [make_variable(wanted) for wanted in variables]
+        self.padding: Padding = padding
+        self.transform = transform
+        self._normalise = _normalisers(normalise or {}, self.variables)
+        self._location = store.location
+        self._gatherer = Gatherer(store.location)
+        self._whole: OrderedDict[tuple[str, str], NDArray[Any]] = OrderedDict()
+
+        chosen = choose_videos(store, split, videos)
+        self._facts, self.skipped = read_facts(store, chosen, self.variables)
+        self._starts = []
+        for facts in self._facts:
+            starts = clip_starts(facts.frames, frames, stride, short, tail)
+            for variable in self.variables:
+                starts = keep_complete(starts, variable.has(facts), frames)
+            self._starts.append(starts)
+            if not len(starts):
+                self.skipped[facts.video] = f"no whole clip in its {facts.frames} frames"
+        self._first = np.cumsum([0, *map(len, self._starts)])
+        if not len(self):
+            raise StoreError(
+                f"{store.location}: no clip of {frames} frames fits into any of the {len(chosen)} "
+                f"videos{f' of split {split!r}' if split else ''}, the longest of which has "
+                f"{max((facts.frames for facts in self._facts), default=0)} frames; take fewer "
+                "frames, or short='pad', and missing='mask' where windows of features are wanted"
+            )
+        if self.skipped:
+            some = "; ".join(f"{video}: {why}" for video, why in list(self.skipped.items())[:3])
+            warnings.warn(
+                f"{len(self.skipped)} of {len(chosen)} videos give no clip ({some}"
+                f"{'; …' if len(self.skipped) > 3 else ''}); see Clips.skipped",
+                stacklevel=2,
+            )
+
+    def __len__(self) -> int:
+        return int(self._first[-1])
+
+    def __getitem__(self, draw: int | Draw) -> Sample:
+        return self.__getitems__([draw])[0]
+
+    def __getitems__(self, draws: Sequence[int | Draw]) -> list[Sample]:
+        """Several samples at once, their chunks gathered together."""
+        planned = [self._plan(draw if isinstance(draw, int) else draw[0]) for draw in draws]
+        self._read_whole({facts.video: facts for facts, _, _ in planned})
+        slices: list[Slice] = []
+        wanted: list[list[Indices]] = []
+        for facts, indices, _ in planned:
+            wanted.append([variable.items(facts, indices) for variable in self.variables])
+            for variable, items in zip(self.variables, wanted[-1], strict=True):
+                slices += [_span(facts, array, items) for array in variable.arrays]
+        values = iter(zip(slices, self._gatherer.read(slices), strict=True))
+        samples = []
+        for draw, (facts, indices, valid), items_of in zip(draws, planned, wanted, strict=True):
+            sample: Sample = {
+                "video": facts.video,
+                "frame": torch.from_numpy(indices),
+                "time": torch.from_numpy(self._whole[facts.video, "time"][indices]),
+                "valid": torch.from_numpy(valid),
+            }
+            for variable, items in zip(self.variables, items_of, strict=True):
+                arrays = {name: self._whole[facts.video, name] for name in variable.whole_arrays}
+                for array in variable.arrays:
+                    arrays[array] = _picked(*next(values), items)
+                tensors = variable.tensors(facts, indices, items, arrays)
+                if variable.key in self._normalise:
+                    tensors[variable.key] = self._normalise[variable.key](tensors[variable.key])
+                sample.update(tensors)
+            samples.append(self._transformed(sample, draw))
+        return samples
+
+    @property
+    def identity(self) -> str:
+        """Hash of what the numbers of the clips mean: which videos, frames, and variables."""
+        about = [
+            [[facts.video, facts.frames] for facts in self._facts],
+            [starts.tolist() for starts in self._starts],
+            [self.frames, self.padding, [repr(variable) for variable in self.variables]],
+        ]
+        return hashlib.sha256(json.dumps(about).encode()).hexdigest()
+
+    def shard_groups(self) -> Indices:
+        """Which clips lie together on disk: a number by clip, equal within the largest shard.
+
+        Returns
+        -------
+        ndarray, int64 [clips]
+        """
+        groups, following = [], 0
+        for starts in self._starts:
+            if len(starts):
+                numbers = starts // MAX_SHARD_ITEMS
+                groups.append(following + numbers)
+                following += int(numbers[-1]) + 1
+        return np.concatenate(groups).astype(np.int64)
+
+    def cached(self, cache_bytes: int) -> Clips:
+        """These clips, read by whole shards of which the latest are kept decoded."""
+        clips = copy(self)
+        clips._gatherer = Gatherer(self._location, cache_bytes)
+        return clips
+
+    def where(self, clip: int) -> tuple[str, int]:
+        """Video and first frame of a clip."""
+        facts, start = self._locate(clip)
+        return facts.video, start
+
+    def _locate(self, clip: int) -> tuple[VideoFacts, int]:
+        number = clip + len(self) if clip < 0 else clip
+        if not 0 <= number < len(self):
+            raise IndexError(f"there are {len(self)} clips, no clip {clip}")
+        video = int(np.searchsorted(self._first, number, side="right")) - 1
+        return self._facts[video], int(self._starts[video][number - self._first[video]])
+
+    def _plan(self, clip: int) -> tuple[VideoFacts, Indices, NDArray[np.bool_]]:
+        facts, start = self._locate(clip)
+        return facts, *clip_frames(start, facts.frames, self.frames, self.padding)
+
+    def _transformed(self, sample: Sample, draw: int | Draw) -> Sample:
+        if self.transform is None:
+            return sample
+        if isinstance(draw, int):
+            return self.transform(sample)
+        number, seed, epoch = draw
+        state = np.random.SeedSequence([seed, epoch, number]).generate_state(2)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(state[0]) << 31 | int(state[1]) >> 1)
+            return self.transform(sample)
+
+    def _read_whole(self, videos: Mapping[str, VideoFacts]) -> None:
+        """Bring the small arrays of these videos into memory."""
+        names = {"time", *(name for variable in self.variables for name in variable.whole_arrays)}
+        wanted = {(video, name) for video in videos for name in names}
+        slices = [
+            Slice(video, name, 0, videos[video].shapes[name][0])
+            for video, name in sorted(wanted - self._whole.keys())
+        ]
+        for read, values in zip(slices, self._gatherer.read(slices), strict=True):
+            self._whole[read.video, read.array] = values
+        for key in wanted:
+            self._whole.move_to_end(key)
+        while len(self._whole) > max(_WHOLE_VIDEOS * len(names), len(wanted)):
+            self._whole.popitem(last=False)
+
+
+def collate(samples: Sequence[Sample]) -> Sample:
+    """Stack samples into a batch; pictures stay channels last in memory, so nothing is turned."""
+    batch = {}
+    for key, first in samples[0].items():
+        values = [sample[key] for sample in samples]
+        if isinstance(first, Tensor) and first.ndim > 3 and not first.is_contiguous():
+            turned = default_collate([value.movedim(-3, -1) for value in values])
+            batch[key] = turned.movedim(-1, -3)
+        else:
+            batch[key] = default_collate(values)
+    return batch
+
+
+def _span(facts: VideoFacts, array: str, items: Indices) -> Slice:
+    """The least run of stored items that holds all wanted ones."""
+    if not facts.shapes[array][0]:
+        return Slice(facts.video, array, 0, 0)
+    return Slice(facts.video, array, int(items.min()), int(items.max()) + 1)
+
+
+def _picked(read: Slice, values: NDArray[Any], items: Indices) -> NDArray[Any]:
+    if not len(values):
+        return np.zeros((*items.shape, *values.shape[1:]), values.dtype)
+    if np.array_equal(items, np.arange(read.start, read.stop)):
+        return values
+    return values[items - read.start]
+
+
+def _normalisers(wanted: Mapping[str, str], variables: Sequence[Variable]) -> dict[str, Normaliser]:
+    keys = [variable.key for variable in variables]
+    for key in wanted:
+        if key not in keys:
+            raise StoreError(f"normalise names {key!r}; the variables are {', '.join(keys)}")
+    return {key: normaliser(name) for key, name in wanted.items()}
+
+
+def _check_choice(name: str, value: str, choices: Any) -> None:
+    if value not in get_args(choices):
+        allowed = ", ".join(map(repr, get_args(choices)))
+        raise StoreError(f"{name} is one of {allowed}, not {value!r}")

@@ -1,0 +1,235 @@
+"""Batches of clips in an order that depends on nothing but seed and epoch, and can be resumed.
+
+The order is made of plain numbers before a worker starts: all ranks draw the same one and each
+takes its own part of it. What is left of an epoch is therefore known exactly at any moment, and
+resuming skips what was delivered without reading it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from foveal.errors import StoreError
+from foveal.torch.clips import Clips, Draw, Sample, collate
+from foveal.torch.variables import Indices
+
+Shuffle = Literal["clips", "shards", "none"]
+
+
+def epoch_order(groups: Indices, shuffle: Shuffle, seed: int, epoch: int, mix: int) -> Indices:
+    """Every clip once, in the order of an epoch.
+
+    Parameters
+    ----------
+    groups : ndarray, int64 [clips]
+        Shard each clip lies in.
+    shuffle : {'clips', 'shards', 'none'}
+        A permutation of all clips; one of the shards, `mix` of which at a time are shuffled clip
+        by clip; or the order of the store.
+    seed, epoch, mix : int
+
+    Returns
+    -------
+    ndarray, int64 [clips]
+    """
+    clips = np.arange(len(groups))
+    if shuffle == "none":
+        return clips
+    random = np.random.default_rng([seed, epoch])
+    if shuffle == "clips":
+        return random.permutation(clips)
+    place = random.permutation(int(groups.max()) + 1)[groups] // mix
+    return np.lexsort([random.random(len(clips)), place])
+
+
+class ClipLoader:
+    """Batches of clips for one rank.
+
+    Parameters
+    ----------
+    clips : Clips
+    batch_size : int
+    shuffle : {'clips', 'shards', 'none'}
+        ``clips`` draws at random from the whole split. ``shards`` streams: whole shards are read
+        once, in random order, and clips drawn at random from `mix` of them at a time; for object
+        stores, slow disks, and clips much shorter than a chunk.
+    seed : int
+    rank, world_size : int, optional
+        By default those of torch.distributed where it is initialised, else 0 of 1. Ranks share the
+        clips without overlap or loss; their numbers differ by one at most.
+    drop_last : bool
+        Whole batches only, and the same number of them on every rank (what DDP needs).
+    num_workers : int
+        Processes that read ahead; 0 reads in this one.
+    start_method : {'fork', 'spawn', 'forkserver'}, optional
+        How they start; the platform's own way by default.
+    mix : int
+        Shards at a time, with ``shuffle="shards"``.
+    cache_bytes : int
+        Decoded shards kept by each worker, with ``shuffle="shards"``.
+    collate_fn : callable
+    **options
+        Further options of `torch.utils.data.DataLoader`: ``pin_memory``, ``prefetch_factor``, ….
+
+    Attributes
+    ----------
+    epoch : int
+        Of the batches to come; each complete pass raises it.
+
+    Examples
+    --------
+    >>> loader = ClipLoader(clips, batch_size=4, seed=1, num_workers=2)  # doctest: +SKIP
+    >>> for batch in loader: train(batch); save(loader.state_dict())     # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        clips: Clips,
+        batch_size: int,
+        *,
+        shuffle: Shuffle = "clips",
+        seed: int = 0,
+        rank: int | None = None,
+        world_size: int | None = None,
+        drop_last: bool = False,
+        num_workers: int = 0,
+        start_method: Literal["fork", "spawn", "forkserver"] | None = None,
+        mix: int = 4,
+        cache_bytes: int = 2**30,
+        collate_fn: Callable[[Sequence[Sample]], Any] = collate,
+        **options: Any,
+    ) -> None:
+        if shuffle not in get_args(Shuffle):
+            raise StoreError(f"shuffle is one of {', '.join(get_args(Shuffle))}, not {shuffle!r}")
+        if batch_size < 1 or mix < 1 or seed < 0:
+            raise StoreError(
+                f"batch_size and mix are at least 1, seed at least 0; "
+                f"got {batch_size}, {mix}, {seed}"
+            )
+        self.clips = clips.cached(cache_bytes) if shuffle == "shards" else clips
+        self.batch_size, self.shuffle, self.seed, self.mix = batch_size, shuffle, seed, mix
+        self.rank, self.world_size = _rank(rank, world_size)
+        self.drop_last = drop_last
+        self.epoch = 0
+        self._delivered = 0
+        self._lanes = max(1, num_workers) if shuffle == "shards" else 1
+        self._groups = clips.shard_groups()
+        self._batches = _Batches()
+        self._loader = DataLoader(
+            self.clips,
+            batch_sampler=self._batches,
+            num_workers=num_workers,
+            multiprocessing_context=start_method if num_workers else None,
+            persistent_workers=num_workers > 0,
+            collate_fn=collate_fn,
+            **options,
+        )
+
+    def __len__(self) -> int:
+        """Batches of this rank in a whole epoch."""
+        return len(self._plan(self.epoch))
+
+    def __iter__(self) -> Iterator[Any]:
+        """What is left of the epoch; the next call begins the following one."""
+        plan = self._plan(self.epoch)
+        self._batches.waiting = [
+            [(int(clip), self.seed, self.epoch) for clip in batch]
+            for batch in plan[self._delivered :]
+        ]
+        for batch in self._loader:
+            self._delivered += 1
+            yield batch
+        self.epoch, self._delivered = self.epoch + 1, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin an epoch from its start."""
+        self.epoch, self._delivered = epoch, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the reading stands: the batches handed out, whatever workers have read ahead."""
+        return {
+            "epoch": self.epoch,
+            "batches": self._delivered,
+            "rank": self.rank,
+            "order": self._order_settings(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` stood: the next batch is the one that would have come.
+
+        Raises
+        ------
+        StoreError
+            Where the clips, or a setting that determines their order, differ.
+        """
+        order = self._order_settings()
+        differing = [name for name in order if state["order"].get(name) != order[name]]
+        if differing:
+            raise StoreError(
+                "this state belongs to another order of clips; "
+                + "; ".join(
+                    f"{name} was {state['order'].get(name)!r}, is {order[name]!r}"
+                    for name in differing
+                )
+            )
+        self.epoch, self._delivered = state["epoch"], state["batches"]
+
+    def _order_settings(self) -> dict[str, Any]:
+        settings = {
+            "clips": self.clips.identity,
+            "batch_size": self.batch_size,
+            "shuffle": self.shuffle,
+            "seed": self.seed,
+            "world_size": self.world_size,
+            "drop_last": self.drop_last,
+        }
+        if self.shuffle == "shards":
+            settings |= {"mix": self.mix, "workers": self._lanes}
+        return settings
+
+    def _plan(self, epoch: int) -> list[Indices]:
+        """Clips of each batch of this rank.
+
+        With ``shards`` each rank and each worker gets a run of the order of its own, so that no
+        two of them read the same shards (but where the runs meet).
+        """
+        order = epoch_order(self._groups, self.shuffle, self.seed, epoch, self.mix)
+        if self.shuffle == "shards":
+            mine = np.array_split(order, self.world_size)[self.rank]
+        else:
+            mine = order[self.rank :: self.world_size]
+        batches = [mine[at : at + self.batch_size] for at in range(0, len(mine), self.batch_size)]
+        if self.drop_last:
+            batches = batches[: len(order) // self.world_size // self.batch_size]
+        lanes = [part.tolist() for part in np.array_split(np.arange(len(batches)), self._lanes)]
+        turns = max(map(len, lanes))
+        return [batches[lane[turn]] for turn in range(turns) for lane in lanes if turn < len(lane)]
+
+
+class _Batches:
+    """What the DataLoader's workers are to read next; set anew before each pass."""
+
+    def __init__(self) -> None:
+        self.waiting: list[list[Draw]] = []
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        return iter(self.waiting)
+
+    def __len__(self) -> int:
+        return len(self.waiting)
+
+
+def _rank(rank: int | None, world_size: int | None) -> tuple[int, int]:
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    if world_size is None:
+        world_size = torch.distributed.get_world_size() if distributed else 1
+    if rank is None:
+        rank = torch.distributed.get_rank() if distributed else 0
+    if not 0 <= rank < world_size:
+        raise StoreError(f"rank {rank} is none of a world of {world_size}: 0 … {world_size - 1}")
+    return rank, world_size

@@ -1,0 +1,210 @@
+"""A whole dataset: list, plan, process each video, write the index. Knows nothing of Prefect."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from foveal.errors import InputError, RecipeError
+from foveal.pipeline.plan import VideoPlan, plan_video
+from foveal.pipeline.progress import listener
+from foveal.pipeline.recipe import Recipe
+from foveal.pipeline.run import Status, VideoResult, process_video
+from foveal.pipeline.sources import open_source
+from foveal.pipeline.sources.base import Source
+from foveal.pipeline.values import Video
+from foveal.storage.index import index_row, write_index
+from foveal.storage.location import Location
+from foveal.storage.marks import Quarantine, read_journal, read_marks, write_quarantine
+from foveal.storage.writer import create_store
+
+_log = logging.getLogger("foveal")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A recipe's dataset, listed once, and its store.
+
+    Attributes
+    ----------
+    recipe : Recipe
+    source : Source
+    videos : dict of str to Video
+        By id, in the source's order.
+    location : Location
+    """
+
+    recipe: Recipe
+    source: Source
+    videos: dict[str, Video]
+    location: Location
+
+
+@functools.lru_cache(maxsize=1)
+def _workspace(recipe: Recipe) -> Workspace:
+    source = open_source(recipe.dataset, recipe.fixations)
+    videos = {video.id: video for video in source.videos()}
+    return Workspace(recipe, source, videos, Location(recipe.store))
+
+
+@dataclass(frozen=True)
+class BuildPlan:
+    """What a build will do.
+
+    Attributes
+    ----------
+    to_do : list of VideoPlan
+        Videos with pending stages.
+    settled : list of VideoResult
+        Videos that need nothing: unchanged, or quarantined before for the same inputs.
+    """
+
+    to_do: list[VideoPlan]
+    settled: list[VideoResult]
+
+
+def plan_build(
+    recipe: Recipe,
+    only: Sequence[str] = (),
+    limit: int | None = None,
+    retry: bool = False,
+) -> BuildPlan:
+    """Decide what is to be done; reads marks and file times, opens no video.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    only : sequence of str
+        Ids of the wanted videos; empty for all.
+    limit : int, optional
+        Only the first so many videos.
+    retry : bool
+        Try quarantined videos again even though nothing about them changed.
+
+    Raises
+    ------
+    RecipeError
+        Where the dataset cannot be listed or `only` names unknown videos.
+    """
+    _workspace.cache_clear()
+    workspace = _workspace(recipe)
+    location = workspace.location
+    videos = select(workspace.videos, only, limit)
+    marks, quarantined = read_journal(location, [video.id for video in videos])
+    to_do, settled = [], []
+    for video in videos:
+        record = quarantined.get(video.id)
+        try:
+            plan = plan_video(recipe, workspace.source, video, marks.get(video.id, {}))
+        except InputError as error:
+            # Unreadable input files: nothing to hash, so nothing to compare either.
+            settled.append(_quarantined(location, video.id, error, {}))
+            continue
+        if plan.pending and not retry and record is not None and plan.blocked_by(record):
+            settled.append(VideoResult(video.id, Status.QUARANTINED, record.reason))
+        elif plan.pending:
+            to_do.append(plan)
+        else:
+            settled.append(VideoResult(video.id, Status.UNCHANGED))
+    return BuildPlan(to_do, settled)
+
+
+def select(known: Mapping[str, Video], only: Sequence[str], limit: int | None) -> list[Video]:
+    """The videos a run is restricted to.
+
+    Raises
+    ------
+    RecipeError
+        Where `only` names one that is not there.
+    """
+    videos = list(known.values())
+    if only:
+        missing = [name for name in only if name not in known]
+        if missing:
+            some = ", ".join(list(known)[:5])
+            raise RecipeError(
+                f"no video {', '.join(missing)} in the dataset's wanted splits; "
+                f"there are {len(known)}: {some}{', …' if len(known) > 5 else ''}"
+            )
+        videos = [known[name] for name in only]
+    return videos if limit is None else videos[:limit]
+
+
+def run_named(recipe: Recipe, video: str) -> VideoResult:
+    """Process one video by its id; whatever is wrong with it becomes its result.
+
+    Unusable input is quarantined and not tried again until it, or the recipe, changes. Anything
+    else (a lost device, a defect) is a failure and tried again by the next build. I/O errors of
+    the machine rise to the caller, who may retry at once.
+    """
+    workspace = _workspace(recipe)
+    listener().started(video)
+    result = _run(workspace, video)
+    listener().ended(result)
+    return result
+
+
+def _run(workspace: Workspace, video: str) -> VideoResult:
+    location = workspace.location
+    marks = read_marks(location, video)
+    wanted: dict[str, str] = {}
+    try:
+        plan = plan_video(workspace.recipe, workspace.source, workspace.videos[video], marks)
+        wanted = plan.fingerprints
+        advance = functools.partial(listener().advanced, video)
+        return process_video(plan, location, advance)
+    except InputError as error:
+        return _quarantined(location, video, error, wanted)
+    except OSError:
+        raise
+    except Exception as error:
+        _log.debug("video %s", video, exc_info=True)
+        return failed(video, error)
+
+
+def failed(video: str, error: Exception) -> VideoResult:
+    """The result of a video that broke on something else than its input."""
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    where = f" ({Path(last[0].filename).name}:{last[0].lineno})" if last else ""
+    return VideoResult(video, Status.FAILED, f"{type(error).__name__}: {error}{where}")
+
+
+def _quarantined(
+    location: Location, video: str, error: InputError, wanted: dict[str, str]
+) -> VideoResult:
+    write_quarantine(location, Quarantine(video, type(error).__name__, str(error), wanted))
+    return VideoResult(video, Status.QUARANTINED, str(error))
+
+
+def prepare(recipe: Recipe) -> Location:
+    """Create the store, or bring its recipe up to date."""
+    location = Location(recipe.store)
+    create_store(location, recipe.dataset.kind, recipe.resolved())
+    return location
+
+
+def finalise(recipe: Recipe, results: Iterable[VideoResult]) -> pd.DataFrame:
+    """Write the index: every video of the dataset's wanted splits and whatever else the store has.
+
+    Returns
+    -------
+    DataFrame
+        The index as written.
+    """
+    location = Location(recipe.store)
+    marks, quarantined = read_journal(location)
+    splits = {name: video.split for name, video in _workspace(recipe).videos.items()}
+    failures = {result.video: result for result in results if result.status is Status.FAILED}
+    rows = []
+    for video in [*splits, *sorted((marks.keys() | quarantined.keys()) - splits.keys())]:
+        row = index_row(video, splits.get(video), marks.get(video, {}), quarantined.get(video))
+        if video in failures:
+            row["status"], row["reason"] = Status.FAILED.value, failures[video].reason
+        rows.append(row)
+    return write_index(location, rows)
