@@ -48,8 +48,8 @@ def kullback_leibler(prediction: Tensor, density: Tensor) -> Tensor:
 def normalised_scanpath_saliency(prediction: Tensor, fixations: Tensor) -> Tensor:
     """Mean of the standardised prediction at the fixated pixels, weighted by fixation counts.
 
-    The deviation is the sample's (N - 1), as in the MIT benchmark's ``NSS.m``; 0, up to rounding,
-    for a constant prediction or without fixations.
+    The deviation is the sample's (N - 1), as in the MIT benchmark's ``NSS.m``, which however counts
+    each fixated pixel once. 0, up to rounding, for a constant prediction or without fixations.
     """
     centred = _centred(prediction)
     pixels = centred.shape[-2] * centred.shape[-1]

@@ -106,10 +106,11 @@ def build(
     name : str
         One of `names`.
     weights : str or path
-        File with all weights, of this project or of the authors; or ``"random"``, which must be
-        asked for (seed it with ``torch.manual_seed``).
-    backbone : path, optional
-        Only with random weights: file for the part that the paper starts from (ResNet-50 or a
+        All weights, of this project or of the authors: a file, or a name registered in
+        `foveal.models.weights`; or ``"random"``, which must be asked for (seed it with
+        ``torch.manual_seed``).
+    backbone : str or path, optional
+        Only with random weights: likewise for the part that the paper starts from (ResNet-50 or a
         trained single stream for GFSalNet; VGG-16, SalGAN or SalBCE for SalBCE, SalEMA and
         SalCLSTM).
     **network_options

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,8 +12,6 @@ from torch import Tensor, nn
 from foveal.errors import RecipeError
 from foveal.models.saliency.spec import Spec
 from foveal.models.saliency.weights import load_strictly, read_state_dict
-
-log = logging.getLogger(__name__)
 
 State = tuple[Tensor, ...]
 """Memory of a recurrent network after a frame; None before the first frame of a video."""
@@ -31,9 +28,16 @@ class SaliencyNetwork(nn.Module, ABC):
     Attributes
     ----------
     spec : Spec
+    provenance : mapping of str to str
+        Where the weights come from: ``random``, or names and sha256 of the files that were loaded.
     """
 
     spec: Spec
+    provenance: Mapping[str, str]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.provenance = {"weights": "random"}
 
     def forward(
         self, inputs: Mapping[str, Tensor], state: State | None = None
@@ -92,28 +96,42 @@ class SaliencyNetwork(nn.Module, ABC):
         """
         return [{"params": [p for p in self.parameters() if p.requires_grad]}]
 
-    def load_weights(self, path: str | Path) -> None:
-        """Load a complete weight file: this project's, or the authors' where a format is known.
+    def load_weights(self, weights: str | Path) -> None:
+        """Load all weights: this project's, or the authors' where a format is known.
+
+        Parameters
+        ----------
+        weights : str or path
+            A file, or a name registered in `foveal.models.weights`.
 
         Raises
         ------
         MissingDependency
             The file does not exist.
         RecipeError
-            It is no such file, or its names or shapes do not fit the network as built.
+            Its names or shapes do not fit the network as built, or no such name is registered.
+        FovealError
+            It is no file of named tensors.
         """
-        load_strictly(self, self._canonical(read_state_dict(path)), path, self.spec.options)
+        state, file = read_state_dict(weights)
+        load_strictly(self, self._canonical(state), file.path, self.spec.options)
+        self.provenance = {"weights": file.name, "weights_sha256": file.sha256}
 
-    def load_backbone(self, path: str | Path) -> None:
+    def load_backbone(self, weights: str | Path) -> None:
         """Load pretrained weights into the part of the network that the paper starts from.
 
-        Raises
-        ------
-        MissingDependency
-            The file does not exist.
-        RecipeError
-            The network starts from no such weights, or the file does not fit.
+        Parameters and errors are those of `load_weights`; a network that starts from no such
+        weights raises RecipeError.
         """
+        state, file = read_state_dict(weights)
+        self._load_backbone(state, file.path)
+        self.provenance = {
+            "weights": "random",
+            "backbone": file.name,
+            "backbone_sha256": file.sha256,
+        }
+
+    def _load_backbone(self, state: dict[str, Tensor], path: Path) -> None:
         raise RecipeError(
             f"{self.spec.name} has no pretrained backbone to load {path} into; leave it out"
         )

@@ -15,7 +15,7 @@ from torch.nn import functional
 from foveal.models.saliency.base import SaliencyNetwork, State, check_choice, check_size, scaled
 from foveal.models.saliency.resnet import ResNet50
 from foveal.models.saliency.spec import Input, Kind, Schedule, Spec, Training
-from foveal.models.saliency.weights import load_strictly, read_state_dict
+from foveal.models.saliency.weights import load_strictly
 
 PAPER = "Koçak, Erdem & Erdem, A gated fusion network for dynamic saliency prediction"
 READS: dict[str, Kind] = {"spatial": "frame", "temporal": "flow_image"}
@@ -165,7 +165,9 @@ class GFSalNet(SaliencyNetwork):
         self.fusion = fusion
         self.mix: nn.Conv2d | None = nn.Conv2d(2, 1, 1) if streams == "both" else None
         if self.mix is not None and fusion == "conv1x1":
+            assert self.mix.bias is not None
             nn.init.constant_(self.mix.weight, 0.5)  # starts as the mean, never dead
+            nn.init.zeros_(self.mix.bias)
         shape = (3, height, input_width)
         self.spec = Spec(
             name=name,
@@ -209,22 +211,21 @@ class GFSalNet(SaliencyNetwork):
                 saliency = mixed.relu()
         return saliency.view(batch, time, *self.spec.output_size), None
 
-    def load_backbone(self, path: str | Path) -> None:
+    def _load_backbone(self, state: dict[str, Tensor], path: Path) -> None:
         """Start each stream from ImageNet's ResNet-50 or from a trained single stream.
 
         A ResNet-50 file of torchvision (``layer1.0.conv1.weight``, …; its classifier is left out)
         fills the backbones. A file of a single-stream GFSalNet fills whole streams: the paper
         trains the appearance stream on SALICON and starts both from it.
         """
-        weights = read_state_dict(path)
-        single = {key.split(".", 2)[1] for key in weights if key.startswith("streams.")}
+        single = {key.split(".", 2)[1] for key in state if key.startswith("streams.")}
         for stream in self.streams.values():
             assert isinstance(stream, Stream)
             if len(single) == 1:
                 prefix = f"streams.{next(iter(single))}."
-                whole = {key.removeprefix(prefix): value for key, value in weights.items()}
+                whole = {key.removeprefix(prefix): value for key, value in state.items()}
                 load_strictly(stream, whole, path, self.spec.options)
             else:
                 load_strictly(
-                    stream.backbone, weights, path, self.spec.options, ("fc.weight", "fc.bias")
+                    stream.backbone, state, path, self.spec.options, ("fc.weight", "fc.bias")
                 )

@@ -29,7 +29,7 @@ from foveal.models.saliency.base import (
 )
 from foveal.models.saliency.conv_lstm import conv_lstm_gates, conv_lstm_step
 from foveal.models.saliency.spec import Input, Spec, Training
-from foveal.models.saliency.weights import load_strictly, read_state_dict
+from foveal.models.saliency.weights import load_strictly
 
 PAPER = "Linardos et al. 2019, Simple vs complex temporal recurrences for video saliency prediction"
 BOTTLENECK = 30
@@ -98,7 +98,7 @@ class SalBCE(SaliencyNetwork):
         frames, shape = _flat(tensors[0])
         return _run(self.salgan, frames, 0, len(self.salgan)).view(shape), None
 
-    def load_backbone(self, path: str | Path) -> None:
+    def _load_backbone(self, state: dict[str, Tensor], path: Path) -> None:
         """Load the layers shared by the family from VGG-16 or from a trained SalBCE.
 
         A VGG-16 file of torchvision (``features.0.weight``, …) fills the encoder; its first layer
@@ -106,7 +106,6 @@ class SalBCE(SaliencyNetwork):
         ImageNet-normalised RGB (but for half a grey level between the two published means). A
         SalBCE or SalGAN file (``salgan.0.weight`` or ``0.weight``, …) fills all 62 layers.
         """
-        state = read_state_dict(path)
         if "features.0.weight" not in state:
             shared = {
                 key.removeprefix("salgan."): value for key, value in _canonical(state).items()
@@ -131,7 +130,8 @@ class SalBCE(SaliencyNetwork):
 class SalEMA(SalBCE):
     """SalBCE with an exponential moving average over time of a layer's output.
 
-    ``E_t = a S_t + (1 - a) E_{t-1}``, ``E_0 = S_0``; the next layer gets ``E_t``.
+    ``E_t = a S_t + (1 - a) E_{t-1}``, ``E_0 = S_0``; the next layer gets ``E_t``. The released
+    inference script loads ``SalEMA30.pt`` into a network with ``alpha_mode="learned"``.
 
     Parameters
     ----------

@@ -1,59 +1,42 @@
-"""Weight files: read without running code, check names and shapes, then load strictly."""
+"""Weight files of saliency networks: check names and shapes, then load strictly."""
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
-from foveal.errors import MissingDependency, RecipeError
-
-WRAPPERS = ("state_dict", "model")
-"""Keys under which checkpoints keep the weights beside optimiser and epoch."""
+from foveal.errors import RecipeError
+from foveal.models.weights import WeightsFile, find, load_state_dict
 
 
-def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """Read the weights of a file that ``torch.save`` wrote, on the CPU.
+def read_state_dict(weights: str | Path) -> tuple[dict[str, Tensor], WeightsFile]:
+    """Read the weights of a file by path or registered name (`foveal.models.weights`).
 
-    A checkpoint that wraps its weights is unwrapped, and the ``module.`` that DataParallel
-    prefixes is stripped.
+    The ``module.`` that DataParallel prefixes to names is stripped.
 
     Raises
     ------
     MissingDependency
         The file does not exist.
     RecipeError
+        No weights of that name are registered.
+    FovealError
         The file holds something else than named tensors.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise MissingDependency(f"no weight file at {path}; place it there or name another")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
-        raise RecipeError(
-            f"{path} cannot be read as PyTorch weights ({str(error).splitlines()[0]}); only files "
-            "that load with weights_only=True are accepted"
-        ) from error
-    for wrapper in WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-    if not isinstance(content, Mapping) or not content:
-        raise RecipeError(f"{path} holds a {type(content).__name__}, not a state dict")
-    strange = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
-    if strange:
-        raise RecipeError(f"{path} is no state dict: {_some(strange)} are not tensors")
-    return {str(key).removeprefix("module."): value for key, value in content.items()}
+        file = find(weights)
+    except ValueError as error:
+        raise RecipeError(str(error)) from error
+    state = load_state_dict(file.path)
+    return {str(key).removeprefix("module."): value for key, value in state.items()}, file
 
 
 def load_strictly(
     module: nn.Module,
     state: Mapping[str, Tensor],
-    path: str | Path,
+    path: Path,
     options: Mapping[str, object] | None = None,
     ignored: Collection[str] = (),
 ) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from foveal.errors import RecipeError
+from foveal.models import metrics
 from foveal.models.losses import MEASURES, SaliencyLoss, min_max, parse_terms, saliency_loss
 
 SHAPE = (2, 3, 6, 8)
@@ -205,3 +206,19 @@ def test_wrong_shapes_are_refused() -> None:
         saliency_loss("nss")(maps(), maps())
     with pytest.raises(RecipeError, match="over_time"):
         SaliencyLoss({"kl": 1}, over_time="max")  # type: ignore[arg-type]
+
+
+def test_metrics_agree() -> None:
+    prediction, density = maps(1, (5, 20, 30)), maps(2, (5, 20, 30)) ** 8
+    fixations = fixation_counts(3, (5, 20, 30))
+    for name, expected in (
+        ("kl", metrics.kldiv(prediction, density)),
+        ("cc", metrics.cc(prediction, density)),
+        ("sim", metrics.sim(prediction, density)),
+        # the loss weighs pixels by their fixations, as pysaliency does; over N - 1 pixels
+        ("nss", metrics.nss(prediction, fixations, "pysaliency") * math.sqrt(599 / 600)),
+    ):
+        truth = fixations if name == "nss" else density
+        torch.testing.assert_close(
+            MEASURES[name](prediction, truth).double(), expected, rtol=1e-4, atol=1e-5
+        )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -112,6 +114,24 @@ def test_paper_loss_reaches_every_weight(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SMALL)
+def test_paper_loss_falls_on_one_batch(name: str) -> None:
+    network = small(name).train()
+    inputs = inputs_of(network.spec, batch=2, time=2)
+    truth = torch.zeros(2, 2, *network.spec.output_size)
+    truth[0, :, 4:12, 6:14] = truth[1, :, 16:24, 20:28] = 1
+    loss = saliency_loss(network.spec.training.loss)
+    optimiser = torch.optim.Adam(network.parameter_groups(), lr=1e-3)
+    losses = []
+    for _ in range(30):
+        value = loss(network(inputs)[0], truth, truth)
+        optimiser.zero_grad()
+        value.backward()
+        optimiser.step()
+        losses.append(value.item())
+    assert min(losses[-5:]) < losses[0] - 0.01 * abs(losses[0])
+
+
+@pytest.mark.parametrize("name", SMALL)
 def test_batch_items_do_not_mix_in_evaluation(name: str) -> None:
     network = small(name).eval()
     both = inputs_of(network.spec, batch=2, time=2)
@@ -158,12 +178,11 @@ def test_spec_is_complete_and_rebuilds_the_network(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_own_weight_file_restores_the_maps(name: str, tmp_path_factory: object) -> None:
-    directory = tmp_path_factory.mktemp("weights")  # type: ignore[attr-defined]
+def test_own_weight_file_restores_the_maps(name: str, tmp_path: Path) -> None:
     network = small(name).eval()
-    torch.save({"state_dict": network.state_dict(), "epoch": 3}, directory / "network.pt")
+    torch.save({"state_dict": network.state_dict(), "epoch": 3}, tmp_path / "network.pt")
     torch.manual_seed(99)
-    again = saliency.build(name, weights=directory / "network.pt", **SMALL[name]).eval()
+    again = saliency.build(name, weights=tmp_path / "network.pt", **SMALL[name]).eval()
     inputs = inputs_of(network.spec, batch=1, time=2)
     with torch.no_grad():
         torch.testing.assert_close(again(inputs)[0], network(inputs)[0], rtol=0, atol=0)
@@ -183,12 +202,30 @@ def test_helpful_errors() -> None:
         saliency.spec("lsts_rgb", streams="flow")
     with pytest.raises(RecipeError, match=r"multiples of 32.*try 448x640"):
         saliency.spec("gfsalnet", input_size=(450, 640))
-    with pytest.raises(MissingDependency, match=r"no weight file at nowhere\.pt"):
+    with pytest.raises(MissingDependency, match=r"no file of weights at nowhere\.pt"):
         saliency.build("salbce", weights="nowhere.pt", **SMALL["salbce"])
     with pytest.raises(RecipeError, match="leave backbone out"):
         saliency.build("salbce", weights="a.pt", backbone="b.pt")
-    with pytest.raises(RecipeError, match="no pretrained backbone"):
-        saliency.build("tp_cmrnet", weights="random", backbone="b.pt", **SMALL["tp_cmrnet"])
+    with pytest.raises(RecipeError, match="no weights are called 'salema31'"):
+        saliency.build("salema", weights="salema31", **SMALL["salema"])
+
+
+def test_provenance_tells_where_weights_come_from(tmp_path: Path) -> None:
+    file = tmp_path / "salbce.pt"
+    first = small("salbce")
+    torch.save(first.state_dict(), file)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    whole = saliency.build("salbce", weights=file, **SMALL["salbce"])
+    start = saliency.build("salema", weights="random", backbone=file, **SMALL["salema"])
+    assert first.provenance == {"weights": "random"}
+    assert whole.provenance == {"weights": "salbce.pt", "weights_sha256": digest}
+    assert start.provenance == {
+        "weights": "random",
+        "backbone": "salbce.pt",
+        "backbone_sha256": digest,
+    }
+    with pytest.raises(RecipeError, match="tp_cmrnet has no pretrained backbone"):
+        saliency.build("tp_cmrnet", weights="random", backbone=file, **SMALL["tp_cmrnet"])
 
 
 def test_wrong_inputs_are_refused() -> None:
