@@ -61,6 +61,7 @@ def build_store(
     only: list[str] | None = None,
     limit: int | None = None,
     retry: bool = False,
+    repair: bool = False,
     workers: int | None = None,
 ) -> State[list[VideoResult]]:
     """Build the store of a recipe.
@@ -77,6 +78,8 @@ def build_store(
         Only the first so many videos.
     retry : bool
         Try quarantined videos again even though nothing about them changed.
+    repair : bool
+        Re-read what is complete against its checksums, and compute damaged stages again.
     workers : int, optional
         Videos at a time; by default 2 with optical flow, else one a core up to 8.
 
@@ -92,7 +95,7 @@ def build_store(
         resolved = Recipe.parse(recipe)
     location = pipeline.prepare(resolved)
     with store_lock(location):
-        plan = pipeline.plan_build(resolved, only or (), limit, retry)
+        plan = pipeline.plan_build(resolved, only or (), limit, retry, repair)
         sizes = {item.video.id: item.contents["video"].total_bytes for item in plan.to_do}
         listener().planned(sizes, plan.settled)
         results = [*plan.settled, *_process(resolved, plan.to_do, workers)]

@@ -21,7 +21,8 @@ from foveal.pipeline.sources.base import Source
 from foveal.pipeline.values import Video
 from foveal.storage.index import index_row, write_index
 from foveal.storage.location import Location
-from foveal.storage.marks import Quarantine, read_journal, read_marks, write_quarantine
+from foveal.storage.marks import Quarantine, journal_key, read_journal, read_marks, write_quarantine
+from foveal.storage.verify import verify
 from foveal.storage.writer import create_store
 
 _log = logging.getLogger("foveal")
@@ -74,6 +75,7 @@ def plan_build(
     only: Sequence[str] = (),
     limit: int | None = None,
     retry: bool = False,
+    repair: bool = False,
 ) -> BuildPlan:
     """Decide what is to be done; reads marks and file times, opens no video.
 
@@ -86,6 +88,8 @@ def plan_build(
         Only the first so many videos.
     retry : bool
         Try quarantined videos again even though nothing about them changed.
+    repair : bool
+        Re-read what is complete against its checksums, and compute damaged stages again.
 
     Raises
     ------
@@ -96,7 +100,10 @@ def plan_build(
     workspace = _workspace(recipe)
     location = workspace.location
     videos = select(workspace.videos, only, limit)
-    marks, quarantined = read_journal(location, [video.id for video in videos])
+    names = [video.id for video in videos]
+    if repair:
+        _forget_damaged(location, names)
+    marks, quarantined = read_journal(location, names)
     to_do, settled = [], []
     for video in videos:
         record = quarantined.get(video.id)
@@ -113,6 +120,14 @@ def plan_build(
         else:
             settled.append(VideoResult(video.id, Status.UNCHANGED))
     return BuildPlan(to_do, settled)
+
+
+def _forget_damaged(location: Location, videos: Sequence[str]) -> None:
+    """Remove the marks of stages whose objects are missing or changed."""
+    marks, _ = read_journal(location, videos)
+    for problem in verify(location, list(marks)):
+        if not problem.is_note:
+            location.delete(journal_key(problem.video, problem.stage))
 
 
 def select(known: Mapping[str, Video], only: Sequence[str], limit: int | None) -> list[Video]:

@@ -6,6 +6,7 @@ what the completion marks vouch for, so a store may be opened while it is being 
 
 from __future__ import annotations
 
+import copy
 import difflib
 import html
 import json
@@ -151,7 +152,7 @@ class Store:
             # Arrays still being built have chunks, but no metadata yet.
             warnings.simplefilter("ignore", ZarrUserWarning)
             group = xr.open_zarr(
-                WholeStore(self.location),
+                WholeStore(self.location.zarr, str(self.location)),
                 group=f"{VIDEOS}/{group_name(video)}",
                 consolidated=False,
                 chunks=None,
@@ -326,12 +327,14 @@ class WholeStore(WrapperStore[ZarrStore]):
     foveal writes every chunk, zeros too, so whatever is missing of a published array was lost.
     """
 
-    def __init__(self, store: ZarrStore, url: str) -> None:
-        super().__init__(store)
-        self._url = url
+    def __init__(self, location: Location) -> None:
+        super().__init__(location.zarr)
+        self._url = str(location)
 
     def _with_store(self, store: ZarrStore) -> WholeStore:
-        return type(self)(store, self._url)
+        twin = copy.copy(self)
+        twin._store = store
+        return twin
 
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
@@ -355,6 +358,6 @@ def read_array(location: Location, video: str, name: str) -> zarr.Array[Any]:
     """
     path = f"{VIDEOS}/{group_name(video)}/{name}"
     try:
-        return zarr.open_array(WholeStore(location.zarr, str(location)), path=path, mode="r")
+        return zarr.open_array(WholeStore(location), path=path, mode="r")
     except FileNotFoundError:
         raise StoreError(f"{location} has no array {name!r} for video {video!r}") from None

@@ -47,6 +47,9 @@ def build(
     retry: Annotated[
         bool, typer.Option("--retry", help="Try quarantined videos again, changed or not.")
     ] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Verify first, compute damaged stages again.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, how much disk, how long.")
     ] = False,
@@ -67,7 +70,7 @@ def build(
     if dry_run:
         _foretell(resolved, only or [], limit, retry, as_json)
         return
-    results = run_build(resolved, only or [], limit, retry, workers, verbose)
+    results = run_build(resolved, only or [], limit, retry, repair, workers, verbose)
     show_results(resolved, results, as_json)
     if not all(result.ok for result in results):
         raise typer.Exit(INCOMPLETE)
@@ -78,6 +81,7 @@ def run_build(
     only: Sequence[str] = (),
     limit: int | None = None,
     retry: bool = False,
+    repair: bool = False,
     workers: int | None = None,
     verbose: bool = False,
 ) -> list[VideoResult]:
@@ -86,7 +90,7 @@ def run_build(
     from foveal.pipeline.progress import listening
 
     prepare(recipe)
-    plan = plan_build(recipe, only, limit, retry)
+    plan = plan_build(recipe, only, limit, retry, repair)
     if not plan.to_do:
         finalise(recipe, plan.settled)
         return plan.settled
@@ -102,7 +106,7 @@ def run_build(
         from foveal.flows.build import build_store
 
         state = build_store(
-            recipe.resolved(), None, list(only), limit, retry, workers, return_state=True
+            recipe.resolved(), None, list(only), limit, retry, False, workers, return_state=True
         )
         results: Any = state.result(raise_on_failure=False)
     if isinstance(results, BaseException):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -34,15 +35,10 @@ def inspect(
 
 
 def _whole(location: Location, attributes: dict[str, Any], as_json: bool) -> None:
-    import pandas as pd
-
     from foveal.storage.reader import open_store
 
     table = open_store(location.url).videos
-    rows = [
-        {key: None if pd.isna(value) else value for key, value in row.items()}
-        for row in table.reset_index().to_dict("records")
-    ]
+    rows = json.loads(table.reset_index().to_json(orient="records"))
     if as_json:
         print_json({"store": location.url, **attributes, "videos": rows})
         return

@@ -1,0 +1,40 @@
+# Two targets are enough to start: `make demo` and `make test`. Both install what they need once.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export DO_NOT_TRACK := 1
+
+.PHONY: demo test check bench setup clean
+
+demo: $(INSTALLED)
+	$(BIN)/foveal demo
+
+test: check
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+check: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(INSTALLED)
+	$(BIN)/python -m benchmarks
+
+setup: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo 'foveal needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)'; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	# ptlflow brings opencv-python, which holds the same files without cv2.optflow: ours last.
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt \
+		--force-reinstall --no-deps opencv-contrib-python
+	touch $(INSTALLED)
+
+clean:
+	rm -rf $(VENV) demo build dist *.egg-info
