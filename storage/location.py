@@ -33,15 +33,20 @@ class Location:
         self.url = str(url)
         if isinstance(url, Store):
             self.zarr = url.with_read_only(read_only)
-        elif "://" in str(url) and not str(url).startswith("file://"):
+        elif "://" in self.url and not self.url.startswith("file://"):
+            if pattern := set("*?[]") & set(self.url):
+                raise StoreError(
+                    f"{url} holds {' '.join(sorted(pattern))}, which fsspec takes for patterns and "
+                    "then deletes nothing; choose a URL without"
+                )
             try:
-                self.zarr = FsspecStore.from_url(str(url), read_only=read_only)
+                self.zarr = FsspecStore.from_url(self.url, read_only=read_only)
             except (ImportError, ValueError) as error:
                 raise StoreError(
                     f"{url} cannot be opened: {error}; for s3:// and gs:// install foveal[cloud]"
                 ) from None
         else:
-            self.local = Path(str(url).removeprefix("file://")).expanduser()
+            self.local = Path(self.url.removeprefix("file://")).expanduser().absolute()
             self.zarr = LocalStore(self.local, read_only=read_only)
         if isinstance(self.zarr, LocalStore):
             self.local = self.zarr.root
@@ -77,20 +82,22 @@ class Location:
         """Remove an object; missing ones are no error."""
         sync(self.zarr.delete(key))
 
-    def delete_folder(self, prefix: str) -> None:
-        """Remove every object below a prefix."""
-        sync(self.zarr.delete_dir(prefix))
+    def delete_folder(self, folder: str) -> None:
+        """Remove every object in a folder and below."""
+        sync(self.zarr.delete_dir(folder))
 
-    def list_folder(self, prefix: str) -> list[str]:
-        """Names directly below a prefix, sorted."""
+    def list_folder(self, folder: str) -> list[str]:
+        """Names directly in a folder ("" is the root), sorted; none where there is no folder."""
 
         async def names() -> list[str]:
-            return sorted([name async for name in self.zarr.list_dir(prefix)])
+            return sorted([name async for name in self.zarr.list_dir(folder)])
 
         return sync(names())
 
-    def list_all(self, prefix: str) -> list[str]:
-        """Keys of every object below a prefix, sorted."""
+    def list_all(self, folder: str) -> list[str]:
+        """Keys of every object in a folder and below, sorted."""
+        # With the slash: stores without folders match mere prefixes, "1" would list "10" too.
+        prefix = f"{folder}/" if folder else ""
 
         async def keys() -> list[str]:
             return sorted([key async for key in self.zarr.list_prefix(prefix)])
@@ -98,7 +105,10 @@ class Location:
         return sync(keys())
 
     def flush(self, keys: Iterable[str]) -> None:
-        """Bring objects of a local store onto the disk, so that a power cut cannot reorder them."""
+        """Bring objects of a local store onto the disk, so that a power cut cannot reorder them.
+
+        Keys of objects that were deleted are welcome: then it is the deletion that is kept.
+        """
         if self.local is None:
             return
         folders = set()
@@ -111,6 +121,8 @@ class Location:
 
 
 def _fsync(path: Path) -> None:
+    if not path.exists():
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

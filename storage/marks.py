@@ -15,7 +15,6 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
-from urllib.parse import quote
 
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
@@ -26,7 +25,11 @@ from foveal.storage.schema import JOURNAL
 
 QUARANTINE = "quarantine"
 _AT_ONCE = 64
-_UNSAFE = re.compile(r'[%/\\:*?"<>|\x00-\x1f]')
+# Separators, what file systems forbid, what fsspec takes for a pattern when it deletes; and the
+# beginnings that Zarr reserves.
+_UNSAFE = re.compile(r'[%/\\:*?"<>|\[\]{}\x00-\x1f]|^_(?=_)|^\.(?=\.?$)')
+_TAKEN = ("zarr.json", "lock")
+"""Names that stand for something else in the folders of groups and of journals."""
 
 
 @dataclass(frozen=True)
@@ -89,15 +92,23 @@ def fingerprint(identity: Mapping[str, Any]) -> str:
 def group_name(video: str) -> str:
     """Name of a video's group and journal folder: the id, unsafe characters percent-encoded.
 
+    Different ids have different names, and `urllib.parse.unquote` gives the id back.
+
+    Raises
+    ------
+    StoreError
+        Where the id is empty.
+
     Examples
     --------
-    >>> group_name("002"), group_name("clips/a b")
-    ('002', 'clips%2Fa b')
+    >>> group_name("002"), group_name("clips/a b"), group_name("__MACOSX")
+    ('002', 'clips%2Fa b', '%5F_MACOSX')
     """
-    name = _UNSAFE.sub(lambda match: quote(match.group(), safe=""), video)
-    if name in ("", ".", "..") or name.startswith("__") or name == "zarr.json":
-        raise StoreError(f"{video!r} cannot name a video in a store")
-    return name
+    if not video:
+        raise StoreError("a video without a name cannot be stored; give it an id")
+    if video in _TAKEN:
+        return f"%{ord(video[0]):02X}{video[1:]}"
+    return _UNSAFE.sub(lambda match: f"%{ord(match.group()):02X}", video)
 
 
 def journal_key(video: str, name: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from zarr.codecs import BloscCodec
+from zarr.codecs import BloscCodec, BloscShuffle
 
 FORMAT_VERSION = 1
 """Raised when a store written by this version could not be read by the former one."""
@@ -97,7 +97,7 @@ class ArraySpec:
 
 def compressor(dtype: np.dtype[Any]) -> BloscCodec:
     """Blosc with zstd (a core Zarr codec): byte shuffle where values have several bytes."""
-    shuffle = "shuffle" if dtype.itemsize > 1 else "noshuffle"
+    shuffle = BloscShuffle.shuffle if dtype.itemsize > 1 else BloscShuffle.noshuffle
     return BloscCodec(cname="zstd", clevel=3, shuffle=shuffle, typesize=dtype.itemsize)
 
 

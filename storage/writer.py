@@ -11,6 +11,7 @@ A stage of a video goes through four steps, and a kill between any two leaves th
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 import platform
 import time
@@ -40,6 +41,7 @@ from foveal.storage.staging import StagingStore
 _SOFTWARE = ("foveal", "numpy", "opencv-contrib-python", "torch", "ptlflow", "zarr", "prefect")
 
 
+@functools.cache
 def software_versions() -> dict[str, str]:
     """Versions of everything that shapes the numbers, for provenance."""
     found = {"python": platform.python_version()}
@@ -59,9 +61,7 @@ def create_store(location: Location, dataset: str, recipe: Mapping[str, Any]) ->
     StoreError
         Where the place holds something else, another dataset, or a newer format.
     """
-    existing = check_format(location)
-    if existing is None and location.list_folder(""):
-        raise StoreError(f"{location} is not empty and no foveal store; choose another place")
+    existing = _check_place(location)
     if existing is not None and existing["dataset"] != dataset:
         raise StoreError(
             f"{location} holds {existing['dataset']!r}, the recipe says {dataset!r}; "
@@ -73,14 +73,27 @@ def create_store(location: Location, dataset: str, recipe: Mapping[str, Any]) ->
         "recipe": recipe,
         "software": software_versions(),
     }
-    if existing == attributes:
-        return
     if existing is None:
-        group = zarr.create_group(location.zarr, zarr_format=3, attributes={"foveal": attributes})
-    else:
+        zarr.create_group(location.zarr, zarr_format=3, attributes={"foveal": attributes})
+    elif existing != attributes:
         group = zarr.open_group(location.zarr, mode="r+", use_consolidated=False)
         group.update_attributes({"foveal": attributes})
-    group.require_group(VIDEOS)
+    # Looked for every time: a kill may have come between the two groups.
+    if location.read(f"{VIDEOS}/zarr.json") is None:
+        zarr.create_group(location.zarr, path=VIDEOS, zarr_format=3)
+
+
+def _check_place(location: Location) -> dict[str, Any] | None:
+    """As `check_format`, and where there is no store, nothing else may lie there either."""
+    existing = check_format(location)
+    if existing is None:
+        names = [name for name in location.list_folder("") if not name.endswith(".partial")]
+        if set(names) - {JOURNAL}:
+            raise StoreError(
+                f"{location} is no foveal store and not empty ({', '.join(names[:3])}, …); "
+                "choose another place"
+            )
+    return existing
 
 
 def check_format(location: Location) -> dict[str, Any] | None:
@@ -116,7 +129,10 @@ def store_lock(location: Location) -> Iterator[None]:
     ------
     StoreLocked
         Where another process holds it.
+    StoreError
+        Where something else lies there; nothing is written then.
     """
+    _check_place(location)
     if location.local is None:
         yield
         return
@@ -201,7 +217,13 @@ class StageWriter:
         self._staging = StagingStore(location.zarr)
         group = f"{VIDEOS}/{group_name(video)}"
         self._arrays = {spec.name: ArrayWriter(self._staging, group, spec) for spec in specs}
+        self.completed = False
         self._started = time.monotonic()
+
+    @property
+    def paths(self) -> list[str]:
+        """Paths of its arrays in the store."""
+        return [array.path for array in self._arrays.values()]
 
     def append(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Add items to some of the arrays."""
@@ -246,6 +268,7 @@ class StageWriter:
             },
         )
         write_mark(self._location, mark)
+        self.completed = True
         return mark
 
 
@@ -265,9 +288,12 @@ class VideoWriter:
         self._location = location
         self._video = video
         self._group = f"{VIDEOS}/{group_name(video)}"
-        for name in location.list_folder(self._group):
-            if name.endswith(".partial"):
-                location.delete(f"{self._group}/{name}")
+        self._begun: list[StageWriter] = []
+        if location.local is not None:
+            # A kill in the middle of a write leaves these.
+            for folder in (self._group, f"{JOURNAL}/{group_name(video)}"):
+                for leftover in (location.local / folder).glob("*.partial"):
+                    leftover.unlink()
         current = location.read_json(f"{self._group}/zarr.json")
         if current is None:
             zarr.create_group(
@@ -292,16 +318,26 @@ class VideoWriter:
         for stage in stages:
             if stage in marks:
                 doomed.update(marks[stage].arrays)
-        for stage in stages:
-            self._location.delete(journal_key(self._video, stage))
-        self._location.delete(journal_key(self._video, QUARANTINE))
-        for array in sorted(doomed):
-            self._location.delete(f"{self._group}/{array}/zarr.json")
-        for array in sorted(doomed):
-            self._location.delete_folder(f"{self._group}/{array}")
+        records = [journal_key(self._video, name) for name in (*stages, QUARANTINE)]
+        for record in records:
+            self._location.delete(record)
+        self._location.flush(records)
+        self._remove([f"{self._group}/{array}" for array in sorted(doomed)])
 
     def stage(
         self, name: str, identity: Mapping[str, Any], specs: Sequence[ArraySpec]
     ) -> StageWriter:
         """Start writing a stage that was invalidated before."""
-        return StageWriter(self._location, self._video, name, identity, specs)
+        writer = StageWriter(self._location, self._video, name, identity, specs)
+        self._begun.append(writer)
+        return writer
+
+    def abandon(self) -> None:
+        """Remove what stages wrote that did not become complete: the video is given up."""
+        self._remove([path for stage in self._begun if not stage.completed for path in stage.paths])
+
+    def _remove(self, arrays: Sequence[str]) -> None:
+        for array in arrays:
+            self._location.delete(f"{array}/zarr.json")
+        for array in arrays:
+            self._location.delete_folder(array)

@@ -1,0 +1,82 @@
+"""``index.parquet``: one row a video, so that ten thousand videos are listed by one read."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from foveal.storage.location import Location
+from foveal.storage.marks import Mark, Quarantine
+from foveal.storage.schema import INDEX
+
+COLUMNS = {
+    "video": "str",
+    "split": "str",
+    "status": "str",
+    "reason": "str",
+    "frames": "Int64",
+    "fps": "Float64",
+    "height_px": "Int64",
+    "width_px": "Int64",
+    "duration_seconds": "Float64",
+    "fixations": "Int64",
+    "empty_frames": "Int64",
+    "stored_bytes": "Int64",
+    "compute_seconds": "Float64",
+    "completed_at": "str",
+    "stages": "str",
+    "fingerprints": "str",
+}
+"""Columns and pandas dtypes. ``stages`` and ``fingerprints`` are JSON: names, and hash by name."""
+
+
+def index_row(
+    video: str, split: str | None, marks: Mapping[str, Mark], quarantine: Quarantine | None
+) -> dict[str, Any]:
+    """What the index says of one video.
+
+    ``status`` is ``complete``, ``quarantined`` (see ``reason``; earlier stages may still be whole),
+    or ``pending`` where nothing was tried yet.
+    """
+    row: dict[str, Any] = dict.fromkeys(COLUMNS)
+    row["video"], row["split"], row["reason"] = video, split, ""
+    row["status"] = "complete" if "time" in marks else "pending"
+    if quarantine is not None:
+        row["status"], row["reason"] = "quarantined", quarantine.reason
+    if "time" in marks:
+        about = marks["time"].provenance["video"]
+        row["split"], row["fps"] = about["split"], about["fps"]
+        row["height_px"], row["width_px"] = about["source_size"]
+        row["frames"] = marks["time"].arrays["time"]["shape"][0]
+        row["duration_seconds"] = row["frames"] / row["fps"]
+    if "fixations" in marks:
+        row["fixations"] = marks["fixations"].arrays["fixation_frame"]["shape"][0]
+        row["empty_frames"] = marks["fixations"].provenance["empty_frames"]
+    if marks:
+        row["stored_bytes"] = sum(mark.stored_bytes for mark in marks.values())
+        row["compute_seconds"] = sum(
+            mark.provenance.get("compute_seconds", 0.0) for mark in marks.values()
+        )
+        row["completed_at"] = max(mark.provenance["completed_at"] for mark in marks.values())
+    row["stages"] = json.dumps(sorted(marks))
+    row["fingerprints"] = json.dumps({name: marks[name].fingerprint for name in sorted(marks)})
+    return row
+
+
+def write_index(location: Location, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Write the index anew; gives it as it will be read."""
+    table = pd.DataFrame(list(rows), columns=list(COLUMNS)).astype(COLUMNS)
+    content = io.BytesIO()
+    table.to_parquet(content, index=False)
+    location.write(INDEX, content.getvalue())
+    return table
+
+
+def read_index(location: Location) -> pd.DataFrame | None:
+    """The index, None where the store has none yet (its first build is under way)."""
+    content = location.read(INDEX)
+    return None if content is None else pd.read_parquet(io.BytesIO(content))
