@@ -14,11 +14,11 @@ from torch.nn import functional
 
 from foveal.models.saliency.base import SaliencyNetwork, State, check_choice, check_size, scaled
 from foveal.models.saliency.resnet import ResNet50
-from foveal.models.saliency.spec import Input, Kind, Schedule, Spec, Training
+from foveal.models.saliency.spec import Input, Schedule, Spec, Training
 from foveal.models.saliency.weights import load_strictly
 
 PAPER = "Koçak, Erdem & Erdem, A gated fusion network for dynamic saliency prediction"
-READS: dict[str, Kind] = {"spatial": "frame", "temporal": "flow_image"}
+READS = {"spatial": "frame", "temporal": "flow_image"}
 ALIGNMENT = {
     "frame": "frame t",
     "flow_image": "motion t → t + 1 (the last frame repeats its predecessor's)",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from foveal.errors import RecipeError
 from foveal.models.saliency.base import DARK_LOGIT, SaliencyNetwork, State, check_choice, scaled
-from foveal.models.saliency.spec import Input, Kind, Schedule, Spec, Training
+from foveal.models.saliency.spec import Input, Schedule, Spec, Training
 
 PAPER = "Öztürk, LSTS"
 WINDOW_FRAMES = 79
@@ -31,7 +31,7 @@ DECODER = (
 UPSCALING = (72, 128)
 """Product of the decoder's strides: a 5x5 grid of features becomes 360x640."""
 
-STREAMS: dict[str, tuple[Kind, ...]] = {
+STREAMS: dict[str, tuple[str, ...]] = {
     "rgb": ("i3d_rgb",),
     "flow": ("i3d_flow",),
     "rgb_flow": ("i3d_rgb", "i3d_flow"),

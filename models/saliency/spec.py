@@ -6,14 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Kind = Literal["frame", "flow_image", "flow_stack", "i3d_rgb", "i3d_flow"]
-"""What an input is made of.
-
-``frame``: an RGB picture. ``flow_image``: an RGB picture of the motion, drawn on Middlebury's
-colour wheel. ``flow_stack``: consecutive flow maps, channels (u, v) of the first, of the second, ….
-``i3d_rgb``, ``i3d_flow``: cached I3D features of the window that ends at the frame.
-"""
-
 
 @dataclass(frozen=True)
 class Input:
@@ -22,7 +14,10 @@ class Input:
     Attributes
     ----------
     kind : str
-        See `Kind`; also the key under which ``forward`` wants it.
+        What it is made of, and the key under which ``forward`` wants it. ``frame``: an RGB
+        picture. ``flow_image``: an RGB picture of the motion on Middlebury's colour wheel.
+        ``flow_stack``: consecutive flow maps, channels (u, v) of the first, of the second, ….
+        ``i3d_rgb``, ``i3d_flow``: cached I3D features of the window that ends at the frame.
     shape : tuple of int
         (channels, height, width), or (channels, time, height, width) of I3D features.
     normaliser : str
@@ -33,7 +28,7 @@ class Input:
         Which frames or flow maps belong to the output frame t, in words.
     """
 
-    kind: Kind
+    kind: str
     shape: tuple[int, ...]
     normaliser: str
     resize: Literal["area", "bilinear"] | None
