@@ -83,7 +83,8 @@ def _classical(method: str, settings: dict[str, Any]) -> FlowEstimator:
 
 
 def _automatic(weights: str | None, device: str) -> FlowEstimator:
-    from foveal.models.flow.learned import Learned, resolve_device
+    from foveal.models.flow.device import resolve_device
+    from foveal.models.flow.learned import Learned
 
     chosen: FlowEstimator
     try:

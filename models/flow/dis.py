@@ -84,5 +84,10 @@ class DIS:
         import cv2
 
         preset = getattr(cv2, f"DISOPTICAL_FLOW_PRESET_{self._preset.upper()}")
-        solver: Any = cv2.DISOpticalFlow.create(preset)
-        return lambda frame, after: solver.calc(frame, after, None)
+
+        def calc(frame: NDArray[np.uint8], after: NDArray[np.uint8]) -> Any:
+            # a solver that met a small frame keeps the scales it adapted: each pair gets its own
+            solver: Any = cv2.DISOpticalFlow.create(preset)
+            return solver.calc(frame, after, None)
+
+        return calc

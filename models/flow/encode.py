@@ -67,7 +67,7 @@ class FlowEncoding:
         if self.step_px is None:
             return np.where(np.isinf(flow), flow, clipped).astype(self.dtype)
         finite = np.isfinite(flow)
-        steps = np.rint((np.where(finite, clipped, 0.0) - self.offset_px) / self.step_px)
+        steps = np.rint((np.where(finite, clipped, 0.0) - self.offset_px) * (1 / self.step_px))
         stored = steps.astype(self.dtype)
         return stored if self.fill is None else np.where(finite, stored, self.dtype.type(self.fill))
 
@@ -122,7 +122,9 @@ class EncodingRecord:
         """`FlowEncoding.encode`, with the error measured by decoding again."""
         stored = self.encoding.encode(flow)
         finite = np.isfinite(flow)
-        error = np.abs(self.encoding.decode(stored) - flow, out=np.zeros_like(flow), where=finite)
+        error = np.zeros_like(flow)
+        np.subtract(self.encoding.decode(stored), flow, out=error, where=finite)
+        np.abs(error, out=error)
         self._values += int(finite.sum())
         self._error_sum += float(error.sum(dtype=np.float64))
         self._error_max = max(self._error_max, float(error.max(initial=0.0)))

@@ -7,6 +7,7 @@ the one before travels back.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from typing import Any
@@ -16,20 +17,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from foveal.models.flow.device import (
+    PRECISIONS,
+    arithmetic,
+    device_name,
+    is_device_failure,
+    resolve_device,
+)
 from foveal.models.flow.errors import FlowDeviceError
 from foveal.models.flow.inputs import check_frames, pad_to_minimum
 from foveal.models.flow.network import (
+    DEFAULT_VARIANTS,
     FlowNetwork,
     find_weights,
     least_side_px,
     load_network,
 )
 
-PRECISIONS = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
-"""Autocast dtype by name; None computes in float32 throughout."""
-
 MAX_EPE_PX = 0.05
-"""Mean end-point error against float32 above which reduced precision is refused."""
+"""Mean end-point error against float32 above which a reduced precision is given up."""
 
 _MEMORY_SHARE = 0.8
 _MOST_PAIRS = 64
@@ -49,9 +55,10 @@ class Learned:
         ``random`` (seeded, for trying out; recorded). None takes the method's default variant.
     device : str
         ``auto`` (CUDA where there is any), ``cuda``, ``cuda:n`` or ``cpu``.
-    precision : {'fp32', 'fp16', 'bf16'}
-        Autocast dtype. Anything but fp32 is compared with fp32 on the first pair and given up,
-        loudly, where the mean end-point error exceeds `MAX_EPE_PX`.
+    precision : {'auto', 'float32', 'tf32', 'float16', 'bfloat16'}
+        ``auto`` is tf32 on CUDA and float32 on the CPU. Anything but float32 is compared with
+        float32 on the first pair and given up, loudly, where the mean end-point error exceeds
+        `MAX_EPE_PX`.
     micro_batch : int, optional
         Pairs at a time. None chooses: on CUDA from the memory one pair takes and what is free, on
         the CPU from the frame size (beyond 256x256 one pair at a time is fastest).
@@ -79,18 +86,22 @@ class Learned:
         *,
         weights: str | None = None,
         device: str = "auto",
-        precision: str = "fp32",
+        precision: str = "auto",
         micro_batch: int | None = None,
         seed: int = 0,
     ) -> None:
-        if precision not in PRECISIONS:
-            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+        if precision not in ("auto", *PRECISIONS):
+            allowed = ", ".join(("auto", *PRECISIONS))
+            raise ValueError(f"precision must be one of {allowed}, got {precision!r}")
         if micro_batch is not None and micro_batch < 1:
             raise ValueError(f"micro_batch must be at least 1 (or None), got {micro_batch}")
         self.name = method
         self._file = find_weights(method, weights)
         self._device = resolve_device(device)
-        self._precision = self._asked_precision = precision
+        self._asked_precision = precision
+        if precision == "auto":
+            precision = "tf32" if self._device.type == "cuda" else "float32"
+        self._precision = precision
         self._micro_batch = micro_batch
         self._pairs_at_once: dict[tuple[int, ...], int] = {}
         self._seed = seed
@@ -118,7 +129,7 @@ class Learned:
         """
         check_frames(frames)
         padded, (rows, columns) = pad_to_minimum(frames, least_side_px(self.name))
-        with self._turn, torch.inference_mode():
+        with self._turn:
             try:
                 flow = self._compute(padded)
             except torch.OutOfMemoryError as error:
@@ -129,7 +140,7 @@ class Learned:
                     "raft_small), device: cpu, or fallback: tvl1"
                 ) from error
             except RuntimeError as error:
-                if self._device.type != "cuda" or not _is_device_failure(error):
+                if self._device.type != "cuda" or not is_device_failure(error):
                     raise
                 raise FlowDeviceError(
                     f"{self.name} failed on {self._device}: {str(error).splitlines()[0]}; check "
@@ -154,9 +165,8 @@ class Learned:
             "torch": torch.__version__,
             "weights": "random" if self._file is None else self._file.name,
             "device": str(self._device),
-            "device_name": _device_name(self._device),
+            "device_name": device_name(self._device),
             "precision": self._precision,
-            "tf32_convolutions": self._device.type == "cuda" and torch.backends.cudnn.allow_tf32,
             "channel_order": "BGR, as ptlflow's models expect",
             "pairs_at_once": {
                 "x".join(map(str, size)): n for size, n in self._pairs_at_once.items()
@@ -199,11 +209,9 @@ class Learned:
         pixels = torch.from_numpy(np.ascontiguousarray(frames))
         if self._device.type == "cuda":
             pixels = pixels.pin_memory().to(self._device, non_blocking=True)
-        images = pixels.flip(-1).permute(0, 3, 1, 2).contiguous().float().div_(255)
-        dtype = PRECISIONS[precision]
-        with torch.autocast(self._device.type, dtype=dtype, enabled=dtype is not None):
-            flow = network(images)
-        return flow.float().permute(0, 2, 3, 1).contiguous()
+        with arithmetic(self._device, precision):
+            images = pixels.flip(-1).permute(0, 3, 1, 2).contiguous().float().div_(255)
+            return network(images).float().permute(0, 2, 3, 1).contiguous()
 
     def _send_back(self, flow: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
         """Start the copy to the host; the event tells when it has arrived."""
@@ -219,17 +227,38 @@ class Learned:
         """Load on first use; then choose precision and, once a frame size, the micro-batch."""
         if self._network is None:
             self._network = load_network(self.name, self._file, self._device, self._seed)
-            if self._precision != "fp32":
+            if self._precision != "float32":
                 self._judge_precision(self._network, frames[:2])
         size = frames.shape[1:3]
         if size not in self._pairs_at_once:
-            self._pairs_at_once[size] = self._micro_batch or self._choose(self._network, frames)
+            if self._batching_agrees(self._network, size):
+                pairs = self._micro_batch or self._choose(self._network, frames)
+            else:
+                pairs = 1
+                self._record["batching"] = "off: in this ptlflow model pairs influence each other"
+            self._pairs_at_once[size] = pairs
         return self._network
+
+    def _batching_agrees(self, network: FlowNetwork, size: tuple[int, ...]) -> bool:
+        """Whether pairs in a batch give what they give alone, for models not known to.
+
+        Some of ptlflow's models fail on batches or, worse, broadcast over them (liteflownet).
+        """
+        if self.name in DEFAULT_VARIANTS:
+            return True
+        noise = np.random.default_rng(0).integers(0, 256, (4, *size, 3), np.uint8)
+        alone = [self._run(network, noise[k : k + 2], "float32") for k in range(3)]
+        try:
+            together = self._run(network, noise, "float32")
+        except RuntimeError:
+            return False
+        return bool(torch.allclose(together, torch.cat(alone), rtol=1e-3, atol=1e-3))
 
     def _choose(self, network: FlowNetwork, frames: NDArray[np.uint8]) -> int:
         height, width = frames.shape[1:3]
         if self._device.type != "cuda":
-            return max(1, min(_CPU_MOST_PAIRS, _CPU_PIXELS // (height * width)))
+            pairs: int = _CPU_PIXELS // (height * width)
+            return max(1, min(_CPU_MOST_PAIRS, pairs))
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(self._device)
         before = torch.cuda.memory_allocated(self._device)
@@ -241,47 +270,19 @@ class Learned:
         return int(max(1, min(_MOST_PAIRS, fitting)))
 
     def _judge_precision(self, network: FlowNetwork, pair: NDArray[np.uint8]) -> None:
-        exact = self._run(network, pair, "fp32")
+        exact = self._run(network, pair, "float32")
         reduced = self._run(network, pair, self._precision)
         error_px = float((reduced - exact).norm(dim=-1).mean())
         self._record[f"{self._precision}_error_px"] = error_px
         if not error_px <= MAX_EPE_PX:
-            import logging
-
             logging.getLogger("foveal").warning(
-                "%s in %s is %.3g px off fp32 on average (at most %g): fp32 is used instead",
+                "%s in %s is %.3g px off float32 on average (at most %g): float32 is used instead",
                 self.name,
                 self._precision,
                 error_px,
                 MAX_EPE_PX,
             )
-            self._precision = "fp32"
-
-
-def resolve_device(device: str) -> torch.device:
-    """``auto``, ``cuda``, ``cuda:n`` or ``cpu`` as a device of this machine.
-
-    Raises
-    ------
-    ValueError
-        It is none of these.
-    FlowDeviceError
-        That CUDA device is not there.
-    """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    kind, _, index = device.partition(":")
-    if kind not in ("cpu", "cuda") or (index and not index.isdigit()) or device == "cpu:":
-        raise ValueError(f"device must be auto, cuda, cuda:n or cpu, got {device!r}")
-    if kind == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if int(index or 0) >= count:
-            raise FlowDeviceError(
-                f"device {device} is not there: this machine has {count} usable CUDA devices; "
-                "use device: cpu, method: tvl1, or mend the driver (nvidia-smi)"
-            )
-        return torch.device("cuda", int(index or 0))
-    return torch.device("cpu")
+            self._precision = "float32"
 
 
 def _take_in(
@@ -290,15 +291,3 @@ def _take_in(
     if arrived is not None:
         arrived.synchronize()
     flow[start : start + len(result)] = result.numpy()
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"cpu, {torch.get_num_threads()} threads"
-
-
-def _is_device_failure(error: RuntimeError) -> bool:
-    lost = getattr(torch, "AcceleratorError", ())
-    signs = ("CUDA error", "cuDNN error", "CUBLAS_STATUS", "cudaError")
-    return isinstance(error, lost) or any(sign in str(error) for sign in signs)

@@ -7,7 +7,7 @@ import difflib
 import importlib
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -115,7 +115,7 @@ def load_network(
     """
     _model_class(method)
     ptlflow = _import_ptlflow()
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), _quiet():
         torch.manual_seed(seed)
         model = ptlflow.get_model(method)
     if file is not None:
@@ -161,16 +161,23 @@ def _model_class(method: str) -> Any:
 
 
 def _import_ptlflow() -> Any:
-    """Import ptlflow without the notices it and its models print about optional extensions."""
+    """Import ptlflow."""
     try:
-        with (
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-            warnings.catch_warnings(),
-        ):
-            warnings.simplefilter("ignore")
+        with _quiet():
             return importlib.import_module("ptlflow")
     except ImportError as error:
         raise MissingDependency(
             f"learned optical flow needs ptlflow ({error}); run: pip install 'ptlflow>=0.4.2'"
         ) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Swallow the notices about optional extensions that ptlflow and its models print."""
+    with (
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        yield

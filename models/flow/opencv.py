@@ -1,9 +1,9 @@
 """What the two OpenCV estimators share: grey frames, and pairs spread over the cores.
 
-OpenCV releases Python's lock while it computes, so plain threads serve. With as many pairs as
-cores, one pair a core on single-threaded OpenCV is fastest (TV-L1, 112x112, two cores: 60 ms a
-pair; 64 ms with OpenCV's own threads on as well; 72 ms with only those). With fewer pairs than
-cores OpenCV keeps its threads. The numbers are the same either way.
+OpenCV releases Python's lock while it computes, so plain threads serve. One pair a core on
+single-threaded OpenCV is fastest (TV-L1, 112x112, two cores: 60 ms a pair; 64 ms with OpenCV's own
+threads on as well; 72 ms with only those), and the numbers of DIS depend on how many threads OpenCV
+splits a picture over.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ def map_pairs(
     Parameters
     ----------
     make_calc : callable
-        Called once a thread; gives the function (frame, next frame) -> flow [h, w, 2]. OpenCV's
-        flow objects keep buffers and must not be shared.
+        Called once a thread, as OpenCV's flow objects keep buffers and must not be shared; gives
+        the function (frame, next frame) -> flow [h, w, 2].
     grey : list of n + 1 arrays, uint8 [h, w]
     threads : int
         At most so many pairs at a time.
@@ -90,8 +90,6 @@ def map_pairs(
     """
     pairs = len(grey) - 1
     flow = np.empty((pairs, *grey[0].shape, 2), np.float32)
-    if pairs < threads:
-        threads = 1
     own = threading.local()
 
     def set_up() -> None:
@@ -100,11 +98,6 @@ def map_pairs(
     def compute(pair: int) -> None:
         flow[pair] = own.calc(grey[pair], grey[pair + 1])
 
-    if threads == 1:
-        set_up()
-        for pair in range(pairs):
-            compute(pair)
-        return flow
     with _opencv_threads_off(), ThreadPoolExecutor(threads, "flow", initializer=set_up) as pool:
         list(pool.map(compute, range(pairs)))
     return flow

@@ -70,7 +70,8 @@ class FlowQuality:
         Returns
         -------
         dict
-            ``pairs``; ``mean_magnitude_px``; ``p99_magnitude_px`` (rounded down to 1/64 px, at most 1024);
+            ``pairs``; ``mean_magnitude_px``; ``p99_magnitude_px`` (rounded down to 1/64 px, at most
+            1024);
             ``photometric_error`` and ``photometric_error_unwarped``, mean absolute difference in
             grey levels (0 … 255) of frame k to k + 1 fetched along the flow, and in place;
             ``forward_backward_px``, mean length of going there and back; ``non_finite_values``;
