@@ -1,0 +1,118 @@
+"""The index: one row a video, typed columns whatever is missing."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from foveal.storage.index import COLUMNS, index_row, read_index, write_index
+from foveal.storage.location import Location
+from foveal.storage.marks import Mark, Quarantine
+
+PROVENANCE = {"stored_bytes": 1000, "compute_seconds": 0.5}
+TIME = Mark(
+    "002",
+    "time",
+    "f" * 64,
+    {},
+    {"time": {"dims": ["time"], "shape": [783], "dtype": "float64", "sha256": {}}},
+    {
+        **PROVENANCE,
+        "completed_at": "2025-01-02T03:04:05Z",
+        "video": {"split": "train", "fps": 30.0, "source_size": [360, 640]},
+    },
+)
+FIXATIONS = Mark(
+    "002",
+    "fixations",
+    "e" * 64,
+    {},
+    {"fixation_frame": {"dims": ["fixation"], "shape": [52_461], "dtype": "int32", "sha256": {}}},
+    {**PROVENANCE, "completed_at": "2025-01-02T03:05:00Z", "empty_frames": 2},
+)
+BAD = Quarantine("003", "DecodeError", "003.AVI: the file is empty (0 bytes)", {})
+
+
+def rows() -> list[dict[str, object]]:
+    return [
+        index_row("002", None, {"time": TIME, "fixations": FIXATIONS}, None),
+        index_row("003", "val", {}, BAD),
+        index_row("701", "test", {}, None),
+    ]
+
+
+@pytest.fixture(params=["folder", "memory"])
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
+    return Location(tmp_path if request.param == "folder" else f"memory://{tmp_path.name}")
+
+
+def test_a_complete_video() -> None:
+    row = rows()[0]
+    assert row == {
+        "video": "002",
+        "split": "train",
+        "status": "complete",
+        "reason": "",
+        "frames": 783,
+        "fps": 30.0,
+        "height_px": 360,
+        "width_px": 640,
+        "duration_seconds": 26.1,
+        "fixations": 52_461,
+        "empty_frames": 2,
+        "stored_bytes": 2000,
+        "compute_seconds": 1.0,
+        "completed_at": "2025-01-02T03:05:00Z",
+        "stages": '["fixations", "time"]',
+        "fingerprints": json.dumps({"fixations": "e" * 64, "time": "f" * 64}),
+    }
+
+
+def test_a_quarantined_video_tells_why_and_keeps_what_it_has() -> None:
+    row = index_row("002", None, {"time": TIME}, BAD)
+    assert (row["status"], row["reason"]) == ("quarantined", BAD.reason)
+    assert row["frames"] == 783
+
+
+def test_the_index_is_read_back_as_written(location: Location) -> None:
+    assert read_index(location) is None
+    written = write_index(location, rows())
+    found = read_index(location)
+    assert found is not None
+    pd.testing.assert_frame_equal(found, written)
+    assert list(found.columns) == list(COLUMNS)
+    assert found.status.tolist() == ["complete", "quarantined", "pending"]
+    assert found.frames.dtype == "Int64"
+    assert found.frames.isna().tolist() == [False, True, True]
+    write_index(location, rows()[:1])
+    assert len(read_index(location)) == 1  # type: ignore[arg-type]
+
+
+def test_what_is_missing_is_missing_and_no_text() -> None:
+    table = write_index(Location("memory://index-missing"), rows()[1:])
+    assert table.completed_at.isna().all()
+    nameless = write_index(Location("memory://index-missing"), [index_row("x", None, {}, None)])
+    assert nameless.split.isna().all()
+
+
+def test_an_index_without_videos_keeps_its_columns(location: Location) -> None:
+    write_index(location, [])
+    found = read_index(location)
+    assert found is not None
+    assert (len(found), list(found.columns)) == (0, list(COLUMNS))
+    assert found.frames.dtype == "Int64"
+
+
+def test_any_parquet_reader_reads_it(location: Location) -> None:
+    import pyarrow.parquet
+
+    write_index(location, rows())
+    content = location.read("index.parquet")
+    assert content is not None
+    table = pyarrow.parquet.read_table(io.BytesIO(content))
+    assert table.column("video").to_pylist() == ["002", "003", "701"]
+    assert table.column("frames").to_pylist() == [783, None, None]
