@@ -103,6 +103,8 @@ class Stream(nn.Module):
         for module in (*self.main, *(self.detail if multi_level else ())):
             if isinstance(module, nn.ConvTranspose2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        assert self.out.bias is not None
+        nn.init.zeros_(self.out.bias)
         with torch.no_grad():
             self.out.weight.abs_()  # a ReLU that starts at 0 everywhere would never learn
 
