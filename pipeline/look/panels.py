@@ -163,15 +163,15 @@ def heat(ground: Picture, density: NDArray[np.float32]) -> Picture:
     level = np.clip(density, 0, 1)
     colour = heat_colours()[(level * 255).astype(np.uint8)]
     alpha = 0.9 * np.clip((level - _HEAT_FLOOR) / 0.5, 0, 1)[..., None] ** 0.7
-    return (ground * (1 - alpha) + colour * alpha).astype(np.uint8)
+    return np.asarray(ground * (1 - alpha) + colour * alpha, np.uint8)
 
 
 @functools.cache
-def heat_colours() -> Picture:
-    """The 256 colours of density, [256, 3]; nothing dark, as they lie on dimmed pictures."""
+def heat_colours(start: float = 0.3) -> Picture:
+    """The 256 colours of density, [256, 3]; 0 starts at black, more where they lie on pictures."""
     from matplotlib import colormaps
 
-    ramp = colormaps["inferno"](np.linspace(0.3, 1.0, 256))[:, :3]
+    ramp = colormaps["inferno"](np.linspace(start, 1.0, 256))[:, :3]
     return np.asarray(ramp * 255, np.uint8)
 
 

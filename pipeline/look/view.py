@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import zarr
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from foveal.errors import FovealError
 from foveal.storage.reader import Store, read_array
+
+T = TypeVar("T")
 
 SECTIONS = ("frames", "flow", "fixations", "density")
 """What can be seen of a video, by the recipe's sections."""
@@ -57,7 +59,7 @@ class Points:
     subjects: tuple[str, ...]
 
 
-def sample(items: Sequence[int], most: int) -> list[int]:
+def sample(items: Sequence[T], most: int) -> list[T]:
     """Up to `most` of some items, evenly spread, the first and the last among them."""
     places = np.linspace(0, len(items) - 1, min(len(items), most)).round().astype(int)
     return [items[place] for place in places]
