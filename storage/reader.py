@@ -152,7 +152,7 @@ class Store:
             # Arrays still being built have chunks, but no metadata yet.
             warnings.simplefilter("ignore", ZarrUserWarning)
             group = xr.open_zarr(
-                WholeStore(self.location.zarr, str(self.location)),
+                WholeStore(self.location),
                 group=f"{VIDEOS}/{group_name(video)}",
                 consolidated=False,
                 chunks=None,
