@@ -183,25 +183,27 @@ def _finish(node: _Node, sink: Sink, plan: VideoPlan) -> None:
     arrays = node.stage.finish()
     node.compute_seconds += time.monotonic() - started
     _emit(node, arrays, sink)
-    provenance = _provenance(node, plan)
+    provenance = _provenance(node.stage, plan)
+    of_this_run = {
+        "contents": {key: value.to_dict() for key, value in plan.contents.items()},
+        "compute_seconds": round(node.compute_seconds, 3),
+    }
 
     def complete() -> None:
-        node.mark = node.writer.complete(provenance)
+        node.mark = node.writer.complete(provenance, of_this_run)
 
     sink.submit(complete)
     for child in node.children:
         _finish(child, sink, plan)
 
 
-def _provenance(node: _Node, plan: VideoPlan) -> dict[str, Any]:
-    name = node.stage.name
-    found: dict[str, Any] = {
-        "parameters": node.stage.parameters(),
-        "contents": {key: value.to_dict() for key, value in plan.contents.items()},
-        "compute_seconds": round(node.compute_seconds, 3),
-        **node.stage.provenance(),
+def _provenance(stage: Stage, plan: VideoPlan) -> dict[str, Any]:
+    found = {
+        "parameters": stage.parameters(),
+        "source_sha256": {key: value.sha256 for key, value in plan.contents.items()},
+        **stage.provenance(),
     }
-    if name == "time":
+    if stage.name == "time":
         found["video"] = _group_attributes(plan)
     return found
 

@@ -230,8 +230,19 @@ class StageWriter:
         for name, values in arrays.items():
             self._arrays[name].append(values)
 
-    def complete(self, provenance: Mapping[str, Any]) -> Mark:
-        """Publish the arrays, then mark the stage complete."""
+    def complete(
+        self, provenance: Mapping[str, Any], of_this_run: Mapping[str, Any] | None = None
+    ) -> Mark:
+        """Publish the arrays, then mark the stage complete.
+
+        Parameters
+        ----------
+        provenance : mapping
+            How the numbers came to be; shown with the arrays and kept in the mark.
+        of_this_run : mapping, optional
+            Times and the like, which differ when the same numbers are computed again; only in the
+            mark, so that equal builds give equal arrays to the byte.
+        """
         digest = fingerprint(self._identity)
         shown = {"foveal": {"stage": self._stage, "fingerprint": digest, **provenance}}
         for array in self._arrays.values():
@@ -261,6 +272,7 @@ class StageWriter:
             arrays,
             {
                 **provenance,
+                **(of_this_run or {}),
                 "stored_bytes": self._staging.stored_bytes,
                 "wall_seconds": round(time.monotonic() - self._started, 3),
                 "completed_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -126,7 +126,7 @@ def _reading_order(stage: str) -> tuple[int, str]:
 
 def _notes(mark: Mark) -> str:
     """Counts and choices worth a glance; the whole provenance is in --json."""
-    known = ("parameters", "contents", "software", "video")
+    known = ("parameters", "contents", "source_sha256", "software", "video")
     parts = []
     for key, value in mark.provenance.items():
         if key in known or key in ("stored_bytes", "wall_seconds", "completed_at"):

@@ -1,0 +1,59 @@
+"""A small raw dataset and builds of it without Prefect, shared by the tests of whole builds."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from foveal.pipeline.build import finalise, plan_build, prepare, run_named
+from foveal.pipeline.demo import DemoClip, write_demo
+from foveal.pipeline.recipe import Recipe
+from foveal.pipeline.run import VideoResult
+
+SIZE = (72, 128)
+CLIPS = (
+    DemoClip(1, 20, "meadow", 2, published=True),
+    DemoClip(2, 9, "shore", 2),
+    DemoClip(601, 14, "autumn", 2),
+)
+FRAMES = {"001": 20, "002": 9, "601": 14}
+
+
+def write_raw(root: Path) -> Path:
+    """Three tiny clips with three observers in DHF1K's layout."""
+    write_demo(root, clips=CLIPS, size=SIZE, observers=3)
+    return root
+
+
+def recipe_values(root: Path, store: Path | str, **sections: Any) -> dict[str, Any]:
+    """A recipe with every stage, as YAML would hold it; a section given replaces the default."""
+    values: dict[str, Any] = {
+        "dataset": {"kind": "dhf1k", "root": str(root)},
+        "store": str(store),
+        "frames": {"size": [36, 64]},
+        "flow": [{"method": "tvl1", "size": [24, 32]}],
+        "fixations": {},
+        "density": {"sigma_px": 4.0, "size": [36, 64]},
+    }
+    return values | sections
+
+
+def build(recipe: Recipe, **options: Any) -> tuple[dict[str, VideoResult], pd.DataFrame]:
+    """Build everything in this process; results by video, and the index."""
+    prepare(recipe)
+    plan = plan_build(recipe, **options)
+    results = [*plan.settled, *(run_named(recipe, item.video.id) for item in plan.to_do)]
+    index = finalise(recipe, results).set_index("video")
+    return {result.video: result for result in results}, index
+
+
+def objects(store: Path) -> dict[str, str]:
+    """SHA-256 of every object of the Zarr hierarchy (marks hold times of day, so not those)."""
+    return {
+        str(path.relative_to(store)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted((store / "videos").rglob("*"))
+        if path.is_file()
+    }
