@@ -121,7 +121,7 @@ class Clips(Dataset[Sample]):
         self.padding: Padding = padding
         self.transform = transform
         self._normalise = _normalisers(normalise or {}, self.variables)
-        self._location = store.location
+        self.location = store.location
         self._gatherer = Gatherer(store.location)
         self._whole: OrderedDict[tuple[str, str], NDArray[Any]] = OrderedDict()
 
@@ -215,7 +215,7 @@ class Clips(Dataset[Sample]):
     def cached(self, cache_bytes: int) -> Clips:
         """These clips, read by whole shards of which the latest are kept decoded."""
         clips = copy(self)
-        clips._gatherer = Gatherer(self._location, cache_bytes)
+        clips._gatherer = Gatherer(self.location, cache_bytes)
         return clips
 
     def where(self, clip: int) -> tuple[str, int]:

@@ -127,6 +127,8 @@ class ClipLoader:
             multiprocessing_context=start_method if num_workers else None,
             persistent_workers=num_workers > 0,
             collate_fn=collate_fn,
+            # Its own, so that reading leaves the trainer's random numbers alone.
+            generator=torch.Generator(),
             **options,
         )
 

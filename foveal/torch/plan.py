@@ -153,23 +153,16 @@ def _window_ends(
     names: Sequence[str],
 ) -> dict[str, dict[str, Indices]]:
     """Last frame of each window, by video and array."""
-    slices, lengths = [], []
+    wanted, slices = [], []
     for video, found in arrays.items():
         for name in names:
             if name in found:
-                start = f"{name}_start" if f"{name}_start" in found else "window_start"
+                mark = next(mark for mark in marks[video].values() if name in mark.arrays)
+                start = next(other for other in mark.arrays if other.endswith("window_start"))
+                wanted.append((name, int(mark.provenance["parameters"]["window"])))
                 slices.append(Slice(video, start, 0, found[start]["shape"][0]))
-                lengths.append((name, _window_frames(marks[video], name)))
     ends: dict[str, dict[str, Indices]] = {}
-    for (name, window), read, first in zip(
-        lengths, slices, Gatherer(store.location).read(slices), strict=True
-    ):
-        ends.setdefault(read.video, {})[name] = first.astype(np.int64) + window - 1
+    values = Gatherer(store.location).read(slices)
+    for (name, window), read, starts in zip(wanted, slices, values, strict=True):
+        ends.setdefault(read.video, {})[name] = starts.astype(np.int64) + window - 1
     return ends
-
-
-def _window_frames(marks: Mapping[str, Mark], name: str) -> int:
-    for mark in marks.values():
-        if name in mark.arrays:
-            return int(mark.provenance["parameters"]["window"])
-    raise AssertionError(name)

@@ -1,0 +1,272 @@
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from small_stores import SHARD, frame, write_small_store
+
+from foveal.errors import ChecksumError, StoreError
+from foveal.storage.gather import Gatherer
+from foveal.torch import ClipLoader, Clips
+from foveal.torch.loader import epoch_order
+
+MODES = ["clips", "shards", "none"]
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("loader") / "small.zarr"
+    lengths = {"001": 200, "002": 9, "003": 70}
+    write_small_store(
+        folder, {video: {"frames": n, "stages": ("time", "frames")} for video, n in lengths.items()}
+    )
+    return Clips(folder, "train", frames=4, stride=3, variables=["frames"])
+
+
+def keys(batches):
+    """(video, first frame) of every clip, batch by batch."""
+    return [
+        list(zip(batch["video"], batch["frame"][:, 0].tolist(), strict=True)) for batch in batches
+    ]
+
+
+def flat(batches):
+    return list(itertools.chain.from_iterable(keys(batches)))
+
+
+def everything(clips):
+    return sorted(clips.where(n) for n in range(len(clips)))
+
+
+@pytest.mark.parametrize("shuffle", MODES)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_epoch_has_every_clip_once_with_its_own_pixels(clips, shuffle, workers):
+    loader = ClipLoader(clips, 7, shuffle=shuffle, num_workers=workers)
+    batches = list(loader)
+    assert len(batches) == len(loader)
+    assert sorted(flat(batches)) == everything(clips)
+    number = {"001": 0, "002": 1, "003": 2}
+    for batch in batches:
+        for video, first, pixels in zip(
+            batch["video"], batch["frame"][:, 0].tolist(), batch["frames"], strict=True
+        ):
+            expected = torch.from_numpy(frame(number[video], first + 3)).movedim(-1, 0)
+            assert torch.equal(pixels[3], expected)
+
+
+def test_unshuffled_clips_come_in_order(clips):
+    assert flat(ClipLoader(clips, 7, shuffle="none")) == everything(clips)
+
+
+@pytest.mark.parametrize("shuffle", ["clips", "shards"])
+def test_seed_and_epoch_alone_determine_the_order(clips, shuffle):
+    first = ClipLoader(clips, 7, shuffle=shuffle, seed=5)
+    again = ClipLoader(clips, 7, shuffle=shuffle, seed=5)
+    other = ClipLoader(clips, 7, shuffle=shuffle, seed=6)
+    one, two = keys(first), keys(first)
+    assert first.epoch == 2
+    assert one != two
+    assert one == keys(again)
+    assert one != keys(other)
+    again.set_epoch(1)
+    assert keys(again) == two
+
+
+def test_workers_do_not_change_the_order_of_shuffled_clips(clips):
+    assert keys(ClipLoader(clips, 7, seed=2)) == keys(ClipLoader(clips, 7, seed=2, num_workers=2))
+
+
+@pytest.mark.parametrize("shuffle", MODES)
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_ranks_share_the_clips_without_overlap_or_loss(clips, shuffle, world_size):
+    parts = [
+        flat(ClipLoader(clips, 4, shuffle=shuffle, rank=rank, world_size=world_size))
+        for rank in range(world_size)
+    ]
+    assert sorted(itertools.chain(*parts)) == everything(clips)
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+@pytest.mark.parametrize("shuffle", MODES)
+def test_drop_last_gives_every_rank_the_same_number_of_whole_batches(clips, shuffle):
+    world_size, size = 3, 8
+    parts = [
+        keys(
+            ClipLoader(
+                clips, size, shuffle=shuffle, rank=rank, world_size=world_size, drop_last=True
+            )
+        )
+        for rank in range(world_size)
+    ]
+    assert {len(part) for part in parts} == {len(clips) // world_size // size}
+    assert all(len(batch) == size for part in parts for batch in part)
+    drawn = list(itertools.chain(*itertools.chain(*parts)))
+    assert len(set(drawn)) == len(drawn)
+
+
+@pytest.mark.parametrize("shuffle", MODES)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_resuming_gives_the_very_next_batch_and_every_one_after(clips, shuffle, workers):
+    options = {"shuffle": shuffle, "seed": 3, "num_workers": workers}
+    whole = ClipLoader(clips, 6, **options)
+    expected = keys(whole) + keys(whole)
+    interrupted = ClipLoader(clips, 6, **options)
+    seen, state = [], None
+    for _ in range(2):
+        for batch in interrupted:
+            seen += keys([batch])
+            state = json.loads(json.dumps(interrupted.state_dict()))
+            if len(seen) == len(whole) + 4:
+                break
+    resumed = ClipLoader(clips, 6, **options)
+    resumed.load_state_dict(state)
+    assert resumed.epoch == 1
+    assert seen + keys(resumed) == expected
+
+
+def test_a_state_from_the_end_of_an_epoch_leads_into_the_next(clips):
+    loader = ClipLoader(clips, 50, seed=1)
+    for _ in loader:
+        state = loader.state_dict()
+    resumed = ClipLoader(clips, 50, seed=1)
+    resumed.load_state_dict(state)
+    assert keys(resumed) == []
+    assert keys(resumed) == keys(loader)
+
+
+def test_breaking_off_and_going_on_loses_nothing(clips):
+    loader = ClipLoader(clips, 6, num_workers=2)
+    seen = []
+    while len(seen) < len(loader):
+        for batch in loader:
+            seen += keys([batch])
+            if len(seen) % 5 == 0:
+                break
+    assert sorted(itertools.chain(*seen)) == everything(clips)
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"seed": 4}, "seed was 3, is 4"),
+        ({"batch_size": 5}, "batch_size was 6, is 5"),
+        ({"shuffle": "none"}, "shuffle was 'clips', is 'none'"),
+        ({"rank": 1, "world_size": 2}, "world_size was 1, is 2"),
+    ],
+)
+def test_a_state_of_another_order_is_refused(clips, changed, named):
+    state = ClipLoader(clips, 6, seed=3).state_dict()
+    with pytest.raises(StoreError, match=named):
+        ClipLoader(clips, **{"batch_size": 6, "seed": 3} | changed).load_state_dict(state)
+
+
+def test_a_state_of_other_clips_is_refused(clips, tmp_path):
+    write_small_store(tmp_path, {"001": {"frames": 20}})
+    others = Clips(tmp_path, frames=4, stride=3, variables=["frames"])
+    with pytest.raises(StoreError, match="clips was"):
+        ClipLoader(others, 6).load_state_dict(ClipLoader(clips, 6).state_dict())
+
+
+def noisy(sample):
+    return {"video": sample["video"], "frame": sample["frame"], "noise": torch.rand(4)}
+
+
+def test_random_transforms_depend_on_seed_epoch_and_clip_alone(clips):
+    noisy_clips = Clips(
+        clips.location.url, frames=4, stride=3, variables=["frames"], transform=noisy
+    )
+
+    def noise(loader):
+        return {
+            key: tuple(values.tolist())
+            for batch in loader
+            for key, values in zip(keys([batch])[0], batch["noise"], strict=True)
+        }
+
+    state = torch.get_rng_state()
+    alone = noise(ClipLoader(noisy_clips, 5, seed=1))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert len(set(alone.values())) == len(clips)
+    assert noise(ClipLoader(noisy_clips, 8, seed=1, num_workers=2)) == alone
+    later = ClipLoader(noisy_clips, 5, seed=1)
+    later.set_epoch(1)
+    assert not set(noise(later).values()) & set(alone.values())
+
+
+@given(
+    shards=st.lists(st.integers(1, 9), min_size=1, max_size=12),
+    mix=st.integers(1, 5),
+    seed=st.integers(0, 3),
+)
+def test_shard_shuffling_stays_within_a_mix_of_shards(shards, mix, seed):
+    groups = np.repeat(np.arange(len(shards)), shards)
+    order = epoch_order(groups, "shards", seed, 0, mix)
+    assert sorted(order.tolist()) == list(range(len(groups)))
+    position = 0
+    remaining = set(range(len(shards)))
+    while remaining:
+        # The next `mix` shards are read to their ends before any other is touched.
+        ahead = []
+        for group in groups[order[position:]]:
+            if group not in ahead:
+                if len(ahead) == mix:
+                    break
+                ahead.append(group)
+        sizes = sum(shards[group] for group in ahead)
+        assert set(groups[order[position : position + sizes]]) == set(ahead)
+        position += sizes
+        remaining -= set(ahead)
+
+
+def test_shard_shuffling_reads_each_shard_once_with_little_memory(clips, monkeypatch):
+    tiling = Clips(clips.location.url, frames=4, variables=["frames"])
+    read, shards = Gatherer._read, []
+
+    def counting(self, slices):
+        shards.extend(wanted for wanted in slices if wanted.array == "frames")
+        return read(self, slices)
+
+    monkeypatch.setattr(Gatherer, "_read", counting)
+    shard_bytes = SHARD * frame(0, 0).nbytes
+    groups = len(set(tiling.shard_groups().tolist()))
+    assert groups == 4
+    # Room for one group of 128 frames and the timelines, of 35 shards in all.
+    list(ClipLoader(tiling, 5, shuffle="shards", mix=1, cache_bytes=20 * shard_bytes))
+    assert len(shards) == len(set(shards)) == 25 + 1 + 9
+
+
+def test_spawned_workers_read_the_same(clips):
+    forked = ClipLoader(clips, 20, seed=9, num_workers=1, start_method="fork")
+    spawned = ClipLoader(clips, 20, seed=9, num_workers=1, start_method="spawn")
+    for one, other in zip(forked, spawned, strict=True):
+        assert keys([one]) == keys([other])
+        assert torch.equal(one["frames"], other["frames"])
+
+
+def test_what_goes_wrong_in_a_worker_is_named(tmp_path):
+    write_small_store(tmp_path, {"001": {}})
+    (tmp_path / "videos/001/frames/c/1/0/0/0").unlink()
+    clips = Clips(tmp_path, frames=4, variables=["frames"])
+    with pytest.raises(ChecksumError, match=r"videos/001/frames/c/1/0/0/0 is missing"):
+        list(ClipLoader(clips, 2, num_workers=1))
+
+
+def test_misuse_is_answered(clips):
+    with pytest.raises(StoreError, match="shuffle is one of clips, shards, none, not True"):
+        ClipLoader(clips, 2, shuffle=True)
+    with pytest.raises(StoreError, match="rank 2 is none of a world of 2"):
+        ClipLoader(clips, 2, rank=2, world_size=2)
+    with pytest.raises(StoreError, match="batch_size and mix are at least 1"):
+        ClipLoader(clips, 0)
+
+
+def test_files_do_not_stay_open(clips):
+    loader = ClipLoader(clips, 5)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    list(loader)
+    list(loader)
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 2
