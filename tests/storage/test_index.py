@@ -116,3 +116,8 @@ def test_any_parquet_reader_reads_it(location: Location) -> None:
     table = pyarrow.parquet.read_table(io.BytesIO(content))
     assert table.column("video").to_pylist() == ["002", "003", "701"]
     assert table.column("frames").to_pylist() == [783, None, None]
+
+
+def test_the_written_format_names_every_column() -> None:
+    text = (Path(__file__).parents[2] / "docs/store-format.md").read_text("utf-8")
+    assert [column for column in COLUMNS if f"`{column}`" not in text] == []
