@@ -325,6 +325,14 @@ def test_the_root_says_what_the_store_holds(location: Location) -> None:
     assert zarr.open_group(location.zarr, mode="r").attrs["foveal"]["recipe"] == {"frames": None}
 
 
+@pytest.mark.filterwarnings("ignore:Object at .* is not recognized")
+def test_a_root_without_its_group_of_videos_is_mended(location: Location) -> None:
+    create_store(location, "test", RECIPE)
+    location.delete("videos/zarr.json")  # as where a kill came between the two
+    create_store(location, "test", RECIPE)
+    assert list(zarr.open_group(location.zarr, mode="r").group_keys()) == ["videos"]
+
+
 def test_a_store_of_another_dataset_is_refused(location: Location) -> None:
     create_store(location, "test", RECIPE)
     with pytest.raises(StoreError, match="holds 'test', the recipe says 'dhf1k'"):
