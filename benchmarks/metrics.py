@@ -2,7 +2,7 @@
 
 Six metrics on 100 frames of 360x640 with 67 fixated pixels each and 670 fixated pixels of other
 frames; both on one thread, in blocks of frames that take turns, medians over the blocks.
-Run: ``python benchmarks/metrics.py [--frames 100] [--size 360x640] [--json]``
+Run: ``python benchmarks/metrics.py [--frames 100] [--size 360x640] [--threads 1] [--json]``
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from foveal.models.metrics import (
 Array = NDArray[Any]
 
 EPS = np.finfo(float).eps
-BLOCK_FRAMES = 10
+BLOCK_FRAMES = 20
 
 
 def numpy_auc_judd(saliency: Array, fixations: Array, rng: np.random.Generator) -> float:
@@ -109,9 +109,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--frames", type=int, default=100)
     parser.add_argument("--size", default="360x640", help="HEIGHTxWIDTH")
+    parser.add_argument("--threads", type=int, default=1, help="of torch; NumPy has one")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(arguments.threads)
     height, width = (int(side) for side in arguments.size.split("x"))
     clip = synthetic(arguments.frames, height, width)
     rng = np.random.default_rng(0)
@@ -163,10 +164,11 @@ def main() -> None:
         metric: float(np.abs(np.subtract(values["foveal"][metric], plain_values)).max())
         for metric, plain_values in values["numpy"].items()
     }
-    ratio = medians["numpy"] / medians["foveal"]
+    ratio = float(np.median(np.divide(seconds["numpy"], seconds["foveal"])))
     if arguments.json:
         result = {
             "frames": arguments.frames,
+            "threads": arguments.threads,
             "size": [height, width],
             "foveal_ms_per_frame": medians["foveal"],
             "numpy_ms_per_frame": medians["numpy"],
@@ -175,7 +177,8 @@ def main() -> None:
         }
         print(json.dumps(result))
         return
-    print(f"six metrics, {arguments.frames} frames of {height}x{width}, one thread, median a frame")
+    size = f"{arguments.frames} frames of {height}x{width}"
+    print(f"six metrics, {size}, {arguments.threads} thread(s), median a frame")
     print(f"foveal  {medians['foveal']:8.2f} ms")
     print(f"numpy   {medians['numpy']:8.2f} ms  {ratio:.1f}x")
     print("largest difference: " + ", ".join(f"{m} {d:.1e}" for m, d in difference.items()))

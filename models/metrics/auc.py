@@ -159,7 +159,7 @@ def _count_at_least(
         flat_weights = None if weights is None else weights.flatten()
         histogram = torch.bincount(ranks.flatten(), flat_weights, n * (k + 1)).view(n, k + 1)
     else:
-        search = _TableSearch(values.shape[1])
+        search = _TableSearch(values.shape[1], k)
         histogram = torch.zeros(n, k + 1, dtype=torch.float64)
         for i in range(n):
             low, high = float(rows.low[i]), float(rows.high[i])
@@ -176,10 +176,11 @@ class _TableSearch:
     that share their entry with a threshold are searched for exactly. Buffers serve all rows.
     """
 
-    def __init__(self, values: int) -> None:
+    def __init__(self, values: int, thresholds: int) -> None:
+        code = torch.uint8 if 2 * thresholds + 1 <= 255 else torch.int32
         self._stretched = torch.empty(values, dtype=torch.float32)
-        self._codes = torch.empty(values, dtype=torch.int32)
-        self._table = torch.empty(_LAST_KEY - _FIRST_KEY + 1, dtype=torch.int32)
+        self._codes = torch.empty(values, dtype=code)
+        self._table = torch.empty(_LAST_KEY - _FIRST_KEY + 1, dtype=code)
 
     def rank_histogram(
         self, thresholds: Tensor, values: Tensor, weights: Tensor | None, low: float, high: float

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -47,14 +48,14 @@ def nss(
     weights = counts if variant == "pysaliency" else (counts > 0).double()
     freedom = rows.values.shape[1] - (0 if variant == "pysaliency" else 1)
 
-    def mean_and_deviation(values: Tensor) -> Tensor:
+    def mean_and_deviation(values: Tensor, scratch: Tensor) -> Tensor:
         mean = values.mean(1, keepdim=True)
-        values -= mean
-        rest = values.mean(1).double()  # what float32 rounded off the mean
-        variance = values.square_().sum(1).double() / freedom
+        torch.sub(values, mean, out=scratch)
+        rest = scratch.mean(1).double()  # what float32 rounded off the mean
+        variance = scratch.square_().sum(1).double() / freedom
         return torch.stack([mean[:, 0].double() + rest, variance.sqrt()], 1)
 
-    mean, deviation = _rowwise(mean_and_deviation, rows).unbind(1)
+    mean, deviation = _rowwise(mean_and_deviation, rows, scratch=1).unbind(1)
     looked_at = (weights * (at_fixations.double() - mean[:, None])).sum(1) / weights.sum(1)
     return torch.where(rows.is_constant(), math.nan, looked_at / deviation)
 
@@ -79,15 +80,15 @@ def cc(saliency: Tensor | MapRows, density: Tensor | MapRows, variant: Variant =
     check_variant(variant)
     rows, truth = _matching_rows(saliency, density)
 
-    def pearson(a: Tensor, b: Tensor) -> Tensor:
-        a -= a.mean(1, keepdim=True)
-        b -= b.mean(1, keepdim=True)
-        product = (a * b).sum(1).double()
+    def pearson(values: Tensor, density: Tensor, a: Tensor, b: Tensor, product: Tensor) -> Tensor:
+        torch.sub(values, values.mean(1, keepdim=True), out=a)
+        torch.sub(density, density.mean(1, keepdim=True), out=b)
+        covariance = torch.mul(a, b, out=product).sum(1).double()
         norms = a.square_().sum(1).double() * b.square_().sum(1).double()
-        return (product / norms.sqrt()).clamp(-1.0, 1.0)
+        return (covariance / norms.sqrt()).clamp(-1.0, 1.0)
 
     constant = rows.is_constant() | truth.is_constant()
-    return torch.where(constant, math.nan, _rowwise(pearson, rows, truth))
+    return torch.where(constant, math.nan, _rowwise(pearson, rows, truth, scratch=3))
 
 
 def sim(saliency: Tensor | MapRows, density: Tensor | MapRows, variant: Variant = "mit") -> Tensor:
@@ -112,12 +113,12 @@ def sim(saliency: Tensor | MapRows, density: Tensor | MapRows, variant: Variant 
     rows, truth = _matching_rows(saliency, density)
     normalise = _as_density if variant == "pysaliency" else _as_stretched_density
 
-    def intersection(p: Tensor, q: Tensor) -> Tensor:
-        normalise(p)
-        normalise(q)
+    def intersection(values: Tensor, density: Tensor, p: Tensor, q: Tensor) -> Tensor:
+        normalise(values, p)
+        normalise(density, q)
         return torch.minimum(p, q, out=p).sum(1)
 
-    return torch.where(truth.is_zero(), math.nan, _rowwise(intersection, rows, truth))
+    return torch.where(truth.is_zero(), math.nan, _rowwise(intersection, rows, truth, scratch=2))
 
 
 def kldiv(
@@ -149,34 +150,39 @@ def kldiv(
     if variant != "pysaliency":
         undefined |= rows.low < 0
 
-    def divergence(p: Tensor, q: Tensor) -> Tensor:
-        normalise(p)
-        normalise(q)
+    def divergence(values: Tensor, density: Tensor, p: Tensor, q: Tensor) -> Tensor:
+        normalise(values, p)
+        normalise(density, q)
         ratio = torch.div(q, p.add_(_EPS[variant]), out=p).add_(_EPS[variant])
-        return ratio.log_().mul_(q).sum(1)
+        return _log_(ratio).mul_(q).sum(1)
 
-    return torch.where(undefined, math.nan, _rowwise(divergence, rows, truth))
+    return torch.where(undefined, math.nan, _rowwise(divergence, rows, truth, scratch=2))
 
 
-def _rowwise(score: Callable[..., Tensor], *maps: MapRows) -> Tensor:
-    """float64 scores [n, ...] of maps; `score` gets copies of some rows to overwrite.
+def _rowwise(score: Callable[..., Tensor], *maps: MapRows, scratch: int) -> Tensor:
+    """float64 scores [n, ...]; `score` gets some rows of each map, and as many `scratch` buffers.
 
     On a CPU it gets so few rows at once that they stay in the cache.
     """
     n, pixels = maps[0].values.shape
     on_cpu = maps[0].values.device.type == "cpu"
-    step = max(1, _CACHED_PIXELS // pixels) if on_cpu else max(n, 1)
+    step = min(max(1, _CACHED_PIXELS // pixels), n) if on_cpu else n
     dtype = torch.promote_types(maps[0].values.dtype, maps[-1].values.dtype)
-    buffers = [rows.values.new_empty((min(step, n), pixels), dtype=dtype) for rows in maps]
+    buffers = maps[0].values.new_empty((scratch, step, pixels), dtype=dtype)
     scores = []
-    for start in range(0, max(n, 1), step):
-        stop = min(start + step, n)
-        copies = [
-            buffer[: stop - start].copy_(rows.values[start:stop])
-            for buffer, rows in zip(buffers, maps, strict=True)
-        ]
-        scores.append(score(*copies).double())
+    for start in range(0, max(n, 1), max(step, 1)):
+        parts = [rows.values[start : start + step] for rows in maps]
+        scores.append(score(*parts, *buffers[:, : len(parts[0])]).double())
     return torch.cat(scores)
+
+
+def _log_(values: Tensor) -> Tensor:
+    """Natural logarithm in place; NumPy's takes a third of the time of torch's on a CPU."""
+    if values.device.type != "cpu":
+        return values.log_()
+    array = values.numpy()
+    np.log(array, out=array)
+    return values
 
 
 def _matching_rows(
@@ -191,20 +197,20 @@ def _matching_rows(
     return rows, truth
 
 
-def _as_density(rows: Tensor) -> None:
+def _as_density(rows: Tensor, out: Tensor) -> None:
     """pysaliency's convert_saliency_map_to_density with a minimum value of 0."""
-    rows -= rows.amin(1, keepdim=True).clamp(max=0.0)
-    rows[~rows.any(1)] = 1.0
-    rows /= rows.sum(1, keepdim=True)
+    torch.sub(rows, rows.amin(1, keepdim=True).clamp(max=0.0), out=out)
+    out[~out.any(1)] = 1.0
+    out /= out.sum(1, keepdim=True)
 
 
-def _as_stretched_density(rows: Tensor) -> None:
+def _as_stretched_density(rows: Tensor, out: Tensor) -> None:
     """Minus the minimum, divided by the sum: NaN for a constant map."""
-    rows -= rows.amin(1, keepdim=True)
-    rows /= rows.sum(1, keepdim=True)
+    torch.sub(rows, rows.amin(1, keepdim=True), out=out)
+    out /= out.sum(1, keepdim=True)
 
 
-def _divide_by_sum(rows: Tensor) -> None:
+def _divide_by_sum(rows: Tensor, out: Tensor) -> None:
     """Divided by the sum; an all-zero map stays zero."""
     total = rows.sum(1, keepdim=True)
-    rows /= torch.where(total != 0, total, 1.0)
+    torch.div(rows, torch.where(total != 0, total, 1.0), out=out)

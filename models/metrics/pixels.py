@@ -85,11 +85,12 @@ class FixatedPixels:
         if maps.ndim != 3:
             raise ValueError(f"fixation maps must be [n, h, w], got {tuple(maps.shape)}")
         n, height, width = maps.shape
-        flat = maps.reshape(-1)
+        flat = maps.detach().reshape(-1)
+        flat = flat.float() if flat.dtype == torch.bfloat16 else flat
         if flat.is_cuda:
             index = (flat > 0).nonzero()[:, 0]
-        else:  # several times faster than torch's nonzero on a CPU
-            index = torch.from_numpy(np.flatnonzero((flat > 0).numpy()))
+        else:  # NumPy's nonzero is several times faster than torch's
+            index = torch.from_numpy(np.flatnonzero(flat.numpy() > 0))
         frame, pixel = index // (height * width), index % (height * width)
         return cls(frame, pixel, flat[index].double(), (n, height, width))
 
