@@ -133,8 +133,8 @@ def main() -> None:
 
     def plain(part: slice) -> dict[str, list[float]]:
         scores: dict[str, list[float]] = {}
-        maps = zip(*(clip[name][part].double().numpy() for name in clip), strict=True)
-        for saliency, density, fixations, others in maps:
+        for frame_maps in zip(*(clip[name][part].numpy() for name in clip), strict=True):
+            saliency, density, fixations, others = (each.astype(float) for each in frame_maps)
             frame = {
                 "auc_judd": numpy_auc_judd(saliency, fixations, rng),
                 "auc_shuffled": numpy_auc_shuffled(saliency, fixations, others, rng),
