@@ -87,11 +87,10 @@ def test_it_overlaps_producing_and_consuming() -> None:
 
 def test_an_error_comes_where_its_item_would_have_come() -> None:
     source = Source(10, fails_at=3)
-    seen = []
+    items = ahead(iter(source), 2)
+    assert [next(items) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(RuntimeError, match="the source broke"):
-        for item in ahead(iter(source), 2):
-            seen.append(item)
-    assert seen == [0, 1, 2]
+        next(items)
     assert source.closed_in is not None
 
 
@@ -144,12 +143,17 @@ def test_the_first_error_stops_the_jobs_and_reaches_the_caller() -> None:
     def fail() -> None:
         raise OSError("the disk is full")
 
-    with pytest.raises(OSError, match="the disk is full"), Sink(8) as sink:
-        sink.submit(lambda: done.append(1))
-        sink.submit(fail)
-        for _ in range(50):
-            sink.submit(lambda: done.append(2))
-            time.sleep(0.002)
+    def work() -> None:
+        with Sink(8) as sink:
+            sink.submit(lambda: done.append(1))
+            sink.submit(fail)
+            for _ in range(50):
+                sink.submit(lambda: done.append(2))
+                time.sleep(0.002)
+            done.append(3)
+
+    with pytest.raises(OSError, match="the disk is full"):
+        work()
     assert done == [1]
 
 
@@ -163,10 +167,15 @@ def test_an_error_of_the_last_job_is_raised_at_the_end() -> None:
 
 def test_a_failing_block_drops_what_waits_and_keeps_its_own_error() -> None:
     gate, done = threading.Event(), []
-    with pytest.raises(KeyError, match="decoder"), Sink(8) as sink:
-        sink.submit(gate.wait)
-        for number in range(5):
-            sink.submit(lambda number=number: done.append(number))
-        threading.Timer(0.05, gate.set).start()
-        raise KeyError("decoder")
+
+    def work() -> None:
+        with Sink(8) as sink:
+            sink.submit(gate.wait)
+            for number in range(5):
+                sink.submit(lambda number=number: done.append(number))
+            threading.Timer(0.05, gate.set).start()
+            raise KeyError("decoder")
+
+    with pytest.raises(KeyError, match="decoder"):
+        work()
     assert done == []
