@@ -75,14 +75,16 @@ class Aligned:
 
     Attributes
     ----------
-    images, maps, points : tuple of Path
+    images : tuple of str
+        Names in the clip's folder of images.
+    maps, points : tuple of Path
         Kinds the clip lacks altogether are empty.
     notes : tuple of str
     problem : str
         Why they do not belong together; empty where they do.
     """
 
-    images: tuple[Path, ...]
+    images: tuple[str, ...]
     maps: tuple[Path, ...]
     points: tuple[Path, ...]
     notes: tuple[str, ...] = ()
@@ -123,6 +125,7 @@ class ClipSource:
                 "there"
             )
         self._clips = clips
+        self._problems: dict[str, str] = {}
 
     @cached_property
     def _by_id(self) -> dict[str, Clip]:
@@ -144,12 +147,13 @@ class ClipSource:
 
     def _video(self, clip: Clip) -> Video:
         aligned = self._aligned(clip)
+        self._problems[clip.id] = aligned.problem
         annotation = (*aligned.maps, *aligned.points) if self._imports else aligned.points
         return Video(
             id=clip.id,
             split=clip.split,
             path=clip.images,
-            image_names=tuple(path.name for path in aligned.images),
+            image_names=aligned.images,
             fps=clip.fps,
             max_frames=clip.max_frames,
             annotation_paths=annotation,
@@ -172,6 +176,10 @@ class ClipSource:
         except InputError as error:
             return Aligned((), (), (), problem=str(error))
         return align(clip, images, kinds, clip.maps, self.config.reconcile)
+
+    def problem(self, video: Video) -> str:
+        """Why the pictures of a listed video do not belong together; empty where they do."""
+        return self._problems.get(video.id, "")
 
     def _checked(self, video: Video) -> Aligned:
         check_confined(self.config.root, video)
@@ -267,12 +275,12 @@ def align(
         if not kept:
             problem = f"{counts} have no frame in common"
     notes.extend(_gaps(present["images"]))
-    folders = {"images": clip.images, "maps": clip.maps, "points": points_folder}
-    paths = {
-        kind: tuple(folder / name for name in present.get(kind, {}).values())
-        for kind, folder in folders.items()
-    }
-    return Aligned(**paths, notes=tuple(notes), problem=problem)
+    maps, points = (
+        tuple(folder / name for name in present.get(kind, {}).values())
+        for kind, folder in (("maps", clip.maps), ("points", points_folder))
+    )
+    names = tuple(present["images"].values())
+    return Aligned(names, maps, points, notes=tuple(notes), problem=problem)
 
 
 def _differences(present: Mapping[str, Mapping[int, str]]) -> str:

@@ -79,13 +79,11 @@ def check_confined(root: Path, video: Video) -> None:
     InputError
         Naming the first that does.
     """
-    images = [video.path / name for name in video.image_names or ()]
-    folders = {video.path} | {path.parent for path in video.annotation_paths}
-    for path in (
-        *folders,
-        *(one for one in (*images, *video.annotation_paths) if one.is_symlink()),
-    ):
-        confined(root, path)
+    folder = os.fspath(video.path)
+    files = [*(f"{folder}/{name}" for name in video.image_names or ()), folder]
+    files.extend(map(os.fspath, video.annotation_paths))
+    for path in {os.path.dirname(file) for file in files}.union(filter(os.path.islink, files)):  # noqa: PTH120
+        confined(root, Path(path))
 
 
 def file_names(folder: Path) -> list[str]:

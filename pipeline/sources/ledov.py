@@ -113,9 +113,10 @@ class LEDOV:
         try:
             table = np.asarray(data["fixdata"], np.float64).reshape(-1, 5)
             rounded_rate = float(np.ravel(data["VideoFrameRate"])[0])
+            annotation_frames = int(np.ravel(data["VideoFrames"])[0])
         except (TypeError, KeyError, ValueError, IndexError):
             raise GazeError(
-                f"{path}: Data has no N x 5 fixdata and VideoFrameRate, as LEDOV's files do"
+                f"{path}: Data lacks VideoFrames, VideoFrameRate or an N x 5 fixdata"
             ) from None
         if not np.isfinite(table).all():
             raise GazeError(f"{path}: fixdata holds values that are not finite")
@@ -133,7 +134,14 @@ class LEDOV:
                 builder.add(
                     subject, frame[order], x[order], y[order], read=len(rows), used=len(kept)
                 )
-        return builder.build({"origin": "fixations", "frame_rate": fps, **self._rules()})
+        return builder.build(
+            {
+                "origin": "fixations",
+                "frame_rate": fps,
+                "annotation_frames": annotation_frames,
+                **self._rules(),
+            }
+        )
 
     def published_maps(self, video: Video) -> PictureMaps | None:
         """None: LEDOV publishes fixations, not pictures."""

@@ -73,17 +73,17 @@ def read_smi_text(path: Path) -> SmiGaze:
         )
     cells = _Cells(path, data, len(header), len(names))
     time_column, x_column, y_column, event_column = (names.index(name) for name in _COLUMNS)
-    time_us = cells.integers(time_column)
-    if (backward := np.flatnonzero(time_us[1:] < time_us[:-1])).size:
-        raise GazeError(
-            f"{path}, line {backward[0] + 3}: time runs backward; "
-            "the file is damaged or holds more than one recording"
-        )
     event = cells.text[cells.starts(event_column)]
     fixation = np.flatnonzero(event == ord("F"))
     blinks = int(np.count_nonzero(event == ord("B")))
+    time_us = cells.integers(time_column, np.concatenate([[0], fixation]))
+    if (backward := np.flatnonzero(time_us[2:] < time_us[1:-1])).size:
+        raise GazeError(
+            f"{path}, line {fixation[backward[0] + 1] + 2}: time runs backward; "
+            "the file is damaged or holds more than one recording"
+        )
     return SmiGaze(
-        time_us=time_us[fixation] - time_us[0],
+        time_us=time_us[1:] - time_us[0],
         x=cells.decimals(x_column, fixation),
         y=cells.decimals(y_column, fixation),
         samples=len(event),
@@ -112,7 +112,7 @@ class _Cells:
         self.text = np.frombuffer(data, np.uint8)
         self.words = np.ndarray((len(data) - 7,), "<u8", data, strides=(1,))
         ends = np.flatnonzero(self.text[header_bytes:] <= _NEWLINE) + header_bytes
-        lines = data.count(b"\n") - 1
+        lines = int(np.count_nonzero(self.text == _NEWLINE)) - 1
         if not lines:
             raise GazeError(f"{path} holds a header but no samples")
         ragged = len(ends) != lines * columns
@@ -125,15 +125,15 @@ class _Cells:
             return self.ends[:, column - 1] + 1
         return np.concatenate([[self.header_bytes], self.ends[:-1, -1] + 1])
 
-    def integers(self, column: int) -> NDArray[np.int64]:
-        """A column of whole numbers of up to 16 digits."""
-        ends = self.ends[:, column]
-        widths = ends - self.starts(column)
+    def integers(self, column: int, lines: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Whole numbers of up to 16 digits in the given lines."""
+        ends = self.ends[lines, column]
+        widths = ends - self.starts(column)[lines]
         low, low_good = _eight_digits(self.words[ends - 8], widths)
         high, high_good = _eight_digits(self.words[ends - 16], widths - 8)
         bad = np.flatnonzero(~(low_good & high_good & (widths > 0) & (widths <= 16)))
         if bad.size:
-            raise GazeError(self._complaint(int(bad[0]), column, "a whole number"))
+            raise GazeError(self._complaint(int(lines[bad[0]]), column, "a whole number"))
         return low + high * 100_000_000
 
     def decimals(self, column: int, lines: NDArray[np.int64]) -> NDArray[np.float64]:
