@@ -11,7 +11,7 @@ import asyncio
 import os
 import sys
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +29,7 @@ from foveal.errors import ChecksumError, StoreError
 from foveal.storage.location import Location
 from foveal.storage.marks import group_name
 from foveal.storage.reader import WholeStore
+from foveal.storage.scale import Scale
 from foveal.storage.schema import VIDEOS
 
 _ARRAYS_OPEN = 1024
@@ -106,10 +107,11 @@ class Gatherer:
         if encoded:
             for n, value in zip(encoded, sync(decode()), strict=True):
                 values[n] = np.asarray(value)
-        return [
-            _unscaled(value, arrays[wanted[:2]].array.attrs)
-            for wanted, value in zip(slices, values, strict=True)
-        ]
+        for n, wanted in enumerate(slices):
+            scale = arrays[wanted[:2]].scale
+            if scale is not None:
+                values[n] = scale.decode(values[n])
+        return values
 
     def _read_cached(self, slices: Sequence[Slice]) -> list[NDArray[Any]]:
         arrays = self._open({(wanted.video, wanted.array) for wanted in slices})
@@ -200,6 +202,7 @@ class Gatherer:
 class _Opened:
     array: AsyncArray[Any]
     plain: _Plain | None
+    scale: Scale | None
 
 
 async def _open_one(location: Location, video: str, name: str) -> _Opened:
@@ -211,17 +214,7 @@ async def _open_one(location: Location, video: str, name: str) -> _Opened:
             f"{location}: array {name!r} of video {video!r} is gone; a build may be replacing it: "
             "open the store again when it has ended"
         ) from None
-    return _Opened(array, _plain_layout(location, path, array))
-
-
-def _unscaled(values: NDArray[Any], attributes: Mapping[str, Any]) -> NDArray[Any]:
-    if "scale_factor" not in attributes:
-        return values
-    scale, offset = attributes["scale_factor"], attributes.get("add_offset", 0)
-    physical = values * np.float32(scale) + np.float32(offset)
-    if "_FillValue" in attributes:
-        physical[values == attributes["_FillValue"]] = np.nan
-    return physical
+    return _Opened(array, _plain_layout(location, path, array), Scale.of(array.attrs))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import difflib
-import html
 import json
 import warnings
 from collections.abc import Iterator, Sequence
@@ -25,6 +24,7 @@ from zarr.errors import ZarrUserWarning
 from zarr.storage import WrapperStore
 
 from foveal.errors import ChecksumError, StoreError
+from foveal.storage.describe import count_splits, describe, describe_html
 from foveal.storage.index import COLUMNS, index_row, read_index
 from foveal.storage.location import Location
 from foveal.storage.marks import Mark, group_name, read_journal
@@ -220,7 +220,7 @@ class Store:
             table = table[table.split == split]
         found = [str(name) for name, stages in table.stages.items() if "time" in stages]
         if not found:
-            counts = self._splits() or "no videos at all"
+            counts = count_splits(self) or "no videos at all"
             wanted = "videos" if split is None else f"videos in split {split!r}"
             raise StoreError(f"{self.location} has no complete {wanted}; it has {counts}")
         return found
@@ -261,48 +261,56 @@ class Store:
             )
         return read_array(self.location, video, name)
 
+    def lazy(
+        self, array: str, split: str | None = None, videos: Sequence[str] | None = None
+    ) -> xr.DataArray:
+        """One array of many videos end to end, lazily: a dask chunk is a shard.
+
+        Parameters
+        ----------
+        array : str
+            An array whose items are equally large in all of these videos.
+        split : str, optional
+            Only the videos of this split.
+        videos : sequence of str, optional
+            Only these.
+
+        Returns
+        -------
+        xarray.DataArray
+            Along its first dimension it has the coordinates ``video`` (id) and
+            ``index_in_video``. Videos that lack the array are left out; ``attrs["left_out"]`` names them.
+
+        Raises
+        ------
+        StoreError
+            Where no video has the array, or sizes or dtypes differ.
+
+        Examples
+        --------
+        >>> store.lazy("density", split="train").mean("time").compute()     # doctest: +SKIP
+        """
+        from foveal.storage.lazy import concatenated
+
+        return concatenated(self, array, self.select(split) if videos is None else videos)
+
+    def statistics(self, split: str | None = "train") -> xr.Dataset:
+        """Stored statistics of a split, see `foveal.storage.statistics`.
+
+        Raises
+        ------
+        StoreError
+            Where none are stored.
+        """
+        from foveal.storage.statistics import read_statistics
+
+        return read_statistics(self, split)
+
     def __repr__(self) -> str:
-        lines = [f"<foveal store {self.location}: {self.dataset}>", f"  {self._summary()}"]
-        lines += [f"  {stage}: {count} videos" for stage, count in self._stage_counts().items()]
-        lines.append(
-            f"  store.videos lists them, store[{next(iter(self), '…')!r}] opens one, "
-            "store.recipe says how they were made"
-        )
-        return "\n".join(lines)
+        return describe(self)
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td>{html.escape(stage)}</td><td style='text-align:right'>{count}</td></tr>"
-            for stage, count in self._stage_counts().items()
-        )
-        columns = ["split", "status", "frames", "fps", "duration_seconds", "fixations"]
-        return (
-            f"<b>foveal store</b> <code>{html.escape(str(self.location))}</code>: "
-            f"{html.escape(self.dataset)}<br>{html.escape(self._summary())}"
-            f"<table><tr><th>stage</th><th>videos</th></tr>{rows}</table>"
-            f"{self.videos[columns].to_html(max_rows=2 * _SHOWN_NAMES, border=0)}"
-        )
-
-    def _summary(self) -> str:
-        table = self.videos
-        statuses = table.status.value_counts()
-        size = table.stored_bytes.fillna(0).sum() / 1e9
-        hours = table.duration_seconds.fillna(0).sum() / 3600
-        return (
-            f"{len(table)} videos ({self._splits() or 'none'}): "
-            + ", ".join(f"{count} {status}" for status, count in statuses.items())
-            + f"; {hours:.2f} hours, {size:.2f} GB"
-        )
-
-    def _splits(self) -> str:
-        counts = self.videos.split.fillna("no split").value_counts(sort=False)
-        return ", ".join(f"{count} in {split}" for split, count in counts.items())
-
-    def _stage_counts(self) -> dict[str, int]:
-        return {
-            str(stage): int(count)
-            for stage, count in self.videos.stages.explode().value_counts().items()
-        }
+        return describe_html(self)
 
     def _near(self, video: object) -> str:
         names = list(self)

@@ -1,0 +1,60 @@
+"""A store in a few words: what a terminal and a notebook show of it."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from foveal.storage.reader import Store
+
+_ROWS = 10
+_COLUMNS = ["split", "status", "frames", "fps", "duration_seconds", "fixations"]
+
+
+def describe(store: Store) -> str:
+    """For a terminal: how many videos of which split and status, which stages, what to do next."""
+    lines = [f"<foveal store {store.location}: {store.dataset}>", f"  {_summary(store)}"]
+    lines += [f"  {stage}: {count} videos" for stage, count in _stages(store).items()]
+    lines.append(
+        f"  store.videos lists them, store[{next(iter(store), '…')!r}] opens one, "
+        "store.recipe says how they were made"
+    )
+    return "\n".join(lines)
+
+
+def describe_html(store: Store) -> str:
+    """For a notebook: the same, and the first and last videos as a table."""
+    rows = "".join(
+        f"<tr><td>{html.escape(stage)}</td><td style='text-align:right'>{count}</td></tr>"
+        for stage, count in _stages(store).items()
+    )
+    return (
+        f"<b>foveal store</b> <code>{html.escape(str(store.location))}</code>: "
+        f"{html.escape(store.dataset)}<br>{html.escape(_summary(store))}"
+        f"<table><tr><th>stage</th><th>videos</th></tr>{rows}</table>"
+        f"{store.videos[_COLUMNS].to_html(max_rows=_ROWS, border=0)}"
+    )
+
+
+def count_splits(store: Store) -> str:
+    """``600 in train, 100 in val``; empty for a store without videos."""
+    counts = store.videos.split.fillna("no split").value_counts(sort=False)
+    return ", ".join(f"{count} in {split}" for split, count in counts.items())
+
+
+def _summary(store: Store) -> str:
+    table = store.videos
+    statuses = table.status.value_counts()
+    size = table.stored_bytes.fillna(0).sum() / 1e9
+    hours = table.duration_seconds.fillna(0).sum() / 3600
+    return (
+        f"{len(table)} videos ({count_splits(store) or 'none'}): "
+        + ", ".join(f"{count} {status}" for status, count in statuses.items())
+        + f"; {hours:.2f} hours, {size:.2f} GB"
+    )
+
+
+def _stages(store: Store) -> dict[str, int]:
+    counts = store.videos.stages.explode().value_counts()
+    return {str(stage): int(count) for stage, count in counts.items()}

@@ -1,0 +1,262 @@
+"""Statistics of a split: what a training job normalises by, and what a report shows.
+
+Of the train split by default, so that nothing of the others reaches a model. One pass over the
+shards of each video, videos in parallel by dask (threads, or a cluster where a client is active);
+sums are exact or double precision, so neither the order nor the number of workers matters.
+
+=============================  ==================================================================
+``frames_mean``, ``frames_std``  [rgb], values 0 … 255, over all pixels
+``<flow>_magnitude``           [<flow>_bin] pixels counted by length of motion; bin k covers
+                               ``magnitude_edge[k] … magnitude_edge[k + 1]`` pixels of that grid
+``centre_bias``                [y, x] mean of the frames' densities, each summing to 1, by area on
+                               a common grid; it sums to 1. Frames without any density are left out
+``fixations_per_frame``        [fixations] frames counted by their number of fixations
+=============================  ==================================================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+from dask.delayed import delayed
+from numpy.typing import NDArray
+from PIL import Image
+
+from foveal.errors import StoreError
+from foveal.storage.location import Location
+from foveal.storage.marks import group_name
+from foveal.storage.reader import Store
+from foveal.storage.scale import Scale
+from foveal.storage.writer import software_versions
+
+STATISTICS = "statistics"
+"""Group that holds a group a split."""
+
+MAGNITUDE_EDGES_PX = np.concatenate([[0.0], 2.0 ** np.arange(-4, 9.5, 0.5), [np.inf]])
+"""Bins of flow magnitude: below 1/16 pixel, then two an octave, then beyond 512 pixels."""
+
+Sums = dict[str, NDArray[Any]]
+_ADDED_AT_ONCE = 16
+
+
+def compute_statistics(
+    store: Store, split: str | None = "train", bias_size: tuple[int, int] = (90, 160)
+) -> xr.Dataset:
+    """Compute the statistics of a split.
+
+    Parameters
+    ----------
+    store : Store
+    split : str, optional
+        None for all videos of a store without splits.
+    bias_size : (int, int)
+        Height and width of ``centre_bias``.
+
+    Returns
+    -------
+    xarray.Dataset
+        See this module; variables whose arrays no video has are left out. Its attributes say what
+        it was computed from.
+
+    Raises
+    ------
+    StoreError
+        Where the split has no complete videos.
+    """
+    videos = store.select(split)
+    shared = delayed(store, traverse=False)
+    parts = [delayed(_sums)(shared, video, bias_size) for video in videos]
+    while len(parts) > 1:
+        parts = [
+            delayed(_total)(parts[at : at + _ADDED_AT_ONCE])
+            for at in range(0, len(parts), _ADDED_AT_ONCE)
+        ]
+    return _dataset(parts[0].compute()).assign_attrs(
+        split=split or "all",
+        videos=videos,
+        inputs_sha256=_inputs(store, videos),
+        computed_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        software=software_versions(),
+    )
+
+
+def write_statistics(location: Location, statistics: xr.Dataset) -> None:
+    """Keep statistics in the store, in place of former ones of the same split."""
+    path = _group(statistics.attrs["split"])
+    location.delete_folder(path)
+    about = statistics.attrs
+    statistics.drop_attrs(deep=False).to_zarr(
+        location.zarr, group=path, mode="w", zarr_format=3, consolidated=False
+    )
+    # Last, as they make it whole: without them it is as if nothing were there.
+    zarr.open_group(location.zarr, path=path, mode="r+").attrs.put(about)
+
+
+def read_statistics(store: Store, split: str | None = "train") -> xr.Dataset:
+    """Statistics kept in the store.
+
+    Returns
+    -------
+    xarray.Dataset
+        In memory; ``attrs["up_to_date"]`` tells whether the split still is what they were
+        computed from.
+
+    Raises
+    ------
+    StoreError
+        Where there are none of this split.
+    """
+    path = _group(split or "all")
+    metadata = store.location.read_json(f"{path}/zarr.json")
+    if metadata is None or "inputs_sha256" not in metadata["attributes"]:
+        raise StoreError(
+            f"{store.location} holds no statistics of split {split!r}; "
+            "compute_statistics and write_statistics make them"
+        )
+    stored: xr.Dataset = xr.open_zarr(
+        store.location.zarr, group=path, consolidated=False, chunks=None
+    ).load()
+    current = _inputs(store, store.select(split))
+    return stored.assign_attrs(up_to_date=stored.attrs["inputs_sha256"] == current)
+
+
+def _group(split: str) -> str:
+    return f"{STATISTICS}/{group_name(split)}"
+
+
+def _inputs(store: Store, videos: list[str]) -> str:
+    """Hash of every stage of these videos."""
+    fingerprints = store.videos.fingerprints
+    text = json.dumps({video: fingerprints[video] for video in videos}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _sums(store: Store, video: str, bias_size: tuple[int, int]) -> Sums:
+    """What one video adds, by name of the sum."""
+    sums: Sums = {}
+    for name in store.arrays(video):
+        compute = _SUMS.get("flow" if name.startswith("flow_") else name)
+        if compute is not None:
+            array = store.array(video, name)
+            for key, value in compute(name, _shards(array), bias_size).items():
+                sums[key] = value
+    return sums
+
+
+def _shards(array: zarr.Array[Any]) -> Iterator[NDArray[Any]]:
+    scale = Scale.of(array.attrs)
+    step = (array.shards or array.chunks)[0]
+    for start in range(0, array.shape[0], step):
+        values = np.asarray(array[start : start + step])
+        yield values if scale is None else scale.decode(values)
+
+
+def _frames_sums(name: str, shards: Iterator[NDArray[Any]], size: tuple[int, int]) -> Sums:
+    histogram = np.zeros((3, 256), np.int64)
+    for frame in itertools.chain.from_iterable(shards):
+        histogram += np.reshape(Image.fromarray(frame).histogram(), (3, 256))
+    return {"frames": histogram}
+
+
+def _flow_sums(name: str, shards: Iterator[NDArray[Any]], size: tuple[int, int]) -> Sums:
+    histogram = np.zeros(len(MAGNITUDE_EDGES_PX) - 1, np.int64)
+    for flow in shards:
+        magnitude = np.hypot(flow[..., 0].astype(np.float32), flow[..., 1].astype(np.float32))
+        histogram += np.histogram(magnitude[np.isfinite(magnitude)], MAGNITUDE_EDGES_PX)[0]
+    return {f"{name}_magnitude": histogram}
+
+
+def _density_sums(name: str, shards: Iterator[NDArray[Any]], size: tuple[int, int]) -> Sums:
+    total, frames = np.zeros(size), 0
+    for density in shards:
+        mass = density.sum(axis=(1, 2), dtype=np.float64)
+        there = mass > 0
+        if there.any():
+            # The mean of maps that each sum to 1, as one product.
+            weights = np.where(there, 1 / np.where(there, mass, 1), 0)
+            mean = np.tensordot(weights, density.astype(np.float32), axes=1)
+            rows, columns = _overlap(mean.shape[0], size[0]), _overlap(mean.shape[1], size[1])
+            total += rows @ mean @ columns.T
+            frames += int(there.sum())
+    return {"centre_bias": total, "centre_bias_frames": np.array([frames])}
+
+
+def _fixation_sums(name: str, shards: Iterator[NDArray[Any]], size: tuple[int, int]) -> Sums:
+    offset = np.concatenate(list(shards))
+    return {"fixations_per_frame": np.bincount(np.diff(offset))}
+
+
+_SUMS: Mapping[str, Callable[[str, Iterator[NDArray[Any]], tuple[int, int]], Sums]] = {
+    "frames": _frames_sums,
+    "flow": _flow_sums,
+    "density": _density_sums,
+    "fixation_offset": _fixation_sums,
+}
+
+
+def _overlap(source: int, target: int) -> NDArray[np.float64]:
+    """Share of each source pixel's side that lies in each target pixel, [target, source]."""
+    source_edges = np.arange(source + 1) / source
+    target_edges = np.arange(target + 1)[:, None] / target
+    start = np.maximum(source_edges[:-1], target_edges[:-1])
+    stop = np.minimum(source_edges[1:], target_edges[1:])
+    shares: NDArray[np.float64] = np.maximum(stop - start, 0.0) * source
+    return shares
+
+
+def _total(parts: Sequence[Sums]) -> Sums:
+    total: Sums = {}
+    for key in {key for part in parts for key in part}:
+        values = [part[key] for part in parts if key in part]
+        # Counts by number of fixations are as long as the largest number asks for.
+        length = max(map(len, values))
+        padded = [
+            np.pad(value, [(0, length - len(value)), *[(0, 0)] * (value.ndim - 1)])
+            for value in values
+        ]
+        total[key] = np.sum(padded, axis=0)
+    return total
+
+
+def _dataset(sums: Sums) -> xr.Dataset:
+    variables: dict[str, Any] = {}
+    if "frames" in sums:
+        histogram, level = sums["frames"], np.arange(256)
+        count = histogram.sum(axis=1)
+        mean = histogram @ level / count
+        variance = (histogram * (level - mean[:, None]) ** 2).sum(axis=1) / count
+        variables["frames_mean"] = ("rgb", mean, {"long_name": "mean over all pixels"})
+        variables["frames_std"] = (
+            "rgb",
+            np.sqrt(variance),
+            {"long_name": "standard deviation over all pixels"},
+        )
+    for name in sorted(name for name in sums if name.endswith("_magnitude")):
+        variables[name] = ("magnitude_bin", sums[name], {"long_name": "pixels by length of motion"})
+        variables["magnitude_edge"] = (
+            "magnitude_bin_plus_1",
+            MAGNITUDE_EDGES_PX,
+            {"units": "pixels of the flow's grid"},
+        )
+    if "centre_bias" in sums and sums["centre_bias_frames"][0]:
+        frames = int(sums["centre_bias_frames"][0])
+        variables["centre_bias"] = (
+            ("map_y", "map_x"),
+            sums["centre_bias"] / frames,
+            {"long_name": "mean density, sum 1", "frames": frames},
+        )
+    if "fixations_per_frame" in sums:
+        variables["fixations_per_frame"] = (
+            "fixations",
+            sums["fixations_per_frame"],
+            {"long_name": "frames by number of fixations"},
+        )
+    return xr.Dataset(variables)
