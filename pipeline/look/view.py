@@ -75,8 +75,10 @@ class VideoView:
 
     Attributes
     ----------
+    dims : dict of str to tuple of str
+        Dimension names of its complete arrays.
     names : list of str
-        Its complete arrays.
+        Those arrays' names.
     flows : list of str
         Those that are optical flow.
     frames : int
@@ -101,7 +103,12 @@ class VideoView:
                 f"{store.location}: the timeline of video {video!r} is not complete yet; "
                 "nothing can be shown of it before"
             )
-        self.names = [name for mark in self._marks.values() for name in mark.arrays]
+        self.dims = {
+            name: tuple(map(str, about["dims"]))
+            for mark in self._marks.values()
+            for name, about in mark.arrays.items()
+        }
+        self.names = list(self.dims)
         self.flows = sorted(name for name in self.names if name.startswith("flow_"))
         self.about: dict[str, Any] = dict(self._marks["time"].provenance["video"])
         self._open: dict[str, zarr.Array[Any]] = {}

@@ -1,0 +1,121 @@
+"""One frame's array as the bytes of a file that others can read."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from foveal.errors import FovealError
+from foveal.models.flow.color import UNKNOWN_PX, flow_to_color
+
+_KITTI_STEPS_A_PX = 64.0
+_KITTI_ZERO = 2**15
+
+
+def picture_file(image: NDArray[np.uint8], suffix: str, quality: int = 95) -> bytes:
+    """An image as ``png`` (exact) or ``jpg``.
+
+    Parameters
+    ----------
+    image : ndarray, uint8 [height, width] or [height, width, 3]
+        Grey or RGB.
+    suffix : {'png', 'jpg'}
+    quality : int
+        Of ``jpg``, 1 to 100.
+    """
+    shown = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    return _encoded(shown, suffix, [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix == "jpg" else [])
+
+
+def flo_file(flow: NDArray[Any]) -> bytes:
+    """Flow as Middlebury's ``.flo`` (Baker et al. 2011): float32, unknown motion as 1e10.
+
+    Parameters
+    ----------
+    flow : ndarray, float [height, width, 2]
+    """
+    height, width = flow.shape[:2]
+    flow = flow.astype("<f4")
+    values = np.where(_known(flow)[..., None], flow, np.float32(1e10))
+    return struct.pack("<fii", 202021.25, width, height) + values.astype("<f4").tobytes()
+
+
+def kitti_file(flow: NDArray[Any]) -> bytes:
+    """Flow as KITTI's 16-bit PNG (Menze and Geiger 2015): 1/64 px, up to 512 px.
+
+    Red is u, green is v, both times 64 plus 2^15; blue is 1 where the motion is known and fits.
+
+    Parameters
+    ----------
+    flow : ndarray, float [height, width, 2]
+    """
+    flow = flow.astype(np.float32)
+    steps = np.rint(flow * _KITTI_STEPS_A_PX) + _KITTI_ZERO
+    fits = _known(flow) & ((steps >= 0) & (steps < 2**16)).all(axis=-1)
+    image = np.zeros((*flow.shape[:2], 3), np.uint16)
+    image[..., 0] = fits
+    image[..., 1] = np.where(fits, steps[..., 1], 0)
+    image[..., 2] = np.where(fits, steps[..., 0], 0)
+    return _encoded(image, "png", [])
+
+
+def flow_picture_file(flow: NDArray[Any], max_px: float) -> bytes:
+    """Flow as a PNG in the Middlebury colours, full at `max_px`."""
+    return picture_file(flow_to_color(flow.astype(np.float32), max_px), "png")
+
+
+def density_file(density: NDArray[Any]) -> bytes:
+    """Density as a grey PNG, its peak at 255 as DHF1K publishes maps; zeros stay black.
+
+    Parameters
+    ----------
+    density : ndarray, [height, width]
+        uint8 is written as it is.
+    """
+    if density.dtype != np.uint8:
+        peak = float(density.max(initial=0.0))
+        density = np.rint(density * (255 / peak if peak > 0 else 0.0)).astype(np.uint8)
+    return picture_file(density, "png")
+
+
+def fixation_file(
+    x: NDArray[np.float32], y: NDArray[np.float32], source_size: tuple[int, int]
+) -> bytes:
+    """Fixated pixels as a binary PNG (0 and 255) at the source's size."""
+    height, width = source_size
+    image = np.zeros(source_size, np.uint8)
+    rows = np.clip(np.rint(y).astype(int), 0, height - 1)
+    image[rows, np.clip(np.rint(x).astype(int), 0, width - 1)] = 255
+    return picture_file(image, "png")
+
+
+def npy_file(values: NDArray[Any]) -> bytes:
+    """An array as ``.npy``."""
+    content = io.BytesIO()
+    np.save(content, values, allow_pickle=False)
+    return content.getvalue()
+
+
+FLOW_FILES: dict[str, tuple[str, Callable[[NDArray[Any], float], bytes]]] = {
+    "flo": ("flo", lambda flow, max_px: flo_file(flow)),
+    "kitti": ("png", lambda flow, max_px: kitti_file(flow)),
+    "color": ("png", flow_picture_file),
+}
+"""Suffix and encoder of each form of flow; the second argument is the motion of full colour."""
+
+
+def _known(flow: NDArray[np.float32]) -> NDArray[np.bool_]:
+    return np.asarray((np.abs(flow) <= UNKNOWN_PX).all(axis=-1))
+
+
+def _encoded(image: NDArray[Any], suffix: str, options: Sequence[int]) -> bytes:
+    done, content = cv2.imencode(f".{suffix}", image, list(options))
+    if not done:
+        raise FovealError(f"OpenCV cannot write {image.dtype} {image.shape} as {suffix}")
+    return bytes(content)
