@@ -223,13 +223,14 @@ def _fixated(view: VideoView, moment: Moment) -> bytes:
 
 
 def _write_npy(view: VideoView, name: str, path: Path) -> None:
-    """A whole array, a shard at a time."""
+    """A whole array, a shard at a time; scaled integers as the float32 they stand for."""
     array = view.array(name)
+    dtype = view.read(name, 0, 0).dtype
     if 0 in array.shape:
-        np.save(path, np.zeros(array.shape, array.dtype))
+        np.save(path, np.zeros(array.shape, dtype))
         return
-    values = np.lib.format.open_memmap(path, mode="w+", dtype=array.dtype, shape=array.shape)
+    values = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=array.shape)
     step = (array.shards or array.chunks)[0]
     for start in range(0, array.shape[0], step):
-        values[start : start + step] = array[start : start + step]
+        values[start : start + step] = view.read(name, start, start + step)
     values.flush()

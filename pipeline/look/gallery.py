@@ -2,64 +2,90 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from foveal.pipeline.look.page import image, section, text
 from foveal.pipeline.look.panels import heat_colours, resized
-from foveal.pipeline.look.survey import CARDS, COVERED, MOMENTS, Card, Sampled
-from foveal.pipeline.look.svg import histogram, sparkline
+from foveal.pipeline.look.survey import CARDS, COVERED, MOMENTS, Card, Figures
+from foveal.pipeline.look.svg import histogram, round_steps, sparkline
+from foveal.storage.statistics import MAGNITUDE_EDGES_PX
 
-_BINS = 40
+_MOST_BARS = 40
 
 
-def statistics_section(sampled: Sampled) -> str:
+def statistics_section(figures: Figures) -> str:
+    """Centre bias, motion, fixated points a frame; what there is of them."""
     boxes = []
-    if sampled.bias is not None:
-        level = sampled.bias / max(sampled.bias.max(), 1e-12)
-        picture = resized(heat_colours(0.0)[(level * 255).astype(np.uint8)], (225, 400))
-        drawn = image(picture, "mean density map", lossless=True)
-        y, x = (
-            np.average(range(n), weights=level.sum(axis)) / (n - 1)
-            for n, axis in zip(level.shape, (1, 0), strict=True)
-        )
-        about = (
-            "Mean density; brighter is more. "
-            f"Its centre lies at {x:.0%} of the width and {y:.0%} of the height."
-        )
-        boxes.append(("Centre bias", drawn, about))
-    for name, speeds in sampled.speeds.items():
-        top = max(float(np.percentile(speeds, 99.5)), 1e-3)
-        counts, edges = np.histogram(speeds.clip(0, top), _BINS, (0.0, top))
-        unit = "pixels of its grid a frame"
-        mean, half = speeds.mean(), np.median(speeds)
-        about = f"Mean {mean:.2f}, median {half:.2f}; the fastest 0.5 % stand in the last bar."
-        label = f"histogram of the magnitude of {name}"
-        boxes.append((f"{name}: magnitude", histogram(counts, edges, label, unit), about))
-    if sampled.points:
-        points = np.asarray(sampled.points)
-        top_count = max(int(points.max()), 1)
-        width = -(-(top_count + 1) // _BINS)
-        edges = np.arange(0, top_count + width + 1, width) - 0.5
-        counts, edges = np.histogram(points, edges)
-        empty = int((points == 0).sum())
-        about = (
-            f"Mean {points.mean():.1f}, most {points.max()}; "
-            f"{empty:,} of {len(points):,} frames have none."
-        )
-        drawn = histogram(counts, edges, "histogram of fixated points a frame", "points a frame")
-        boxes.append(("Fixated points a frame", drawn, about))
+    if figures.bias is not None:
+        boxes.append(_bias(figures.bias))
+    boxes += [_motion(name, counts) for name, counts in figures.magnitudes.items() if counts.any()]
+    if figures.points.any():
+        boxes.append(_points(figures.points))
+    if not boxes:
+        return ""
     content = "".join(
         f'<div class="box"><h3>{text(title)}</h3>{drawn}<p class="faint">{text(about)}</p></div>'
         for title, drawn, about in boxes
     )
-    if not boxes:
-        return ""
-    return section("Statistics", f'<div class="plots">{content}</div>', f"Of {sampled.scope}.")
+    return section("Statistics", f'<div class="plots">{content}</div>', f"Of {figures.scope}.")
+
+
+def _bias(bias: NDArray[np.float64]) -> tuple[str, str, str]:
+    level = bias / max(bias.max(), 1e-12)
+    picture = resized(heat_colours(0.0)[(level * 255).astype(np.uint8)], (225, 400))
+    y, x = (
+        np.average((np.arange(length) + 0.5) / length, weights=level.sum(axis))
+        for length, axis in zip(level.shape, (1, 0), strict=True)
+    )
+    about = (
+        "Mean density, stretched to one shape; brighter is more. "
+        f"Its centre lies at {x:.0%} of the width and {y:.0%} of the height."
+    )
+    return "Centre bias", image(picture, "mean density map", lossless=True), about
+
+
+def _motion(name: str, counts: NDArray[np.int64]) -> tuple[str, str, str]:
+    edges = MAGNITUDE_EDGES_PX
+    bins = [f"{low:.2g} to {high:.2g}" for low, high in itertools.pairwise(edges)]
+    used = np.flatnonzero(counts)
+    first, stop = int(used[0]), int(used[-1]) + 1
+    # Edges are two an octave: those at whole powers of two, fewer where there are many.
+    whole = [n for n in range(max(first, 1), min(stop, len(edges) - 2) + 1) if n % 2]
+    every = 1 + len(whole) // 8
+    ticks = [(n - first, f"{edges[n]:.2g}") for n in whole[::every]]
+    half = int(np.searchsorted(np.cumsum(counts), counts.sum() / 2))
+    still = counts[0] / counts.sum()
+    about = (
+        f"Half of the pixels move less than {edges[half + 1]:.2g} px a frame, "
+        f"{still:.0%} less than {edges[1]:.2g} px. Bars are half an octave wide."
+    )
+    label = f"pixels by magnitude of {name}"
+    unit = "pixels of its grid a frame"
+    drawn = histogram(counts[first:stop], bins[first:stop], ticks, label, unit)
+    return f"{name}: magnitude", drawn, about
+
+
+def _points(frames: NDArray[np.int64]) -> tuple[str, str, str]:
+    most = len(frames) - 1
+    width = -(-len(frames) // _MOST_BARS)
+    counts = np.add.reduceat(frames, np.arange(0, len(frames), width))
+    bins = [
+        str(low) if width == 1 else f"{low} to {low + width - 1}"
+        for low in range(0, len(frames), width)
+    ]
+    ticks = [((tick + 0.5) / width, str(tick)) for tick in round_steps(most)]
+    mean = np.average(np.arange(len(frames)), weights=frames)
+    about = f"Mean {mean:.1f}, most {most}; {frames[0]:,} of {frames.sum():,} frames have none."
+    drawn = histogram(counts, bins, ticks, "frames by fixated points", "points a frame")
+    return "Fixated points a frame", drawn, about
 
 
 def cards_section(cards: Sequence[Card], videos: int) -> str:
+    """Videos with a picture and curves, of `videos` in all."""
     if not cards:
         return ""
     boxes = "".join(_card(card) for card in cards)

@@ -79,7 +79,7 @@ def write_report(
     path = Path(path)
     store = open_store(store_url)
     journal, _ = read_journal(store.location)
-    cards, sampled = survey(store)
+    cards, figures = survey(store)
     title = f"{store.dataset}: {store.location}"
     parts = [
         _head(store, journal),
@@ -87,7 +87,7 @@ def write_report(
         _problems(store.videos),
         _stages(stage_summaries(journal)),
         _excluded(journal),
-        statistics_section(sampled),
+        statistics_section(figures),
         cards_section(cards, len(store.videos)),
         _videos(store.videos),
         _origin(store),

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from foveal.errors import FovealError
+from foveal.errors import FovealError, StoreError
 from foveal.pipeline.look.panels import Picture, heat, resized
 from foveal.pipeline.look.view import VideoView, sample
 from foveal.storage.marks import Mark
 from foveal.storage.reader import Store
+from foveal.storage.statistics import MAGNITUDE_EDGES_PX
 
 CARDS = 48
 """Videos that get pictures and curves, at most."""
@@ -27,8 +28,6 @@ COVERED = 0.1
 
 _CARD_WIDTH_PX = 240
 _BIAS_SIZE = (90, 160)
-_SPEED_BINS = 40
-_FLOW_POINTS = 4096
 
 
 @dataclass
@@ -85,25 +84,51 @@ class Card:
 
 
 @dataclass
-class Sampled:
-    """Statistics of a sample.
+class Figures:
+    """Statistics to be shown.
 
     Attributes
     ----------
     scope : str
         What they were computed on, for people.
-    bias : ndarray, float64 [90, 160], or None
+    bias : ndarray, float64 [height, width], or None
         Mean density, each frame weighing the same; stretched to one shape.
-    speeds : dict of str to ndarray
-        Magnitudes by flow array, pixels of its grid.
-    points : list of int
-        Fixated points of each frame.
+    magnitudes : dict of str to ndarray, int64 [bins]
+        Pixels by length of motion, by flow array; bins of `MAGNITUDE_EDGES_PX`.
+    points : ndarray, int64 [most + 1]
+        Frames by their number of fixated points.
     """
 
-    scope: str = ""
-    bias: NDArray[np.float64] | None = None
-    speeds: dict[str, NDArray[np.float32]] = field(default_factory=dict)
-    points: list[int] = field(default_factory=list)
+    scope: str
+    bias: NDArray[np.float64] | None
+    magnitudes: dict[str, NDArray[np.int64]]
+    points: NDArray[np.int64]
+
+
+def stored_figures(store: Store) -> Figures | None:
+    """Statistics kept in the store, of train or of all; None where none are or they are old."""
+    for split in ("train", None):
+        try:
+            kept = store.statistics(split)
+        except StoreError:
+            continue
+        if not kept.attrs["up_to_date"]:
+            continue
+        count = len(kept.attrs["videos"])
+        kind = "train videos" if split else "videos"
+        return Figures(
+            f"all {count:,} {kind}, every frame; kept in the store as statistics/{split or 'all'}",
+            kept["centre_bias"].values if "centre_bias" in kept else None,
+            {
+                str(name).removesuffix("_magnitude"): kept[name].values
+                for name in kept.data_vars
+                if str(name).endswith("_magnitude")
+            },
+            kept["fixations_per_frame"].values
+            if "fixations_per_frame" in kept
+            else np.zeros(0, int),
+        )
+    return None
 
 
 def stage_summaries(journal: Mapping[str, Mapping[str, Mark]]) -> list[StageSummary]:
@@ -141,67 +166,68 @@ def excluded_samples(journal: Mapping[str, Mapping[str, Mark]]) -> tuple[Counter
     return +counts, read
 
 
-def survey(store: Store) -> tuple[list[Card], Sampled]:
+def survey(store: Store) -> tuple[list[Card], Figures]:
     """Look into a sample of videos, evenly spread over the store.
 
-    Statistics are those of the sample's train videos where the store has splits.
+    Figures are the store's own where it keeps them and they still hold; else those of the sample's
+    train videos, or of the whole sample where nothing in it is for training.
     """
     names = [str(name) for name, stages in store.videos.stages.items() if "time" in stages]
     chosen = sample(names, CARDS)
     splits = store.videos.split.to_dict()
     trained = [name for name in chosen if splits[name] == "train"]
     counted = set(trained or chosen)
-    collected = _Collected()
-    cards = [_card(store, name, collected if name in counted else None) for name in chosen]
+    sums = _Sums()
+    cards = [_card(store, name, sums if name in counted else None) for name in chosen]
     kind = "train video" if trained else "video"
-    scope = f"{len(counted)} {kind}{'s' if len(counted) != 1 else ''}"
-    return cards, collected.result(f"{scope}, up to {MOMENTS} frames of each")
+    scope = (
+        f"{len(counted)} {kind}{'' if len(counted) == 1 else 's'}; "
+        f"density and motion at up to {MOMENTS} frames of each"
+    )
+    return cards, stored_figures(store) or sums.figures(scope)
 
 
-class _Collected:
+class _Sums:
     """Sums over sampled frames."""
 
     def __init__(self) -> None:
         self._maps = 0
         self._bias = np.zeros(_BIAS_SIZE)
-        self._speeds: dict[str, list[NDArray[np.float32]]] = {}
-        self._points: list[int] = []
+        self._magnitudes: dict[str, NDArray[np.int64]] = {}
+        self._points = np.zeros(0, np.int64)
 
-    def density(self, density: NDArray[np.float32]) -> None:
-        total = density.sum()
-        if total > 0:
-            self._maps += 1
+    def add_density(self, density: NDArray[np.float32]) -> None:
+        if density.any():
             small = resized(density, _BIAS_SIZE)
+            self._maps += 1
             self._bias += small / small.sum()
 
-    def speed(self, name: str, speed: NDArray[np.float32]) -> None:
-        flat = speed[np.isfinite(speed)]
-        self._speeds.setdefault(name, []).append(flat[:: max(1, len(flat) // _FLOW_POINTS)])
+    def add_motion(self, name: str, magnitude: NDArray[np.float32]) -> None:
+        counts = np.histogram(magnitude, MAGNITUDE_EDGES_PX)[0]
+        self._magnitudes[name] = self._magnitudes.get(name, 0) + counts
 
-    def points(self, counts: Iterable[int]) -> None:
-        self._points.extend(map(int, counts))
+    def add_points(self, offset: NDArray[np.int64]) -> None:
+        counts = np.bincount(np.diff(offset), minlength=len(self._points))
+        counts[: len(self._points)] += self._points
+        self._points = counts
 
-    def result(self, scope: str) -> Sampled:
-        return Sampled(
-            scope,
-            self._bias / self._maps if self._maps else None,
-            {name: np.concatenate(parts) for name, parts in sorted(self._speeds.items())},
-            self._points,
-        )
+    def figures(self, scope: str) -> Figures:
+        bias = self._bias / self._maps if self._maps else None
+        return Figures(scope, bias, dict(sorted(self._magnitudes.items())), self._points)
 
 
-def _card(store: Store, video: str, collected: _Collected | None) -> Card:
+def _card(store: Store, video: str, sums: _Sums | None) -> Card:
     try:
         view = VideoView(store, video)
         caption = view.length
         if view.about.get("split"):
             caption = f"{view.about['split']} · {caption}"
-        return _read_card(view, caption, collected)
+        return _read_card(view, caption, sums)
     except FovealError as error:
         return Card(video, "", problem=str(error))
 
 
-def _read_card(view: VideoView, caption: str, collected: _Collected | None) -> Card:
+def _read_card(view: VideoView, caption: str, sums: _Sums | None) -> Card:
     frames = sample(range(view.frames), MOMENTS)
     curves: dict[str, list[float]] = {}
     names = [name for name in ("density", *view.flows) if name in view.names]
@@ -209,18 +235,18 @@ def _read_card(view: VideoView, caption: str, collected: _Collected | None) -> C
         for name, values in moment.items.items():
             item = values.astype(np.float32)
             if name == "density":
-                peak = item.max()
-                curve = float((item > COVERED * peak).mean()) if peak > 0 else 0.0
-                if collected:
-                    collected.density(item)
+                curve = float((item > COVERED * item.max()).mean()) if item.any() else 0.0
+                if sums:
+                    sums.add_density(item)
             else:
-                speed = np.hypot(item[..., 0], item[..., 1])
-                curve = float(np.nanmean(speed))
-                if collected:
-                    collected.speed(name, speed)
+                magnitude = np.hypot(item[..., 0], item[..., 1])
+                magnitude = magnitude[np.isfinite(magnitude)]
+                curve = float(magnitude.mean()) if magnitude.size else 0.0
+                if sums:
+                    sums.add_motion(name, magnitude)
             curves.setdefault(name, []).append(curve)
-    if collected and view.points is not None:
-        collected.points(np.diff(view.points.offset))
+    if sums and view.points is not None:
+        sums.add_points(view.points.offset)
     seconds = [float(view.seconds[frame]) for frame in frames]
     return Card(view.video, caption, _thumbnail(view), seconds, curves)
 

@@ -26,43 +26,56 @@ def sparkline(x: Sequence[float], y: Sequence[float], label: str) -> str:
     )
 
 
-def histogram(counts: NDArray[np.int64], edges: NDArray[np.float64], label: str, unit: str) -> str:
-    """Bars over an axis with a handful of ticks; heights are shares of all."""
+def histogram(
+    counts: NDArray[np.int64],
+    bins: Sequence[str],
+    ticks: Sequence[tuple[float, str]],
+    label: str,
+    unit: str,
+) -> str:
+    """Bars over an axis; heights are shares of all.
+
+    Parameters
+    ----------
+    counts : ndarray, int [bars]
+    bins : sequence of str
+        What each bar stands for; shown where a pointer rests on it.
+    ticks : sequence of (float, str)
+        Labels below the axis; 0 is the left edge of the first bar, 1 the right edge of it.
+    label, unit : str
+        What is counted, for readers that do not see; what the axis is in.
+    """
     width, height, floor = 320.0, 158.0, 122.0
     shares = counts / max(1, counts.sum())
     top = max(float(shares.max(initial=0.0)), 1e-12)
-    low, high = float(edges[0]), float(edges[-1])
-    step = width / len(counts)
+    step = width / max(1, len(counts))
     bars = "".join(
         f'<rect class="bar" x="{n * step + 0.5:.1f}" y="{floor - 110 * share / top:.1f}" '
-        f'width="{step - 1:.1f}" height="{110 * share / top:.1f}">'
-        f"<title>{edges[n]:.3g} to {edges[n + 1]:.3g} {html.escape(unit)}: {share:.1%}</title>"
-        "</rect>"
+        f'width="{max(step - 1, 0.5):.1f}" height="{110 * share / top:.1f}">'
+        f"<title>{html.escape(bins[n])} {html.escape(unit)}: {share:.1%}</title></rect>"
         for n, share in enumerate(shares)
         if share > 0
     )
-    ticks = "".join(
-        f'<text x="{(tick - low) / (high - low) * width:.1f}" y="{floor + 16:.0f}" '
-        f'text-anchor="{_anchor(tick, low, high)}">{tick:g}</text>'
-        for tick in _ticks(low, high)
+    marks = "".join(
+        f'<text x="{place * step:.1f}" y="{floor + 16:.0f}" '
+        f'text-anchor="{_anchor(place / max(1, len(counts)))}">{html.escape(name)}</text>'
+        for place, name in ticks
     )
     return (
         f'<svg class="chart" viewBox="0 0 {width:.0f} {height:.0f}" role="img" '
         f'aria-label="{html.escape(label)}">{bars}'
-        f'<line class="axis" x1="0" x2="{width:.0f}" y1="{floor}" y2="{floor}"></line>{ticks}'
+        f'<line class="axis" x1="0" x2="{width:.0f}" y1="{floor}" y2="{floor}"></line>{marks}'
         f'<text class="unit" x="{width:.0f}" y="{height - 5:.0f}" text-anchor="end">'
         f"{html.escape(unit)}</text></svg>"
     )
 
 
-def _anchor(tick: float, low: float, high: float) -> str:
-    place = (tick - low) / (high - low)
+def _anchor(place: float) -> str:
     return "start" if place < 0.05 else "end" if place > 0.95 else "middle"
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers inside a range, four to nine of them."""
-    rough = (high - low) / 5
-    power = 10 ** np.floor(np.log10(rough))
-    step = power * min((1, 2, 5, 10), key=lambda factor: abs(factor * power - rough))
-    return [float(n * step) for n in range(int(np.ceil(low / step)), int(high / step + 1e-9) + 1)]
+def round_steps(high: float) -> list[int]:
+    """Whole round numbers from 0 to `high`, four to nine of them where there are as many."""
+    power = 10 ** int(np.floor(np.log10(max(high / 5, 1))))
+    step = power * min((1, 2, 5, 10), key=lambda factor: abs(factor * power - high / 5))
+    return list(range(0, int(high) + 1, step))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from foveal.errors import FovealError
 from foveal.storage.reader import Store, read_array
+from foveal.storage.scale import Scale
 
 T = TypeVar("T")
 
@@ -165,10 +166,16 @@ class VideoView:
             self._open[name] = read_array(self._store.location, self.video, name)
         return self._open[name]
 
+    def read(self, name: str, start: int, stop: int) -> NDArray[Any]:
+        """Items of an array in physical values: those stored as scaled integers are float32."""
+        array = self.array(name)
+        values = np.asarray(array[start:stop])
+        scale = Scale.of(array.attrs)
+        return values if scale is None else scale.decode(values)
+
     def moments(self, names: Sequence[str], frames: Sequence[int]) -> Iterator[Moment]:
         """Items of some arrays at some frames, each chunk read once where `frames` ascend."""
-        arrays = {name: self.array(name) for name in names}
-        step = min((array.chunks[0] for array in arrays.values()), default=1)
+        step = min((self.array(name).chunks[0] for name in names), default=1)
         at = 0
         while at < len(frames):
             block = frames[at] // step
@@ -176,7 +183,7 @@ class VideoView:
             while stop < len(frames) and frames[stop] // step == block:
                 stop += 1
             first, last = min(frames[at:stop]), max(frames[at:stop])
-            values = {name: np.asarray(array[first : last + 1]) for name, array in arrays.items()}
+            values = {name: self.read(name, first, last + 1) for name in names}
             for frame in frames[at:stop]:
                 row = frame - first
                 yield Moment(frame, {n: v[row] for n, v in values.items() if row < len(v)})

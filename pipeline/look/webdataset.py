@@ -123,7 +123,8 @@ def _samples(
                 members[f"{name}.{suffix}"] = content
         for name in sorted(windows):
             if first in row_of:
-                members[f"{name}.npy"] = npy_file(np.asarray(view.array(name)[row_of[first]]))
+                row = row_of[first]
+                members[f"{name}.npy"] = npy_file(view.read(name, row, row + 1)[0])
         yield f"{folder}/{first:06d}", members
         clip = []
 
