@@ -130,9 +130,7 @@ def check(
 
 def _missing(counts: Mapping[str, int], published: Mapping[str, int]) -> list[Finding]:
     return [
-        Finding(
-            "warning", "", f"{counts[split]} of the {published[split]} published {split} videos"
-        )
+        Finding("warning", "", f"{counts[split]} of {published[split]} published {split} videos")
         for split in counts
         if counts[split] != published.get(split, counts[split])
     ]

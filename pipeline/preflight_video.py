@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from numpy.typing import NDArray
 
 from foveal.errors import GazeError, InputError
@@ -99,7 +98,7 @@ def look(
         if video.has_ground_truth and wants_gaze:
             findings += _look_at_files(video, video.annotation_paths, "annotation")
             findings += _compare_counts(video, info, recipe.dataset.reconcile)
-            folders = _picture_folders(video)
+            folders = _picture_folders(source, video)
             for pictures in folders.values():
                 findings += _look_at_pictures(video, info, pictures)
             if isinstance(source, ClipSource):
@@ -110,14 +109,18 @@ def look(
                 source.published_maps(video)
     except InputError as error:
         findings.append(Finding("error", video.id, str(error)))
-    return _row(video, info, fixations, findings), findings
+    return _row(source, video, info, fixations, findings), findings
 
 
 def _row(
-    video: Video, info: VideoInfo | None, fixations: Fixations | None, findings: list[Finding]
+    source: Source,
+    video: Video,
+    info: VideoInfo | None,
+    fixations: Fixations | None,
+    findings: list[Finding],
 ) -> Row:
     grave = {finding.severity for finding in findings}
-    folders = [len(paths) for paths in _picture_folders(video).values()]
+    folders = [len(paths) for paths in _picture_folders(source, video).values()]
     by_frame = video.image_names is not None or video.expected_frames is not None
     return Row(
         video=video.id,
@@ -142,9 +145,9 @@ def _folders(video: Video) -> dict[str, list[Path]]:
     return found
 
 
-def _picture_folders(video: Video) -> dict[str, list[Path]]:
-    """Those that hold a picture for each frame."""
-    suffixes = (*PICTURE_SUFFIXES, ".mat")
+def _picture_folders(source: Source, video: Video) -> dict[str, list[Path]]:
+    """Those that hold a picture (in clips, perhaps as MATLAB file) for each frame."""
+    suffixes = (*PICTURE_SUFFIXES, ".mat") if isinstance(source, ClipSource) else PICTURE_SUFFIXES
     by_frame = video.image_names is not None or video.expected_frames is not None
     return {
         folder: paths
@@ -158,7 +161,7 @@ def _look_at_files(video: Video, paths: Iterable[Path], what: str) -> list[Findi
     bad = []
     for path in map(os.fspath, paths):
         try:
-            if os.stat(path).st_size == 0:  # noqa: PTH116 (a million files: pathlib takes twice as long)
+            if os.stat(path).st_size == 0:  # noqa: PTH116 (of a million files, pathlib takes twice as long)
                 bad.append(f"{path} is empty")
         except OSError as error:
             bad.append(f"{path}: {error.strerror}")
@@ -188,9 +191,9 @@ def _look_at_pictures(video: Video, info: VideoInfo, pictures: list[Path]) -> li
         shown = f"{pixels.shape[1]}x{pixels.shape[0]}"
         message = f"{name} is {shown}, the video {info.width_px}x{info.height_px}"
         return [Finding("warning", video.id, message)]
-    if np.ptp(pixels):
+    if _varies(pixels):
         return []
-    if any(np.ptp(_read(path)) for path in (pictures[0], pictures[-1])):
+    if any(_varies(_read(path)) for path in (pictures[0], pictures[-1])):
         return [Finding("note", video.id, f"{name} is constant: nobody looked there")]
     message = f"first, middle and last picture in {middle.parent.name}/ are constant"
     return [Finding("warning", video.id, message)]
@@ -198,6 +201,10 @@ def _look_at_pictures(video: Video, info: VideoInfo, pictures: list[Path]) -> li
 
 def _read(path: Path) -> NDArray[Any]:
     return read_fixated(path) if path.suffix.lower() == ".mat" else read_grey(path)
+
+
+def _varies(pixels: NDArray[Any]) -> bool:
+    return bool((pixels != pixels[0, 0]).any())
 
 
 def _look_at_clip(source: ClipSource, video: Video, info: VideoInfo) -> list[Finding]:

@@ -1,0 +1,82 @@
+"""`recognise` on every miniature: the right form, and a recipe that lists the same videos."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from miniatures import WRITERS, hollywood2
+
+from foveal.errors import RecipeError
+from foveal.pipeline.recipe import Recipe
+from foveal.pipeline.recognise import recognise
+from foveal.pipeline.sources import open_source
+
+KNOWN = sorted(set(WRITERS) - {"videos-csv", "videos-parquet", "videos-frames"})
+
+
+@pytest.mark.parametrize("form", KNOWN)
+@pytest.mark.parametrize("nested", [False, True])
+def test_each_form_is_recognised_and_its_recipe_lists_its_videos(
+    form: str, nested: bool, tmp_path: Path
+) -> None:
+    root = tmp_path / "my data"
+    miniature = WRITERS[form](root)
+    found = recognise(tmp_path if nested else root, "out.zarr")
+    assert found.guess is not None, found.message
+    assert found.guess.root == root
+    values = yaml.safe_load(found.recipe)
+    assert "#" in found.recipe
+    assert (values["dataset"]["kind"], values["store"]) == (miniature.dataset["kind"], "out.zarr")
+    for key in ("form", "gaze"):
+        if key in miniature.dataset:
+            assert values["dataset"][key] == miniature.dataset[key]
+    if "free_viewing_subjects" in miniature.dataset:
+        assert "free_viewing_subjects" in values["dataset"]
+        values["dataset"]["free_viewing_subjects"] = ["001"]
+    recipe = Recipe.parse(values)
+    videos = [video.id for video in open_source(recipe.dataset, recipe.fixations).videos()]
+    wanted = recipe.dataset.resolved().get("splits") or []
+    assert videos == [
+        name for name, one in miniature.videos.items() if one.split is None or one.split in wanted
+    ]
+
+
+def test_published_maps_alone_are_imported(tmp_path: Path) -> None:
+    WRITERS["dhf1k-import"](tmp_path)
+    values = yaml.safe_load(recognise(tmp_path).recipe)
+    assert values["dataset"]["ground_truth"] == "import"
+    assert values["store"] == "dhf1k.zarr"
+
+
+def test_an_incomplete_dataset_is_told_with_what_it_lacks(tmp_path: Path) -> None:
+    hollywood2.write_frames(tmp_path)
+    for folder in tmp_path.glob("*/*/maps"):
+        shutil.rmtree(folder)
+    found = recognise(tmp_path)
+    assert found.guess is None
+    assert found.recipe == ""
+    assert "looks like Hollywood-2" in found.message
+    assert "missing training/actionclip*/maps" in found.message
+
+
+def test_a_folder_of_videos_is_taken_as_such(tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "one.mkv").touch()
+    values = yaml.safe_load(recognise(tmp_path).recipe)
+    assert values["dataset"]["kind"] == "videos"
+    assert values["dataset"]["videos"] == "clips"
+
+
+def test_an_empty_folder_and_a_missing_one(tmp_path: Path) -> None:
+    assert "none of the known datasets" in recognise(tmp_path).message
+    with pytest.raises(RecipeError, match="is no folder"):
+        recognise(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml")))
+def test_every_ready_recipe_is_valid_and_round_trips(path: Path) -> None:
+    recipe = Recipe.load(path)
+    assert Recipe.parse(yaml.safe_load(recipe.to_yaml())) == recipe
