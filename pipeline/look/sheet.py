@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 
+from foveal.errors import FovealError
 from foveal.pipeline.look.panels import Layer, observer_colours
 from foveal.pipeline.look.text import FAINT, INK, PAPER, WARNING, fitted, font, wrapped
 from foveal.pipeline.look.view import VideoView
@@ -16,6 +17,7 @@ _GUTTER = 190
 _TITLE_PX, _TEXT_PX, _SMALL_PX = 26, 17, 15
 _LINE = 1.45
 _LEGEND_OBSERVERS = 60
+_MOST_PIXELS = 150_000_000
 
 
 def contact_sheet(
@@ -51,6 +53,11 @@ def contact_sheet(
     first_row = top + int(_TEXT_PX * _LINE) + 2
     legend_top = first_row + max(1, len(layers)) * (height + _GAP) + 10
     foot_top = legend_top + (legend.height + 12 if legend else 0)
+    if full * foot_top > _MOST_PIXELS:
+        raise FovealError(
+            f"a sheet of {full}×{foot_top} pixels is too large; "
+            "ask for fewer frames or narrower panels"
+        )
     sheet = Image.new("RGB", (full, foot_top + int(len(foot) * _TEXT_PX * _LINE) + _MARGIN), PAPER)
     pen = ImageDraw.Draw(sheet)
 

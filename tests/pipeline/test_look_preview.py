@@ -176,6 +176,7 @@ def test_a_gif_moves_too(folder, tmp_path):
         ({"frames": [-1]}, "not -1"),
         ({"frames": range(20), "panel_width_px": 20}, "64 to 4096"),
         ({"columns": 0}, "not none"),
+        ({"columns": 20, "panel_width_px": 4096}, "too large; ask for fewer frames"),
         ({"video": "b"}, "'b'"),
     ],
 )
