@@ -1,0 +1,169 @@
+"""What a training run leaves in its folder, written so that a kill never spoils it.
+
+======================  ==========================================================================
+``settings.yaml``       the settings, every one of the paper's filled in
+``last.pt``             everything needed to go on at the exact step
+``best.pt``             the network that validated best, for `load_network` and other runs
+``curve.csv``           loss of every step
+``validation.csv``      scores of every validation
+======================  ==========================================================================
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from foveal.errors import FovealError, MissingDependency
+from foveal.models import saliency
+from foveal.models.saliency import SaliencyNetwork
+
+LAST, BEST = "last.pt", "best.pt"
+CURVE, VALIDATION, SETTINGS = "curve.csv", "validation.csv", "settings.yaml"
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file at once; it is whole on the disk when this returns."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def save(path: Path, values: Mapping[str, Any]) -> None:
+    """Write tensors and plain values, atomically."""
+    content = io.BytesIO()
+    torch.save(dict(values), content)
+    write_atomically(path, content.getvalue())
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read what `save` wrote, on the CPU, executing no pickled code.
+
+    Raises
+    ------
+    FovealError
+        It is no such file.
+    """
+    import pickle
+
+    try:
+        values = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        raise FovealError(f"{path} is no checkpoint ({str(error).splitlines()[0]})") from None
+    return dict(values)
+
+
+def save_network(path: Path, network: SaliencyNetwork, about: Mapping[str, Any]) -> None:
+    """Write a network with all that is needed to build it again.
+
+    Parameters
+    ----------
+    path : Path
+    network : SaliencyNetwork
+    about : mapping
+        How it was trained; plain values.
+    """
+    values = {
+        "network": network.spec.name,
+        "options": dict(network.spec.options),
+        "state_dict": network.state_dict(),
+        "provenance": {**network.provenance, **about},
+    }
+    save(path, values)
+
+
+def network_file(path: str | Path) -> Path:
+    """The file of a trained network: itself, or the best one in the folder of a run.
+
+    Raises
+    ------
+    MissingDependency
+        There is none.
+    """
+    path = Path(path).expanduser()
+    file = path / BEST if path.is_dir() else path
+    if not file.is_file():
+        raise MissingDependency(
+            f"there is no trained network {file}; give the folder of a run, or a file that "
+            "`foveal train` wrote"
+        )
+    return file
+
+
+def load_network(path: str | Path) -> tuple[SaliencyNetwork, dict[str, Any]]:
+    """Build a trained network, in evaluation mode on the CPU.
+
+    Parameters
+    ----------
+    path : str or Path
+        See `network_file`.
+
+    Returns
+    -------
+    network : SaliencyNetwork
+    provenance : dict
+        How it was trained.
+
+    Raises
+    ------
+    MissingDependency, FovealError
+        The file is missing, or holds no network that `save_network` wrote.
+    """
+    file = network_file(path)
+    values = load(file)
+    if "network" not in values or "options" not in values:
+        raise FovealError(
+            f"{file} does not say which network it holds; give a file that `foveal train` wrote, "
+            "or name the network: --network NAME --weights FILE"
+        )
+    network = saliency.build(values["network"], weights=file, **values["options"])
+    return network.eval(), values["provenance"]
+
+
+class Log:
+    """A CSV file that grows by rows; rows of steps that were never checkpointed are forgotten.
+
+    Parameters
+    ----------
+    path : Path
+    columns : tuple of str
+        The first one is the iteration.
+    after : int
+        Rows of later iterations are dropped: they will be written again.
+    """
+
+    def __init__(self, path: Path, columns: tuple[str, ...], after: int) -> None:
+        self._columns = columns
+        kept = [row for row in read_log(path) if int(row[columns[0]]) <= after]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns)
+        writer.writeheader()
+        writer.writerows(kept)
+        write_atomically(path, text.getvalue().encode())
+        self._file = path.open("a", newline="", encoding="utf-8")
+
+    def add(self, **row: object) -> None:
+        """Append a row; it reaches the file at once."""
+        csv.DictWriter(self._file, self._columns).writerow(row)
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def read_log(path: Path) -> list[dict[str, str]]:
+    """Whole rows of a log; none where there is no file."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [row for row in csv.DictReader(file) if all(row.values())]

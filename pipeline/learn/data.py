@@ -1,0 +1,316 @@
+"""From clips of a store to what a network reads.
+
+Sizes, flow colours and flow stacks are made where the clip is read (`Prepare`, in the reading
+processes), normalisation where the network runs (`to_network`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from foveal.errors import RecipeError, StoreError
+from foveal.models.flow.color import flow_to_color
+from foveal.models.flow.resize import resize_flow
+from foveal.models.normalise import normaliser
+from foveal.models.saliency import Input, Spec
+from foveal.pipeline.resize import resize_frames
+from foveal.storage.marks import read_journal
+from foveal.storage.reader import Store
+from foveal.torch.clips import Clips, Draw, Sample
+from foveal.torch.variables import FixationMap, Flow, Items, Variable, Windows
+
+FLOW_KINDS = ("flow_image", "flow_stack")
+
+
+def flow_array(store: Store, spec: Spec, wanted: str | None) -> str | None:
+    """Name of the flow array a network is to read, None where it reads none.
+
+    Parameters
+    ----------
+    store : Store
+    spec : Spec
+    wanted : str or None
+        None takes the only one there is.
+
+    Raises
+    ------
+    RecipeError
+        The store has none, or several and none was named.
+    """
+    if not any(each.kind in FLOW_KINDS for each in spec.inputs):
+        return None
+    return choose_flow(store, wanted)
+
+
+def choose_flow(store: Store, wanted: str | None) -> str:
+    """The flow array of that name, or the only one there is; errors as `flow_array`."""
+    marks, _ = read_journal(store.location, store.select()[:1])
+    stages = {stage for found in marks.values() for stage in found}
+    there = sorted(stage for stage in stages if stage.startswith("flow_"))
+    if wanted is None and len(there) == 1:
+        return there[0]
+    if wanted is not None and wanted in there:
+        return wanted
+    if not there:
+        raise RecipeError(
+            f"{store.location} has no optical flow; add a flow section to its recipe and build"
+        )
+    unknown = f", not {wanted!r}" if wanted else ""
+    raise RecipeError(f"{store.location} has the flow {', '.join(there)}{unknown}; name one")
+
+
+def variables_for(spec: Spec, flow: str | None, *, targets: bool) -> list[str | Variable]:
+    """What `Clips` must read for a network.
+
+    Parameters
+    ----------
+    spec : Spec
+    flow : str or None
+        Flow array, see `flow_array`.
+    targets : bool
+        Ground truth too: density, and fixations drawn on the output's grid.
+    """
+    variables: list[str | Variable] = []
+    for each in spec.inputs:
+        if each.kind == "frame":
+            variables.append(Items("frames"))
+        elif each.kind in FLOW_KINDS:
+            assert flow is not None
+            stack = each.shape[0] // 2 if each.kind == "flow_stack" else 1
+            variables.append(Flow(flow, stack=stack))
+        else:
+            variables.append(Windows(each.kind))
+    if targets:
+        variables += [Items("density"), FixationMap(spec.output_size)]
+    return variables
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Turns a clip into a network's inputs, compact and not yet normalised.
+
+    Gives ``video``, ``frame_number``, ``valid``; for each input its kind: pictures uint8
+    [n, 3, height, width], flow float32 [n, 2 · maps, height, width] in pixels of that size,
+    features as stored; and, where they were read, ``density`` float32 and ``fixation_map`` uint8
+    [n, height, width] on the output's grid.
+
+    Parameters
+    ----------
+    spec : Spec
+    flow : str or None
+        Flow array, see `flow_array`.
+    """
+
+    spec: Spec
+    flow: str | None
+
+    def __call__(self, sample: Sample) -> Sample:
+        prepared = {
+            "video": sample["video"],
+            "frame_number": sample["frame"],
+            "valid": sample["valid"],
+        }
+        for each in self.spec.inputs:
+            prepared[each.kind] = self._input(each, sample)
+        if "density" in sample:
+            prepared["density"] = resized_maps(sample["density"], self.spec.output_size)
+            prepared["fixation_map"] = sample["fixation_map"]
+        return prepared
+
+    def _input(self, each: Input, sample: Sample) -> Tensor:
+        size = (each.shape[-2], each.shape[-1])
+        if each.kind == "frame":
+            how = "area" if each.resize == "area" else "linear"
+            return _pictures(sample["frames"].movedim(-3, -1).numpy(), size, how)
+        if each.kind in FLOW_KINDS:
+            assert self.flow is not None
+            flow: Tensor = sample[self.flow].float()
+            if each.kind == "flow_stack":
+                return _flow_stack(flow, size)
+            return _pictures(flow_to_color(flow.movedim(-3, -1).numpy()), size, "linear")
+        features: Tensor = sample[each.kind]
+        if tuple(features.shape[1:]) != each.shape:
+            channels, *grid = features.shape[1:]
+            raise RecipeError(
+                f"{self.spec.name} reads {each.kind} of {each.shape}, the store holds "
+                f"{tuple(features.shape[1:])}; set options.feature_shape={grid} and "
+                f"options.feature_channels={channels}"
+            )
+        return features
+
+
+def _pictures(pictures: NDArray[np.uint8], size: tuple[int, int], how: str) -> Tensor:
+    """[n, h, w, 3] resized, as [n, 3, *size]."""
+    return torch.from_numpy(resize_frames(pictures, size, how)).movedim(-1, -3)
+
+
+def _flow_stack(flow: Tensor, size: tuple[int, int]) -> Tensor:
+    """[n, 2 · maps, h, w] resized, vectors scaled to pixels of the new grid."""
+    frames, channels, height, width = flow.shape
+    maps = flow.reshape(frames * channels // 2, 2, height, width).movedim(1, -1)
+    resized = torch.from_numpy(resize_flow(maps.contiguous().numpy(), size))
+    return resized.movedim(-1, 1).reshape(frames, channels, *size)
+
+
+def resized_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Maps [n, h, w] on another grid, float32: averaged where both sides shrink, else bilinear."""
+    height, width = maps.shape[1:]
+    if (height, width) == tuple(size):
+        return maps.float()
+    shrinks = size[0] <= height and size[1] <= width
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    resized = np.empty((len(maps), *size), np.float32)
+    for one, target in zip(maps.float().numpy(), resized, strict=True):
+        cv2.resize(one, (size[1], size[0]), dst=target, interpolation=how)
+    return torch.from_numpy(resized)
+
+
+def to_network(
+    batch: Sample, spec: Spec, device: torch.device | str
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Bring a batch of prepared clips to the device and normalise it.
+
+    Returns
+    -------
+    inputs : dict of str to Tensor, float32 [batch, time, *shape]
+        By kind, as ``spec.inputs`` asks.
+    truth : dict of str to Tensor
+        ``valid`` bool [batch, time] and, where it was read, ``density`` and ``fixation_map``
+        [batch, time, height, width].
+    """
+    inputs = {
+        each.kind: normaliser(each.normaliser)(batch[each.kind].to(device, non_blocking=True))
+        for each in spec.inputs
+    }
+    truth: dict[str, Tensor] = {
+        key: batch[key].to(device, non_blocking=True)
+        for key in ("valid", "density", "fixation_map")
+        if key in batch
+    }
+    return inputs, truth
+
+
+class JointClips(Dataset[Sample]):
+    """Prepared clips of several stores as one dataset, which `ClipLoader` takes like a `Clips`.
+
+    Preparing is no ``transform`` of the clips: that seeds torch's global generator, which a reading
+    thread must leave to the network's dropout.
+
+    Parameters
+    ----------
+    parts : sequence of (Clips, Prepare)
+        Of one length and for one network, so that any of them share a batch.
+    by_video : bool
+        Clip i of an epoch is the i-th when whole videos, their clips in order, are drawn at random
+        by seed and epoch: for a loader that does not shuffle and a network that carries its state
+        from clip to clip. Otherwise clips are numbered part after part.
+    """
+
+    def __init__(self, parts: Sequence[tuple[Clips, Prepare]], *, by_video: bool = False) -> None:
+        self.parts = list(parts)
+        self.by_video = by_video
+        clips = [part for part, _ in self.parts]
+        self._first = np.cumsum([0, *map(len, clips)])
+        digest = hashlib.sha256("".join(part.identity for part in clips).encode())
+        self.identity = f"{digest.hexdigest()}{' by video' if by_video else ''}"
+        self._runs = _video_runs(clips) if by_video else []
+        self._order: tuple[tuple[int, int], NDArray[np.int64]] | None = None
+
+    def __len__(self) -> int:
+        return int(self._first[-1])
+
+    def __getitems__(self, draws: Sequence[Draw]) -> list[Sample]:
+        """Samples of several draws (number, seed, epoch), each store asked once."""
+        samples: list[Sample | None] = [None] * len(draws)
+        places = [self._place(*draw) for draw in draws]
+        for number, (part, prepare) in enumerate(self.parts):
+            mine = [at for at, (owner, _) in enumerate(places) if owner == number]
+            read = part.__getitems__([places[at][1] for at in mine]) if mine else []
+            for at, sample in zip(mine, read, strict=True):
+                samples[at] = prepare(sample)
+        return [sample for sample in samples if sample is not None]
+
+    def shard_groups(self) -> NDArray[np.int64]:
+        """Which clips lie together on disk, see `Clips.shard_groups`."""
+        groups, following = [], 0
+        for part, _ in self.parts:
+            numbers = part.shard_groups()
+            groups.append(following + numbers)
+            following += int(numbers.max()) + 1
+        return np.concatenate(groups)
+
+    def cached(self, cache_bytes: int) -> JointClips:
+        """These clips, read by whole shards, see `Clips.cached`."""
+        share = cache_bytes // len(self.parts)
+        parts = [(part.cached(share), prepare) for part, prepare in self.parts]
+        return JointClips(parts, by_video=self.by_video)
+
+    def _place(self, number: int, seed: int, epoch: int) -> tuple[int, int]:
+        """Part, and number in it, of a clip."""
+        if self.by_video:
+            if self._order is None or self._order[0] != (seed, epoch):
+                videos = np.random.default_rng([seed, epoch]).permutation(len(self._runs))
+                order = np.concatenate([self._runs[video] for video in videos])
+                self._order = (seed, epoch), order
+            number = int(self._order[1][number])
+        part = int(np.searchsorted(self._first, number, side="right")) - 1
+        return part, number - int(self._first[part])
+
+
+def _video_runs(parts: Sequence[Clips]) -> list[NDArray[np.int64]]:
+    """Numbers of the clips of each video, in order."""
+    runs: dict[tuple[int, str], list[int]] = {}
+    number = 0
+    for index, part in enumerate(parts):
+        for clip in range(len(part)):
+            runs.setdefault((index, part.where(clip)[0]), []).append(number)
+            number += 1
+    return [np.array(run, np.int64) for run in runs.values()]
+
+
+def open_clips(
+    stores: Sequence[Store],
+    split: str | None,
+    spec: Spec,
+    flow: str | None,
+    *,
+    by_video: bool = False,
+    **options: Any,
+) -> JointClips:
+    """Prepared training clips of a split of several stores, ground truth included.
+
+    Parameters
+    ----------
+    stores : sequence of Store
+    split : str or None
+    spec : Spec
+    flow : str or None
+        Flow array, see `flow_array`; of each store.
+    by_video : bool
+        See `JointClips`.
+    **options
+        Of `Clips`: ``frames``, ``stride``, ``short``, ``tail``.
+
+    Raises
+    ------
+    RecipeError, StoreError
+        What the network reads is not there, or no clip fits.
+    """
+    parts = []
+    for store in stores:
+        array = flow_array(store, spec, flow)
+        variables = variables_for(spec, array, targets=True)
+        parts.append((Clips(store, split, variables=variables, **options), Prepare(spec, array)))
+    if not parts:
+        raise StoreError("there is no store to read clips from; name at least one")
+    return JointClips(parts, by_video=by_video)

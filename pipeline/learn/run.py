@@ -1,0 +1,371 @@
+"""A training run: what changes from step to step, and how it is put down and taken up again."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import yaml
+from torch import Tensor
+
+from foveal.errors import FovealError, RecipeError
+from foveal.models import saliency
+from foveal.models.losses import saliency_loss
+from foveal.models.saliency import SaliencyNetwork, State, detach
+from foveal.pipeline.learn import checkpoint
+from foveal.pipeline.learn.data import open_clips, to_network
+from foveal.pipeline.learn.settings import MAY_CHANGE, TrainSettings
+from foveal.pipeline.learn.stream import autocast_dtype, mixed
+from foveal.pipeline.learn.validation import Validation
+from foveal.pipeline.learn.world import World
+from foveal.pipeline.threads import ahead
+from foveal.storage.reader import open_store
+from foveal.torch.clips import Clips, Sample
+from foveal.torch.loader import ClipLoader
+
+log = logging.getLogger(__name__)
+
+BATCHES_AHEAD = 2
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where a run stands after a step.
+
+    Attributes
+    ----------
+    iteration, iterations : int
+        Steps done, and to do in all.
+    epoch : int
+        0-based.
+    loss, learning_rate : float
+    eta_seconds : float
+        Until the last step, at the pace since this process began.
+    waiting_share : float
+        Part of that time spent waiting for data.
+    nss : float or None
+        Of the validation that followed this step.
+    best_nss : float or None
+        So far.
+    """
+
+    iteration: int
+    iterations: int
+    epoch: int
+    loss: float
+    learning_rate: float
+    eta_seconds: float
+    waiting_share: float
+    nss: float | None
+    best_nss: float | None
+
+
+class Run:
+    """Everything that changes while a network is trained; begun, or gone on with.
+
+    Parameters
+    ----------
+    settings : TrainSettings
+    world : World
+
+    Raises
+    ------
+    RecipeError, StoreError
+        See `train.train`.
+    """
+
+    def __init__(self, settings: TrainSettings, world: World) -> None:
+        self.world = world
+        torch.manual_seed(settings.seed)
+        self.network = saliency.build(
+            settings.model, weights=settings.weights, backbone=settings.backbone, **settings.options
+        ).to(world.device)
+        spec = self.network.spec
+        self.settings = settings = settings.with_paper(spec, world.size)
+        self.stores = [open_store(url) for url in settings.stores]
+        assert settings.clip_frames is not None
+        assert settings.batch_size is not None
+        clips = open_clips(
+            self.stores,
+            settings.train_split,
+            spec,
+            settings.flow,
+            by_video=bool(settings.carry_state),
+            frames=settings.clip_frames,
+            stride=settings.clip_stride,
+            short=settings.short,
+        )
+        self.loader = ClipLoader(
+            cast(Clips, clips),
+            settings.batch_size,
+            shuffle="none" if settings.carry_state else "clips",
+            seed=settings.seed,
+            drop_last=world.size > 1,
+            num_workers=settings.workers,
+            pin_memory=world.device.type == "cuda",
+        )
+        if not len(self.loader):
+            raise RecipeError(
+                f"{len(clips)} clips give no batch of {settings.batch_size} to each of "
+                f"{world.size} processes; take a smaller batch_size or clip_stride"
+            )
+        self.order = self.loader.state_dict()
+        self.loss = saliency_loss(settings.loss or "", settings.loss_over_time or "mean")
+        self.optimiser = _optimiser(self.network, settings)
+        self.dtype = autocast_dtype(settings.precision, settings.model, world.device)
+        self.scaler = torch.GradScaler(world.device.type, enabled=self.dtype == torch.float16)
+        self.validation = Validation.of(settings, spec, self.stores)
+        torch.manual_seed(settings.seed + world.rank)
+
+        self.iteration = 0
+        self.epoch, self.batch = 0, 0
+        self.state: State | None = None
+        self.previous: tuple[str, int] = ("", -1)
+        self.best_nss: float | None = None
+        self.best_iteration, self.worse = 0, 0
+        self.last_loss: float | None = None
+        self.folder = Path(settings.run).expanduser()
+        self._resume()
+        self.parallel = world.parallel(self.network)
+        self.first_iteration = self.iteration
+        self.started = time.monotonic()
+        self.waited = 0.0
+        self._open_logs()
+
+    @property
+    def iterations(self) -> int:
+        """Steps of the whole run."""
+        epochs = self.settings.epochs or 0
+        return self.settings.iterations or epochs * len(self.loader)
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether NSS has not risen for too long."""
+        return self.settings.patience is not None and self.worse >= self.settings.patience
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing left to do."""
+        return self.iteration >= self.iterations or self.gave_up
+
+    def batches(self) -> Iterator[Sample]:
+        """What is left of this epoch; the time spent waiting for each batch is counted."""
+        self.loader.load_state_dict({**self.order, "epoch": self.epoch, "batches": self.batch})
+        with closing(ahead(iter(self.loader), BATCHES_AHEAD)) as reading:
+            while True:
+                started = time.monotonic()
+                batch = next(reading, None)
+                self.waited += time.monotonic() - started
+                if batch is None:
+                    break
+                yield batch
+        self.epoch, self.batch = self.epoch + 1, 0
+
+    def step(self, batch: Sample) -> Step:
+        """One update of the weights, and whatever is due after it."""
+        self._set_learning_rate()
+        inputs, truth = to_network(batch, self.network.spec, self.world.device)
+        self.network.train()
+        with mixed(self.world.device, self.dtype):
+            maps, state = self.parallel(inputs, self._state_for(batch))
+        loss = self.loss(maps, truth["density"], truth["fixation_map"], truth["valid"])
+        self.optimiser.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        if self.settings.gradient_clip_norm:
+            self.scaler.unscale_(self.optimiser)
+            torch.nn.utils.clip_grad_norm_(
+                self.network.parameters(), self.settings.gradient_clip_norm
+            )
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.state = detach(state) if self.settings.carry_state else None
+        self.iteration += 1
+        self.batch += 1
+        return self._after_step(self.world.mean(loss.detach()))
+
+    def _after_step(self, loss: float) -> Step:
+        if not math.isfinite(loss):
+            raise FovealError(
+                f"the loss of step {self.iteration} is {loss}: lower learning_rate "
+                f"({self.settings.learning_rate:g}), or use precision=float32; the checkpoint "
+                "before it stands"
+            )
+        self.last_loss = loss
+        rate = float(self.optimiser.param_groups[0]["lr"])
+        if self.curve is not None:
+            self.curve.add(
+                iteration=self.iteration, epoch=self.epoch, loss=loss, learning_rate=rate
+            )
+        epoch_ends = self.batch == len(self.loader)
+        every = self.settings.validate_every
+        due = epoch_ends if every is None else self.iteration % every == 0
+        nss = None
+        if self.validation is not None and (due or self.iteration == self.iterations):
+            nss = self._validate()
+        if (
+            nss is not None
+            or epoch_ends
+            or self.ended
+            or self.iteration % self.settings.checkpoint_every == 0
+        ):
+            self._checkpoint()
+        elapsed = time.monotonic() - self.started
+        pace = elapsed / (self.iteration - self.first_iteration)
+        return Step(
+            iteration=self.iteration,
+            iterations=self.iterations,
+            epoch=self.epoch,
+            loss=loss,
+            learning_rate=rate,
+            eta_seconds=pace * (self.iterations - self.iteration),
+            waiting_share=self.waited / elapsed,
+            nss=nss,
+            best_nss=self.best_nss,
+        )
+
+    def _state_for(self, batch: Sample) -> State | None:
+        """The state to go on from: of the clip just before in the same video, else none."""
+        video, frame = batch["video"][0], int(batch["frame_number"][0, 0])
+        follows = self.previous[0] == video and frame > self.previous[1]
+        self.previous = (video, frame)
+        return self.state if follows else None
+
+    def _set_learning_rate(self) -> None:
+        schedule = self.settings.learning_schedule()
+        if schedule is None:
+            return
+        done = self.iteration if schedule.unit == "iteration" else self.epoch
+        factor = schedule.factor ** (done // schedule.every)
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["initial_lr"] * factor
+
+    def _validate(self) -> float:
+        """NSS of the validation videos; the best network is kept."""
+        assert self.validation is not None
+        nss = self.validation.nss(self.network, self.world, self.dtype)
+        better = self.best_nss is None or nss > self.best_nss
+        self.worse = 0 if better else self.worse + 1
+        if better:
+            self.best_nss, self.best_iteration = nss, self.iteration
+            self._save_network(nss)
+        if self.validated is not None:
+            self.validated.add(iteration=self.iteration, epoch=self.epoch, nss=nss)
+        return nss
+
+    def _save_network(self, nss: float | None) -> None:
+        if self.world.leads:
+            about = {
+                "settings": self.settings.resolved(),
+                "iteration": self.iteration,
+                "validation_nss": nss,
+            }
+            checkpoint.save_network(self.folder / checkpoint.BEST, self.network, about)
+
+    def _checkpoint(self) -> None:
+        randomness = self.world.gather(_random_state(self.world.device))
+        if not self.world.leads:
+            return
+        if self.validation is None:
+            self._save_network(None)
+        values = {
+            "settings": self.settings.resolved(),
+            "network": self.network.state_dict(),
+            "provenance": dict(self.network.provenance),
+            "optimiser": self.optimiser.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "order": self.order,
+            "iteration": self.iteration,
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "state": None if self.state is None else list(self.state),
+            "previous": list(self.previous),
+            "best": [self.best_nss, self.best_iteration, self.worse],
+            "random": randomness,
+        }
+        checkpoint.save(self.folder / checkpoint.LAST, values)
+
+    def _resume(self) -> None:
+        """Go on from the checkpoint in the folder, if there is one."""
+        path = self.folder / checkpoint.LAST
+        if not path.is_file():
+            return
+        values = checkpoint.load(path)
+        _check_same(self.folder, values["settings"], self.settings.resolved())
+        self.loader.load_state_dict(
+            {**values["order"], "epoch": values["epoch"], "batches": values["batch"]}
+        )
+        self.network.load_state_dict(values["network"])
+        self.network.provenance = values["provenance"]
+        self.optimiser.load_state_dict(values["optimiser"])
+        self.scaler.load_state_dict(values["scaler"])
+        self.iteration, self.epoch = values["iteration"], values["epoch"]
+        self.batch = values["batch"]
+        state = values["state"]
+        self.state = None if state is None else tuple(t.to(self.world.device) for t in state)
+        self.previous = (values["previous"][0], values["previous"][1])
+        self.best_nss, self.best_iteration, self.worse = values["best"]
+        _set_random_state(values["random"][self.world.rank], self.world.device)
+        log.info("%s: going on after step %d", self.folder, self.iteration)
+
+    def _open_logs(self) -> None:
+        self.curve = self.validated = None
+        if not self.world.leads:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        settings = yaml.safe_dump(self.settings.resolved(), sort_keys=False)
+        checkpoint.write_atomically(self.folder / checkpoint.SETTINGS, settings.encode())
+        self.curve = checkpoint.Log(
+            self.folder / checkpoint.CURVE,
+            ("iteration", "epoch", "loss", "learning_rate"),
+            self.iteration,
+        )
+        self.validated = checkpoint.Log(
+            self.folder / checkpoint.VALIDATION, ("iteration", "epoch", "nss"), self.iteration
+        )
+
+    def close(self) -> None:
+        """Close the logs."""
+        for each in (self.curve, self.validated):
+            if each is not None:
+                each.close()
+
+
+def _optimiser(network: SaliencyNetwork, settings: TrainSettings) -> torch.optim.Optimizer:
+    """Adam or RMSProp; groups of parameters with rates of their own keep them."""
+    rates = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+    groups = [{**rates, **group} for group in network.parameter_groups()]
+    for group in groups:
+        group["initial_lr"] = group["lr"]
+    kind = torch.optim.Adam if settings.optimiser == "adam" else torch.optim.RMSprop
+    return kind(groups)
+
+
+def _random_state(device: torch.device) -> dict[str, Tensor]:
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def _set_random_state(states: dict[str, Tensor], device: torch.device) -> None:
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)
+
+
+def _check_same(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Refuse to go on with other settings than the steps so far were made with."""
+    differing = [key for key in now if key not in MAY_CHANGE and now[key] != before.get(key)]
+    if differing:
+        changes = "; ".join(f"{key} was {before.get(key)!r}, is {now[key]!r}" for key in differing)
+        raise RecipeError(
+            f"{folder} holds a run with other settings ({changes}); go on with those, or name "
+            "another folder: run=…"
+        )

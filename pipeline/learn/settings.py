@@ -1,0 +1,287 @@
+"""How a network is trained: settings, the paper's where none is given.
+
+A YAML file holds the same keys::
+
+    model: salema
+    options: {placement: 30, alpha_mode: learned}
+    stores: [/data/dhf1k.zarr]
+    learning_rate: 1.0e-5
+    run: runs/salema
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, JsonValue, ValidationError, model_validator
+
+from foveal.errors import RecipeError
+from foveal.models import saliency
+from foveal.models.losses import parse_terms
+from foveal.models.saliency import Schedule, Spec
+from foveal.pipeline.sections import Section
+
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Count = Annotated[int, Field(ge=1)]
+
+EPOCHS = 10
+"""Where neither the settings nor the paper say."""
+
+
+class ScheduleSection(Section):
+    """Multiply the learning rate by `factor` after each `every` iterations or epochs."""
+
+    factor: Annotated[float, Field(gt=0, le=1)]
+    every: Count
+    unit: Literal["iteration", "epoch"]
+
+
+class TrainSettings(Section):
+    """Everything a training run depends on; None means the paper's.
+
+    Attributes
+    ----------
+    model : str
+        Name in `foveal.models.saliency`.
+    options : mapping
+        Options the network is built with (``width``, ``input_size``, …).
+    weights : str
+        ``random``, or a file or registered name of weights of the whole network to start from.
+    backbone : str or None
+        With random weights: weights of the part the paper starts from, such as ``best.pt`` of a
+        run that was pretrained on pictures.
+    stores : tuple of str
+        Stores to train on together; each step draws from all of them.
+    train_split, validation_split : str or None
+        None takes all videos, or does without validation.
+    validation_stores : tuple of str or None
+        None validates on `stores`.
+    validation_videos : int or None
+        Only the first so many videos of each store.
+    flow : str or None
+        Flow array; None takes the only one.
+    run : str
+        Folder of checkpoints, best weights and logs.
+    seed : int
+    clip_frames, clip_stride, batch_size : int or None
+        Frames of a clip, frames from one clip's start to the next (None: they tile), clips a step
+        on each device.
+    short : {'skip', 'pad'}
+        Videos shorter than a clip: left out, or padded by their last frame, which does not count.
+    carry_state : bool or None
+        Hand a recurrent network's state on from clip to clip of a video, detached, and start anew
+        with each video (Linardos et al. 2019). None does so where one clip a step allows it.
+    loss, loss_over_time, optimiser, learning_rate, weight_decay
+        See `foveal.models.saliency.Training`.
+    schedule : ScheduleSection, 'constant' or None
+    gradient_clip_norm : float or None
+        0 clips nothing.
+    epochs, iterations : int or None
+        `iterations`, where given, is the limit instead of `epochs`.
+    validate_every : int or None
+        Iterations between validations; None validates after each epoch.
+    patience : int or None
+        Stop after so many validations without a better NSS; None never.
+    checkpoint_every : int
+        Iterations between checkpoints; epochs and validations end with one too.
+    device : str
+    precision : {'auto', 'float32', 'bfloat16', 'float16'}
+        ``auto`` is bfloat16 on a GPU that has it, else float32.
+    workers : int
+        Processes that read ahead; 0 reads in a thread of this one.
+    """
+
+    model: str
+    options: dict[str, JsonValue] = Field(default_factory=dict)
+    weights: str = "random"
+    backbone: str | None = None
+    stores: Annotated[tuple[str, ...], Field(min_length=1)]
+    train_split: str | None = "train"
+    validation_split: str | None = "val"
+    validation_stores: tuple[str, ...] | None = None
+    validation_videos: Count | None = None
+    flow: str | None = None
+    run: Annotated[str, Field(min_length=1)]
+    seed: Annotated[int, Field(ge=0)] = 0
+    clip_frames: Count | None = None
+    clip_stride: Count | None = None
+    batch_size: Count | None = None
+    short: Literal["skip", "pad"] = "skip"
+    carry_state: bool | None = None
+    loss: str | None = None
+    loss_over_time: Literal["mean", "sum"] | None = None
+    optimiser: Literal["adam", "rmsprop"] | None = None
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    schedule: ScheduleSection | Literal["constant"] | None = None
+    gradient_clip_norm: Annotated[float, Field(ge=0)] | None = None
+    epochs: Count | None = None
+    iterations: Count | None = None
+    validate_every: Count | None = None
+    patience: Count | None = 5
+    checkpoint_every: Count = 500
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    precision: Precision = "auto"
+    workers: Annotated[int, Field(ge=0, le=64)] = 0
+
+    @model_validator(mode="after")
+    def _agree(self) -> TrainSettings:
+        if self.loss is not None:
+            parse_terms(self.loss)
+        if self.model == "tp_cmrnet":
+            if self.precision == "float16":
+                raise ValueError("tp_cmrnet overflows in float16; use bfloat16 or float32")
+            if self.learning_rate is not None and self.learning_rate > 3e-4:
+                raise ValueError("tp_cmrnet diverges above a learning rate of 3e-4")
+        if self.carry_state and (self.batch_size or 1) > 1:
+            raise ValueError("carry_state goes with batch_size 1: one video at a time")
+        return self
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> TrainSettings:
+        """Check plain values (as read from YAML).
+
+        Raises
+        ------
+        RecipeError
+            Naming every wrong key, its value and what is allowed.
+        """
+        try:
+            return cls.model_validate_json(json.dumps(values))
+        except ValidationError as error:
+            raise RecipeError(_explain(error)) from None
+        except TypeError as error:
+            raise RecipeError(f"a setting holds what YAML reads specially: {error}") from None
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path | None = None,
+        overrides: Sequence[str] = (),
+        **values: Any,
+    ) -> TrainSettings:
+        """Read a YAML file, then `values` that are not None, then ``dotted.key=YAML`` overrides.
+
+        Raises
+        ------
+        RecipeError
+            Where the file or an override cannot be read, or holds wrong values.
+        """
+        merged: dict[str, Any] = {}
+        if path is not None:
+            try:
+                merged = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+            except (OSError, UnicodeDecodeError) as error:
+                raise RecipeError(f"{path} cannot be read: {error}") from None
+            except yaml.YAMLError as error:
+                raise RecipeError(f"{path} is not YAML: {error}") from None
+            if not isinstance(merged, dict):
+                raise RecipeError(f"{path} holds {type(merged).__name__}, not a mapping of keys")
+        merged |= {key: value for key, value in values.items() if value is not None}
+        for override in overrides:
+            _override(merged, override)
+        merged.setdefault("run", f"runs/{merged.get('model')}")
+        return cls.parse(merged)
+
+    def with_paper(self, spec: Spec, world_size: int = 1) -> TrainSettings:
+        """These settings, what was left open filled in with the paper's.
+
+        Raises
+        ------
+        RecipeError
+            The state is to be carried by several processes at once.
+        """
+        paper = spec.training
+        values = self.resolved()
+        for key in (
+            "clip_frames",
+            "batch_size",
+            "loss",
+            "loss_over_time",
+            "optimiser",
+            "learning_rate",
+            "weight_decay",
+        ):
+            values[key] = getattr(paper, key) if values[key] is None else values[key]
+        values["clip_stride"] = values["clip_stride"] or values["clip_frames"]
+        if self.gradient_clip_norm is None:
+            values["gradient_clip_norm"] = paper.gradient_clip_norm or 0.0
+        if self.schedule is None:
+            values["schedule"] = "constant" if paper.schedule is None else vars(paper.schedule)
+        if self.epochs is None:
+            values["epochs"] = paper.epochs or EPOCHS
+        alone = values["batch_size"] == 1 and world_size == 1
+        if self.carry_state is None:
+            values["carry_state"] = spec.recurrent and alone
+        elif self.carry_state and not (spec.recurrent and alone):
+            raise RecipeError(
+                "carry_state needs a recurrent network, batch_size 1 and one process; here: "
+                f"{self.model}, recurrent={spec.recurrent}, batch_size {values['batch_size']}, "
+                f"{world_size} processes"
+            )
+        return TrainSettings.parse(values)
+
+    def spec(self) -> Spec:
+        """What the network reads and how its paper trains it."""
+        return saliency.spec(self.model, **self.options)
+
+    def learning_schedule(self) -> Schedule | None:
+        """The schedule that applies; of settings that `with_paper` filled in."""
+        if isinstance(self.schedule, ScheduleSection):
+            return Schedule(self.schedule.factor, self.schedule.every, self.schedule.unit)
+        return None
+
+
+MAY_CHANGE = frozenset(
+    {
+        "run",
+        "epochs",
+        "iterations",
+        "patience",
+        "validate_every",
+        "validation_videos",
+        "checkpoint_every",
+        "workers",
+        "device",
+    }
+)
+"""Settings that a resumed run may have changed: they do not alter the steps taken so far."""
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise RecipeError(f"--set {override!r}: write it as key=value, e.g. options.width=0.5")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--set {override!r}: the value is not YAML: {error}") from None
+    *parents, last = key.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise RecipeError(f"--set {override!r}: {parent} has no keys of its own")
+    values[last] = value
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for item in error.errors(include_url=False):
+        key = ".".join(str(part) for part in item["loc"]) or "settings"
+        if item["type"] == "extra_forbidden":
+            names = list(TrainSettings.model_fields)
+            near = difflib.get_close_matches(key, names, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            lines.append(f"{key}: unknown key; {hint}allowed: {', '.join(names)}")
+        elif item["type"] == "missing":
+            lines.append(f"{key}: required, but not given")
+        else:
+            message = item["msg"].removeprefix("Value error, ")
+            given = "" if item["loc"] == () else f" (got {item.get('input')!r:.200})"
+            lines.append(f"{key}: {message}{given}")
+    return "training: " + "; ".join(lines)

@@ -1,0 +1,75 @@
+"""NSS of a network on held-out videos while it is trained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from foveal.models.metrics import ScoreTable
+from foveal.models.saliency import SaliencyNetwork, Spec
+from foveal.pipeline.learn.data import flow_array
+from foveal.pipeline.learn.settings import TrainSettings
+from foveal.pipeline.learn.stream import stream_video
+from foveal.pipeline.learn.world import World
+from foveal.storage.reader import Store, open_store
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Videos to validate on.
+
+    Attributes
+    ----------
+    videos : tuple of (Store, str or None, str)
+        Store, flow array and id of each.
+    """
+
+    videos: tuple[tuple[Store, str | None, str], ...]
+
+    @classmethod
+    def of(cls, settings: TrainSettings, spec: Spec, stores: Sequence[Store]) -> Validation | None:
+        """The validation that settings ask for; None where they ask for none.
+
+        Raises
+        ------
+        StoreError
+            A store has no videos of the split.
+        """
+        if settings.validation_split is None:
+            return None
+        if settings.validation_stores is not None:
+            stores = [open_store(url) for url in settings.validation_stores]
+        videos = [
+            (store, flow_array(store, spec, settings.flow), video)
+            for store in stores
+            for video in store.select(settings.validation_split)[: settings.validation_videos]
+        ]
+        return cls(tuple(videos))
+
+    def nss(self, network: SaliencyNetwork, world: World, dtype: torch.dtype | None) -> float:
+        """NSS on the output's grid, frames of a video first, then videos.
+
+        Frames that have no estimate of their own are left out (Öztürk's LSTS). The processes share
+        the videos.
+
+        Returns
+        -------
+        float
+            -inf where no frame can be scored: every map constant, or no fixations.
+        """
+        scores = ScoreTable(("nss",))
+        network.eval()
+        for number, (store, flow, video) in enumerate(self.videos):
+            if number % world.size != world.rank:
+                continue
+            for part in stream_video(
+                network, store, video, flow=flow, device=world.device, dtype=dtype, targets=True
+            ):
+                scores.update(f"{number}", part.maps, part.fixations)
+        entries = scores.table()["videos"].values()
+        means = [entry["metrics"]["nss"]["mean"] for entry in entries]
+        known = [mean for part in world.gather(means) for mean in part if mean is not None]
+        return math.fsum(known) / len(known) if known else -math.inf
