@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -47,6 +47,8 @@ class Predictor:
     device : str
     precision : {'auto', 'float32', 'bfloat16', 'float16'}
     stored_dtype : {'float16', 'float32'}
+    trained : mapping
+        How the network was trained; shown with the arrays, no part of their fingerprint.
     """
 
     network: SaliencyNetwork
@@ -55,6 +57,7 @@ class Predictor:
     device: str = "auto"
     precision: Precision = "auto"
     stored_dtype: Literal["float16", "float32"] = "float16"
+    trained: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9][a-z0-9_]*", self.name):
@@ -195,10 +198,13 @@ class _Session:
             stage.append({array: self._stored(video, start, values)})
             copied += copies
             advance(video, start + len(values), frames)
-        stage.complete(
-            {"parameters": self.parameters(), "upstream": upstream, "copied_frames": copied},
-            {"device": str(self.device)},
-        )
+        provenance = {
+            "parameters": self.parameters(),
+            "trained": dict(self.predictor.trained),
+            "upstream": upstream,
+            "copied_frames": copied,
+        }
+        stage.complete(provenance, {"device": str(self.device)})
         return Prediction(video, "complete", frames=frames, copied=copied)
 
     def parameters(self) -> dict[str, Any]:

@@ -20,7 +20,8 @@ from foveal.models import saliency
 from foveal.models.losses import saliency_loss
 from foveal.models.saliency import SaliencyNetwork, State, detach
 from foveal.pipeline.learn import checkpoint
-from foveal.pipeline.learn.data import open_clips, to_network
+from foveal.pipeline.learn.data import to_network
+from foveal.pipeline.learn.joint import open_clips
 from foveal.pipeline.learn.settings import MAY_CHANGE, TrainSettings
 from foveal.pipeline.learn.stream import autocast_dtype, mixed
 from foveal.pipeline.learn.validation import Validation

@@ -1,0 +1,299 @@
+"""Scores of predictions and baselines against the ground truth of a store."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from foveal.errors import RecipeError, StoreError
+from foveal.models.metrics import METRICS, OtherFixations, ScoreTable, Variant
+from foveal.pipeline.learn import baselines
+from foveal.pipeline.learn.baselines import Contestant
+from foveal.pipeline.learn.predict import PREFIX
+from foveal.pipeline.learn.truth import Truth
+from foveal.storage.marks import read_journal
+from foveal.storage.reader import Store
+
+FRAMES_AT_ONCE = 32
+EXTREMES = 5
+BASELINES = ("centre_bias", "uniform", "one_against_others", "flow_magnitude")
+
+Advance = Callable[[str, int, int], None]
+"""Called with a video, frames done and frames in it."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame and its NSS."""
+
+    video: str
+    frame: int
+    nss: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of several contestants on the same frames.
+
+    Attributes
+    ----------
+    store : str
+    split : str or None
+    metrics : tuple of str
+    variant : str
+    tables : mapping of str to mapping
+        By contestant, what `ScoreTable.table` gives.
+    best, worst : mapping of str to list of Frame
+        By contestant, the frames with the highest and the lowest NSS.
+    without_baselines : mapping of str to str
+        Baselines that the store cannot give, and why.
+    """
+
+    store: str
+    split: str | None
+    metrics: tuple[str, ...]
+    variant: str
+    tables: Mapping[str, Mapping[str, Any]]
+    best: Mapping[str, list[Frame]]
+    worst: Mapping[str, list[Frame]]
+    without_baselines: Mapping[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, as plain values that JSON takes."""
+        return {
+            "store": self.store,
+            "split": self.split,
+            "variant": self.variant,
+            "contestants": {
+                name: {
+                    **table,
+                    "best": [vars(frame) for frame in self.best[name]],
+                    "worst": [vars(frame) for frame in self.worst[name]],
+                }
+                for name, table in self.tables.items()
+            },
+            "without_baselines": dict(self.without_baselines),
+        }
+
+    def to_csv(self) -> str:
+        """One row a contestant and video, and two of means, named in the column ``of``."""
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerow(["contestant", "of", "video", *self.metrics])
+        for name, table in self.tables.items():
+            for average in ("mean_of_videos", "mean_of_frames"):
+                means = [table["dataset"][metric][average] for metric in self.metrics]
+                writer.writerow([name, average, "", *means])
+            for video, entry in table["videos"].items():
+                means = [entry["metrics"][metric]["mean"] for metric in self.metrics]
+                writer.writerow([name, "video", video, *means])
+        return text.getvalue()
+
+
+def contestants(
+    store: Store,
+    predictions: Sequence[str],
+    wanted_baselines: Sequence[str] = BASELINES,
+    *,
+    train_split: str | None = "train",
+    flow: str | None = None,
+) -> tuple[dict[str, Contestant], dict[str, str]]:
+    """Stored predictions and baselines by name; and the baselines a store cannot give, with why.
+
+    Parameters
+    ----------
+    store : Store
+    predictions : sequence of str
+        Names of arrays, with or without ``saliency_``.
+    wanted_baselines : sequence of str
+        Of `BASELINES`.
+    train_split : str or None
+        Whose mean density is the centre bias.
+    flow : str, optional
+        Flow array, where there are several.
+
+    Raises
+    ------
+    RecipeError
+        A baseline is unknown.
+    """
+    unknown = sorted(set(wanted_baselines) - set(BASELINES))
+    if unknown:
+        raise RecipeError(f"unknown baseline {unknown[0]!r}; choose among {', '.join(BASELINES)}")
+    made: dict[str, Callable[[], Contestant]] = {
+        "centre_bias": lambda: baselines.centre_bias(
+            baselines.mean_density(store, store.select(train_split))
+        ),
+        "uniform": baselines.uniform,
+        "one_against_others": lambda: baselines.one_against_others,
+        "flow_magnitude": lambda: baselines.flow_magnitude(store, flow),
+    }
+    found: dict[str, Contestant] = {}
+    missing: dict[str, str] = {}
+    for name in predictions:
+        array = name if name.startswith(PREFIX) else PREFIX + name
+        found[array] = baselines.stored(array)
+    for name in wanted_baselines:
+        try:
+            found[name] = made[name]()
+        except (StoreError, RecipeError) as error:
+            missing[name] = str(error)
+    return found, missing
+
+
+def predictions_in(store: Store, videos: Sequence[str]) -> list[str]:
+    """Arrays of predictions that all of these videos have."""
+    marks, _ = read_journal(store.location, videos)
+    sets = [{name for name in marks.get(video, {}) if name.startswith(PREFIX)} for video in videos]
+    return sorted(set.intersection(*sets)) if sets else []
+
+
+def evaluate(
+    store: Store,
+    wanted: Mapping[str, Contestant],
+    *,
+    split: str | None = None,
+    videos: Sequence[str] | None = None,
+    metrics: Sequence[str] = METRICS,
+    variant: Variant = "mit",
+    masks: Mapping[str, NDArray[np.bool_]] | None = None,
+    without_baselines: Mapping[str, str] | None = None,
+    device: str | torch.device = "cpu",
+    advance: Advance = lambda video, done, frames: None,
+) -> Evaluation:
+    """Score contestants frame by frame on the grid of the density maps.
+
+    Parameters
+    ----------
+    store : Store
+    wanted : mapping of str to Contestant
+        See `contestants`.
+    split : str, optional
+        Only videos of this split.
+    videos : sequence of str, optional
+        Only these.
+    metrics : sequence of str
+        Of `foveal.models.metrics.METRICS`.
+    variant : {'mit', 'dhf1k', 'pysaliency'}
+    masks : mapping of str to ndarray, bool [frames], optional
+        Frames that count; videos that are not named here are left out (see `read_masks`).
+    without_baselines : mapping, optional
+        Noted in the result.
+    device : str or torch.device
+        Where scores are computed.
+    advance : callable
+
+    Raises
+    ------
+    StoreError
+        A video lacks ground truth or a prediction.
+    """
+    chosen = store.select(split) if videos is None else list(videos)
+    if masks is not None:
+        chosen = [video for video in chosen if video in masks]
+    if not chosen or not wanted:
+        raise RecipeError("nothing to score: name a prediction or a baseline, and videos it is of")
+    truths = {video: Truth(store, video) for video in chosen}
+    others = OtherFixations(
+        {video: truth.fixated(0, truth.frames) for video, truth in truths.items()}, variant
+    )
+    tables = {name: ScoreTable(metrics, variant) for name in wanted}
+    for video, truth in truths.items():
+        for start in range(0, truth.frames, FRAMES_AT_ONCE):
+            stop = min(start + FRAMES_AT_ONCE, truth.frames)
+            negatives = None
+            if "auc_shuffled" in metrics:
+                negatives = others.of(video, start, stop, truth.size).to(device)
+            mask = None if masks is None else masks[video][start:stop]
+            for name, contestant in wanted.items():
+                contest = contestant(truth, start, stop)
+                tables[name].update(
+                    video,
+                    contest.saliency.to(device),
+                    contest.fixations.to(device),
+                    contest.density.to(device),
+                    negatives,
+                    mask,
+                )
+            advance(video, stop, truth.frames)
+    ranked = {name: _ranked(table, chosen) for name, table in tables.items()}
+    return Evaluation(
+        store=str(store.location),
+        split=split,
+        metrics=tuple(metrics),
+        variant=variant,
+        tables={name: table.table() for name, table in tables.items()},
+        best={name: frames[:EXTREMES] for name, frames in ranked.items()},
+        worst={name: frames[: -EXTREMES - 1 : -1] for name, frames in ranked.items()},
+        without_baselines=without_baselines or {},
+    )
+
+
+def _ranked(table: ScoreTable, videos: Sequence[str]) -> list[Frame]:
+    """Frames by falling NSS; none where NSS was not asked for."""
+    if "nss" not in table.metrics:
+        return []
+    frames = [
+        Frame(video, int(frame), float(score))
+        for video in videos
+        for frame, score in enumerate(table.per_frame(video)["nss"])
+        if not np.isnan(score)
+    ]
+    return sorted(frames, key=lambda each: -each.nss)
+
+
+def read_masks(path: str | Path, store: Store, fps: float = 30.0) -> dict[str, NDArray[np.bool_]]:
+    """Evaluation subsets such as LEDOV-Meta and DIEM-Meta (Tangemann et al. 2020).
+
+    Parameters
+    ----------
+    path : str or Path
+        CSV with columns ``video``, ``frame`` (0-based) and ``mask`` (``True`` or ``False``).
+    store : Store
+    fps : float
+        Rate at which the file counts frames: a frame shown from t seconds on takes the value of
+        number ``round(t · fps)``, False past the file's end.
+
+    Returns
+    -------
+    dict of str to ndarray, bool [frames]
+        Of the videos that the store has and the file marks anything of.
+
+    Raises
+    ------
+    RecipeError
+        The file is no such table, or names no video of the store.
+    """
+    listed: dict[str, dict[int, bool]] = {}
+    try:
+        with Path(path).open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                value = {"True": True, "False": False}[row["mask"]]
+                listed.setdefault(row["video"], {})[int(row["frame"])] = value
+    except (OSError, KeyError, ValueError, UnicodeDecodeError) as error:
+        raise RecipeError(
+            f"{path} cannot be read as an evaluation mask ({error}); it must be CSV with the "
+            "columns video, frame, mask (True or False)"
+        ) from None
+    masks = {}
+    for video in store:
+        marked = {number for number, value in listed.get(video, {}).items() if value}
+        if marked:
+            seconds = Truth(store, video).seconds
+            numbers = np.rint(seconds * fps).astype(np.int64)
+            masks[video] = np.isin(numbers, sorted(marked))
+    if not masks:
+        some = ", ".join(list(listed)[:3])
+        raise RecipeError(
+            f"{path} marks frames of {len(listed)} videos ({some}, …), none of which "
+            f"{store.location} has"
+        )
+    return masks
