@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from pydantic import Field
 
 from foveal.errors import GazeError, RecipeError
@@ -171,10 +170,11 @@ class DHF1K:
         self, builder: PointsBuilder, observer: str, path: Path, height_px: int, width_px: int
     ) -> None:
         gaze = read_smi_text(path)
-        frame, rest = np.divmod(gaze.time_us * FRAME_RATE, 1_000_000)
+        ticks = gaze.time_us * FRAME_RATE
+        frame = ticks // 1_000_000
         x, y, inside = SCREEN.to_video(gaze.x, gaze.y, height_px, width_px)
         lost = (gaze.x == 0) & (gaze.y == 0)
-        on_border = ~lost & (rest == 0)
+        on_border = ~lost & (frame * 1_000_000 == ticks)
         builder.count("blink", gaze.blinks)
         builder.count("not_fixation", gaze.others)
         builder.count("zero_position", lost)

@@ -47,32 +47,10 @@ def dataset_root(root: Path) -> Path:
     return root.resolve()
 
 
-def confined(root: Path, path: Path) -> Path:
-    """`path` unchanged, once it is certain that it does not leave `root`.
-
-    Parameters
-    ----------
-    root : Path
-        Root of the dataset.
-    path : Path
-        Anything below it; symbolic links and ``..`` are followed before the comparison.
-
-    Raises
-    ------
-    InputError
-        Where the path leads out of the root.
-    """
-    target, top = path.resolve(), root.resolve()
-    if not target.is_relative_to(top):
-        raise InputError(
-            f"{path} leads out of the dataset, to {target}; only files below {top} are read: "
-            "copy or mount the file there, or make the common folder the root"
-        )
-    return path
-
-
 def check_confined(root: Path, video: Video) -> None:
     """Make certain that no file of a video, nor of its annotation, lies outside the dataset.
+
+    Symbolic links and ``..`` are followed before the comparison.
 
     Raises
     ------
@@ -82,8 +60,15 @@ def check_confined(root: Path, video: Video) -> None:
     folder = os.fspath(video.path)
     files = [*(f"{folder}/{name}" for name in video.image_names or ()), folder]
     files.extend(map(os.fspath, video.annotation_paths))
-    for path in {os.path.dirname(file) for file in files}.union(filter(os.path.islink, files)):  # noqa: PTH120
-        confined(root, Path(path))
+    folders = {file.rpartition(os.sep)[0] for file in files}
+    top = os.path.realpath(root)
+    for path in folders.union(filter(os.path.islink, files)):
+        target = os.path.realpath(path)
+        if target != top and not target.startswith(top.rstrip(os.sep) + os.sep):
+            raise InputError(
+                f"{path} leads out of the dataset, to {target}; only files below {top} are read: "
+                "copy or mount the file there, or make the common folder the root"
+            )
 
 
 def file_names(folder: Path) -> list[str]:

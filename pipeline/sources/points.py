@@ -166,8 +166,9 @@ def pixels_of_frames(
         start = np.repeat(first[rows // height], repeats)
         within = np.arange(len(start)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
         key = np.repeat(rows, repeats) * width + columns[start + within] % width
-    rest, x = np.divmod(key, width)
-    frame, y = np.divmod(rest, height)
+    row = key // width
+    frame = row // height
+    x, y = key - row * width, row - frame * height
     return frame.astype(np.int32), x.astype(np.int32), y.astype(np.int32)
 
 

@@ -19,6 +19,7 @@ MAX_FILE_BYTES = 1 << 30
 
 _COLUMNS = ("Time", "L POR X [px]", "L POR Y [px]", "L Event Info")
 _NEWLINE = 10
+_ALL_LINES = slice(None)
 
 _ZEROS = np.uint64(0x3030303030303030)
 _SIXES = np.uint64(0x0606060606060606)
@@ -120,17 +121,23 @@ class _Cells:
             raise GazeError(_first_bad_line(path, data, columns))
         self.ends = ends.reshape(lines, columns)
 
-    def starts(self, column: int) -> NDArray[np.int64]:
+    def starts(
+        self, column: int, lines: NDArray[np.int64] | slice = _ALL_LINES
+    ) -> NDArray[np.int64]:
         if column:
-            return self.ends[:, column - 1] + 1
-        return np.concatenate([[self.header_bytes], self.ends[:-1, -1] + 1])
+            return self.ends[lines, column - 1] + 1
+        return np.concatenate([[self.header_bytes], self.ends[:-1, -1] + 1])[lines]
 
     def integers(self, column: int, lines: NDArray[np.int64]) -> NDArray[np.int64]:
         """Whole numbers of up to 16 digits in the given lines."""
         ends = self.ends[lines, column]
-        widths = ends - self.starts(column)[lines]
+        widths = ends - self.starts(column, lines)
         low, low_good = _eight_digits(self.words[ends - 8], widths)
-        high, high_good = _eight_digits(self.words[ends - 16], widths - 8)
+        words = self.words[ends - 16]
+        # Times of one recording begin with the same digits: they are read once.
+        differing = (words ^ words[0]) & _KEPT.take(widths[0] - 8, mode="clip")
+        once = slice(1 if (widths == widths[0]).all() and not differing.any() else None)
+        high, high_good = _eight_digits(words[once], widths[once] - 8)
         bad = np.flatnonzero(~(low_good & high_good & (widths > 0) & (widths <= 16)))
         if bad.size:
             raise GazeError(self._complaint(int(lines[bad[0]]), column, "a whole number"))
@@ -143,7 +150,7 @@ class _Cells:
         others one by one.
         """
         ends = self.ends[lines, column]
-        widths = ends - self.starts(column)[lines]
+        widths = ends - self.starts(column, lines)
         words = self.words[ends - 8]
         without_dot = (words & _LAST_TWO) | ((words & _FIRST_FIVE) << np.uint64(8))
         hundredths, digits = _eight_digits(without_dot, widths - 1)
@@ -178,7 +185,7 @@ def _eight_digits(
 
     Eight digits at a time by three multiplications (D. Lemire, "Quickly parsing eight digits").
     """
-    kept = _KEPT[np.clip(widths, 0, 8)]
+    kept = _KEPT.take(widths, mode="clip")
     digits = (words & kept) | (_ZEROS & ~kept)
     good = ((digits & _HIGH) | ((digits + _SIXES) & _HIGH) >> np.uint64(4)) == _ALL_DIGITS
     value = (digits & ~_HIGH) * np.uint64(2561) >> np.uint64(8)
