@@ -1,0 +1,181 @@
+"""The Prefect flow: names, states, table, batching; and a deployment run by Prefect's commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from builds import recipe_values, write_raw
+
+from foveal.flows.build import BATCH_FRAMES, batches, build_store, default_workers, summary
+from foveal.flows.server import prefect_server
+from foveal.pipeline.build import plan_build
+from foveal.pipeline.plan import VideoPlan
+from foveal.pipeline.recipe import Recipe
+from foveal.pipeline.run import Status, VideoResult
+from foveal.pipeline.values import Video
+from foveal.storage.reader import open_store
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_raw(tmp_path_factory.mktemp("raw") / "dhf1k")
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An embedded server of its own, so that no run is mixed with the user's."""
+    from prefect.settings import PREFECT_HOME, temporary_settings
+
+    home = tmp_path_factory.mktemp("prefect")
+    former = os.environ.get("PREFECT_HOME")
+    os.environ["PREFECT_HOME"] = str(home)
+    try:
+        with temporary_settings({PREFECT_HOME: home}), prefect_server() as url:
+            yield url
+    finally:
+        if former is None:
+            del os.environ["PREFECT_HOME"]
+        else:
+            os.environ["PREFECT_HOME"] = former
+
+
+def test_the_flow_builds_tells_and_names_its_tasks(api: str, raw: Path, tmp_path: Path) -> None:
+    from prefect.client.orchestration import get_client
+
+    recipe = recipe_values(raw, tmp_path / "store.zarr")
+    state = build_store(recipe, return_state=True)
+    assert state.is_completed()
+    assert state.message == "3 videos: 3 complete"
+    assert {result.video for result in state.result()} == {"001", "002", "601"}
+    with get_client(sync_client=True) as client:
+        runs = client.read_task_runs()
+        artifact = client.read_artifacts()[0]
+    assert sorted(run.name for run in runs) == ["001", "002", "601"]
+    rows = json.loads(str(artifact.data))
+    assert {row["video"]: row["status"] for row in rows} == {
+        "001": "complete",
+        "002": "complete",
+        "601": "complete",
+    }
+    assert len(open_store(str(tmp_path / "store.zarr")).videos) == 3
+
+
+def test_a_bad_video_makes_the_run_incomplete_but_not_lost(
+    api: str, raw: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    root = tmp_path / "raw"
+    shutil.copytree(raw, root)
+    (root / "video/002.AVI").write_bytes(b"")
+    state = build_store(recipe_values(root, tmp_path / "store.zarr"), return_state=True)
+    assert state.is_failed()
+    assert state.name == "Incomplete"
+    assert state.message == "3 videos: 2 complete, 1 quarantined"
+    index = open_store(str(tmp_path / "store.zarr")).videos
+    assert list(index["status"]) == ["complete", "quarantined", "complete"]
+
+
+def plan_of(name: str, frames: int | None) -> VideoPlan:
+    video = Video(name, None, Path(name), expected_frames=frames)
+    return VideoPlan(None, None, video)  # type: ignore[arg-type]
+
+
+def test_short_clips_share_a_task_and_others_stand_alone() -> None:
+    short = [plan_of(f"s{k}", BATCH_FRAMES // 4) for k in range(6)]
+    assert list(batches(short)) == [["s0", "s1", "s2", "s3"], ["s4", "s5"]]
+    unknown = [plan_of("a", None), plan_of("b", None)]
+    assert list(batches(unknown)) == [["a"], ["b"]]
+    assert list(batches([plan_of("long", 10 * BATCH_FRAMES), *short[:1]])) == [["long"], ["s0"]]
+    assert list(batches([])) == []
+
+
+def test_the_summary_counts_by_status() -> None:
+    results = [VideoResult("a", Status.COMPLETE), VideoResult("b", Status.FAILED, "why")]
+    assert summary(results) == "2 videos: 1 complete, 1 failed"
+    assert summary([]) == "0 videos: nothing to do"
+
+
+def test_flow_takes_the_cores_so_few_videos_run_at_once(raw: Path, tmp_path: Path) -> None:
+    values = recipe_values(raw, tmp_path / "s.zarr")
+    assert default_workers(Recipe.parse(values)) == 2
+    assert 1 <= default_workers(Recipe.parse(values | {"flow": []})) <= 8
+
+
+@pytest.mark.slow
+def test_a_killed_command_takes_its_server_along_and_goes_on(raw: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store.zarr"
+    path = tmp_path / "recipe.yaml"
+    # Slow enough to be killed in the middle: native flow size.
+    path.write_text(yaml.safe_dump(recipe_values(raw, store, flow=[{"method": "tvl1"}])))
+    environment = {**os.environ, "PREFECT_HOME": str(tmp_path / "prefect")}
+    environment.pop("PREFECT_API_URL", None)
+    command = [sys.executable, "-m", "foveal", "build", str(path), "--workers", "1"]
+    process = subprocess.Popen(
+        command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while not list(store.glob("_foveal/001/*.json")) and time.monotonic() < deadline:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    deadline = time.monotonic() + 20
+    while _alive_in_session(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not _alive_in_session(process.pid)
+    again = subprocess.run(
+        [*command, "--json"], env=environment, capture_output=True, text=True, check=True
+    )
+    told = json.loads(again.stdout)
+    assert told["counts"]["quarantined"] == told["counts"]["failed"] == 0
+    assert not plan_build(Recipe.load(path)).to_do
+
+
+def _alive_in_session(session: int) -> list[str]:
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        if int(fields[3]) == session and fields[0] != "Z":
+            found.append(stat.parent.name)
+    return found
+
+
+@pytest.mark.slow
+def test_the_deployment_runs_as_prefects_own_commands_run_it(
+    api: str, raw: Path, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump(recipe_values(raw, tmp_path / "store.zarr")))
+    environment = {**os.environ, "PREFECT_API_URL": api}
+
+    def prefect(*arguments: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-m", "prefect", *arguments],
+            env=environment,
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=240,
+        ).stdout
+
+    prefect("work-pool", "create", "foveal", "--type", "process")
+    prefect("--no-prompt", "deploy", "--name", "build-store")
+    prefect("deployment", "run", "build-store/build-store", "--param", f"recipe={recipe}")
+    prefect("worker", "start", "--pool", "foveal", "--run-once")
+    assert (open_store(str(tmp_path / "store.zarr")).videos["status"] == "complete").all()
