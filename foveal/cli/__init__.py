@@ -12,7 +12,10 @@ import typer
 
 from foveal.cli.build import build
 from foveal.cli.demo import demo
+from foveal.cli.evaluate import evaluate
 from foveal.cli.inspect import inspect
+from foveal.cli.predict import predict
+from foveal.cli.train import train
 from foveal.cli.verify import verify
 from foveal.errors import FovealError
 
@@ -27,6 +30,9 @@ app.command()(demo)
 app.command()(build)
 app.command("inspect")(inspect)
 app.command()(verify)
+app.command()(train)
+app.command()(predict)
+app.command()(evaluate)
 
 
 def main() -> None:

@@ -253,6 +253,20 @@ MAY_CHANGE = frozenset(
 """Settings that a resumed run may have changed: they do not alter the steps taken so far."""
 
 
+def read_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+    """Plain values of ``dotted.key=YAML`` texts.
+
+    Raises
+    ------
+    RecipeError
+        One cannot be read.
+    """
+    values: dict[str, Any] = {}
+    for override in overrides:
+        _override(values, override)
+    return values
+
+
 def _override(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals:

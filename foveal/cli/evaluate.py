@@ -1,0 +1,165 @@
+"""``foveal evaluate``: predictions of a store scored against its ground truth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.progress import Progress
+
+from foveal.cli.console import Json, err, out, print_json, print_table
+from foveal.errors import RecipeError
+
+if TYPE_CHECKING:
+    from foveal.pipeline.learn.evaluate import Evaluation
+
+
+def evaluate(
+    store: Annotated[str, typer.Argument(help="Store (path or URL).")],
+    prediction: Annotated[
+        list[str] | None,
+        typer.Argument(help="Names of predictions; default all that every video has."),
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Only videos of this split.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Only this video (id). Repeatable.")
+    ] = None,
+    baselines: Annotated[
+        str,
+        typer.Option(
+            help="Comma-separated: centre_bias, uniform, one_against_others, flow_magnitude; "
+            "all, or none."
+        ),
+    ] = "all",
+    train_split: Annotated[
+        str, typer.Option(help="Split whose mean density is the centre bias.")
+    ] = "train",
+    flow: Annotated[str | None, typer.Option(help="Flow array, where there are several.")] = None,
+    metrics: Annotated[
+        str,
+        typer.Option(help="Comma-separated: auc_judd, auc_shuffled, nss, cc, sim, kldiv; or all."),
+    ] = "all",
+    variant: Annotated[
+        str, typer.Option(help="Whose definitions: mit, dhf1k or pysaliency.")
+    ] = "mit",
+    average: Annotated[
+        str, typer.Option(help="videos: frames of a video first; frames: all frames alike.")
+    ] = "videos",
+    mask: Annotated[
+        Path | None, typer.Option(help="CSV of frames that count (LEDOV-Meta, DIEM-Meta).")
+    ] = None,
+    mask_fps: Annotated[float, typer.Option(help="Rate at which that file counts frames.")] = 30.0,
+    per_video: Annotated[bool, typer.Option("--per-video", help="A table for each video.")] = False,
+    csv_path: Annotated[
+        Path | None, typer.Option("--csv", help="Write all means as CSV here.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where scores are computed.")] = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Score predictions, and the baselines that every table needs, in one table."""
+    from foveal.models.metrics import METRICS, VARIANTS
+    from foveal.pipeline.learn.evaluate import (
+        BASELINES,
+        contestants,
+        predictions_in,
+        read_masks,
+    )
+    from foveal.pipeline.learn.evaluate import evaluate as score
+    from foveal.pipeline.learn.stream import choose_device
+    from foveal.storage.reader import open_store
+
+    opened = open_store(store)
+    videos = only or opened.select(split)
+    chosen_metrics = _listed("metrics", metrics, METRICS)
+    definitions: Any = _listed("variant", variant, VARIANTS)[0]
+    _listed("average", average, ("videos", "frames"))
+    wanted, missing = contestants(
+        opened,
+        prediction or predictions_in(opened, videos),
+        _listed("baselines", baselines, BASELINES),
+        train_split=train_split,
+        flow=flow,
+    )
+    with Progress(console=err, disable=not err.is_terminal) as progress:
+        bar = progress.add_task("score", total=None)
+
+        def advance(video: str, done: int, frames: int) -> None:
+            progress.update(bar, description=video, completed=done, total=frames)
+
+        scores = score(
+            opened,
+            wanted,
+            split=split,
+            videos=videos,
+            metrics=chosen_metrics,
+            variant=definitions,
+            masks=None if mask is None else read_masks(mask, opened, mask_fps),
+            without_baselines=missing,
+            device=choose_device(device),
+            advance=advance,
+        )
+    if csv_path is not None:
+        csv_path.write_text(scores.to_csv(), encoding="utf-8")
+    if as_json:
+        print_json(scores.to_dict())
+    else:
+        _show(scores, f"mean_of_{average}", per_video)
+
+
+def _show(scores: Evaluation, average: str, per_video: bool) -> None:
+    columns = ("", *scores.metrics)
+    numbers = " ".join(scores.metrics)
+    print_table(
+        f"{scores.store}, split {scores.split or 'all'}, {scores.variant}, "
+        f"{average.replace('_', ' ')}",
+        columns,
+        [
+            (name, *(_number(table["dataset"][metric][average]) for metric in scores.metrics))
+            for name, table in scores.tables.items()
+        ],
+        numbers=numbers,
+    )
+    any_table = next(iter(scores.tables.values()))
+    for video in any_table["videos"] if per_video else ():
+        print_table(
+            f"\n{video}",
+            columns,
+            [
+                (
+                    name,
+                    *(
+                        _number(table["videos"][video]["metrics"][metric]["mean"])
+                        for metric in scores.metrics
+                    ),
+                )
+                for name, table in scores.tables.items()
+            ],
+            numbers=numbers,
+        )
+    for name, table in scores.tables.items():
+        for metric, entry in table["dataset"].items():
+            excluded = {key: n for key, n in entry["excluded"].items() if key != "masked"}
+            if excluded:
+                counts = ", ".join(f"{n} {why}" for why, n in excluded.items())
+                out.print(f"{name}, {metric}: frames not scored: {counts}", markup=False)
+    for name, why in scores.without_baselines.items():
+        out.print(f"no {name}: {why}", markup=False)
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
+
+
+def _listed(option: str, text: str, allowed: Sequence[str]) -> list[str]:
+    """Names of a comma-separated list."""
+    if text == "all":
+        return list(allowed)
+    if text == "none":
+        return []
+    names = [name.strip() for name in text.split(",")]
+    unknown = [name for name in names if name not in allowed]
+    if unknown:
+        raise RecipeError(f"--{option}: unknown {unknown[0]!r}; choose among {', '.join(allowed)}")
+    return names

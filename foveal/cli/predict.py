@@ -1,0 +1,103 @@
+"""``foveal predict``: a trained network's maps, written into a store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import Progress
+
+from foveal.cli.console import INCOMPLETE, Json, err, out, print_json, print_table
+from foveal.errors import RecipeError
+
+
+def predict(
+    weights: Annotated[
+        str, typer.Argument(help="Folder of a run, its best.pt, or a weight file with --network.")
+    ],
+    store: Annotated[str, typer.Option(help="Store to read and write (path or URL).")],
+    name: Annotated[
+        str | None, typer.Option(help="Array saliency_NAME; default the network's name.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Only videos of this split.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Only this video (id). Repeatable.")
+    ] = None,
+    network: Annotated[
+        str | None, typer.Option(help="Network that a weight file of other origin is of.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Option of --network: alpha_mode=learned. Repeatable."),
+    ] = None,
+    flow: Annotated[str | None, typer.Option(help="Flow array, where there are several.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="Stored as float16 or float32.")] = "float16",
+    as_json: Json = False,
+) -> None:
+    """Estimate saliency of a store's videos and keep it there as one more array of each.
+
+    What is complete under the same weights and inputs is left alone. Exit status 3: some videos
+    were skipped.
+    """
+    from foveal.pipeline.learn.predict import Predictor, predict_store
+
+    built, trained = _network(weights, network, overrides or [])
+    predictor = Predictor(
+        built,
+        name or built.spec.name,
+        flow,
+        device,
+        _one_of("precision", precision, ("auto", "float32", "bfloat16", "float16")),
+        _one_of("dtype", dtype, ("float16", "float32")),
+        trained,
+    )
+    with Progress(console=err, disable=not err.is_terminal) as progress:
+        bar = progress.add_task("predict", total=None)
+
+        def advance(video: str, done: int, frames: int) -> None:
+            progress.update(bar, description=video, completed=done, total=frames)
+
+        results = predict_store(predictor, store, split=split, videos=only, advance=advance)
+    skipped = [result for result in results if result.status == "skipped"]
+    if as_json:
+        rows = [vars(result) for result in results]
+        print_json({"store": store, "array": predictor.array, "videos": rows})
+    else:
+        if skipped:
+            print_table("skipped", ("video", "reason"), [(r.video, r.reason) for r in skipped])
+        counts = {
+            status: sum(result.status == status for result in results)
+            for status in ("complete", "unchanged", "skipped")
+        }
+        parts = [f"{count} {status}" for status, count in counts.items() if count]
+        out.print(f"{store}: {predictor.array}: {', '.join(parts)}", markup=False)
+    if skipped:
+        raise typer.Exit(INCOMPLETE)
+
+
+def _network(weights: str, name: str | None, overrides: list[str]) -> tuple[Any, dict[str, Any]]:
+    """The network to run, and how it was trained as far as that is known."""
+    from foveal.models import saliency
+    from foveal.pipeline.learn.checkpoint import load_network
+    from foveal.pipeline.learn.settings import read_overrides
+
+    if name is None:
+        if overrides:
+            raise RecipeError("--set goes with --network; a trained file knows its own options")
+        return load_network(weights)
+    file = Path(weights).expanduser()
+    return (
+        saliency.build(
+            name, weights=file if file.exists() else weights, **read_overrides(overrides)
+        ).eval(),
+        {},
+    )
+
+
+def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> Any:
+    if value not in allowed:
+        raise RecipeError(f"--{option} {value!r}: choose one of {', '.join(allowed)}")
+    return value

@@ -1,0 +1,115 @@
+"""``foveal train``: a saliency network of the papers, trained on stores."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from foveal.cli.console import Json, err, out, print_json, print_table, time_text
+
+if TYPE_CHECKING:
+    from foveal.pipeline.learn.run import Step
+
+_QUIET_SECONDS = 30.0
+
+
+def train(
+    model: Annotated[str, typer.Argument(help="Network, e.g. salema; --set options.… builds it.")],
+    store: Annotated[
+        list[str] | None,
+        typer.Option(help="Store to train on (path or URL). Repeatable: trained on together."),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file of settings; those left out are the paper's.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change a setting: learning_rate=1.0e-4. Repeatable."),
+    ] = None,
+    run: Annotated[
+        str | None, typer.Option(help="Folder of checkpoints and logs; default runs/MODEL.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a network; the same command again goes on where it was stopped or killed.
+
+    Several GPUs: torchrun --nproc-per-node 8 -m foveal train ….
+    """
+    from foveal.pipeline.learn.settings import TrainSettings
+    from foveal.pipeline.learn.train import train as learn
+
+    settings = TrainSettings.load(config, overrides or (), model=model, stores=store, run=run)
+    with _Watch(shown=os.environ.get("RANK", "0") == "0") as watch:
+        try:
+            result = learn(settings, watch)
+        except KeyboardInterrupt:
+            err.print(f"\nstopped; the same command goes on from the checkpoint in {settings.run}")
+            raise typer.Exit(130) from None
+    if not watch.shown:
+        return
+    if as_json:
+        print_json(vars(result))
+        return
+    nss = "not validated" if result.best_nss is None else f"{result.best_nss:.3f}"
+    ended = "no better NSS for long" if result.ended == "early" else "all steps done"
+    print_table(
+        f"{result.model} in {result.run}",
+        ("parameters", "steps", "epochs", "best NSS", "at step", "time", "waiting for data"),
+        [
+            (
+                f"{result.parameters:,}",
+                result.iterations,
+                result.epochs,
+                nss,
+                result.best_iteration,
+                time_text(result.seconds),
+                f"{result.waiting_share:.1%}",
+            )
+        ],
+        numbers="parameters steps epochs",
+    )
+    out.print(f"{ended}; foveal predict {result.run} --store … writes its maps", markup=False)
+
+
+class _Watch:
+    """A bar on a terminal; elsewhere a line for each validation, and one from time to time."""
+
+    def __init__(self, shown: bool) -> None:
+        self.shown = shown
+        self._live = shown and err.is_terminal
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=err,
+            disable=not self._live,
+        )
+        self._bar = self._progress.add_task("train", total=None, note="")
+        self._spoke = time.monotonic()
+
+    def __enter__(self) -> _Watch:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def __call__(self, step: Step) -> None:
+        best = "" if step.best_nss is None else f", best NSS {step.best_nss:.3f}"
+        note = (
+            f"epoch {step.epoch + 1}, loss {step.loss:.4f}{best}, "
+            f"{step.waiting_share:.0%} waiting, {time_text(step.eta_seconds)} left"
+        )
+        self._progress.update(self._bar, completed=step.iteration, total=step.iterations, note=note)
+        due = step.nss is not None or time.monotonic() - self._spoke > _QUIET_SECONDS
+        if self.shown and not self._live and due:
+            self._spoke = time.monotonic()
+            nss = "" if step.nss is None else f"NSS {step.nss:.3f}, "
+            line = f"step {step.iteration} of {step.iterations}: {nss}{note}"
+            err.print(line, markup=False, soft_wrap=True)

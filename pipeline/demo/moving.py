@@ -1,0 +1,102 @@
+"""A dataset in which only motion tells where people look.
+
+Each clip shows the same pebble twice on still ground: one stays, the other moves, and all observers
+follow the one that moves. A single frame cannot tell which that is; two can. Raw files lie as DHF1K
+publishes them, so that the store is built as from a real dataset.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from foveal.errors import FovealError
+from foveal.pipeline.demo.encode import encode_video
+from foveal.pipeline.demo.layout import write_gaze
+from foveal.pipeline.demo.observers import observe
+from foveal.pipeline.demo.scene import TEXELS_PER_PX, Layer, Motion, Scene, render_scene
+from foveal.pipeline.demo.textures import GROUNDS, PEBBLES, body, ground
+
+FPS = 30
+FIRST_VAL = 601
+"""DHF1K's numbering: 1-600 train, 601-700 val."""
+
+
+def write_moving_target(
+    root: Path,
+    seed: int = 0,
+    *,
+    train_clips: int = 12,
+    val_clips: int = 4,
+    frames: int = 40,
+    size: tuple[int, int] = (96, 128),
+    observers: int = 5,
+) -> None:
+    """Write the dataset into a new folder.
+
+    Parameters
+    ----------
+    root : Path
+    seed : int
+        The same seed gives the same scenes and gaze.
+    train_clips, val_clips : int
+    frames : int
+        Of each clip, at 30 a second.
+    size : (height, width)
+        Of the videos, even numbers.
+    observers : int
+
+    Raises
+    ------
+    FovealError
+        `root` exists and is not empty, or ffmpeg failed.
+    MissingDependency
+        No ffmpeg is found.
+    """
+    if root.exists() and any(root.iterdir()):
+        raise FovealError(f"{root} is not empty; name a new folder for the moving-target dataset")
+    (root / "video").mkdir(parents=True, exist_ok=True)
+    for number in (*range(1, train_clips + 1), *range(FIRST_VAL, FIRST_VAL + val_clips)):
+        rng = np.random.default_rng([seed, number])
+        scene = moving_target_scene(rng, size, frames)
+        images = (frame.image for frame in render_scene(scene))
+        encode_video(images, root / "video" / f"{number:03d}.AVI", FPS)
+        background, _, mover = scene.layers
+        watched = Scene((background, mover), *size, FPS, frames)
+        for index in range(observers):
+            recording = observe(watched, np.random.default_rng([seed, number, index]))
+            write_gaze(root, number, f"P{index + 1:02d}", recording, start_us=10**10)
+
+
+def moving_target_scene(rng: np.random.Generator, size: tuple[int, int], frames: int) -> Scene:
+    """Still ground, a still pebble, and the same pebble moving, in this order of layers.
+
+    The two keep to halves of the picture; which half is drawn at random, and so are places, way,
+    pebble and ground.
+    """
+    height, width = size
+    radius = 0.09 * width
+    left = rng.random() < 0.5
+    column = {True: (0.22, 0.3), False: (0.7, 0.78)}
+
+    def place(on_left: bool) -> tuple[float, float]:
+        return (rng.uniform(*column[on_left]) * width, rng.uniform(0.35, 0.65) * height)
+
+    shape = (TEXELS_PER_PX * (height + 8), TEXELS_PER_PX * (width + 8))
+    palette = GROUNDS[str(rng.choice(list(GROUNDS)))]
+    colour = ground(rng, shape, palette)
+    still = Motion(centre_px=((width - 1) / 2, (height - 1) / 2))
+    pebble, coverage = body(rng, radius * TEXELS_PER_PX, PEBBLES[str(rng.choice(list(PEBBLES)))])
+    moving = Motion(
+        centre_px=place(left),
+        swing_px=(0.08 * width, 0.2 * height),
+        swing_seconds=(rng.uniform(1.0, 1.4), rng.uniform(1.2, 1.8)),
+        swing_phase=(rng.uniform(0, 6.28), rng.uniform(0, 6.28)),
+    )
+    layers = (
+        Layer(colour, np.ones(shape, np.float32), still),
+        Layer(pebble, coverage, Motion(centre_px=place(not left)), radius),
+        Layer(pebble, coverage, moving, radius),
+    )
+    return Scene(layers, height, width, FPS, frames)
