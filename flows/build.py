@@ -24,6 +24,7 @@ from foveal.pipeline.plan import VideoPlan
 from foveal.pipeline.progress import listener
 from foveal.pipeline.recipe import Recipe
 from foveal.pipeline.run import Status, VideoResult
+from foveal.storage.location import Location
 from foveal.storage.writer import store_lock
 
 BATCH_FRAMES = 500
@@ -93,9 +94,10 @@ def build_store(
         resolved = Recipe.load(recipe, overrides or ())
     else:
         resolved = Recipe.parse(recipe)
-    location = pipeline.prepare(resolved)
-    with store_lock(location):
+    with store_lock(Location(resolved.store)):
+        pipeline.prepare(resolved)
         plan = pipeline.plan_build(resolved, only or (), limit, retry, repair)
+        pipeline.remember(resolved, plan)
         sizes = {item.video.id: item.contents["video"].total_bytes for item in plan.to_do}
         listener().planned(sizes, plan.settled)
         results = [*plan.settled, *_process(resolved, plan.to_do, workers)]

@@ -6,7 +6,7 @@ import functools
 import logging
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -18,10 +18,19 @@ from foveal.pipeline.recipe import Recipe
 from foveal.pipeline.run import Status, VideoResult, process_video
 from foveal.pipeline.sources import open_source
 from foveal.pipeline.sources.base import Source
+from foveal.pipeline.stages import stage_names
 from foveal.pipeline.values import Video
 from foveal.storage.index import index_row, write_index
 from foveal.storage.location import Location
-from foveal.storage.marks import Quarantine, journal_key, read_journal, read_marks, write_quarantine
+from foveal.storage.marks import (
+    QUARANTINE,
+    Quarantine,
+    journal_key,
+    read_journal,
+    read_marks,
+    write_mark,
+    write_quarantine,
+)
 from foveal.storage.verify import verify
 from foveal.storage.writer import create_store
 
@@ -64,10 +73,13 @@ class BuildPlan:
         Videos with pending stages.
     settled : list of VideoResult
         Videos that need nothing: unchanged, or quarantined before for the same inputs.
+    touched : list of VideoPlan
+        Unchanged videos whose files were touched or moved: their marks are to remember it.
     """
 
     to_do: list[VideoPlan]
     settled: list[VideoResult]
+    touched: list[VideoPlan]
 
 
 def plan_build(
@@ -104,22 +116,26 @@ def plan_build(
     if repair:
         _forget_damaged(location, names)
     marks, quarantined = read_journal(location, names)
-    to_do, settled = [], []
+    to_do: list[VideoPlan] = []
+    settled: list[VideoResult] = []
+    touched: list[VideoPlan] = []
     for video in videos:
         record = quarantined.get(video.id)
         try:
             plan = plan_video(recipe, workspace.source, video, marks.get(video.id, {}))
         except InputError as error:
             # Unreadable input files: nothing to hash, so nothing to compare either.
-            settled.append(_quarantined(location, video.id, error, {}))
+            settled.append(VideoResult(video.id, Status.QUARANTINED, str(error)))
             continue
+        if plan.touched:
+            touched.append(plan)
         if plan.pending and not retry and record is not None and plan.blocked_by(record):
             settled.append(VideoResult(video.id, Status.QUARANTINED, record.reason))
         elif plan.pending:
             to_do.append(plan)
         else:
             settled.append(VideoResult(video.id, Status.UNCHANGED))
-    return BuildPlan(to_do, settled)
+    return BuildPlan(to_do, settled, touched)
 
 
 def _forget_damaged(location: Location, videos: Sequence[str]) -> None:
@@ -198,10 +214,30 @@ def _quarantined(
 
 
 def prepare(recipe: Recipe) -> Location:
-    """Create the store, or bring its recipe up to date."""
+    """Create the store, or bring its recipe up to date. Hold its lock meanwhile."""
     location = Location(recipe.store)
     create_store(location, recipe.dataset.kind, recipe.resolved())
     return location
+
+
+def remember(recipe: Recipe, plan: BuildPlan) -> None:
+    """Write what planning found out without computing: who is quarantined, which files moved."""
+    location = Location(recipe.store)
+    names = [result.video for result in plan.settled]
+    _, records = read_journal(location, names)
+    for result in plan.settled:
+        record = records.get(result.video)
+        if result.ok and record is not None:
+            location.delete(journal_key(result.video, QUARANTINE))
+        elif not result.ok and (record is None or record.reason != result.reason):
+            write_quarantine(
+                location, Quarantine(result.video, InputError.__name__, result.reason, {})
+            )
+    for video in plan.touched:
+        contents = {key: value.to_dict() for key, value in video.contents.items()}
+        for mark in video.touched:
+            kept = {**mark.provenance, "contents": contents}
+            write_mark(location, replace(mark, provenance=kept))
 
 
 def finalise(recipe: Recipe, results: Iterable[VideoResult]) -> pd.DataFrame:
@@ -214,11 +250,16 @@ def finalise(recipe: Recipe, results: Iterable[VideoResult]) -> pd.DataFrame:
     """
     location = Location(recipe.store)
     marks, quarantined = read_journal(location)
-    splits = {name: video.split for name, video in _workspace(recipe).videos.items()}
+    workspace = _workspace(recipe)
+    splits = {name: video.split for name, video in workspace.videos.items()}
     failures = {result.video: result for result in results if result.status is Status.FAILED}
     rows = []
     for video in [*splits, *sorted((marks.keys() | quarantined.keys()) - splits.keys())]:
-        row = index_row(video, splits.get(video), marks.get(video, {}), quarantined.get(video))
+        listed = workspace.videos.get(video)
+        wanted = () if listed is None else stage_names(recipe, workspace.source, listed)
+        row = index_row(
+            video, splits.get(video), marks.get(video, {}), quarantined.get(video), wanted
+        )
         if video in failures:
             row["status"], row["reason"] = Status.FAILED.value, failures[video].reason
         rows.append(row)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -67,7 +68,10 @@ def content_of(
     if known is not None and known.get("stat") == signature.hexdigest():
         return Content(**known)
     try:
-        digests = [_file_sha256(path) for path in paths]
+        digests = [
+            _file_sha256(path, stat.st_size, stat.st_mtime_ns)
+            for path, stat in zip(paths, stats, strict=True)
+        ]
     except OSError as problem:
         raise error(f"{problem.filename}: {problem.strerror}") from None
     if len(digests) == 1:
@@ -79,7 +83,9 @@ def content_of(
     return Content(len(paths), total, signature.hexdigest(), digest)
 
 
-def _file_sha256(path: Path) -> str:
+@functools.lru_cache(maxsize=4096)
+def _file_sha256(path: Path, size: int, mtime_ns: int) -> str:
+    """Hash of a file; one that many videos share (a table of all gaze) is read once."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_BLOCK_BYTES):

@@ -12,6 +12,7 @@ from foveal.pipeline.content import Content, content_of, video_files
 from foveal.pipeline.probe import probe
 from foveal.pipeline.recipe import Recipe
 from foveal.pipeline.sources.base import Source
+from foveal.pipeline.sources.files import check_confined
 from foveal.pipeline.stages import GAZE_STAGES, make_stages
 from foveal.pipeline.stages.base import DECODER, Stage
 from foveal.pipeline.values import Fixations, Video, VideoInfo
@@ -36,6 +37,8 @@ class VideoPlan:
         Marked stages that no longer agree with the source, wanted or not.
     contents : dict
         Content of ``video`` and ``annotations``.
+    touched : list of Mark
+        Marks whose memory of the input files is out of date though the contents are the same.
     """
 
     recipe: Recipe
@@ -47,6 +50,7 @@ class VideoPlan:
     pending: list[str] = field(default_factory=list)
     stale: list[str] = field(default_factory=list)
     contents: dict[str, Content] = field(default_factory=dict)
+    touched: list[Mark] = field(default_factory=list)
 
     @functools.cached_property
     def info(self) -> VideoInfo:
@@ -90,6 +94,7 @@ def plan_video(
     if recipe.dataset.reconcile == "truncate_to_shorter" and video.expected_frames is not None:
         limit = min(video.expected_frames, video.max_frames or video.expected_frames)
         video = replace(video, max_frames=limit)
+    check_confined(recipe.dataset.root, video)
     plan = VideoPlan(recipe, source, video)
     stages = make_stages(recipe, source, video, lambda: plan.fixations)
     known = _known_contents(marks)
@@ -106,6 +111,9 @@ def plan_video(
         mark = marks.get(stage.name)
         if mark is None or mark.fingerprint != plan.fingerprints[stage.name]:
             plan.pending.append(stage.name)
+    plan.touched = [
+        mark for name, mark in marks.items() if name not in plan.pending and _forgets(mark, plan)
+    ]
     plan.stale = [name for name in plan.pending if name in marks]
     if "time" in plan.stale:
         # The frames themselves changed: nothing made from the former ones may stay beside them.
@@ -131,8 +139,18 @@ def _identity(plan: VideoPlan, stage: Stage) -> dict[str, Any]:
     return identity
 
 
+def _forgets(mark: Mark, plan: VideoPlan) -> bool:
+    known = mark.provenance.get("contents", {})
+    return any(
+        value["stat"] != plan.contents[key].stat
+        for key, value in known.items()
+        if key in plan.contents
+    )
+
+
 def _known_contents(marks: Mapping[str, Mark]) -> dict[str, Any]:
+    """Contents as the latest marks remember them."""
     known: dict[str, Any] = {}
-    for mark in marks.values():
+    for mark in sorted(marks.values(), key=lambda mark: str(mark.provenance["completed_at"])):
         known.update(mark.provenance.get("contents", {}))
     return known

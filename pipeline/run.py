@@ -8,7 +8,8 @@ memory does not grow with the video.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -112,10 +113,15 @@ def process_video(plan: VideoPlan, location: Location, advance: Advance) -> Vide
         else:
             feeds.setdefault(node.stage.feed, []).append(node)
     frames = 0
-    with Sink(_WRITES_AHEAD) as sink:
-        for feed, roots in feeds.items():
-            stream = _decoded(plan) if feed == DECODER else _stored(plan, location, feed)
-            frames = max(frames, _drive(stream, roots, sink, plan, info, advance))
+    try:
+        with Sink(_WRITES_AHEAD) as sink:
+            for feed, roots in feeds.items():
+                stream = _decoded(plan) if feed == DECODER else _stored(plan, location, feed)
+                with closing(stream):
+                    frames = max(frames, _drive(stream, roots, sink, plan, info, advance))
+    except BaseException:
+        writer.abandon()
+        raise
     marks = [node.mark for node in nodes.values() if node.mark is not None]
     return VideoResult(
         plan.video.id,
@@ -238,17 +244,19 @@ def _check_decoded(plan: VideoPlan, frames: int, how: str = "decoded") -> None:
         )
 
 
-def _decoded(plan: VideoPlan) -> Iterator[FrameBatch]:
+def _decoded(plan: VideoPlan) -> Generator[FrameBatch | ArrayBatch, None, None]:
     """Frames from a decoder thread that runs ahead by a few batches."""
     return ahead(decode(plan.video, plan.info, plan.recipe.decode.errors), _DECODED_BATCHES)
 
 
-def _stored(plan: VideoPlan, location: Location, array: str) -> Iterator[ArrayBatch]:
+def _stored(
+    plan: VideoPlan, location: Location, array: str
+) -> Generator[FrameBatch | ArrayBatch, None, None]:
     """A complete array of the store, a shard at a time."""
     values = read_array(location, plan.video.id, array)
     step = (values.shards or values.chunks)[0]
 
-    def shards() -> Iterator[ArrayBatch]:
+    def shards() -> Iterator[FrameBatch | ArrayBatch]:
         for start in range(0, values.shape[0], step):
             yield ArrayBatch(start, np.asarray(values[start : start + step]))
 

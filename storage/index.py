@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -35,16 +35,23 @@ COLUMNS = {
 
 
 def index_row(
-    video: str, split: str | None, marks: Mapping[str, Mark], quarantine: Quarantine | None
+    video: str,
+    split: str | None,
+    marks: Mapping[str, Mark],
+    quarantine: Quarantine | None,
+    wanted: Collection[str] = (),
 ) -> dict[str, Any]:
     """What the index says of one video.
 
-    ``status`` is ``complete``, ``quarantined`` (see ``reason``; earlier stages may still be whole),
-    or ``pending`` where nothing was tried yet.
+    ``status`` is ``complete`` where every wanted stage is, ``quarantined`` (see ``reason``; earlier
+    stages may still be whole), ``partial`` where a wanted stage is missing, or ``pending`` where
+    nothing is done yet.
     """
     row: dict[str, Any] = dict.fromkeys(COLUMNS)
     row["video"], row["split"], row["reason"] = video, split, ""
-    row["status"] = "complete" if "time" in marks else "pending"
+    row["status"] = "partial" if marks else "pending"
+    if "time" in marks and set(wanted) <= marks.keys():
+        row["status"] = "complete"
     if quarantine is not None:
         row["status"], row["reason"] = "quarantined", quarantine.reason
     if "time" in marks:
@@ -52,7 +59,7 @@ def index_row(
         row["split"], row["fps"] = about["split"], about["fps"]
         row["height_px"], row["width_px"] = about["source_size"]
         row["frames"] = marks["time"].arrays["time"]["shape"][0]
-        row["duration_seconds"] = row["frames"] / row["fps"]
+        row["duration_seconds"] = marks["time"].provenance["last_pts_seconds"] + 1 / row["fps"]
     if "fixations" in marks:
         row["fixations"] = marks["fixations"].arrays["fixation_frame"]["shape"][0]
         row["empty_frames"] = marks["fixations"].provenance["empty_frames"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from foveal.pipeline.build import finalise, plan_build, prepare, run_named
+from foveal.pipeline.build import finalise, plan_build, prepare, remember, run_named
 from foveal.pipeline.demo import DemoClip, write_demo
 from foveal.pipeline.recipe import Recipe
 from foveal.pipeline.run import VideoResult
@@ -45,6 +45,7 @@ def build(recipe: Recipe, **options: Any) -> tuple[dict[str, VideoResult], pd.Da
     """Build everything in this process; results by video, and the index."""
     prepare(recipe)
     plan = plan_build(recipe, **options)
+    remember(recipe, plan)
     results = [*plan.settled, *(run_named(recipe, item.video.id) for item in plan.to_do)]
     index = finalise(recipe, results).set_index("video")
     return {result.video: result for result in results}, index

@@ -110,6 +110,7 @@ def write_video(
         provenance = {"parameters": {"window": WINDOW}, "compute_seconds": 0.5}
         if stage == "time":
             provenance["video"] = about
+            provenance["last_pts_seconds"] = (frames - 1) / FPS
         if stage == "fixations":
             provenance["empty_frames"] = len(range(0, frames, 3))
         stage_writer.complete(provenance)

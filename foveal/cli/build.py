@@ -86,14 +86,18 @@ def run_build(
     verbose: bool = False,
 ) -> list[VideoResult]:
     """Run the flow with live progress where there is a terminal; skip it where nothing is due."""
-    from foveal.pipeline.build import finalise, plan_build, prepare
+    from foveal.pipeline.build import finalise, plan_build, prepare, remember
     from foveal.pipeline.progress import listening
+    from foveal.storage.location import Location
+    from foveal.storage.writer import store_lock
 
-    prepare(recipe)
-    plan = plan_build(recipe, only, limit, retry, repair)
-    if not plan.to_do:
-        finalise(recipe, plan.settled)
-        return plan.settled
+    with store_lock(Location(recipe.store)):
+        prepare(recipe)
+        plan = plan_build(recipe, only, limit, retry, repair)
+        remember(recipe, plan)
+        if not plan.to_do:
+            finalise(recipe, plan.settled)
+            return plan.settled
     if not verbose:
         os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
     signal.signal(signal.SIGINT, _stop)

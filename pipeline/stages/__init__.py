@@ -45,6 +45,15 @@ def make_stages(
     return stages
 
 
+def stage_names(recipe: Recipe, source: Source, video: Video) -> list[str]:
+    """Names of the stages that a recipe wants of a video."""
+
+    def no_fixations() -> Fixations:
+        raise AssertionError("naming stages reads no gaze")
+
+    return [stage.name for stage in make_stages(recipe, source, video, no_fixations)]
+
+
 @functools.cache
 def _estimator(section: FlowSection, device: str) -> FlowEstimator:
     """One estimator serves all videos: weights are loaded once."""

@@ -23,6 +23,9 @@ class TimeStage:
     version = 1
     feed = DECODER
 
+    def __init__(self) -> None:
+        self._last_pts_seconds = 0.0
+
     def parameters(self) -> dict[str, Any]:
         return {}
 
@@ -40,13 +43,14 @@ class TimeStage:
         ]  # fmt: skip
 
     def push(self, batch: FrameBatch) -> Arrays:
+        self._last_pts_seconds = float(batch.pts_seconds[-1])
         return {"time": batch.pts_seconds}
 
     def finish(self) -> Arrays:
         return NO_ARRAYS
 
     def provenance(self) -> dict[str, Any]:
-        return {}
+        return {"last_pts_seconds": self._last_pts_seconds}
 
 
 class FramesStage:

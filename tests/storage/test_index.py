@@ -24,6 +24,7 @@ TIME = Mark(
         **PROVENANCE,
         "completed_at": "2025-01-02T03:04:05Z",
         "video": {"split": "train", "fps": 30.0, "source_size": [360, 640]},
+        "last_pts_seconds": 782 / 30,
     },
 )
 FIXATIONS = Mark(
@@ -61,7 +62,7 @@ def test_a_complete_video() -> None:
         "fps": 30.0,
         "height_px": 360,
         "width_px": 640,
-        "duration_seconds": 26.1,
+        "duration_seconds": pytest.approx(26.1),
         "fixations": 52_461,
         "empty_frames": 2,
         "stored_bytes": 2000,
