@@ -176,6 +176,8 @@ class Run:
         self.network.train()
         with mixed(self.world.device, self.dtype):
             maps, state = self.parallel(inputs, self._state_for(batch))
+        if not bool(maps.isfinite().all()):
+            raise self._diverged("the network's maps are no longer finite")
         loss = self.loss(maps, truth["density"], truth["fixation_map"], truth["valid"])
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
@@ -193,11 +195,7 @@ class Run:
 
     def _after_step(self, loss: float) -> Step:
         if not math.isfinite(loss):
-            raise FovealError(
-                f"the loss of step {self.iteration} is {loss}: lower learning_rate "
-                f"({self.settings.learning_rate:g}), or use precision=float32; the checkpoint "
-                "before it stands"
-            )
+            raise self._diverged(f"the loss is {loss}")
         self.last_loss = loss
         rate = float(self.optimiser.param_groups[0]["lr"])
         if self.curve is not None:
@@ -229,6 +227,13 @@ class Run:
             waiting_share=self.waited / elapsed,
             nss=nss,
             best_nss=self.best_nss,
+        )
+
+    def _diverged(self, what: str) -> FovealError:
+        return FovealError(
+            f"step {self.iteration}: {what}; lower learning_rate "
+            f"({self.settings.learning_rate:g}), or use precision=float32; the last checkpoint "
+            f"in {self.folder} stands"
         )
 
     def _state_for(self, batch: Sample) -> State | None:
