@@ -65,11 +65,6 @@ class Report:
         """Whether nothing would be quarantined."""
         return not any(finding.severity == "error" for finding in self.findings)
 
-    @property
-    def exit_status(self) -> int:
-        """0 where nothing would be quarantined, else 1."""
-        return 0 if self.ok else 1
-
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain JSON types."""
         return {**asdict(self), "ok": self.ok}

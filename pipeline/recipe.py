@@ -26,6 +26,19 @@ Interpolation = Literal["area", "linear", "cubic", "lanczos"]
 Sigma = Annotated[float, Field(gt=0, le=1000)]
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """Safe YAML in which a key that stands twice is an error, not the last one's victory."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = [key for key in keys if keys.count(key) > 1]
+        if twice:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key {twice[0]!r} stands twice", node.start_mark
+            )
+        return super().construct_mapping(node, deep)
+
+
 class DecodeSection(Section):
     """How strict the decoder is.
 
@@ -73,6 +86,9 @@ class Geometry(Section):
     shown: Literal["full_width", "unscaled"] = "full_width"
 
 
+DensityPreset = Literal["dhf1k", "hollywood2", "ucf_sports", "ledov", "salicon", "published"]
+
+
 class DensitySection(Section):
     """Gaussian-blurred fixation density.
 
@@ -81,7 +97,8 @@ class DensitySection(Section):
     Attributes
     ----------
     preset : str
-        A dataset's own constants (σ, kernel, border, normalisation).
+        A dataset's own constants (σ, kernel, border, normalisation); ``published`` keeps the
+        pictures that the dataset publishes, unchanged (needs ``dataset.ground_truth: import``).
     sigma_px : float
         Standard deviation in pixels of the source video.
     sigma_degrees : float
@@ -95,7 +112,7 @@ class DensitySection(Section):
         Null takes uint8 for ``max`` and float32 otherwise.
     """
 
-    preset: Literal["dhf1k", "hollywood2", "ucf_sports", "ledov", "salicon"] | None = None
+    preset: DensityPreset | None = None
     sigma_px: Sigma | None = None
     sigma_degrees: Sigma | None = None
     geometry: Geometry | None = None
@@ -115,6 +132,8 @@ class DensitySection(Section):
                 "give exactly one of preset, sigma_px and sigma_degrees, not "
                 + (" and ".join(given) or "none")
             )
+        if self.preset == "published" and (self.size or self.normalise or self.dtype):
+            raise ValueError("preset: published keeps maps as they are: no size, normalise, dtype")
         if (self.sigma_degrees is None) != (self.geometry is None):
             raise ValueError("sigma_degrees and geometry go together: the screen fixes the angle")
         if self.dtype == "uint8" and self.resolved_normalise != "max":
@@ -188,6 +207,13 @@ class Recipe(Section):
     decode: DecodeSection = DecodeSection()
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
 
+    @model_validator(mode="after")
+    def _published_maps_are_imported(self) -> Recipe:
+        wanted = self.density is not None and self.density.preset == "published"
+        if wanted and getattr(self.dataset, "ground_truth", None) != "import":
+            raise ValueError("density.preset: published needs dataset.ground_truth: import")
+        return self
+
     @field_validator("flow")
     @classmethod
     def _methods_differ(cls, flow: tuple[FlowSection, ...]) -> tuple[FlowSection, ...]:
@@ -225,7 +251,7 @@ class Recipe(Section):
         """
         path = Path(path)
         try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+            values = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # noqa: S506
         except FileNotFoundError:
             raise RecipeError(f"there is no recipe {path}") from None
         except (OSError, UnicodeDecodeError) as error:
@@ -243,7 +269,7 @@ class Recipe(Section):
 
     def to_yaml(self) -> str:
         """The resolved recipe, every default visible; `load` reads it back to an equal recipe."""
-        return yaml.safe_dump(self.resolved(), sort_keys=False, allow_unicode=True)
+        return yaml.safe_dump(self.resolved(), sort_keys=False)
 
 
 def _override(values: dict[str, Any], override: str) -> None:
@@ -273,7 +299,7 @@ def _override(values: dict[str, Any], override: str) -> None:
 
 
 def _index(items: list[Any], part: str, override: str) -> int:
-    if not part.isdigit() or int(part) >= len(items):
+    if not part.isdecimal() or int(part) >= len(items):
         raise RecipeError(
             f"--set {override!r}: {part!r} is no index of a list of {len(items)} (0 is the first)"
         )
@@ -283,7 +309,7 @@ def _index(items: list[Any], part: str, override: str) -> int:
 def _explain(error: ValidationError) -> str:
     lines = []
     for item in error.errors(include_url=False):
-        key = ".".join(str(part) for part in item["loc"]) or "recipe"
+        key = ".".join(str(part) for part in _visible(item["loc"])) or "recipe"
         value = item.get("input")
         if item["type"] == "extra_forbidden":
             lines.append(f"  {key}: unknown key; {_allowed_keys(item['loc'])}")
@@ -293,6 +319,11 @@ def _explain(error: ValidationError) -> str:
             message = item["msg"].removeprefix("Value error, ")
             lines.append(f"  {key}: {message[0].lower()}{message[1:]} (got {value!r:.200})")
     return "\n".join(lines)
+
+
+def _visible(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Without the kind that pydantic puts behind ``dataset``: it is no key of the recipe."""
+    return (*location[:1], *location[2:]) if location[:1] == ("dataset",) else location
 
 
 def _allowed_keys(location: tuple[int | str, ...]) -> str:

@@ -46,7 +46,7 @@ class FixationsSection(Section):
     """
 
     mapping: Literal["pairwise", "authors"] = "pairwise"
-    subjects: Literal["all"] | tuple[str, ...] = "all"
+    subjects: Literal["all"] | Annotated[tuple[str, ...], Field(min_length=1)] = "all"
 
 
 class DatasetSection(Section):

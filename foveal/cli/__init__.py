@@ -11,9 +11,11 @@ import sys
 import typer
 
 from foveal.cli.build import build
+from foveal.cli.dataset import check, init
 from foveal.cli.demo import demo
 from foveal.cli.evaluate import evaluate
 from foveal.cli.inspect import inspect
+from foveal.cli.look import export, preview, report, statistics
 from foveal.cli.predict import predict
 from foveal.cli.train import train
 from foveal.cli.verify import verify
@@ -26,10 +28,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command()(demo)
-app.command()(build)
-app.command("inspect")(inspect)
-app.command()(verify)
+for command in (demo, init, check, build, inspect, verify, preview, report, statistics, export):
+    app.command()(command)
 app.command()(train)
 app.command()(predict)
 app.command()(evaluate)

@@ -13,6 +13,7 @@ import typer
 
 from foveal.cli.console import (
     INCOMPLETE,
+    ROWS,
     Json,
     LiveProgress,
     err,
@@ -22,7 +23,6 @@ from foveal.cli.console import (
     size_text,
     time_text,
 )
-from foveal.errors import FovealError
 
 if TYPE_CHECKING:
     from foveal.pipeline.recipe import Recipe
@@ -61,19 +61,28 @@ def build(
     What is complete under the same fingerprint is left alone; a killed build is simply started
     again. Exit status 3: some videos are quarantined or failed, the others are whole.
     """
-    from foveal.pipeline.recipe import Recipe
-
-    changes = list(overrides or [])
-    changes += [] if root is None else [f"dataset.root={_quoted(str(root.absolute()))}"]
-    changes += [] if store is None else [f"store={_quoted(store)}"]
-    resolved = Recipe.load(recipe, changes)
+    resolved = load_recipe(recipe, root, store, overrides)
     if dry_run:
         _foretell(resolved, only or [], limit, retry, as_json)
         return
     results = run_build(resolved, only or [], limit, retry, repair, workers, verbose)
     show_results(resolved, results, as_json)
+    if not as_json and any(result.stages for result in results):
+        out.print(f"report: {write_build_report(resolved)}", markup=False)
     if not all(result.ok for result in results):
         raise typer.Exit(INCOMPLETE)
+
+
+def load_recipe(
+    path: Path, root: Path | None, store: str | None, overrides: Sequence[str] | None
+) -> Recipe:
+    """A recipe with what the command line changes."""
+    from foveal.pipeline.recipe import Recipe
+
+    changes = list(overrides or [])
+    changes += [] if root is None else [f"dataset.root={_quoted(str(root.absolute()))}"]
+    changes += [] if store is None else [f"store={_quoted(store)}"]
+    return Recipe.load(path, changes)
 
 
 def run_build(
@@ -118,6 +127,17 @@ def run_build(
     return list(results)
 
 
+def write_build_report(recipe: Recipe) -> Path:
+    """``NAME.html`` beside a local store, in the working folder for any other."""
+    from foveal.pipeline.look.report import write_report
+    from foveal.storage.location import Location
+
+    local = Location(recipe.store, read_only=True).local
+    name = recipe.store.rstrip("/").rsplit("/", 1)[-1].removesuffix(".zarr") + ".html"
+    path = Path(name) if local is None else local.parent / name
+    return write_report(recipe.store, path)
+
+
 def _stop(*_: object) -> None:
     err.print("\nstopped; what is complete stays, `foveal build` with the same recipe goes on")
     os._exit(INTERRUPTED)
@@ -146,12 +166,12 @@ def show_results(recipe: Recipe, results: Sequence[VideoResult], as_json: bool) 
                     size_text(result.stored_bytes),
                     ", ".join(result.stages),
                 )
-                for result in done[:_ROWS]
+                for result in done[:ROWS]
             ],
             numbers="frames wall stored",
         )
-        if len(done) > _ROWS:
-            out.print(f"… and {len(done) - _ROWS} more; foveal inspect {recipe.store} lists all")
+        if len(done) > ROWS:
+            out.print(f"… and {len(done) - ROWS} more; foveal inspect {recipe.store} lists all")
     if bad:
         print_table(
             "not built",
@@ -162,9 +182,6 @@ def show_results(recipe: Recipe, results: Sequence[VideoResult], as_json: bool) 
     out.print(f"{recipe.store}: {len(results)} videos: {', '.join(parts) or 'none'}")
     if not done and not bad:
         out.print("nothing to do: everything is complete under the same fingerprints")
-
-
-_ROWS = 40
 
 
 def _foretell(
@@ -205,6 +222,3 @@ def _foretell(
 def _quoted(text: str) -> str:
     """As a YAML scalar."""
     return "'" + text.replace("'", "''") + "'"
-
-
-__all__ = ["FovealError", "build", "run_build", "show_results"]

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 INCOMPLETE = 3
 """Exit status of a command that did its work but has bad news."""
 
+ROWS = 40
+"""Rows of a table for people; `--json` gives all."""
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 _PIPE_COLUMNS = 200

@@ -33,7 +33,7 @@ def demo(
     show_results(recipe, results, as_json=False)
     preview = write_preview(str(store), "001", folder / "preview.png")
     report = write_report(str(store), folder / "report.html")
-    out.print(f"\nstore    {store}\nreport   {report}\npreview  {preview}\n", markup=False)
+    out.print(f"\nstore    {store}\nreport   {report}\npreview  {preview.path}\n", markup=False)
     lines = ("import foveal", f"store = foveal.open_store({str(store)!r})", "print(store['001'])")
     out.print("open it:\n\n    " + "\n    ".join(lines) + "\n", markup=False)
     if not all(result.ok for result in results):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
+from foveal.errors import GazeError
 from foveal.models.flow.base import FlowEstimator
-from foveal.pipeline.recipe import FlowSection, Recipe
+from foveal.pipeline.recipe import DensitySection, FlowSection, Recipe
 from foveal.pipeline.sources.base import Source
 from foveal.pipeline.stages.base import Stage
 from foveal.pipeline.stages.flow import FlowStage
 from foveal.pipeline.stages.frames import FramesStage, TimeStage
-from foveal.pipeline.stages.gaze import DensityStage, FixationsStage
+from foveal.pipeline.stages.gaze import DensityStage, FixationsStage, PublishedDensityStage
 from foveal.pipeline.values import Fixations, Video
 
 GAZE_STAGES = ("fixations", "density")
@@ -41,8 +42,19 @@ def make_stages(
         if recipe.fixations is not None:
             stages.append(FixationsStage(load, parameters))
         if recipe.density is not None:
-            stages.append(DensityStage(recipe.density, load, parameters))
+            stages.append(_density(recipe.density, source, video, load))
     return stages
+
+
+def _density(
+    section: DensitySection, source: Source, video: Video, load: Callable[[], Fixations]
+) -> Stage:
+    if section.preset != "published":
+        return DensityStage(section, load, source.parameters())
+    maps = source.published_maps(video)
+    if maps is None:
+        raise GazeError(f"{video.id}: this form of the dataset publishes no density maps")
+    return PublishedDensityStage(maps, source.parameters())
 
 
 def stage_names(recipe: Recipe, source: Source, video: Video) -> list[str]:

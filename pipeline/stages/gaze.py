@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from foveal.errors import GazeError
 from foveal.pipeline.density import density_maps
 from foveal.pipeline.recipe import DensitySection
+from foveal.pipeline.sources.base import PublishedMaps
 from foveal.pipeline.stages.base import NO_ARRAYS, Arrays
 from foveal.pipeline.values import ArrayBatch, Fixations, VideoInfo
 from foveal.storage.schema import ArraySpec
@@ -154,3 +156,52 @@ class DensityStage:
     def provenance(self) -> dict[str, Any]:
         return {"empty_frames": self._empty_frames, "sigma_px": self._kernel.sigma_px}
 
+
+class PublishedDensityStage:
+    """``density`` as the dataset publishes it: grey pictures, copied value for value."""
+
+    name = "density"
+    version = 1
+    feed = "time"
+
+    def __init__(self, maps: PublishedMaps, parameters: dict[str, Any]) -> None:
+        self._maps = maps
+        self._parameters = parameters
+        self._empty_frames = 0
+
+    def parameters(self) -> dict[str, Any]:
+        return {"preset": "published", "fixations": self._parameters}
+
+    def outputs(self, info: VideoInfo) -> Sequence[ArraySpec]:
+        self._size = (info.height_px, info.width_px)
+        attributes = {
+            "long_name": "fixation density as published",
+            "units": "1",
+            "valid_range": [0, 255],
+            "preset": "published",
+            "source_size": list(self._size),
+        }
+        dims = ("time", "map_y", "map_x")
+        return [ArraySpec("density", dims, self._size, np.dtype("uint8"), attributes)]
+
+    def push(self, batch: ArrayBatch) -> Arrays:
+        if batch.stop > len(self._maps):
+            raise GazeError(
+                f"frame {len(self._maps)} has no published map: there are {len(self._maps)}; "
+                "dataset.reconcile: truncate_to_shorter keeps the frames that have one"
+            )
+        maps = [self._maps.density(frame) for frame in range(batch.start, batch.stop)]
+        for frame, picture in enumerate(maps, start=batch.start):
+            if picture.shape != self._size:
+                raise GazeError(
+                    f"the published map of frame {frame} is {picture.shape[1]}x{picture.shape[0]}, "
+                    f"the video {self._size[1]}x{self._size[0]}"
+                )
+        self._empty_frames += sum(not picture.any() for picture in maps)
+        return {"density": np.stack(maps)}
+
+    def finish(self) -> Arrays:
+        return NO_ARRAYS
+
+    def provenance(self) -> dict[str, Any]:
+        return {"empty_frames": self._empty_frames, "origin": "published maps"}

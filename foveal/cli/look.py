@@ -1,0 +1,139 @@
+"""``foveal preview``, ``report``, ``statistics``, ``export``: a store for people and for others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from foveal.cli.console import INCOMPLETE, Json, out, print_json, print_table
+
+Store = Annotated[str, typer.Argument(help="Path or URL of the store.")]
+
+
+def preview(
+    store: Store,
+    video: Annotated[str, typer.Argument(help="Id of one video.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="x.png: contact sheet; x.mp4, x.gif: film.")
+    ],
+    frame: Annotated[
+        list[int] | None, typer.Option(help="Show this frame. Repeatable; default: spread evenly.")
+    ] = None,
+    columns: Annotated[int, typer.Option(min=1, max=24, help="Columns of a sheet.")] = 6,
+) -> None:
+    """Show frames, flow in colour, density and fixations of a video side by side."""
+    from foveal.pipeline.look.preview import write_preview
+
+    made = write_preview(store, video, output, frames=frame, columns=columns)
+    for section, why in made.missing.items():
+        out.print(f"not shown: {section}: {why}", markup=False)
+    out.print(str(made.path), markup=False)
+
+
+def report(
+    store: Store,
+    output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.")] = Path(
+        "report.html"
+    ),
+) -> None:
+    """Write one self-contained page about a store: the run, videos, what is wrong, statistics."""
+    from foveal.pipeline.look.report import write_report
+
+    out.print(str(write_report(store, output)), markup=False)
+
+
+def statistics(
+    store: Store,
+    split: Annotated[str, typer.Option(help="Videos that count; 'all' for every one.")] = "train",
+    as_json: Json = False,
+) -> None:
+    """Channel means, flow magnitudes, centre bias, fixations a frame; kept in the store."""
+    from foveal.storage.location import Location
+    from foveal.storage.reader import open_store
+    from foveal.storage.statistics import compute_statistics, write_statistics
+
+    opened = open_store(store)
+    found = compute_statistics(opened, None if split == "all" else split)
+    write_statistics(Location(store), found)
+    values = {
+        str(name): array.values.tolist() for name, array in found.items() if array.size <= _SHOWN
+    }
+    if as_json:
+        print_json({"store": store, "split": split, "statistics": values})
+        return
+    print_table(
+        f"{store}: statistics of {split}",
+        ("statistic", "value"),
+        [
+            (name, ", ".join(f"{item:.6g}" for item in found[name].values.ravel()))
+            for name in values
+            if found[name].dtype.kind in "iuf"
+        ],
+    )
+
+
+_SHOWN = 16
+
+
+def export(
+    store: Store,
+    folder: Annotated[Path, typer.Argument(help="Where the files go.")],
+    what: Annotated[
+        list[str], typer.Option("--array", help="frames, flow_tvl1, density, … Repeatable.")
+    ],
+    form: Annotated[
+        str | None,
+        typer.Option(
+            help="frames: png, jpg, npy; flow: flo, kitti, color, npy; density: png, npy."
+        ),
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Only this video (id). Repeatable.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
+    flat: Annotated[
+        bool, typer.Option("--flat", help="0001/0001.png, as DHF1K's evaluation wants predictions.")
+    ] = False,
+    source_size: Annotated[
+        bool, typer.Option("--source-size", help="Scale pictures to the source video's size.")
+    ] = False,
+    webdataset: Annotated[
+        bool, typer.Option("--webdataset", help="Tar shards of clips instead of files.")
+    ] = False,
+    clip_frames: Annotated[int, typer.Option(min=1, help="Frames a WebDataset sample.")] = 1,
+) -> None:
+    """Hand arrays on as files: pictures, .flo, .npy, or WebDataset shards."""
+    from foveal.pipeline.look.export import export as write_files
+    from foveal.pipeline.look.webdataset import export_webdataset
+
+    if webdataset:
+        videos = _of_split(store, split) if only is None and split else only
+        done = [export_webdataset(store, folder, what, videos=videos, clip_frames=clip_frames)]
+    else:
+        done = [
+            write_files(
+                store,
+                folder,
+                name,
+                form,
+                videos=only,
+                split=split,
+                flat=flat,
+                source_size=source_size,
+            )
+            for name in what
+        ]
+    skipped = {video: why for one in done for video, why in one.skipped.items()}
+    for video, why in skipped.items():
+        out.print(f"skipped {video}: {why}", markup=False)
+    out.print(f"{folder}: {sum(one.files for one in done)} files", markup=False)
+    if skipped:
+        raise typer.Exit(INCOMPLETE)
+
+
+def _of_split(store: str, split: str) -> list[str]:
+    from foveal.storage.reader import open_store
+
+    return open_store(store).select(split)
