@@ -1,8 +1,9 @@
 """Reading many slices at once, for training: their chunks are fetched and decoded together.
 
-zarr-python spends about half a millisecond of bookkeeping a chunk: nothing beside 16 frames of
-video, much beside one window of features. Uncompressed arrays of local stores are therefore read in
-place: the shard's own index says where items lie, and one system call brings them into the result.
+zarr-python spends about half a millisecond of bookkeeping a chunk, as much as it takes to decode
+sixteen frames and far more than to read a window of features. Shards of local stores are therefore
+read directly: their own index says where a chunk lies, and it is decoded, or brought by one system
+call where it is not compressed, into the result. Everything else goes through zarr.
 """
 
 from __future__ import annotations
@@ -11,17 +12,24 @@ import asyncio
 import os
 import sys
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import google_crc32c
 import numpy as np
+from numcodecs import blosc  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from zarr.api.asynchronous import open_array
-from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec, ShardingCodecIndexLocation
+from zarr.codecs import (
+    BloscCodec,
+    BytesCodec,
+    Crc32cCodec,
+    ShardingCodec,
+    ShardingCodecIndexLocation,
+)
 from zarr.core.array import AsyncArray
+from zarr.core.metadata import ArrayV3Metadata
 from zarr.core.sync import sync
 from zarr.storage import FsspecStore
 
@@ -35,6 +43,9 @@ from foveal.storage.schema import VIDEOS
 _ARRAYS_OPEN = 1024
 _SHARDS_OPEN = 128
 _ABSENT = 2**64 - 1
+
+
+Allocate = Callable[[tuple[int, ...], np.dtype[Any]], NDArray[Any]]
 
 
 class Slice(NamedTuple):
@@ -65,14 +76,21 @@ class Gatherer:
     def __reduce__(self) -> tuple[Any, ...]:
         return Gatherer, (self._location, self._cache_bytes)
 
-    def read(self, slices: Sequence[Slice]) -> list[NDArray[Any]]:
+    def read(self, slices: Sequence[Slice], allocate: Allocate = np.empty) -> list[NDArray[Any]]:
         """Read them all.
+
+        Parameters
+        ----------
+        slices : sequence of Slice
+        allocate : callable
+            Makes the arrays that direct reads fill, from shape and dtype.
 
         Returns
         -------
         list of ndarray
-            The items of each slice, [stop - start, ...]; float32 where the array is stored as
-            integers with a scale (CF ``scale_factor``), NaN where it has no value.
+            The items of each slice, [stop - start, ...]. Equally large slices of one array lie side
+            by side in memory where they are read directly. What is stored as integers with a scale
+            (CF ``scale_factor``) comes as float32, NaN where it has no value.
 
         Raises
         ------
@@ -83,29 +101,38 @@ class Gatherer:
         """
         if os.getpid() != self._pid:
             self._reopen()
-        return self._read_cached(slices) if self._cache_bytes else self._read(slices)
+        return self._read_cached(slices) if self._cache_bytes else self._read(slices, allocate)
 
-    def _read(self, slices: Sequence[Slice]) -> list[NDArray[Any]]:
+    def _read(self, slices: Sequence[Slice], allocate: Allocate = np.empty) -> list[NDArray[Any]]:
         arrays = self._open({(wanted.video, wanted.array) for wanted in slices})
         values: list[Any] = [None] * len(slices)
-        encoded = []
-        for n, wanted in enumerate(slices):
-            opened = arrays[wanted.video, wanted.array]
-            if opened.plain is None:
-                encoded.append(n)
+        through_zarr = []
+        alike: dict[tuple[Any, ...], list[int]] = {}
+        for n, (video, name, start, stop) in enumerate(slices):
+            direct = arrays[video, name].direct
+            if direct is None:
+                through_zarr.append(n)
             else:
-                values[n] = self._read_plain(opened.plain, wanted.start, wanted.stop)
+                kind = (name, stop - start, direct.item_shape, direct.dtype)
+                alike.setdefault(kind, []).append(n)
+        for (_, items, item_shape, dtype), group in alike.items():
+            together = allocate((len(group), items, *item_shape), dtype)
+            for n, into in zip(group, together, strict=True):
+                layout = arrays[slices[n][:2]].direct
+                assert layout is not None
+                self._read_direct(layout, slices[n].start, slices[n].stop, into)
+                values[n] = into
 
         async def decode() -> list[Any]:
             return await asyncio.gather(
                 *(
                     arrays[slices[n][:2]].array.getitem(slice(slices[n].start, slices[n].stop))
-                    for n in encoded
+                    for n in through_zarr
                 )
             )
 
-        if encoded:
-            for n, value in zip(encoded, sync(decode()), strict=True):
+        if through_zarr:
+            for n, value in zip(through_zarr, sync(decode()), strict=True):
                 values[n] = np.asarray(value)
         for n, wanted in enumerate(slices):
             scale = arrays[wanted[:2]].scale
@@ -151,7 +178,7 @@ class Gatherer:
     def _forget(self) -> None:
         self._pid = os.getpid()
         self._arrays: OrderedDict[tuple[str, str], _Opened] = OrderedDict()
-        self._shards: OrderedDict[Path, _Shard] = OrderedDict()
+        self._shards: OrderedDict[tuple[str, int], _Shard] = OrderedDict()
         self._cache: OrderedDict[Slice, NDArray[Any]] = OrderedDict()
 
     def _open(self, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], _Opened]:
@@ -170,38 +197,43 @@ class Gatherer:
             self._arrays.popitem(last=False)
         return found
 
-    def _read_plain(self, layout: _Plain, start: int, stop: int) -> NDArray[Any]:
-        values = np.empty((stop - start, *layout.item_shape), layout.dtype)
+    def _read_direct(self, layout: _Direct, start: int, stop: int, values: NDArray[Any]) -> None:
         if not values.size:
-            return values
+            return
         item_bytes = values[0].nbytes
         raw = values.reshape(len(values), -1).view(np.uint8)
-        for chunk, first, last in layout.chunks(start, stop):
-            shard = self._shard(layout, chunk // layout.chunks_a_shard)
-            offset = shard.offsets[chunk % layout.chunks_a_shard]
+        for chunk in range(start // layout.chunk_items, -(-stop // layout.chunk_items)):
+            before = chunk * layout.chunk_items
+            first, last = max(before, start), min(before + layout.chunk_items, stop)
             into = raw[first - start : last - start]
+            shard = self._shard(layout, chunk // layout.chunks_a_shard)
+            offset, length = shard.index[chunk % layout.chunks_a_shard]
             if offset == _ABSENT:
                 values[first - start : last - start] = layout.fill_value
+            elif not layout.compressed:
+                shard.read(offset + (first - before) * item_bytes, into)
+            elif last - first == layout.chunk_items:
+                shard.decode(offset, length, into)
             else:
-                skipped = (first - chunk * layout.chunk_items) * item_bytes
-                shard.read(int(offset) + skipped, into)
-        return values
+                whole = np.empty((layout.chunk_items, item_bytes), np.uint8)
+                shard.decode(offset, length, whole)
+                into[:] = whole[first - before : last - before]
 
-    def _shard(self, layout: _Plain, number: int) -> _Shard:
-        path = layout.folder / "c" / "/".join([str(number), *["0"] * len(layout.item_shape)])
-        shard = self._shards.get(path)
+    def _shard(self, layout: _Direct, number: int) -> _Shard:
+        key = (layout.folder, number)
+        shard = self._shards.get(key)
         if shard is None:
-            shard = self._shards[path] = _Shard(path, layout)
+            shard = self._shards[key] = _Shard(layout, number)
             while len(self._shards) > _SHARDS_OPEN:
                 self._shards.popitem(last=False)
-        self._shards.move_to_end(path)
+        self._shards.move_to_end(key)
         return shard
 
 
 @dataclass(frozen=True)
 class _Opened:
     array: AsyncArray[Any]
-    plain: _Plain | None
+    direct: _Direct | None
     scale: Scale | None
 
 
@@ -214,63 +246,61 @@ async def _open_one(location: Location, video: str, name: str) -> _Opened:
             f"{location}: array {name!r} of video {video!r} is gone; a build may be replacing it: "
             "open the store again when it has ended"
         ) from None
-    return _Opened(array, _plain_layout(location, path, array), Scale.of(array.attrs))
+    return _Opened(array, _direct_layout(location, path, array), Scale.of(array.attrs))
 
 
 @dataclass(frozen=True)
-class _Plain:
-    """An uncompressed array in a local folder."""
+class _Direct:
+    """A sharded array in a local folder whose chunks are plain or Blosc."""
 
-    folder: Path
+    folder: str
     item_shape: tuple[int, ...]
     dtype: np.dtype[Any]
     fill_value: Any
     chunk_items: int
     chunks_a_shard: int
     index_at_end: bool
-
-    def chunks(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
-        """Chunk number, first item and end of each piece of a range."""
-        for chunk in range(start // self.chunk_items, -(-stop // self.chunk_items)):
-            first = chunk * self.chunk_items
-            yield chunk, max(first, start), min(first + self.chunk_items, stop)
+    compressed: bool
 
 
-def _plain_layout(location: Location, path: str, array: AsyncArray[Any]) -> _Plain | None:
-    """The layout of an array that can be read in place, None where it takes decoding."""
-    codecs = array.metadata.codecs  # type: ignore[union-attr]
-    if location.local is None or len(codecs) != 1 or not isinstance(codecs[0], ShardingCodec):
+def _direct_layout(location: Location, path: str, array: AsyncArray[Any]) -> _Direct | None:
+    """The layout of an array that can be read directly, None where it takes zarr."""
+    metadata = array.metadata
+    if not isinstance(metadata, ArrayV3Metadata) or location.local is None:
         return None
-    sharding = codecs[0]
-    native = array.dtype.itemsize == 1 or sys.byteorder == "little"
+    if len(metadata.codecs) != 1 or not isinstance(metadata.codecs[0], ShardingCodec):
+        return None
+    sharding = metadata.codecs[0]
     inner, index = sharding.codecs, sharding.index_codecs
+    little = sys.byteorder == "little" and isinstance(inner[0], BytesCodec)
     if not (
-        native
-        and len(inner) == 1
-        and isinstance(inner[0], BytesCodec)
-        and (inner[0].endian is None or inner[0].endian.value == "little")
-        and len(index) == 2
-        and isinstance(index[0], BytesCodec)
-        and isinstance(index[1], Crc32cCodec)
+        little
+        and inner[0].to_dict().get("configuration", {}) in ({}, {"endian": "little"})
+        and [type(codec) for codec in inner[1:]] in ([], [BloscCodec])
+        and [type(codec) for codec in index] == [BytesCodec, Crc32cCodec]
         and tuple(sharding.chunk_shape[1:]) == tuple(array.shape[1:])
     ):
         return None
-    return _Plain(
-        location.local / path,
+    shard_items = (array.shards or array.chunks)[0]
+    return _Direct(
+        str(location.local / path),
         tuple(array.shape[1:]),
         array.dtype,
-        array.metadata.fill_value,
+        metadata.fill_value,
         sharding.chunk_shape[0],
-        array.metadata.chunk_grid.chunk_shape[0] // sharding.chunk_shape[0],  # type: ignore[union-attr]
+        shard_items // sharding.chunk_shape[0],
         sharding.index_location is ShardingCodecIndexLocation.end,
+        len(inner) > 1,
     )
 
 
 class _Shard:
     """A shard open for reading, its index read and checked."""
 
-    def __init__(self, path: Path, layout: _Plain) -> None:
-        self._path = path
+    def __init__(self, layout: _Direct, number: int) -> None:
+        self._path = path = "/".join(
+            [layout.folder, "c", str(number), *"0" * len(layout.item_shape)]
+        )
         try:
             self._file = os.open(path, os.O_RDONLY)
         except FileNotFoundError:
@@ -284,11 +314,23 @@ class _Shard:
         index, checksum = content[:-4], content[-4:]
         if at < 0 or google_crc32c.value(index) != int.from_bytes(checksum, "little"):
             raise self._damaged()
-        self.offsets = np.frombuffer(index, "<u8").reshape(-1, 2)[:, 0].tolist()
+        self.index: list[list[int]] = np.frombuffer(index, "<u8").reshape(-1, 2).tolist()
 
     def read(self, offset: int, into: NDArray[np.uint8]) -> None:
+        """Bring stored bytes into an array."""
         if os.preadv(self._file, [into.data], offset) != into.nbytes:
             raise self._damaged()
+
+    def decode(self, offset: int, length: int, into: NDArray[np.uint8]) -> None:
+        """Decode one Blosc chunk into an array of its size."""
+        encoded = os.pread(self._file, length, offset)
+        # Blosc's header names the decoded size in bytes 4 … 7.
+        if int.from_bytes(encoded[4:8], "little") != into.nbytes:
+            raise self._damaged()
+        try:
+            blosc.decompress(encoded, into)
+        except (RuntimeError, ValueError):
+            raise self._damaged() from None
 
     def __del__(self) -> None:
         if hasattr(self, "_file"):

@@ -279,7 +279,8 @@ class Store:
         -------
         xarray.DataArray
             Along its first dimension it has the coordinates ``video`` (id) and
-            ``index_in_video``. Videos that lack the array are left out; ``attrs["left_out"]`` names them.
+            ``index_in_video``. Videos that lack the array are left out; ``attrs["left_out"]``
+            names them.
 
         Raises
         ------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -167,7 +168,10 @@ class Clips(Dataset[Sample]):
             wanted.append([variable.items(facts, indices) for variable in self.variables])
             for variable, items in zip(self.variables, wanted[-1], strict=True):
                 slices += [_span(facts, array, items) for array in variable.arrays]
-        values = iter(zip(slices, self._gatherer.read(slices), strict=True))
+        in_worker = torch.utils.data.get_worker_info() is not None
+        allocate = _shared_empty if in_worker else np.empty
+        tensors = _tensors(self._gatherer.read(slices, allocate))
+        read = iter(zip(slices, tensors, strict=True))
         samples = []
         for draw, (facts, indices, valid), items_of in zip(draws, planned, wanted, strict=True):
             sample: Sample = {
@@ -177,13 +181,12 @@ class Clips(Dataset[Sample]):
                 "valid": torch.from_numpy(valid),
             }
             for variable, items in zip(self.variables, items_of, strict=True):
-                arrays = {name: self._whole[facts.video, name] for name in variable.whole_arrays}
-                for array in variable.arrays:
-                    arrays[array] = _picked(*next(values), items)
-                tensors = variable.tensors(facts, indices, items, arrays)
+                whole = {name: self._whole[facts.video, name] for name in variable.whole_arrays}
+                values = {array: _picked(*next(read), items) for array in variable.arrays}
+                entries = variable.tensors(facts, indices, items, values, whole)
                 if variable.key in self._normalise:
-                    tensors[variable.key] = self._normalise[variable.key](tensors[variable.key])
-                sample.update(tensors)
+                    entries[variable.key] = self._normalise[variable.key](entries[variable.key])
+                sample.update(entries)
             samples.append(self._transformed(sample, draw))
         return samples
 
@@ -262,16 +265,71 @@ class Clips(Dataset[Sample]):
 
 
 def collate(samples: Sequence[Sample]) -> Sample:
-    """Stack samples into a batch; pictures stay channels last in memory, so nothing is turned."""
+    """Stack samples into a batch; what was read side by side becomes one without a copy.
+
+    Pictures stay channels last in memory, so that nothing is turned.
+    """
     batch = {}
     for key, first in samples[0].items():
         values = [sample[key] for sample in samples]
-        if isinstance(first, Tensor) and first.ndim > 3 and not first.is_contiguous():
+        if not isinstance(first, Tensor):
+            batch[key] = default_collate(values)
+        elif _side_by_side(values):
+            batch[key] = first.as_strided(
+                (len(values), *first.shape), (first.numel(), *first.stride())
+            )
+        elif first.ndim > 3 and not first.is_contiguous():
             turned = default_collate([value.movedim(-3, -1) for value in values])
             batch[key] = turned.movedim(-1, -3)
         else:
             batch[key] = default_collate(values)
     return batch
+
+
+def _side_by_side(tensors: Sequence[Tensor]) -> bool:
+    """Whether equally laid out tensors fill one piece of memory in this order."""
+    first = tensors[0]
+    place, step = first.storage_offset(), first.numel()
+    memory = first.untyped_storage().data_ptr()
+    return step > 0 and all(
+        tensor.untyped_storage().data_ptr() == memory
+        and tensor.storage_offset() == place + number * step
+        and tensor.shape == first.shape
+        and tensor.stride() == first.stride()
+        for number, tensor in enumerate(tensors)
+    )
+
+
+def _tensors(values: Sequence[NDArray[Any]]) -> list[Tensor]:
+    """Arrays as tensors; views of one array become views of one tensor."""
+    owners: dict[int, tuple[Tensor, int]] = {}
+    tensors = []
+    for value in values:
+        owner = value.base
+        if not isinstance(owner, np.ndarray) or owner.dtype != value.dtype:
+            tensors.append(torch.from_numpy(value))
+            continue
+        if id(owner) not in owners:
+            shared = owner.base
+            whole = shared if isinstance(shared, Tensor) else torch.from_numpy(owner)
+            owners[id(owner)] = (whole, _address(owner))
+        whole, begin = owners[id(owner)]
+        strides = [stride // value.itemsize for stride in value.strides]
+        place = (_address(value) - begin) // value.itemsize
+        tensors.append(whole.as_strided(value.shape, strides, place))
+    return tensors
+
+
+def _shared_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Memory that a worker hands to its parent without copying it, as torch's own collate does."""
+    size = math.prod(shape) * dtype.itemsize
+    memory = torch.UntypedStorage._new_shared(size)  # type: ignore[no-untyped-call]
+    values: NDArray[Any] = torch.from_numpy(np.empty(0, dtype)).set_(memory).view(shape).numpy()
+    return values
+
+
+def _address(values: NDArray[Any]) -> int:
+    return int(values.__array_interface__["data"][0])
 
 
 def _span(facts: VideoFacts, array: str, items: Indices) -> Slice:
@@ -281,12 +339,16 @@ def _span(facts: VideoFacts, array: str, items: Indices) -> Slice:
     return Slice(facts.video, array, int(items.min()), int(items.max()) + 1)
 
 
-def _picked(read: Slice, values: NDArray[Any], items: Indices) -> NDArray[Any]:
+def _picked(read: Slice, values: Tensor, items: Indices) -> Tensor:
     if not len(values):
-        return np.zeros((*items.shape, *values.shape[1:]), values.dtype)
-    if np.array_equal(items, np.arange(read.start, read.stop)):
+        return values.new_zeros((*items.shape, *values.shape[1:]))
+    if items.ndim == 1 and len(items) == len(values) and _consecutive(items):
         return values
-    return values[items - read.start]
+    return values[torch.from_numpy(items - read.start)]
+
+
+def _consecutive(items: Indices) -> bool:
+    return len(items) == 1 or bool((np.diff(items) == 1).all())
 
 
 def _normalisers(wanted: Mapping[str, str], variables: Sequence[Variable]) -> dict[str, Normaliser]:

@@ -18,7 +18,6 @@ from torch import Tensor
 from foveal.errors import StoreError
 
 Indices = NDArray[np.int64]
-Arrays = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -76,9 +75,25 @@ class Variable(Protocol):
         """Items of `arrays` that these frames need: [n], or [n, m] for m a frame."""
 
     def tensors(
-        self, facts: VideoFacts, frames: Indices, items: Indices, values: Arrays
+        self,
+        facts: VideoFacts,
+        frames: Indices,
+        items: Indices,
+        values: Mapping[str, Tensor],
+        whole: Mapping[str, NDArray[Any]],
     ) -> dict[str, Tensor]:
-        """Entries of the sample from the items read (`arrays`) and the whole arrays."""
+        """Entries of the sample.
+
+        Parameters
+        ----------
+        facts : VideoFacts
+        frames, items : ndarray
+            Frames of the clip, and what `items` gave for them.
+        values : mapping of str to Tensor
+            Those items of `arrays`.
+        whole : mapping of str to ndarray
+            The `whole_arrays`.
+        """
 
 
 @dataclass(frozen=True)
@@ -112,7 +127,12 @@ class Items:
         return frames
 
     def tensors(
-        self, facts: VideoFacts, frames: Indices, items: Indices, values: Arrays
+        self,
+        facts: VideoFacts,
+        frames: Indices,
+        items: Indices,
+        values: Mapping[str, Tensor],
+        whole: Mapping[str, NDArray[Any]],
     ) -> dict[str, Tensor]:
         return {self.key: _channels_first(values[self.array])}
 
@@ -168,13 +188,20 @@ class Flow:
 
     def items(self, facts: VideoFacts, frames: Indices) -> Indices:
         pairs = max(1, facts.shapes[self.array][0])
-        return np.clip(self._wanted(frames), 0, pairs - 1)
+        items = np.clip(self._wanted(frames), 0, pairs - 1)
+        return items if self.stack > 1 else items[:, 0]
 
     def tensors(
-        self, facts: VideoFacts, frames: Indices, items: Indices, values: Arrays
+        self,
+        facts: VideoFacts,
+        frames: Indices,
+        items: Indices,
+        values: Mapping[str, Tensor],
+        whole: Mapping[str, NDArray[Any]],
     ) -> dict[str, Tensor]:
         maps = _channels_first(values[self.array])
-        maps = maps.flatten(1, 2) if self.stack > 1 else maps[:, 0]
+        if self.stack > 1:
+            maps = maps.flatten(1, 2)
         wanted = self._wanted(frames)
         valid = (wanted >= 0) & (wanted < facts.shapes[self.array][0])
         return {self.key: maps, f"{self.key}_valid": torch.from_numpy(valid)}
@@ -233,15 +260,20 @@ class Windows:
         return np.clip(np.searchsorted(ends, frames), 0, max(0, len(ends) - 1))
 
     def tensors(
-        self, facts: VideoFacts, frames: Indices, items: Indices, values: Arrays
+        self,
+        facts: VideoFacts,
+        frames: Indices,
+        items: Indices,
+        values: Mapping[str, Tensor],
+        whole: Mapping[str, NDArray[Any]],
     ) -> dict[str, Tensor]:
         ends = facts.window_end[self.array]
         valid = ends[items] == frames if len(ends) else np.zeros(len(frames), bool)
-        features = values[self.array]
+        features, is_valid = values[self.array], torch.from_numpy(valid)
         if not valid.all():
-            features = features.copy()
-            features[~valid] = 0
-        return {self.key: torch.from_numpy(features), f"{self.key}_valid": torch.from_numpy(valid)}
+            features = features.clone()
+            features[~is_valid] = 0
+        return {self.key: features, f"{self.key}_valid": is_valid}
 
 
 @dataclass(frozen=True)
@@ -270,15 +302,20 @@ class FixationMap:
         return frames
 
     def tensors(
-        self, facts: VideoFacts, frames: Indices, items: Indices, values: Arrays
+        self,
+        facts: VideoFacts,
+        frames: Indices,
+        items: Indices,
+        values: Mapping[str, Tensor],
+        whole: Mapping[str, NDArray[Any]],
     ) -> dict[str, Tensor]:
         height, width = self.size or facts.source_size
-        offset = values["fixation_offset"]
+        offset = whole["fixation_offset"]
         maps = np.zeros((len(frames), height, width), np.uint8)
         for drawn, frame in zip(maps, frames, strict=True):
             points = slice(offset[frame], offset[frame + 1])
-            rows = _rescaled(values["fixation_y"][points], facts.source_size[0], height)
-            columns = _rescaled(values["fixation_x"][points], facts.source_size[1], width)
+            rows = _rescaled(whole["fixation_y"][points], facts.source_size[0], height)
+            columns = _rescaled(whole["fixation_x"][points], facts.source_size[1], width)
             if self.counts:
                 counted = np.bincount(rows * width + columns, minlength=height * width)
                 drawn[:] = np.minimum(counted, 255).reshape(height, width)
@@ -300,10 +337,9 @@ def make_variable(wanted: str | Variable) -> Variable:
     return Items(wanted)
 
 
-def _channels_first(values: NDArray[Any]) -> Tensor:
+def _channels_first(values: Tensor) -> Tensor:
     """[…, height, width, channel] to […, channel, height, width], without moving anything."""
-    tensor = torch.from_numpy(values)
-    return tensor.movedim(-1, -3) if values.ndim > 3 else tensor
+    return values.movedim(-1, -3) if values.ndim > 3 else values
 
 
 def _rescaled(position: NDArray[np.float32], source_px: int, map_px: int) -> Indices:
