@@ -6,13 +6,15 @@
 
 The peers evaluate the plain network (three-dimensional convolutions) on each window: as published,
 with BatchNorm folded, and folded with channels last. Sharing is timed in its steady state, after
-the first batch; times are medians. Operations are multiply-accumulates, counted by torch. The
-arithmetic rate is the best of a large matrix product and a large 3x3 convolution.
+the first batch. Peers and strides take turns, so that a busy machine slows all alike; times are
+medians, the ratio of the best times stands in brackets. Operations are multiply-accumulates, as
+torch counts them. The arithmetic rate is the best of a large matrix product and 3x3 convolution.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import statistics
 import time
@@ -33,13 +35,12 @@ from foveal.models.i3d.windows import WindowFeatures
 
 def folded(network: I3D) -> I3D:
     """A copy of the plain network whose BatchNorm lives in its convolutions."""
-    copy = I3D(network.tower, network.width)
-    copy.load_state_dict(network.state_dict())
-    for module in copy.modules():
+    light = copy.deepcopy(network)
+    for module in light.modules():
         if isinstance(module, Unit):
             module.conv3d = fuse_conv_bn_eval(module.conv3d, module.bn)
             module.bn = nn.Identity()  # type: ignore[assignment]
-    return copy
+    return light
 
 
 def seconds(run: Callable[[], Any], device: torch.device, repeats: int) -> float:
@@ -77,27 +78,21 @@ def arithmetic_rate(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def peers(
-    network: I3D, frames: Tensor, window: int, device: torch.device, dtype: torch.dtype, count: int
-) -> tuple[dict[str, float], Tensor]:
-    """Seconds a window of each peer (on CUDA, 8 windows at a time), and the first window's map."""
+    network: I3D, frames: Tensor, window: int, device: torch.device, dtype: torch.dtype
+) -> dict[str, tuple[Callable[[], Tensor], int]]:
+    """What each peer runs, and how many windows at a time (one on a CPU, eight on CUDA)."""
     together = 8 if device.type == "cuda" else 1
     x = frames.permute(3, 0, 1, 2)
     windows = torch.stack([x[:, s : s + window] for s in range(together)]).to(device, dtype)
     last = windows.contiguous(memory_format=torch.channels_last_3d)
-    plain = network.to(device, dtype)
+    plain = copy.deepcopy(network).to(device, dtype)
     light = folded(network).to(device, dtype)
     light_last = folded(network).to(device, dtype).to(memory_format=torch.channels_last_3d)
-    runs: dict[str, Callable[[], Tensor]] = {
-        "as published": lambda: plain(windows),
-        "folded": lambda: light(windows),
-        "folded, channels last": lambda: light_last(last),
+    return {
+        "as published": (lambda: plain(windows), together),
+        "folded": (lambda: light(windows), together),
+        "folded, channels last": (lambda: light_last(last), together),
     }
-    first = plain(windows)[:1].float()
-    measured = {}
-    for name, run in runs.items():
-        run()
-        measured[name] = seconds(run, device, count) / together
-    return measured, first
 
 
 def main() -> None:
@@ -129,24 +124,14 @@ def main() -> None:
     rng = np.random.default_rng(0)
     frames = rng.uniform(-1, 1, (window + 8, size, size, channels)).astype(np.float32)
 
-    peer_seconds, first_map = peers(
-        network, torch.from_numpy(frames), window, device, dtype, options.repeats
-    )
-    network.to("cpu", torch.float32)
     rate = arithmetic_rate(device, dtype)
-
-    report: dict[str, Any] = {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "threads": torch.get_num_threads(),
-        "precision": options.precision,
-        "tower": options.tower,
-        "size": size,
-        "width": width,
-        "window": window,
-        "rate_gmac_s": rate / 1e9,
-        "peers_s_a_window": peer_seconds,
-        "strides": {},
+    runs: dict[str, tuple[Callable[[], Any], int]] = {
+        **peers(network, torch.from_numpy(frames), window, device, dtype)
     }
+    first_map = runs["as published"][0]()[:1].float().cpu()
+    for name in ("folded", "folded, channels last"):
+        runs[name][0]()
+    rows: dict[int, dict[str, Any]] = {}
     for stride in options.strides:
         extractor = WindowFeatures(
             network,
@@ -160,26 +145,45 @@ def main() -> None:
             batch_windows=options.batch,
         )
         batch = extractor.batch_windows
-        report["batch"] = batch
         first = extractor.push(
             np.resize(frames, ((batch - 1) * stride + window, *frames.shape[1:]))
         )
         more = np.resize(frames, (batch * stride, *frames.shape[1:]))
         extractor.push(more)
-        taken = seconds(lambda e=extractor, m=more: e.push(m), device, options.repeats) / batch
+        runs[f"stride {stride}"] = (lambda e=extractor, m=more: e.push(m)), batch
         macs = count_macs(options.tower, (size, size), window, stride, batch, width=width)
-        report["strides"][stride] = {
-            "s_a_window": taken,
-            "windows_s": 1 / taken,
-            "ratio": {name: s / taken for name, s in peer_seconds.items()},
+        rows[stride] = {
+            "windows_together": batch,
             "gmac_a_window_alone": macs[0] / 1e9,
             "gmac_a_window_shared": macs[1] / 1e9,
             "ratio_of_operations": macs[0] / macs[1],
-            "share_of_rate": macs[1] / taken / rate,
-            "relative_difference": relative_difference(
-                torch.from_numpy(first[:1]), first_map.cpu()
-            ),
+            "relative_difference": relative_difference(torch.from_numpy(first[:1]), first_map),
         }
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(options.repeats):
+        for name, (run, together) in runs.items():
+            times[name].append(seconds(run, device, 1) / together)
+    medians = {name: statistics.median(found) for name, found in times.items()}
+    peer_seconds = {name: s for name, s in medians.items() if not name.startswith("stride ")}
+    for stride, row in rows.items():
+        taken = medians[f"stride {stride}"]
+        row["s_a_window"], row["windows_s"] = taken, 1 / taken
+        row["ratio"] = {name: s / taken for name, s in peer_seconds.items()}
+        best = min(times[f"stride {stride}"])
+        row["ratio_of_best"] = {name: min(times[name]) / best for name in peer_seconds}
+        row["share_of_rate"] = row["gmac_a_window_shared"] * 1e9 / taken / rate
+    report: dict[str, Any] = {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "precision": options.precision,
+        "tower": options.tower,
+        "size": size,
+        "width": width,
+        "window": window,
+        "rate_gmac_s": rate / 1e9,
+        "peers_s_a_window": peer_seconds,
+        "strides": rows,
+    }
     if options.dense:
         dense = DenseFeatures(
             network,
@@ -225,7 +229,10 @@ def table(report: dict[str, Any]) -> str:
         + ", ".join(f"{name} {s:.3f} s" for name, s in report["peers_s_a_window"].items()),
     ]
     for stride, row in report["strides"].items():
-        ratios = ", ".join(f"{ratio:.2f}x {name}" for name, ratio in row["ratio"].items())
+        ratios = ", ".join(
+            f"{ratio:.2f}x ({row['ratio_of_best'][name]:.2f}x) {name}"
+            for name, ratio in row["ratio"].items()
+        )
         lines += [
             f"stride {stride:>3}: {row['windows_s']:.2f} windows/s ({row['s_a_window']:.3f} s): "
             + ratios,

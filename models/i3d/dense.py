@@ -1,7 +1,8 @@
 """I3D features of a whole video run through the tower at once, for those who need no windows.
 
 Cheaper than windows, and not the same numbers: a step of Mixed_5c sees up to 99 frames, more than
-a window of 79 has, so all but a few steps of a window have seen its zero padding.
+a window of 79 has, so every step of a window has seen its zero padding. ``benchmarks/i3d.py
+--dense`` measures the difference: 20 % with random weights (root of summed squares, relative).
 """
 
 from __future__ import annotations

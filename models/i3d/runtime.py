@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from foveal.errors import MissingDependency
 from foveal.models.i3d.network import I3D, Endpoint
-from foveal.models.i3d.sharing import Level, Plan
+from foveal.models.i3d.sharing import Plan
 from foveal.models.i3d.steps import State, StepNetwork
 
 Precision = Literal["float32", "float16", "bfloat16", "auto"]
@@ -20,9 +20,11 @@ Precision = Literal["float32", "float16", "bfloat16", "auto"]
 HALF_TOLERANCE = 1e-2
 """Largest relative difference from float32 that `auto` accepts of half precision."""
 
-CPU_WINDOWS = 8
-CUDA_WINDOWS = 64
-"""Windows computed together: more gain nothing (measured), fewer where memory is short."""
+MOST_WINDOWS = {"cpu": 8, "cuda": 64}
+"""Windows computed together where memory allows: on a CPU more gain nothing (measured)."""
+
+CPU_BATCH_FRAMES = 32
+"""Frames a batch of windows advances on a CPU at most; more only spill its caches (measured)."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -90,13 +92,15 @@ class StepRunner:
     def _build(self, precision: str) -> StepNetwork:
         return StepNetwork(self._network, self._endpoint, self.device, getattr(torch, precision))
 
-    def windows_that_fit(self, levels: Sequence[Level], size: tuple[int, int]) -> int:
+    def windows_that_fit(self, window: int, stride: int, size: tuple[int, int]) -> int:
         """How many windows to compute together, from the memory that is free."""
         on_cuda = self.device.type == "cuda"
         free = torch.cuda.mem_get_info(self.device)[0] if on_cuda else available_memory_bytes()
+        most = MOST_WINDOWS["cuda" if on_cuda else "cpu"]
+        if not on_cuda:
+            most = min(most, max(CPU_BATCH_FRAMES // stride, 1))
         # 130 MB a window of 79 x 224 x 224 in float32, where nothing is shared (measured).
-        window_bytes = levels[0].steps * size[0] * size[1] * 10 * self.steps.dtype.itemsize
-        most = CUDA_WINDOWS if on_cuda else CPU_WINDOWS
+        window_bytes = window * size[0] * size[1] * 10 * self.steps.dtype.itemsize
         return most if free is None else int(min(max(free // 2 // window_bytes, 1), most))
 
     def run(

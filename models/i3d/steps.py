@@ -34,8 +34,8 @@ from foveal.models.i3d.sharing import Plan, plan_windows, window_levels
 State = tuple[Tensor, ...]
 """What is kept of time steps: one or more tensors [steps, height, width, channels]."""
 
-CHUNK_BYTES = {"cpu": 64 << 20, "cuda": 256 << 20}
-"""Bytes gathered for one convolution at a time."""
+CHUNK_BYTES = {"cpu": 16 << 20, "cuda": 256 << 20}
+"""Bytes gathered for one convolution at a time; on a CPU they should stay in its caches."""
 
 
 def fold(unit: Unit) -> tuple[Tensor, Tensor]:

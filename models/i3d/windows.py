@@ -165,7 +165,8 @@ class WindowFeatures(Stream):
         self.window_starts: list[int] = []
         self.valid_frames: list[int] = []
         self.feature_shape = feature_shape(window, pooling, self.endpoint, size, network.width)
-        self.batch_windows = batch_windows or self._runner.windows_that_fit(self._levels, size)
+        fitting = self._runner.windows_that_fit(window, stride, size)
+        self.batch_windows = batch_windows or fitting
         self._kept_anchors: tuple[tuple[int, ...], ...] = tuple(() for _ in self._levels)
         self._next_start = first_start
 
