@@ -56,7 +56,10 @@ class Location:
 
     def read(self, key: str) -> bytes | None:
         """Content of an object, None where there is none."""
-        buffer = sync(self.zarr.get(key, default_buffer_prototype()))
+        try:
+            buffer = sync(self.zarr.get(key, default_buffer_prototype()))
+        except FileNotFoundError:  # a local store whose folder is not there
+            return None
         return None if buffer is None else buffer.to_bytes()
 
     def read_json(self, key: str) -> Any:

@@ -16,6 +16,7 @@ from foveal.cli.demo import demo
 from foveal.cli.evaluate import evaluate
 from foveal.cli.inspect import inspect
 from foveal.cli.look import export, preview, report, statistics
+from foveal.cli.mask import mask
 from foveal.cli.predict import predict
 from foveal.cli.train import train
 from foveal.cli.verify import verify
@@ -28,11 +29,23 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (demo, init, check, build, inspect, verify, preview, report, statistics, export):
+for command in (
+    demo,
+    init,
+    check,
+    build,
+    inspect,
+    verify,
+    preview,
+    report,
+    statistics,
+    export,
+    mask,
+    train,
+    predict,
+    evaluate,
+):
     app.command()(command)
-app.command()(train)
-app.command()(predict)
-app.command()(evaluate)
 
 
 def main() -> None:

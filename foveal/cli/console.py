@@ -36,7 +36,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 _PIPE_COLUMNS = 200
 
 out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
@@ -48,7 +48,7 @@ def print_table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], numbers: str = ""
 ) -> None:
     """A table as wide as the terminal; columns named in `numbers` are set flush right."""
-    table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    table = Table(header_style="bold", box=None, pad_edge=False)
     right = set(numbers.split())
     for column in columns:
         justify: Any = "right" if column in right else "left"
@@ -57,6 +57,7 @@ def print_table(
         table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
     # A pipe or a file has no width of its own.
     target = out if out.is_terminal else Console(width=_PIPE_COLUMNS, highlight=False)
+    out.print(Text(title, style="italic"))
     target.print(table)
 
 
