@@ -22,7 +22,7 @@ from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from foveal.errors import RecipeError
 from foveal.models import saliency
-from foveal.models.losses import parse_terms
+from foveal.models.losses import saliency_loss
 from foveal.models.saliency import Schedule, Spec
 from foveal.pipeline.sections import Section
 
@@ -132,7 +132,7 @@ class TrainSettings(Section):
     @model_validator(mode="after")
     def _agree(self) -> TrainSettings:
         if self.loss is not None:
-            parse_terms(self.loss)
+            saliency_loss(self.loss)
         if self.model == "tp_cmrnet":
             if self.precision == "float16":
                 raise ValueError("tp_cmrnet overflows in float16; use bfloat16 or float32")
