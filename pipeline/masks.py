@@ -70,9 +70,7 @@ def attach_masks(url: str, frame_list: Path, name: str) -> dict[str, int]:
             identity = {
                 "stage": stage,
                 "version": 1,
-                "parameters": {
-                    "list_sha256": hashlib.sha256(np.packbits(lists[video])).hexdigest()
-                },
+                "parameters": {"list_sha256": digest},
                 "upstream": {"time": time.fingerprint},
             }
             writer = VideoWriter(location, video, time.provenance["video"])
