@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import warnings
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
@@ -136,7 +137,7 @@ class Clips(Dataset[Sample]):
             self._starts.append(starts)
             if not len(starts):
                 self.skipped[facts.video] = f"no whole clip in its {facts.frames} frames"
-        self._first = np.cumsum([0, *map(len, self._starts)])
+        self._first: list[int] = np.cumsum([0, *map(len, self._starts)]).tolist()
         if not len(self):
             raise StoreError(
                 f"{store.location}: no clip of {frames} frames fits into any of the {len(chosen)} "
@@ -153,7 +154,7 @@ class Clips(Dataset[Sample]):
             )
 
     def __len__(self) -> int:
-        return int(self._first[-1])
+        return self._first[-1]
 
     def __getitem__(self, draw: int | Draw) -> Sample:
         return self.__getitems__([draw])[0]
@@ -230,7 +231,7 @@ class Clips(Dataset[Sample]):
         number = clip + len(self) if clip < 0 else clip
         if not 0 <= number < len(self):
             raise IndexError(f"there are {len(self)} clips, no clip {clip}")
-        video = int(np.searchsorted(self._first, number, side="right")) - 1
+        video = bisect_right(self._first, number) - 1
         return self._facts[video], int(self._starts[video][number - self._first[video]])
 
     def _plan(self, clip: int) -> tuple[VideoFacts, Indices, NDArray[np.bool_]]:

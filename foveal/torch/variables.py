@@ -188,7 +188,7 @@ class Flow:
 
     def items(self, facts: VideoFacts, frames: Indices) -> Indices:
         pairs = max(1, facts.shapes[self.array][0])
-        items = np.clip(self._wanted(frames), 0, pairs - 1)
+        items = np.minimum(np.maximum(self._wanted(frames), 0), pairs - 1)
         return items if self.stack > 1 else items[:, 0]
 
     def tensors(
@@ -257,7 +257,7 @@ class Windows:
 
     def items(self, facts: VideoFacts, frames: Indices) -> Indices:
         ends = facts.window_end[self.array]
-        return np.clip(np.searchsorted(ends, frames), 0, max(0, len(ends) - 1))
+        return np.minimum(ends.searchsorted(frames), max(0, len(ends) - 1))
 
     def tensors(
         self,
