@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+from threadpoolctl import ThreadpoolController
 
 from foveal.errors import GazeError, RecipeError
 from foveal.pipeline.density_kernels import (
@@ -116,12 +117,19 @@ def density_maps(
     """
     _check_request(source_size, map_size, kernel, normalise, dtype)
     maps = np.zeros((len(offsets) - 1, *map_size), dtype)
-    for k, (start, stop) in enumerate(itertools.pairwise(offsets)):
-        if stop > start:
-            maps[k] = density_map(
-                points_xy[start:stop], source_size, map_size, kernel, normalise, dtype
-            )
+    # Products this small lose by BLAS's own threads, by far where other work holds the cores.
+    with _blas().limit(limits=1, user_api="blas"):
+        for k, (start, stop) in enumerate(itertools.pairwise(offsets)):
+            if stop > start:
+                maps[k] = density_map(
+                    points_xy[start:stop], source_size, map_size, kernel, normalise, dtype
+                )
     return maps
+
+
+@lru_cache(maxsize=1)
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 def _check_request(
