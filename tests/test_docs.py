@@ -1,0 +1,137 @@
+"""The prose against the code: links, commands, keys and examples that it names are there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import typer.main
+import yaml
+from typer.testing import CliRunner
+
+from foveal.cli import app
+from foveal.pipeline.recipe import Recipe
+from foveal.pipeline.sections import Section
+
+REPOSITORY = Path(__file__).parents[1]
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+RECIPES = REPOSITORY / "docs" / "recipes.md"
+
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """Fenced blocks of a language ("" for plain ones)."""
+    return [body for name, body in FENCE.findall(page.read_text()) if name == language]
+
+
+def commands() -> Iterator[tuple[str, list[str]]]:
+    """Page and words of each ``foveal`` command line in a plain block; placeholders included."""
+    for page in PAGES:
+        for block in blocks(page, ""):
+            for line in block.splitlines():
+                line = line.removeprefix("nohup ").removeprefix("$ ")
+                if line.startswith("foveal ") and "…" not in line:
+                    words = shlex.split(line.split(" > ")[0], comments=True)
+                    yield page.name, words[1:]
+
+
+COMMANDS = list(commands())
+
+
+def sections(kind: Any = Recipe) -> Iterator[type[Section]]:
+    """Every section model that a recipe can hold, the recipe first."""
+    if isinstance(kind, type) and issubclass(kind, Section):
+        yield kind
+        for field in kind.model_fields.values():
+            yield from sections(field.annotation)
+    else:
+        for part in get_args(kind):
+            yield from sections(part)
+
+
+SECTIONS = sorted(set(sections()), key=lambda model: model.__name__)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_fences_are_closed_and_tables_are_even(page: Path) -> None:
+    text = page.read_text()
+    assert len(re.findall(r"^```", text, re.MULTILINE)) % 2 == 0
+    width = None
+    for line in FENCE.sub("", text).splitlines():
+        columns = len(re.split(r"(?<!\\)\|", line)) if line.startswith("|") else None
+        assert None in (width, columns) or columns == width, line
+        width = columns
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_relative_links_lead_somewhere(page: Path) -> None:
+    for link in LINK.findall(FENCE.sub("", page.read_text())):
+        if "://" in link:
+            continue
+        file, _, anchor = link.partition("#")
+        target = page.parent / file if file else page
+        assert target.exists(), link
+        if anchor:
+            headings = HEADING.findall(FENCE.sub("", target.read_text()))
+            slugs = {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+            assert anchor in slugs, link
+
+
+def test_the_readme_shows_commands() -> None:
+    assert len([page for page, _ in COMMANDS if page == "README.md"]) > 10
+
+
+@pytest.mark.parametrize(("page", "words"), COMMANDS, ids=lambda part: "".join(part[:1]))
+def test_commands_parse(page: str, words: list[str]) -> None:
+    name, *arguments = words
+    known = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    assert name in known, f"{page}: foveal {name}"
+    known[name].make_context(name, list(arguments))
+
+
+def test_every_command_is_in_the_readme() -> None:
+    text = (REPOSITORY / "README.md").read_text()
+    for name in typer.main.get_command(app).commands:  # type: ignore[attr-defined]
+        assert re.search(rf"(foveal|make) {name}\b", text), f"foveal {name} is not in README.md"
+
+
+def test_overrides_of_the_examples_fit_their_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    tried = 0
+    for _, (name, *arguments) in COMMANDS:
+        ready = [word for word in arguments if word.startswith("recipes/")]
+        if name == "build" and ready:
+            pairs = pairwise(arguments)
+            overrides = [value for option, value in pairs if option == "--set"]
+            Recipe.load(ready[0], overrides)
+            tried += bool(overrides)
+    assert tried >= 3
+
+
+def test_a_command_that_is_not_there_is_usage() -> None:
+    assert CliRunner().invoke(app, ["bulid"]).exit_code == 2
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda model: model.__name__)
+def test_every_key_of_a_recipe_is_explained(section: type[Section]) -> None:
+    cells = re.findall(r"^\| ([^|]+) \|", RECIPES.read_text(), re.MULTILINE)
+    explained = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
+    assert not set(section.model_fields) - explained
+
+
+def test_example_recipes_in_the_docs_parse() -> None:
+    examples = [yaml.safe_load(block) for page in PAGES for block in blocks(page, "yaml")]
+    whole = [example for example in examples if "store" in example]
+    assert whole
+    for example in whole:
+        Recipe.parse(example)
+    for example in examples:
+        Recipe.parse({"store": "x.zarr", **example})
