@@ -48,9 +48,8 @@ def evaluate(
         str, typer.Option(help="videos: frames of a video first; frames: all frames alike.")
     ] = "videos",
     mask: Annotated[
-        Path | None, typer.Option(help="CSV of frames that count (LEDOV-Meta, DIEM-Meta).")
+        str | None, typer.Option(help="Only frames that count in this mask (foveal mask).")
     ] = None,
-    mask_fps: Annotated[float, typer.Option(help="Rate at which that file counts frames.")] = 30.0,
     per_video: Annotated[bool, typer.Option("--per-video", help="A table for each video.")] = False,
     csv_path: Annotated[
         Path | None, typer.Option("--csv", help="Write all means as CSV here.")
@@ -64,7 +63,7 @@ def evaluate(
         BASELINES,
         contestants,
         predictions_in,
-        read_masks,
+        stored_masks,
     )
     from foveal.pipeline.learn.evaluate import evaluate as score
     from foveal.pipeline.learn.stream import choose_device
@@ -95,7 +94,7 @@ def evaluate(
             videos=videos,
             metrics=chosen_metrics,
             variant=definitions,
-            masks=None if mask is None else read_masks(mask, opened, mask_fps),
+            masks=None if mask is None else stored_masks(opened, videos, mask),
             without_baselines=missing,
             device=choose_device(device),
             advance=advance,

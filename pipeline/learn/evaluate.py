@@ -6,7 +6,6 @@ import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from foveal.storage.reader import Store
 
 FRAMES_AT_ONCE = 32
 EXTREMES = 5
+MASK_PREFIX = "mask_"
 BASELINES = ("centre_bias", "uniform", "one_against_others", "flow_magnitude")
 
 Advance = Callable[[str, int, int], None]
@@ -184,7 +184,7 @@ def evaluate(
         Of `foveal.models.metrics.METRICS`.
     variant : {'mit', 'dhf1k', 'pysaliency'}
     masks : mapping of str to ndarray, bool [frames], optional
-        Frames that count; videos that are not named here are left out (see `read_masks`).
+        Frames that count; videos that are not named here are left out (see `stored_masks`).
     without_baselines : mapping, optional
         Noted in the result.
     device : str or torch.device
@@ -250,50 +250,36 @@ def _ranked(table: ScoreTable, videos: Sequence[str]) -> list[Frame]:
     return sorted(frames, key=lambda each: -each.nss)
 
 
-def read_masks(path: str | Path, store: Store, fps: float = 30.0) -> dict[str, NDArray[np.bool_]]:
-    """Evaluation subsets such as LEDOV-Meta and DIEM-Meta (Tangemann et al. 2020).
+def stored_masks(store: Store, videos: Sequence[str], name: str) -> dict[str, NDArray[np.bool_]]:
+    """Frames that count, as `foveal.pipeline.masks.attach_masks` keeps them.
 
     Parameters
     ----------
-    path : str or Path
-        CSV with columns ``video``, ``frame`` (0-based) and ``mask`` (``True`` or ``False``).
     store : Store
-    fps : float
-        Rate at which the file counts frames: a frame shown from t seconds on takes the value of
-        number ``round(t · fps)``, False past the file's end.
+    videos : sequence of str
+    name : str
+        Of the mask, with or without ``mask_``.
 
     Returns
     -------
     dict of str to ndarray, bool [frames]
-        Of the videos that the store has and the file marks anything of.
+        Of those videos that have it and of which any frame counts (Tangemann et al. 2020 skip the
+        others).
 
     Raises
     ------
     RecipeError
-        The file is no such table, or names no video of the store.
+        None of the videos has it.
     """
-    listed: dict[str, dict[int, bool]] = {}
-    try:
-        with Path(path).open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                value = {"True": True, "False": False}[row["mask"]]
-                listed.setdefault(row["video"], {})[int(row["frame"])] = value
-    except (OSError, KeyError, ValueError, UnicodeDecodeError) as error:
+    array = name if name.startswith(MASK_PREFIX) else MASK_PREFIX + name
+    marks, _ = read_journal(store.location, videos)
+    having = [video for video in videos if array in marks.get(video, {})]
+    if not having:
+        there = sorted({each for found in marks.values() for each in found})
+        known = ", ".join(each for each in there if each.startswith(MASK_PREFIX)) or "none"
         raise RecipeError(
-            f"{path} cannot be read as an evaluation mask ({error}); it must be CSV with the "
-            "columns video, frame, mask (True or False)"
-        ) from None
-    masks = {}
-    for video in store:
-        marked = {number for number, value in listed.get(video, {}).items() if value}
-        if marked:
-            seconds = Truth(store, video).seconds
-            numbers = np.rint(seconds * fps).astype(np.int64)
-            masks[video] = np.isin(numbers, sorted(marked))
-    if not masks:
-        some = ", ".join(list(listed)[:3])
-        raise RecipeError(
-            f"{path} marks frames of {len(listed)} videos ({some}, …), none of which "
-            f"{store.location} has"
+            f"{store.location}: none of {len(videos)} videos has {array}; masks there: {known}; "
+            "`foveal mask` attaches a list of frames"
         )
-    return masks
+    masks = {video: np.asarray(store.array(video, array)[:], bool) for video in having}
+    return {video: mask for video, mask in masks.items() if mask.any()}

@@ -17,9 +17,9 @@ from foveal.pipeline.learn.settings import Precision
 from foveal.pipeline.learn.stream import Estimates, autocast_dtype, choose_device, stream_video
 from foveal.storage.index import index_row, read_index, write_index
 from foveal.storage.location import Location
-from foveal.storage.marks import Mark, fingerprint, group_name, read_journal
+from foveal.storage.marks import Mark, fingerprint, read_journal
 from foveal.storage.reader import Store, open_store
-from foveal.storage.schema import VIDEOS, ArraySpec
+from foveal.storage.schema import ArraySpec
 from foveal.storage.writer import VideoWriter, store_lock
 from foveal.torch.variables import make_variable
 
@@ -190,7 +190,7 @@ class _Session:
             first = next(estimates)
         except StoreError as error:
             return Prediction(video, "skipped", str(error))
-        writer = self._open(video)
+        writer = VideoWriter(self.location, video, marks["time"].provenance["video"])
         writer.invalidate([array] if array in marks else [], [array])
         stage = writer.stage(array, identity, [self._spec()])
         copied = 0
@@ -218,10 +218,6 @@ class _Session:
             "precision": "float32" if self.dtype is None else str(self.dtype).split(".")[-1],
             "dtype": self.predictor.stored_dtype,
         }
-
-    def _open(self, video: str) -> VideoWriter:
-        about = self.location.read_json(f"{VIDEOS}/{group_name(video)}/zarr.json")
-        return VideoWriter(self.location, video, about["attributes"])
 
     def _spec(self) -> ArraySpec:
         array = self.predictor.array

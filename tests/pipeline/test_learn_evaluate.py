@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from builds import build, recipe_values, write_raw
-from small_stores import FPS, write_small_store
+from small_stores import write_small_store
 from typer.testing import CliRunner
 
 from foveal.cli import app
@@ -25,9 +25,10 @@ from foveal.pipeline.learn.evaluate import (
     contestants,
     evaluate,
     predictions_in,
-    read_masks,
+    stored_masks,
 )
 from foveal.pipeline.learn.truth import Truth
+from foveal.pipeline.masks import attach_masks
 from foveal.pipeline.recipe import Recipe
 from foveal.storage.location import Location
 from foveal.storage.reader import Store, open_store
@@ -187,27 +188,23 @@ def test_baselines_that_a_store_cannot_give_are_named_with_the_reason(tmp_path: 
         baselines.one_against_others(Truth(store, "v"), 0, 20)
 
 
-def test_masks_pick_frames_by_their_time(tmp_path: Path) -> None:
+def test_only_frames_that_count_in_a_mask_are_scored(tmp_path: Path) -> None:
     write_small_store(tmp_path / "s.zarr", {"v": {}, "w": {}, "x": {}})
-    store = open_store(tmp_path / "s.zarr")
-    with (tmp_path / "mask.csv").open("w") as file:
+    with (tmp_path / "list.csv").open("w") as file:
         file.write("video,frame,mask\n")
-        for number in range(45):  # 30 a second; the store has 10, so frame k is number 3 k
-            file.write(f"v,{number},{number in (15, 16, 17, 30)}\nw,{number},False\n")
-    masks = read_masks(tmp_path / "mask.csv", store)
+        for number in range(60):  # 30 a second; the store has 10
+            file.write(f"v,{number},{number in (15, 30)}\nw,{number},False\n")
+    attach_masks(str(tmp_path / "s.zarr"), tmp_path / "list.csv", "meta")
+    store = open_store(tmp_path / "s.zarr")
+    masks = stored_masks(store, list(store), "meta")
     assert list(masks) == ["v"]
-    assert np.flatnonzero(masks["v"]).tolist() == [15 * FPS / 30, 30 * FPS / 30]
+    counted = int(masks["v"].sum())
+    assert 0 < counted < 20
     scores = evaluate(store, {"flow": baselines.stored("density")}, masks=masks)
     assert list(scores.tables["flow"]["videos"]) == ["v"]
-    assert scores.tables["flow"]["dataset"]["cc"]["frames"] == 2
-
-
-@pytest.mark.parametrize("text", ["a,b\n1,2\n", "video,frame,mask\nv,0,yes\n", ""])
-def test_masks_that_are_none_are_refused(tmp_path: Path, text: str) -> None:
-    write_small_store(tmp_path / "s.zarr", {"v": {}})
-    (tmp_path / "mask.csv").write_text(text)
-    with pytest.raises(RecipeError, match="mask"):
-        read_masks(tmp_path / "mask.csv", open_store(tmp_path / "s.zarr"))
+    assert scores.tables["flow"]["dataset"]["cc"]["frames"] == counted
+    with pytest.raises(RecipeError, match="masks there: mask_meta"):
+        stored_masks(store, list(store), "other")
 
 
 def test_what_is_missing_is_said(store: Store) -> None:
