@@ -29,7 +29,9 @@ HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 def blocks(page: Path, language: str) -> list[str]:
     """Fenced blocks of a language ("" for plain ones)."""
-    return [body for name, body in FENCE.findall(page.read_text()) if name == language]
+    return [
+        body for name, body in FENCE.findall(page.read_text(encoding="utf-8")) if name == language
+    ]
 
 
 def commands() -> Iterator[tuple[str, list[str]]]:
@@ -62,7 +64,7 @@ SECTIONS = sorted(set(sections()), key=lambda model: model.__name__)
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_fences_are_closed_and_tables_are_even(page: Path) -> None:
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     assert len(re.findall(r"^```", text, re.MULTILINE)) % 2 == 0
     width = None
     for line in FENCE.sub("", text).splitlines():
@@ -73,14 +75,14 @@ def test_fences_are_closed_and_tables_are_even(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_relative_links_lead_somewhere(page: Path) -> None:
-    for link in LINK.findall(FENCE.sub("", page.read_text())):
+    for link in LINK.findall(FENCE.sub("", page.read_text(encoding="utf-8"))):
         if "://" in link:
             continue
         file, _, anchor = link.partition("#")
         target = page.parent / file if file else page
         assert target.exists(), link
         if anchor:
-            headings = HEADING.findall(FENCE.sub("", target.read_text()))
+            headings = HEADING.findall(FENCE.sub("", target.read_text(encoding="utf-8")))
             slugs = {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
             assert anchor in slugs, link
 
@@ -89,7 +91,7 @@ def test_the_readme_shows_commands() -> None:
     assert len([page for page, _ in COMMANDS if page == "README.md"]) > 10
 
 
-@pytest.mark.parametrize(("page", "words"), COMMANDS, ids=lambda part: "".join(part[:1]))
+@pytest.mark.parametrize(("page", "words"), COMMANDS, ids=[f"{p}:{w[0]}" for p, w in COMMANDS])
 def test_commands_parse(page: str, words: list[str]) -> None:
     name, *arguments = words
     known = typer.main.get_command(app).commands  # type: ignore[attr-defined]
@@ -98,7 +100,7 @@ def test_commands_parse(page: str, words: list[str]) -> None:
 
 
 def test_every_command_is_in_the_readme() -> None:
-    text = (REPOSITORY / "README.md").read_text()
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     for name in typer.main.get_command(app).commands:  # type: ignore[attr-defined]
         assert re.search(rf"(foveal|make) {name}\b", text), f"foveal {name} is not in README.md"
 
@@ -122,7 +124,7 @@ def test_a_command_that_is_not_there_is_usage() -> None:
 
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda model: model.__name__)
 def test_every_key_of_a_recipe_is_explained(section: type[Section]) -> None:
-    cells = re.findall(r"^\| ([^|]+) \|", RECIPES.read_text(), re.MULTILINE)
+    cells = re.findall(r"^\| ([^|]+) \|", RECIPES.read_text(encoding="utf-8"), re.MULTILINE)
     explained = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
     assert not set(section.model_fields) - explained
 
