@@ -188,6 +188,52 @@ class FlowSection(Section):
     encoding: Literal["float16", "float32"] = "float16"
 
 
+class I3DSection(Section):
+    """I3D features of every window of frames (Carreira & Zisserman 2017).
+
+    Attributes
+    ----------
+    streams : list of {'rgb', 'flow'}
+        Arrays ``i3d_rgb`` (from frames) and ``i3d_flow`` (from the flow array named by `flow`).
+    flow : str
+        Method of a section of `flow`.
+    window, stride : int
+        Frames in a window, and from one window's start to the next one's.
+    pooling : {'paper', 'k3s1', 'none'}
+        Of the last map: to 5x5x5, to 8x5x5, or left at 10x7x7 (79 frames of 224x224).
+    endpoint : {'mixed_5c', 'mixed_4f', 'global'}
+    preprocessing : {'lsts', 'deepmind'}
+        Whole frames resized to `size`, or the shorter side resized and the centre cropped.
+    scale_flow_on_resize : bool
+        Whether vectors grow with the grid when flow is brought to `size`.
+    size : [height, width]
+        Input of the network.
+    weights_rgb, weights_flow : str
+        A path, a name of ``foveal weights``, or ``random`` (``random:SEED``), which is recorded.
+    short_clips : {'skip', 'repeat_first'}
+        Videos shorter than a window have no window, or one that begins with copies of the first
+        frame.
+    dtype : {'float16', 'float32'}
+    precision : {'float32', 'auto'}
+        ``auto`` takes half precision on a GPU where it agrees within 1e-2.
+    """
+
+    streams: Annotated[tuple[Literal["rgb", "flow"], ...], Field(min_length=1)] = ("rgb", "flow")
+    flow: str = "tvl1"
+    window: Annotated[int, Field(ge=1, le=1024)] = 79
+    stride: Annotated[int, Field(ge=1)] = 1
+    pooling: Literal["paper", "k3s1", "none"] = "paper"
+    endpoint: Literal["mixed_5c", "mixed_4f", "global"] = "mixed_5c"
+    preprocessing: Literal["lsts", "deepmind"] = "lsts"
+    scale_flow_on_resize: bool = True
+    size: Size = (224, 224)
+    weights_rgb: str = "i3d_rgb-piergiaj"
+    weights_flow: str = "i3d_flow-piergiaj"
+    short_clips: Literal["skip", "repeat_first"] = "skip"
+    dtype: Literal["float16", "float32"] = "float16"
+    precision: Literal["float32", "auto"] = "float32"
+
+
 class Recipe(Section):
     """Everything a build is made from; a section left out is a stage not wanted.
 
@@ -202,10 +248,21 @@ class Recipe(Section):
     store: Annotated[str, Field(min_length=1)]
     frames: FramesSection | None = None
     flow: tuple[FlowSection, ...] = ()
+    i3d: I3DSection | None = None
     fixations: FixationsSection | None = None
     density: DensitySection | None = None
     decode: DecodeSection = DecodeSection()
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+
+    @model_validator(mode="after")
+    def _i3d_has_its_flow(self) -> Recipe:
+        methods = [section.method for section in self.flow]
+        if self.i3d is not None and "flow" in self.i3d.streams and self.i3d.flow not in methods:
+            raise ValueError(
+                f"i3d.flow: {self.i3d.flow!r} is no method of the flow section ({methods}); add "
+                "it there, or leave flow out of i3d.streams"
+            )
+        return self
 
     @model_validator(mode="after")
     def _published_maps_are_imported(self) -> Recipe:

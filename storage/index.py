@@ -59,7 +59,8 @@ def index_row(
         row["split"], row["fps"] = about["split"], about["fps"]
         row["height_px"], row["width_px"] = about["source_size"]
         row["frames"] = marks["time"].arrays["time"]["shape"][0]
-        row["duration_seconds"] = marks["time"].provenance["last_pts_seconds"] + 1 / row["fps"]
+        last_pts_seconds = marks["time"].provenance["last_pts_seconds"]
+        row["duration_seconds"] = last_pts_seconds + 1 / row["fps"]
     if "fixations" in marks:
         row["fixations"] = marks["fixations"].arrays["fixation_frame"]["shape"][0]
         row["empty_frames"] = marks["fixations"].provenance["empty_frames"]

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
 
 from foveal.errors import GazeError
 from foveal.models.flow.base import FlowEstimator
-from foveal.pipeline.recipe import DensitySection, FlowSection, Recipe
+from foveal.pipeline.recipe import DensitySection, FlowSection, I3DSection, Recipe
 from foveal.pipeline.sources.base import Source
 from foveal.pipeline.stages.base import Stage
 from foveal.pipeline.stages.flow import FlowStage
 from foveal.pipeline.stages.frames import FramesStage, TimeStage
 from foveal.pipeline.stages.gaze import DensityStage, FixationsStage, PublishedDensityStage
 from foveal.pipeline.values import Fixations, Video
+
+if TYPE_CHECKING:
+    from foveal.models.i3d.network import I3D
 
 GAZE_STAGES = ("fixations", "density")
 """Stages whose numbers depend on the annotation files too."""
@@ -37,6 +41,8 @@ def make_stages(
     if recipe.frames is not None:
         stages.append(FramesStage(recipe.frames))
     stages.extend(FlowStage(section, _estimator(section, recipe.device)) for section in recipe.flow)
+    if recipe.i3d is not None:
+        stages.extend(_i3d(recipe.i3d, tower, recipe.device) for tower in recipe.i3d.streams)
     if video.has_ground_truth:
         parameters = source.parameters()
         if recipe.fixations is not None:
@@ -44,6 +50,24 @@ def make_stages(
         if recipe.density is not None:
             stages.append(_density(recipe.density, source, video, load))
     return stages
+
+
+def _i3d(section: I3DSection, tower: Literal["rgb", "flow"], device: str) -> Stage:
+    from foveal.pipeline.stages.i3d import I3DStage
+
+    weights = section.weights_rgb if tower == "rgb" else section.weights_flow
+    network, identity = _tower(tower, weights)
+    return I3DStage(section, tower, network, identity, device)
+
+
+@functools.cache
+def _tower(tower: Literal["rgb", "flow"], weights: str) -> tuple[I3D, str]:
+    """One network serves all videos, with what tells its weights from others."""
+    from foveal.models.i3d.weights import load_i3d, weights_identity
+    from foveal.models.weights import find
+
+    path = weights if weights.split(":")[0] == "random" else find(weights).path
+    return load_i3d(tower, path), weights_identity(path)
 
 
 def _density(

@@ -22,9 +22,9 @@ def spec(item_shape: tuple[int, ...], dtype: str, chunk: int = 0, shard: int = 0
 @pytest.mark.parametrize(
     ("item_shape", "dtype", "chunk", "shard"),
     [
-        ((192, 256, 3), "uint8", 16, 128),  # 144 KiB an item
-        ((112, 112, 2), "float16", 16, 128),
-        ((360, 640), "uint8", 16, 128),
+        ((192, 256, 3), "uint8", 8, 128),  # 144 KiB an item
+        ((112, 112, 2), "float16", 8, 128),
+        ((360, 640), "uint8", 8, 128),
         ((360, 640, 3), "uint8", 8, 64),  # 675 KiB: 8 in 8 MiB, 64 in 64 MiB
         ((360, 640, 2), "float16", 8, 64),
         ((1080, 1920, 3), "uint8", 1, 8),  # 5.9 MiB
