@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from foveal.errors import InputError, RecipeError
+from foveal.models.flow.errors import FlowDeviceError
 from foveal.pipeline.plan import VideoPlan, plan_video
 from foveal.pipeline.progress import listener
 from foveal.pipeline.recipe import Recipe
@@ -183,13 +184,26 @@ def run_named(recipe: Recipe, video: str) -> VideoResult:
 
 def _run(workspace: Workspace, video: str) -> VideoResult:
     location = workspace.location
-    marks = read_marks(location, video)
     wanted: dict[str, str] = {}
+    advance = functools.partial(listener().advanced, video)
+
+    def planned(recipe: Recipe) -> VideoPlan:
+        marks = read_marks(location, video)
+        return plan_video(recipe, workspace.source, workspace.videos[video], marks)
+
     try:
-        plan = plan_video(workspace.recipe, workspace.source, workspace.videos[video], marks)
+        plan = planned(workspace.recipe)
         wanted = plan.fingerprints
-        advance = functools.partial(listener().advanced, video)
-        return process_video(plan, location, advance)
+        try:
+            return process_video(plan, location, advance)
+        except FlowDeviceError as error:
+            instead = without_device(workspace.recipe)
+            if instead is None:
+                raise
+            _log.warning("video %s: %s; falling back to TV-L1", video, error)
+            plan = planned(instead)
+            plan.notes["flow_tvl1"] = {"fallback_because": str(error)}
+            return replace(process_video(plan, location, advance), reason=f"TV-L1 instead: {error}")
     except InputError as error:
         return _quarantined(location, video, error, wanted)
     except OSError:
@@ -197,6 +211,26 @@ def _run(workspace: Workspace, video: str) -> VideoResult:
     except Exception as error:
         _log.debug("video %s", video, exc_info=True)
         return failed(video, error)
+
+
+def without_device(recipe: Recipe) -> Recipe | None:
+    """The recipe with TV-L1 for every learned flow that may fall back; None where none may.
+
+    The array is then ``flow_tvl1``: methods are never mixed inside one. What feeds on the array
+    that is not made is left out.
+    """
+    kept = [flow for flow in recipe.flow if flow.fallback == "error" or flow.method == "tvl1"]
+    falling = [flow for flow in recipe.flow if flow not in kept]
+    if not falling:
+        return None
+    if not any(flow.method == "tvl1" for flow in kept):
+        kept.append(falling[0].model_copy(update={"method": "tvl1", "weights": None}))
+    gone = {flow.method for flow in falling}
+    i3d = recipe.i3d
+    if i3d is not None and "flow" in i3d.streams and i3d.flow in gone:
+        streams = tuple(stream for stream in i3d.streams if stream != "flow")
+        i3d = i3d.model_copy(update={"streams": streams}) if streams else None
+    return recipe.model_copy(update={"flow": tuple(kept), "i3d": i3d})
 
 
 def failed(video: str, error: Exception) -> VideoResult:
@@ -252,7 +286,7 @@ def finalise(recipe: Recipe, results: Iterable[VideoResult]) -> pd.DataFrame:
     marks, quarantined = read_journal(location)
     workspace = _workspace(recipe)
     splits = {name: video.split for name, video in workspace.videos.items()}
-    failures = {result.video: result for result in results if result.status is Status.FAILED}
+    by_video = {result.video: result for result in results}
     rows = []
     for video in [*splits, *sorted((marks.keys() | quarantined.keys()) - splits.keys())]:
         listed = workspace.videos.get(video)
@@ -260,7 +294,10 @@ def finalise(recipe: Recipe, results: Iterable[VideoResult]) -> pd.DataFrame:
         row = index_row(
             video, splits.get(video), marks.get(video, {}), quarantined.get(video), wanted
         )
-        if video in failures:
-            row["status"], row["reason"] = Status.FAILED.value, failures[video].reason
+        result = by_video.get(video)
+        if result is not None and result.status is Status.FAILED:
+            row["status"] = Status.FAILED.value
+        if result is not None and result.reason:
+            row["reason"] = result.reason
         rows.append(row)
     return write_index(location, rows)

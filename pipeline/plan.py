@@ -37,6 +37,8 @@ class VideoPlan:
         Marked stages that no longer agree with the source, wanted or not.
     contents : dict
         Content of ``video`` and ``annotations``.
+    notes : dict of str to dict
+        Further provenance by stage, such as what it stands in for.
     touched : list of Mark
         Marks whose memory of the input files is out of date though the contents are the same.
     """
@@ -50,6 +52,7 @@ class VideoPlan:
     pending: list[str] = field(default_factory=list)
     stale: list[str] = field(default_factory=list)
     contents: dict[str, Content] = field(default_factory=dict)
+    notes: dict[str, dict[str, Any]] = field(default_factory=dict)
     touched: list[Mark] = field(default_factory=list)
 
     @functools.cached_property

@@ -22,6 +22,9 @@ from foveal.pipeline.density_kernels import (
 from foveal.pipeline.sections import FixationsSection, Section, Size
 from foveal.pipeline.sources import DatasetConfig
 
+CLASSICAL_FLOW = ("tvl1", "dis")
+"""Flow methods without a network."""
+
 Interpolation = Literal["area", "linear", "cubic", "lanczos"]
 Sigma = Annotated[float, Field(gt=0, le=1000)]
 
@@ -176,16 +179,39 @@ class FlowSection(Section):
     Attributes
     ----------
     method : str
-        ``tvl1`` runs anywhere.
+        ``tvl1`` and ``dis`` run anywhere; ``raft``, ``raft_small``, ``pwcnet``, ``flownet2`` or
+        another ptlflow model want weights; ``auto`` takes RAFT on a GPU whose weights are at hand,
+        else TV-L1, and says which.
+    weights : str or null
+        Of learned methods: a variant (``sintel``), a name of ``foveal weights``, a path, or
+        ``random``; null takes the method's own.
     size : [height, width] or null
-        Grid the flow is computed and stored on; null keeps the source's size.
-    encoding : {'float16', 'float32'}
-        float16 holds motion below 16 px to 1/128 px.
+        Grid the flow is stored on; null keeps the source's size.
+    compute_size : [height, width] or null
+        Grid it is computed on; null takes `size`. LSTS: 112x112, stored at 224x224.
+    scale_flow_on_resize : bool
+        Whether vectors grow with the grid when computing and stored size differ.
+    encoding : {'float16', 'float32', 'fixed16', 'lsts8'}
+        float16 holds motion below 16 px to 1/128 px; fixed16 is int16 in 1/64 px; lsts8 is 8 bit
+        over ±20 px.
+    fallback : {'error', 'tvl1'}
+        Where the GPU is lost or out of memory with a single pair: the video fails, or gets
+        ``flow_tvl1`` instead.
     """
 
-    method: Literal["tvl1"] = "tvl1"
+    method: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_+-]*$")] = "tvl1"
+    weights: str | None = None
     size: Size | None = None
-    encoding: Literal["float16", "float32"] = "float16"
+    compute_size: Size | None = None
+    scale_flow_on_resize: bool = True
+    encoding: Literal["float16", "float32", "fixed16", "lsts8"] = "float16"
+    fallback: Literal["error", "tvl1"] = "error"
+
+    @model_validator(mode="after")
+    def _weights_have_a_network(self) -> FlowSection:
+        if self.weights is not None and self.method in CLASSICAL_FLOW:
+            raise ValueError(f"{self.method} has no weights; leave weights out")
+        return self
 
 
 class I3DSection(Section):
@@ -257,9 +283,12 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _i3d_has_its_flow(self) -> Recipe:
         methods = [section.method for section in self.flow]
-        if self.i3d is not None and "flow" in self.i3d.streams and self.i3d.flow not in methods:
+        section = self.i3d
+        if section is None or "flow" not in section.streams:
+            return self
+        if section.flow not in methods or section.flow == "auto":
             raise ValueError(
-                f"i3d.flow: {self.i3d.flow!r} is no method of the flow section ({methods}); add "
+                f"i3d.flow: {section.flow!r} is no method of the flow section ({methods}); add "
                 "it there, or leave flow out of i3d.streams"
             )
         return self
@@ -277,6 +306,8 @@ class Recipe(Section):
         methods = [section.method for section in flow]
         if len(set(methods)) != len(methods):
             raise ValueError(f"each method may stand once, got {methods}")
+        if "auto" in methods and len(methods) > 1:
+            raise ValueError("method auto stands alone: it may choose one of the others")
         return flow
 
     @classmethod

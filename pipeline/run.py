@@ -19,7 +19,7 @@ import numpy as np
 from foveal.errors import GazeError
 from foveal.pipeline.decode import decode
 from foveal.pipeline.plan import VideoPlan
-from foveal.pipeline.stages.base import DECODER, Arrays, Stage
+from foveal.pipeline.stages.base import DECODER, OF_THIS_RUN, Arrays, Stage
 from foveal.pipeline.threads import Sink, ahead
 from foveal.pipeline.values import ArrayBatch, FrameBatch, VideoInfo
 from foveal.storage.location import Location
@@ -191,6 +191,7 @@ def _finish(node: _Node, sink: Sink, plan: VideoPlan) -> None:
     _emit(node, arrays, sink)
     provenance = _provenance(node.stage, plan)
     of_this_run = {
+        **provenance.pop(OF_THIS_RUN, {}),
         "contents": {key: value.to_dict() for key, value in plan.contents.items()},
         "compute_seconds": round(node.compute_seconds, 3),
     }
@@ -208,6 +209,7 @@ def _provenance(stage: Stage, plan: VideoPlan) -> dict[str, Any]:
         "parameters": stage.parameters(),
         "source_sha256": {key: value.sha256 for key, value in plan.contents.items()},
         **stage.provenance(),
+        **plan.notes.get(stage.name, {}),
     }
     if stage.name == "time":
         found["video"] = _group_attributes(plan)

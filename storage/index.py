@@ -28,10 +28,11 @@ COLUMNS = {
     "stored_bytes": "Int64",
     "compute_seconds": "Float64",
     "completed_at": "str",
+    "flow_quality": "str",
     "stages": "str",
     "fingerprints": "str",
 }
-"""Columns and pandas dtypes. ``stages`` and ``fingerprints`` are JSON: names, and hash by name."""
+"""Columns and pandas dtypes; the last three are JSON: figures and hashes by stage, and names."""
 
 
 def index_row(
@@ -70,6 +71,12 @@ def index_row(
             mark.provenance.get("compute_seconds", 0.0) for mark in marks.values()
         )
         row["completed_at"] = max(mark.provenance["completed_at"] for mark in marks.values())
+    quality = {
+        name: mark.provenance["quality"]
+        for name, mark in marks.items()
+        if "quality" in mark.provenance
+    }
+    row["flow_quality"] = json.dumps(quality)
     row["stages"] = json.dumps(sorted(marks))
     row["fingerprints"] = json.dumps({name: marks[name].fingerprint for name in sorted(marks)})
     return row

@@ -110,7 +110,7 @@ class Store:
             names = sorted(marks.keys() | quarantined.keys())
             rows = [index_row(v, None, marks.get(v, {}), quarantined.get(v)) for v in names]
             table = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
-        for column in ("stages", "fingerprints"):
+        for column in ("flow_quality", "stages", "fingerprints"):
             table[column] = [json.loads(text) for text in table[column]]
         return table.set_index("video")
 

@@ -72,31 +72,32 @@ def write_moving_target(
 def moving_target_scene(rng: np.random.Generator, size: tuple[int, int], frames: int) -> Scene:
     """Still ground, a still pebble, and the same pebble moving, in this order of layers.
 
-    The two keep to halves of the picture; which half is drawn at random, and so are places, way,
-    pebble and ground.
+    Both pebbles' ways are drawn alike, one in the left half and one in the right; one is then
+    frozen at a random moment, so that in a single frame neither place nor looks tell them apart.
     """
     height, width = size
     radius = 0.09 * width
-    left = rng.random() < 0.5
-    column = {True: (0.22, 0.3), False: (0.7, 0.78)}
-
-    def place(on_left: bool) -> tuple[float, float]:
-        return (rng.uniform(*column[on_left]) * width, rng.uniform(0.35, 0.65) * height)
-
+    ways = [
+        Motion(
+            centre_px=(rng.uniform(*columns) * width, rng.uniform(0.34, 0.66) * height),
+            swing_px=(0.08 * width, 0.2 * height),
+            swing_seconds=(rng.uniform(1.0, 1.4), rng.uniform(1.2, 1.8)),
+            swing_phase=(rng.uniform(0, 6.28), rng.uniform(0, 6.28)),
+        )
+        for columns in ((0.2, 0.34), (0.66, 0.8))
+    ]
+    moves = int(rng.integers(2))
+    x, y = ways[1 - moves].position(rng.uniform(0, 10, 1))[0]
     shape = (TEXELS_PER_PX * (height + 8), TEXELS_PER_PX * (width + 8))
-    palette = GROUNDS[str(rng.choice(list(GROUNDS)))]
-    colour = ground(rng, shape, palette)
-    still = Motion(centre_px=((width - 1) / 2, (height - 1) / 2))
+    colour = ground(rng, shape, GROUNDS[str(rng.choice(list(GROUNDS)))])
     pebble, coverage = body(rng, radius * TEXELS_PER_PX, PEBBLES[str(rng.choice(list(PEBBLES)))])
-    moving = Motion(
-        centre_px=place(left),
-        swing_px=(0.08 * width, 0.2 * height),
-        swing_seconds=(rng.uniform(1.0, 1.4), rng.uniform(1.2, 1.8)),
-        swing_phase=(rng.uniform(0, 6.28), rng.uniform(0, 6.28)),
-    )
     layers = (
-        Layer(colour, np.ones(shape, np.float32), still),
-        Layer(pebble, coverage, Motion(centre_px=place(not left)), radius),
-        Layer(pebble, coverage, moving, radius),
+        Layer(
+            colour,
+            np.ones(shape, np.float32),
+            Motion(centre_px=((width - 1) / 2, (height - 1) / 2)),
+        ),
+        Layer(pebble, coverage, Motion(centre_px=(float(x), float(y))), radius),
+        Layer(pebble, coverage, ways[moves], radius),
     )
     return Scene(layers, height, width, FPS, frames)

@@ -6,8 +6,10 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
-from foveal.errors import GazeError
+from foveal.errors import GazeError, RecipeError
+from foveal.models.flow import make_estimator
 from foveal.models.flow.base import FlowEstimator
+from foveal.models.flow.encode import flow_encoding
 from foveal.pipeline.recipe import DensitySection, FlowSection, I3DSection, Recipe
 from foveal.pipeline.sources.base import Source
 from foveal.pipeline.stages.base import Stage
@@ -42,7 +44,7 @@ def make_stages(
         stages.append(FramesStage(recipe.frames))
     stages.extend(FlowStage(section, _estimator(section, recipe.device)) for section in recipe.flow)
     if recipe.i3d is not None:
-        stages.extend(_i3d(recipe.i3d, tower, recipe.device) for tower in recipe.i3d.streams)
+        stages.extend(_i3d(recipe, recipe.i3d, tower) for tower in recipe.i3d.streams)
     if video.has_ground_truth:
         parameters = source.parameters()
         if recipe.fixations is not None:
@@ -52,12 +54,16 @@ def make_stages(
     return stages
 
 
-def _i3d(section: I3DSection, tower: Literal["rgb", "flow"], device: str) -> Stage:
+def _i3d(recipe: Recipe, section: I3DSection, tower: Literal["rgb", "flow"]) -> Stage:
     from foveal.pipeline.stages.i3d import I3DStage
 
     weights = section.weights_rgb if tower == "rgb" else section.weights_flow
     network, identity = _tower(tower, weights)
-    return I3DStage(section, tower, network, identity, device)
+    encoding = None
+    if tower == "flow":
+        fed_on = next(flow for flow in recipe.flow if flow.method == section.flow)
+        encoding = flow_encoding(fed_on.encoding)
+    return I3DStage(section, tower, network, identity, recipe.device, encoding)
 
 
 @functools.cache
@@ -90,9 +96,14 @@ def stage_names(recipe: Recipe, source: Source, video: Video) -> list[str]:
     return [stage.name for stage in make_stages(recipe, source, video, no_fixations)]
 
 
-@functools.cache
 def _estimator(section: FlowSection, device: str) -> FlowEstimator:
-    """One estimator serves all videos: weights are loaded once."""
-    from foveal.models.flow.tvl1 import TVL1
+    try:
+        return _shared_estimator(section.method, section.weights, device)
+    except ValueError as error:
+        raise RecipeError(f"flow.method {section.method}: {error}") from None
 
-    return TVL1()
+
+@functools.cache
+def _shared_estimator(method: str, weights: str | None, device: str) -> FlowEstimator:
+    """One estimator serves all videos: weights are loaded once."""
+    return make_estimator(method, weights=weights, device=device)

@@ -19,6 +19,10 @@ DECODER = "decoder"
 NO_ARRAYS: Arrays = {}
 
 
+OF_THIS_RUN = "of_this_run"
+"""Key of a stage's provenance for what another machine would say otherwise (threads, batches)."""
+
+
 class Stage(Protocol):
     """A pure, store-free computation over one video: stream in, arrays out.
 
@@ -54,5 +58,6 @@ class Stage(Protocol):
     def provenance(self) -> dict[str, Any]:
         """What happened while computing (device, counts, quality figures); JSON-serialisable.
 
-        Asked for after `finish`; stored with the arrays, never part of the fingerprint.
+        Asked for after `finish`; stored with the arrays, never part of the fingerprint. What it
+        holds under `OF_THIS_RUN` goes into the mark alone.
         """

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from foveal.models.flow.encode import FlowEncoding
 from foveal.models.i3d.network import I3D
 from foveal.models.i3d.windows import WindowFeatures, feature_shape
 from foveal.pipeline.recipe import I3DSection
-from foveal.pipeline.stages.base import DECODER, Arrays
+from foveal.pipeline.stages.base import DECODER, OF_THIS_RUN, Arrays
 from foveal.pipeline.values import ArrayBatch, FrameBatch, VideoInfo
 from foveal.storage.schema import ArraySpec
 
@@ -35,17 +36,26 @@ class I3DStage:
     weights : str
         What tells its weights from others; enters the fingerprint.
     device : str
+    encoding : FlowEncoding, optional
+        Of the flow array that the flow stream feeds on.
     """
 
     version = 1
 
     def __init__(
-        self, section: I3DSection, tower: str, network: I3D, weights: str, device: str
+        self,
+        section: I3DSection,
+        tower: str,
+        network: I3D,
+        weights: str,
+        device: str,
+        encoding: FlowEncoding | None = None,
     ) -> None:
         self.name = f"i3d_{tower}"
         self.feed = DECODER if tower == "rgb" else f"flow_{section.flow}"
         self._section = section
         self._weights = weights
+        self._encoding = encoding
         # Flow k is the motion from frame k to k + 1: shifted by one, strides meet those of RGB.
         self._shift = 0 if tower == "rgb" else 1
         self._features = WindowFeatures(
@@ -113,7 +123,9 @@ class I3DStage:
         return [features, *counts]
 
     def push(self, batch: FrameBatch | ArrayBatch) -> Arrays:
-        values = batch.frames if isinstance(batch, FrameBatch) else batch.values
+        if isinstance(batch, FrameBatch):
+            return self._arrays(self._features.push(batch.frames))
+        values = batch.values if self._encoding is None else self._encoding.decode(batch.values)
         return self._arrays(self._features.push(values))
 
     def finish(self) -> Arrays:
@@ -130,4 +142,4 @@ class I3DStage:
         }
 
     def provenance(self) -> dict[str, Any]:
-        return self._features.provenance()
+        return {OF_THIS_RUN: self._features.provenance()}

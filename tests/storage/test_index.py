@@ -68,6 +68,7 @@ def test_a_complete_video() -> None:
         "stored_bytes": 2000,
         "compute_seconds": 1.0,
         "completed_at": "2025-01-02T03:05:00Z",
+        "flow_quality": "{}",
         "stages": '["fixations", "time"]',
         "fingerprints": json.dumps({"fixations": "e" * 64, "time": "f" * 64}),
     }

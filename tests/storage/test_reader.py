@@ -252,6 +252,7 @@ def test_ten_thousand_videos_are_listed_by_one_read(tmp_path):
     row = dict.fromkeys(COLUMNS) | {"split": "train", "status": "complete"}
     row |= {
         "frames": 450,
+        "flow_quality": "{}",
         "stages": json.dumps(["time"]),
         "fingerprints": json.dumps({"time": "0"}),
     }
