@@ -20,6 +20,7 @@ from foveal.cli.mask import mask
 from foveal.cli.predict import predict
 from foveal.cli.train import train
 from foveal.cli.verify import verify
+from foveal.cli.weights import weights
 from foveal.errors import FovealError
 
 app = typer.Typer(
@@ -46,6 +47,7 @@ for command in (
     evaluate,
 ):
     app.command()(command)
+app.add_typer(weights, name="weights")
 
 
 def main() -> None:

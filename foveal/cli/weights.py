@@ -1,0 +1,80 @@
+"""``foveal weights``: which files networks want, where from, where they lie."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from foveal.cli.console import INCOMPLETE, Json, out, print_json, print_table, size_text
+from foveal.errors import FovealError
+
+if TYPE_CHECKING:
+    from foveal.models.weights import WeightsStatus
+
+weights = typer.Typer(
+    help="Files of weights: which there are, where they come from, where they lie.",
+    no_args_is_help=True,
+)
+
+
+@weights.command("list")
+def list_all(as_json: Json = False) -> None:
+    """Show every registered file, its licence, and whether it is on this machine."""
+    from foveal.models.weights import list_weights, weights_folder
+
+    found = list_weights()
+    _show(found, as_json)
+    if not as_json:
+        out.print(f"\nfolder: {weights_folder()} (FOVEAL_WEIGHTS names another)", markup=False)
+
+
+@weights.command()
+def fetch(name: Annotated[str, typer.Argument(help="A name of `foveal weights list`.")]) -> None:
+    """Download a registered file into the folder and compare its digest."""
+    from foveal.models.weights import fetch as download
+
+    try:
+        file = download(name)
+    except ValueError as error:
+        raise FovealError(str(error)) from None
+    out.print(f"{file.path}\nsha256 {file.sha256}", markup=False)
+
+
+@weights.command()
+def check(as_json: Json = False) -> None:
+    """Compare every file in the folder with its published digest."""
+    from foveal.models.weights import check as compare
+
+    found = compare()
+    _show(found, as_json)
+    if any(status.state == "wrong" for status in found):
+        raise typer.Exit(INCOMPLETE)
+
+
+def _show(found: list[WeightsStatus], as_json: bool) -> None:
+    if as_json:
+        print_json([asdict(status) for status in found])
+        return
+    print_table(
+        "weights",
+        ("name", "state", "size", "sha256", "licence", "file", "from"),
+        [
+            (
+                status.weights.name,
+                status.state,
+                _size(status.size_bytes or status.weights.size_bytes),
+                (status.sha256 or status.weights.sha256)[:12],
+                status.weights.licence,
+                status.path,
+                status.weights.url,
+            )
+            for status in found
+        ],
+        numbers="size",
+    )
+
+
+def _size(size_bytes: int | None) -> str:
+    return "" if size_bytes is None else size_text(size_bytes)
