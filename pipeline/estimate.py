@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import shutil
 import time
 from collections.abc import Sequence
@@ -17,7 +16,8 @@ from foveal.errors import InputError
 from foveal.pipeline.decode import decode
 from foveal.pipeline.plan import VideoPlan
 from foveal.pipeline.recipe import Recipe
-from foveal.pipeline.stages.base import DECODER
+from foveal.pipeline.stages.base import DECODER, Stage
+from foveal.pipeline.stages.i3d import I3DStage
 from foveal.pipeline.values import ArrayBatch, FrameBatch
 from foveal.storage.location import Location
 from foveal.storage.writer import VideoWriter
@@ -89,7 +89,7 @@ def estimate(recipe: Recipe, to_do: Sequence[VideoPlan]) -> Forecast:
         length = min(length, plan.video.max_frames or length)
         readable.append((plan, length))
         for stage in plan.pending:
-            frames[stage] = frames.get(stage, 0) + length
+            frames[stage] = frames.get(stage, 0) + _items(plan.stages[stage], length)
             videos[stage] = videos.get(stage, 0) + 1
     rates: dict[str, tuple[float, float]] = {}
     measured: list[str] = []
@@ -117,9 +117,15 @@ def estimate(recipe: Recipe, to_do: Sequence[VideoPlan]) -> Forecast:
 def _measure(plan: VideoPlan, length: int) -> dict[str, tuple[float, float]]:
     """Seconds and stored bytes a frame, by stage, over the first frames."""
     started = time.monotonic()
-    batches = list(itertools.islice(decode(plan.video, plan.info), 2))
-    frames = np.concatenate([batch.frames for batch in batches])[:_SAMPLE_FRAMES]
-    times = np.concatenate([batch.pts_seconds for batch in batches])[:_SAMPLE_FRAMES]
+    windows = [stage for stage in plan.stages.values() if isinstance(stage, I3DStage)]
+    wanted = max([_SAMPLE_FRAMES, *(stage.frames_of_two_windows for stage in windows)])
+    batches: list[FrameBatch] = []
+    for batch in decode(plan.video, plan.info):
+        batches.append(batch)
+        if batch.stop >= wanted:
+            break
+    frames = np.concatenate([batch.frames for batch in batches])[:wanted]
+    times = np.concatenate([batch.pts_seconds for batch in batches])[:wanted]
     seconds = (time.monotonic() - started) / len(frames)
     rates = {DECODER: (seconds, 0.0)}
     live: dict[str, Any] = {"time": times}
@@ -128,20 +134,26 @@ def _measure(plan: VideoPlan, length: int) -> dict[str, tuple[float, float]]:
         specs = stage.outputs(plan.info)
         sink = writer.stage(name, plan.identities[name], specs)
         started = time.monotonic()
-        batch: FrameBatch | ArrayBatch
+        fed: FrameBatch | ArrayBatch
         if stage.feed == DECODER:
-            batch = FrameBatch(0, frames, times)
+            fed = FrameBatch(0, frames, times)
         else:
-            batch = ArrayBatch(0, live[stage.feed])
-        for arrays in (stage.push(batch), stage.finish()):
+            fed = ArrayBatch(0, live[stage.feed])
+        for arrays in (stage.push(fed), stage.finish()):
             live |= arrays
             sink.append(arrays)
         seconds = time.monotonic() - started
         mark = sink.complete({})
         # A gaze stage reads the whole recording, however few frames it is asked for.
-        over = max(length, len(frames)) if name == "fixations" else len(frames)
-        rates[name] = (seconds / over, mark.stored_bytes / len(frames))
+        sampled = max(1, _items(stage, len(frames)))
+        over = max(length, len(frames)) if name == "fixations" else sampled
+        rates[name] = (seconds / over, mark.stored_bytes / sampled)
     return rates
+
+
+def _items(stage: Stage, frames: int) -> int:
+    """Items whose number the cost of a stage follows: windows of I3D, frames else."""
+    return stage.windows(frames) if isinstance(stage, I3DStage) else frames
 
 
 def _free_bytes(store: str) -> int | None:

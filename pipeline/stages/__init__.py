@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
-from foveal.errors import GazeError, RecipeError
+from foveal.errors import RecipeError
 from foveal.models.flow import make_estimator
 from foveal.models.flow.base import FlowEstimator
 from foveal.models.flow.encode import flow_encoding
@@ -81,10 +81,7 @@ def _density(
 ) -> Stage:
     if section.preset != "published":
         return DensityStage(section, load, source.parameters())
-    maps = source.published_maps(video)
-    if maps is None:
-        raise GazeError(f"{video.id}: this form of the dataset publishes no density maps")
-    return PublishedDensityStage(maps, source.parameters())
+    return PublishedDensityStage(lambda: source.published_maps(video), source.parameters())
 
 
 def stage_names(recipe: Recipe, source: Source, video: Video) -> list[str]:

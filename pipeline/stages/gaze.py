@@ -158,14 +158,24 @@ class DensityStage:
 
 
 class PublishedDensityStage:
-    """``density`` as the dataset publishes it: grey pictures, copied value for value."""
+    """``density`` as the dataset publishes it: grey pictures, copied value for value.
+
+    Parameters
+    ----------
+    load : callable
+        Gives the video's published maps, None where there are none.
+    parameters : dict
+        Settings of the source that determine them.
+    """
 
     name = "density"
     version = 1
     feed = "time"
 
-    def __init__(self, maps: PublishedMaps, parameters: dict[str, Any]) -> None:
-        self._maps = maps
+    def __init__(
+        self, load: Callable[[], PublishedMaps | None], parameters: dict[str, Any]
+    ) -> None:
+        self._load = load
         self._parameters = parameters
         self._empty_frames = 0
 
@@ -173,6 +183,10 @@ class PublishedDensityStage:
         return {"preset": "published", "fixations": self._parameters}
 
     def outputs(self, info: VideoInfo) -> Sequence[ArraySpec]:
+        maps = self._load()
+        if maps is None:
+            raise GazeError("this form of the dataset publishes no density maps")
+        self._maps = maps
         self._size = (info.height_px, info.width_px)
         attributes = {
             "long_name": "fixation density as published",

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from foveal.models.flow.encode import FlowEncoding
 from foveal.models.i3d.network import I3D
-from foveal.models.i3d.windows import WindowFeatures, feature_shape
+from foveal.models.i3d.windows import WindowFeatures, feature_shape, window_starts
 from foveal.pipeline.recipe import I3DSection
 from foveal.pipeline.stages.base import DECODER, OF_THIS_RUN, Arrays
 from foveal.pipeline.values import ArrayBatch, FrameBatch, VideoInfo
@@ -121,6 +121,20 @@ class I3DStage:
             for name, text in about.items()
         ]
         return [features, *counts]
+
+    def windows(self, frames: int) -> int:
+        """Windows that a video of so many frames has."""
+        section, items = self._section, frames - self._shift
+        first = self._features.first_start
+        starts = window_starts(items, section.window, section.stride, first, section.short_clips)
+        return len(starts)
+
+    @property
+    def frames_of_two_windows(self) -> int:
+        """Frames that a sample needs to show what a further window costs."""
+        return (
+            self._shift + self._features.first_start + self._section.window + self._section.stride
+        )
 
     def push(self, batch: FrameBatch | ArrayBatch) -> Arrays:
         if isinstance(batch, FrameBatch):

@@ -7,9 +7,12 @@ import wave
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from builds import build, recipe_values, write_raw
 
+from foveal.errors import RecipeError
 from foveal.pipeline.demo import encode_video
 from foveal.pipeline.recipe import Recipe
 from foveal.pipeline.run import Status
@@ -153,6 +156,24 @@ def test_fewer_maps_than_frames_quarantine_or_truncate_by_name(raw: Path, tmp_pa
     assert data.sizes["time"] == len(data["density"]) == 19
 
 
+def test_published_maps_are_kept_value_for_value(raw: Path, tmp_path: Path) -> None:
+    recipe = published(raw, tmp_path / "s.zarr")
+    recipe = Recipe.parse(recipe.resolved() | {"density": {"preset": "published"}})
+    results, _ = build(recipe, only=["001"])
+    assert results["001"].status is Status.COMPLETE, results["001"].reason
+    density = open_store(recipe.store)["001"]["density"].values
+    assert len(density) == 20
+    for frame, stored in enumerate(density, start=1):
+        picture = raw / "annotation/0001/maps" / f"{frame:04d}.png"
+        np.testing.assert_array_equal(stored, cv2.imread(str(picture), cv2.IMREAD_GRAYSCALE))
+
+
+def test_published_maps_without_import_are_refused(raw: Path, tmp_path: Path) -> None:
+    values = recipe_values(raw, tmp_path / "s.zarr", density={"preset": "published"})
+    with pytest.raises(RecipeError, match=r"needs dataset\.ground_truth: import"):
+        Recipe.parse(values)
+
+
 def test_more_maps_than_frames_quarantine(raw: Path, tmp_path: Path) -> None:
     first = raw / "annotation/0001"
     for folder in ("maps", "fixation"):
@@ -162,8 +183,6 @@ def test_more_maps_than_frames_quarantine(raw: Path, tmp_path: Path) -> None:
 
 
 def test_a_clip_of_one_frame_has_no_pair_but_everything_else(raw: Path, tmp_path: Path) -> None:
-    import numpy as np
-
     picture = np.random.default_rng(0).integers(0, 255, (1, 72, 128, 3), np.uint8)
     (raw / VIDEO).unlink()
     encode_video(iter(picture), raw / VIDEO, 30.0)
