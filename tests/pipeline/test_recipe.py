@@ -171,7 +171,9 @@ def test_unknown_keys_are_named_with_what_is_allowed(values: dict[str, Any], mes
             {"frames": {"interpolation": "bicubic"}},
             ["frames.interpolation", "'area', 'linear', 'cubic' or 'lanczos'", "'bicubic'"],
         ),
-        ({"flow": [{"method": "tvl2"}]}, ["flow.0.method", "'tvl1'", "(got 'tvl2')"]),
+        # Any ptlflow model may be named, so names are looked up when the build is planned.
+        ({"flow": [{"method": "TV L1"}]}, ["flow.0.method", "pattern", "(got 'TV L1')"]),
+        ({"flow": [{"encoding": "jpeg"}]}, ["flow.0.encoding", "'float16'", "(got 'jpeg')"]),
         ({"flow": [{}, {}]}, ["flow", "once", "['tvl1', 'tvl1']"]),
         ({"density": {}}, ["density", "exactly one of preset, sigma_px and sigma_degrees", "none"]),
         (
