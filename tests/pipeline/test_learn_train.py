@@ -240,6 +240,14 @@ def test_flow_readers_and_batches_of_single_frames_train(store: Path, tmp_path: 
     assert len(losses(run)) == 3
 
 
+def test_cached_features_train(store: Path, tmp_path: Path) -> None:
+    options = {"width": 0.02, "feature_shape": [2, 2, 1], "feature_channels": 4}
+    lsts = {"options": options, "clip_frames": 1, "batch_size": 4}
+    result = learn(store, tmp_path / "run", "lsts_rgb", **lsts, iterations=None, epochs=1)
+    assert result.iterations == 4 * (12 - 4) / 4  # windows of five frames
+    assert result.best_nss is not None
+
+
 @pytest.mark.slow
 def test_two_processes_share_the_clips_and_agree_with_one(store: Path, tmp_path: Path) -> None:
     settings = {"batch_size": 2, "iterations": 5, "loss_over_time": "mean", "clip_frames": 3}
