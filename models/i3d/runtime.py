@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -79,15 +80,18 @@ class StepRunner:
         self.requested = precision
         self._network, self._endpoint = network, endpoint
         half = precision == "auto" and self.device.type == "cuda"
-        self.steps = self._build(
-            "float16" if half else "float32" if precision == "auto" else precision
-        )
+        self.precision = "float16" if half else precision.replace("auto", "float32")
         self._verify = half
         self._kept: list[State] = []
         self._halvings = 0
         self._half_difference: float | None = None
         self._computed: list[int] = []
         self._results = 0
+
+    @functools.cached_property
+    def steps(self) -> StepNetwork:
+        """The folded network (49 MB), made when first used: a plan holds runners of all videos."""
+        return self._build(self.precision)
 
     def _build(self, precision: str) -> StepNetwork:
         return StepNetwork(self._network, self._endpoint, self.device, getattr(torch, precision))
@@ -99,8 +103,9 @@ class StepRunner:
         most = MOST_WINDOWS["cuda" if on_cuda else "cpu"]
         if not on_cuda:
             most = min(most, max(CPU_BATCH_FRAMES // stride, 1))
+        itemsize = getattr(torch, self.precision).itemsize
         # 130 MB a window of 79 x 224 x 224 in float32, where nothing is shared (measured).
-        window_bytes = window * size[0] * size[1] * 10 * self.steps.dtype.itemsize
+        window_bytes = window * size[0] * size[1] * 10 * itemsize
         return most if free is None else int(min(max(free // 2 // window_bytes, 1), most))
 
     def run(
@@ -154,7 +159,7 @@ class StepRunner:
         self._verify = False
         if self._half_difference <= HALF_TOLERANCE:
             return results, kept
-        self.steps = exact
+        self.steps, self.precision = exact, "float32"
         return reference, exact_kept
 
     @property
@@ -163,14 +168,15 @@ class StepRunner:
         return sum(x.numel() * x.element_size() for state in self._kept for x in state)
 
     def forget(self) -> None:
-        """Free the kept steps."""
+        """Free the kept steps and the folded network: a video is through."""
         self._kept = []
+        self.__dict__.pop("steps", None)
 
     def provenance(self) -> dict[str, Any]:
         """Return what ran."""
         ran: dict[str, Any] = {
             "device": str(self.device),
-            "precision": str(self.steps.dtype).removeprefix("torch."),
+            "precision": self.precision,
             "memory_halvings": self._halvings,
             "computed": self._results,
             "steps_computed": self._computed[1:],

@@ -280,6 +280,15 @@ def test_a_window_that_does_not_fit_says_so(monkeypatch):
         extractor(4, 1).push(video(13))
 
 
+def test_the_folded_network_lives_as_long_as_a_video_is_at_work():
+    windows = extractor(17, 1)  # what a plan holds of every video
+    assert "steps" not in vars(windows._runner)
+    windows.push(video(18))
+    assert "steps" in vars(windows._runner)
+    windows.finish()
+    assert "steps" not in vars(windows._runner)
+
+
 @pytest.mark.parametrize(("tolerance", "kept"), [(1e-1, "bfloat16"), (1e-9, "float32")])
 def test_half_precision_is_kept_only_where_it_agrees(monkeypatch, tolerance, kept):
     monkeypatch.setattr(runtime, "HALF_TOLERANCE", tolerance)
