@@ -11,6 +11,9 @@ from PIL import Image
 
 from foveal.pipeline.look.panels import Picture
 
+MAX_ROWS = 2000
+"""Rows of a table of videos, at most."""
+
 STYLE = """
 :root { color-scheme: light dark;
   --bg: #f6f6f4; --card: #fff; --ink: #1d1e24; --faint: #646773;
@@ -38,7 +41,7 @@ pre { overflow-x: auto; margin: 0; padding: 12px; }
 .box { padding: 14px; min-width: 0; }
 .tile b { display: block; font-size: 1.45rem; line-height: 1.25; overflow-wrap: anywhere; }
 .tile span { color: var(--faint); font-size: .85rem; }
-.bad b, .bad h3, td.bad { color: var(--bad); } td.good { color: var(--good); }
+.bad b, .bad h3, p.bad, td.bad { color: var(--bad); } td.good { color: var(--good); }
 .trouble { border-color: var(--bad); background: var(--badfill); }
 .wide { overflow-x: auto; padding: 0;
   background: linear-gradient(90deg, var(--card) 24px, transparent) 0 0 / 40px 100% no-repeat local,
@@ -55,6 +58,7 @@ th, td { padding: 7px 12px; text-align: left; border-bottom: 1px solid var(--lin
 tr:last-child td { border-bottom: 0; }
 th { color: var(--faint); font-weight: 500; font-size: .82rem; }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
+td .under { display: block; color: var(--faint); font-size: .82rem; }
 td.long { white-space: normal; min-width: 15rem; overflow-wrap: anywhere; }
 img { display: block; width: 100%; height: auto; border-radius: 6px; }
 .spark { display: block; width: 100%; height: 34px; }
@@ -124,6 +128,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], numeric: Sequence[
         f'<div class="box wide"><table><thead><tr>{top}</tr></thead>\n'
         f"<tbody>{body}</tbody></table></div>"
     )
+
+
+def first_rows(count: int) -> str:
+    """A remark where a table of `MAX_ROWS` cannot show so many; empty otherwise."""
+    return f" The first {MAX_ROWS:,} of {count:,}." if count > MAX_ROWS else ""
 
 
 def folded(title: str, content: str) -> str:

@@ -11,9 +11,12 @@ import pandas as pd
 import yaml
 
 from foveal.errors import FovealError
+from foveal.pipeline.look.flow_section import fallbacks, flagged, flow_section, flows
 from foveal.pipeline.look.gallery import cards_section, statistics_section
 from foveal.pipeline.look.page import (
+    MAX_ROWS,
     duration,
+    first_rows,
     folded,
     meter,
     page,
@@ -24,20 +27,15 @@ from foveal.pipeline.look.page import (
     tiles,
 )
 from foveal.pipeline.look.survey import (
+    Journal,
     StageSummary,
     device,
     excluded_samples,
     stage_summaries,
     survey,
 )
-from foveal.storage.marks import Mark, read_journal
+from foveal.storage.marks import read_journal
 from foveal.storage.reader import Store, open_store
-
-Journal = Mapping[str, Mapping[str, Mark]]
-"""Marks by video and stage."""
-
-MAX_ROWS = 2000
-"""Videos the table lists, at most; those with a problem are listed apart, up to as many."""
 
 _PROBLEMS = ("quarantined", "failed")
 
@@ -86,6 +84,7 @@ def write_report(
         _run(run, journal),
         _problems(store.videos),
         _stages(stage_summaries(journal)),
+        flow_section(store, journal),
         _excluded(journal),
         statistics_section(figures),
         cards_section(cards, len(store.videos)),
@@ -117,6 +116,10 @@ def _head(store: Store, journal: Journal) -> str:
     ]
     if problems:
         shown.insert(1, (f"{problems:,}", "given up, see below", True))
+    if suspicious := len({flow.video for flow in flagged(flows(journal))}):
+        shown.insert(1, (f"{suspicious:,}", "with suspicious flow, see Flow", True))
+    if fallen_back := len(fallbacks(store, journal)):
+        shown.insert(1, (f"{fallen_back:,}", "without the wanted flow, see Flow", True))
     if pending:
         shown.insert(1, (f"{pending:,}", "not tried yet", False))
     about = ", ".join(f"{count:,} {split}" for split, count in splits.items())
@@ -157,11 +160,14 @@ def _problems(videos: pd.DataFrame) -> str:
          f'<td class="long">{text(row.reason)}</td>']
         for name, row in broken[:MAX_ROWS].iterrows()
     ]  # fmt: skip
-    left = f" The first {MAX_ROWS} of {len(broken)}." if len(broken) > MAX_ROWS else ""
     about = (
         "Everything else is unaffected. They are tried again when their files or the recipe change."
     )
-    return section("Given up", table(("video", "split", "status", "reason"), rows), about + left)
+    return section(
+        "Given up",
+        table(("video", "split", "status", "reason"), rows),
+        about + first_rows(len(broken)),
+    )
 
 
 def _stages(stages: Sequence[StageSummary]) -> str:

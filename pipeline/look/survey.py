@@ -17,6 +17,9 @@ from foveal.storage.marks import Mark
 from foveal.storage.reader import Store
 from foveal.storage.statistics import MAGNITUDE_EDGES_PX
 
+Journal = Mapping[str, Mapping[str, Mark]]
+"""Marks by video and stage."""
+
 CARDS = 48
 """Videos that get pictures and curves, at most."""
 
@@ -131,7 +134,18 @@ def stored_figures(store: Store) -> Figures | None:
     return None
 
 
-def stage_summaries(journal: Mapping[str, Mapping[str, Mark]]) -> list[StageSummary]:
+def _exact_by(store: Store) -> str:
+    """Which command makes the statistics that the store lacks, or that no longer hold."""
+    trained = (store.videos.split == "train").any()
+    command = f"`foveal statistics {store.location}{'' if trained else ' --split all'}`"
+    try:
+        store.statistics("train" if trained else None)
+    except StoreError:
+        return f"{command} computes them on every frame and keeps them in the store"
+    return f"Those in the store are out of date: {command} computes them anew, on every frame"
+
+
+def stage_summaries(journal: Journal) -> list[StageSummary]:
     """Every stage of a store, the one that took longest first."""
     found: dict[str, StageSummary] = {}
     for marks in journal.values():
@@ -154,7 +168,7 @@ def device(mark: Mark) -> str:
     return str(mark.provenance.get("device", "cpu"))
 
 
-def excluded_samples(journal: Mapping[str, Mapping[str, Mark]]) -> tuple[Counter[str], int]:
+def excluded_samples(journal: Journal) -> tuple[Counter[str], int]:
     """Gaze samples left out of fixations, by reason, and how many samples were read in all."""
     counts: Counter[str] = Counter()
     read = 0
@@ -184,7 +198,7 @@ def survey(store: Store) -> tuple[list[Card], Figures]:
         f"{len(counted)} {kind}{'' if len(counted) == 1 else 's'}; "
         f"density and motion at up to {MOMENTS} frames of each"
     )
-    return cards, stored_figures(store) or sums.figures(scope)
+    return cards, stored_figures(store) or sums.figures(f"{scope}. {_exact_by(store)}")
 
 
 class _Sums:

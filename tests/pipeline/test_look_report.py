@@ -6,15 +6,17 @@ import subprocess
 
 import pytest
 import zarr
-from small_stores import write_small_index, write_small_store
+from small_stores import RECIPE, write_small_index, write_small_store
 
 from foveal.errors import FovealError, StoreError
 from foveal.pipeline.look.report import write_report
 from foveal.pipeline.look.survey import CARDS
+from foveal.storage.index import index_row, write_index
 from foveal.storage.location import Location
-from foveal.storage.marks import Quarantine, write_quarantine
+from foveal.storage.marks import Quarantine, read_journal, write_quarantine
 from foveal.storage.reader import open_store
 from foveal.storage.statistics import compute_statistics, write_statistics
+from foveal.storage.writer import create_store
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -128,12 +130,15 @@ def test_statistics_are_of_train_videos_and_exact(report):
 def test_statistics_kept_in_the_store_are_preferred_while_they_hold(tmp_path):
     folder = tmp_path / "s.zarr"
     location = write_small_store(folder, {"a": {"frames": 9, "stages": ("time", "density")}})
+    page = read_page(write_report(folder, tmp_path / "r.html"))
+    assert f"`foveal statistics {folder}` computes them on every frame" in page.words()
     write_statistics(location, compute_statistics(open_store(folder), bias_size=(6, 8)))
     page = read_page(write_report(folder, tmp_path / "r.html"))
     assert "kept in the store as statistics/train" in page.words()
     write_small_store(folder, {"b": {"frames": 3, "stages": ("time", "density")}})
     page = read_page(write_report(folder, tmp_path / "r.html"))
     assert "Of 2 train videos; density and motion at up to 32 frames" in page.words()
+    assert f"out of date: `foveal statistics {folder}` computes them anew" in page.words()
 
 
 def test_gaze_left_out_is_counted_by_reason(tmp_path, monkeypatch):
@@ -152,6 +157,82 @@ def test_gaze_left_out_is_counted_by_reason(tmp_path, monkeypatch):
     assert "42 gaze samples of 200 read are in no fixated point" in words
     assert "blink 42 21.0%" in words
     assert "off screen" not in words
+
+
+GOOD_FLOW = {
+    "pairs": 8,
+    "mean_magnitude_px": 1.5,
+    "p99_magnitude_px": 4.0,
+    "photometric_error": 2.0,
+    "photometric_error_unwarped": 9.0,
+    "forward_backward_px": 0.25,
+    "non_finite_values": 0,
+    "flags": [],
+}
+
+
+def add_provenance(folder, video, stage, **values):
+    path = folder / "_foveal" / video / f"{stage}.json"
+    mark = json.loads(path.read_text())
+    mark["provenance"] |= values
+    path.write_text(json.dumps(mark))
+
+
+def flow_store(folder, methods, figures):
+    """A store whose videos have flow with these figures."""
+    videos = {video: {"frames": 9, "stages": ("time", "flow_tvl1")} for video in figures}
+    location = write_small_store(folder, videos)
+    recipe = {**RECIPE, "flow": [{"method": method} for method in methods]}
+    create_store(location, "small", recipe)
+    for video, changes in figures.items():
+        add_provenance(folder, video, "flow_tvl1", quality=GOOD_FLOW | changes)
+    write_small_index(location)
+    return location
+
+
+def test_flow_is_told_by_median_and_worst_and_suspicious_videos_are_named(tmp_path):
+    figures = {
+        "calm": {},
+        "fast": {"mean_magnitude_px": 30.25, "forward_backward_px": None},
+        "wild": {"p99_magnitude_px": 900.0, "flags": ["exploding"]},
+        "still": {"mean_magnitude_px": 0.0, "flags": ["constant"]},
+        "holes": {"non_finite_values": 1234, "flags": ["non_finite"]},
+    }
+    flow_store(tmp_path / "s.zarr", ["tvl1"], figures)
+    words = read_page(write_report(tmp_path / "s.zarr", tmp_path / "r.html")).words()
+    assert "3 with suspicious flow" in words
+    assert "flow_tvl1 5 1.50 px 30.25 px fast 4.0 px 900.0 px wild 2.0 2.0" in words
+    assert "holes flow_tvl1 non-finite 1.50 px 4.0 px 2.0 9.0 0.25 px 1,234" in words
+    assert "wild flow_tvl1 exploding" in words
+    assert "still flow_tvl1 constant 0.00 px" in words
+    assert "without the wanted flow" not in words
+
+
+def test_fallbacks_are_listed_until_the_wanted_flow_is_there(tmp_path):
+    folder = tmp_path / "s.zarr"
+    location = flow_store(folder, ["raft"], {"lost": {}, "known": {}, "fine": {}})
+    add_provenance(folder, "lost", "flow_tvl1", fallback_because="out of memory on <cuda>")
+    marks, _ = read_journal(location)
+    rows = [index_row(video, None, marks[video], None, ["flow_raft"]) for video in marks]
+    next(row for row in rows if row["video"] == "known")["reason"] = "TV-L1 instead: no driver"
+    write_index(location, rows)
+    words = read_page(write_report(folder, tmp_path / "r.html")).words()
+    assert "2 without the wanted flow" in words
+    assert "lost flow_raft out of memory on <cuda>" in words
+    assert "known flow_raft TV-L1 instead: no driver" in words
+    create_store(location, "small", {**RECIPE, "flow": [{"method": "tvl1"}]})
+    words = read_page(write_report(folder, tmp_path / "r.html")).words()
+    assert "Fallbacks" not in words
+
+
+def test_it_says_what_auto_chose_and_why(tmp_path):
+    folder = tmp_path / "s.zarr"
+    flow_store(folder, ["auto"], {"a": {}, "b": {}})
+    for video in "ab":
+        add_provenance(folder, video, "flow_tvl1", chosen_by="auto", because="no CUDA device")
+    words = read_page(write_report(folder, tmp_path / "r.html")).words()
+    assert "Method auto took tvl1 for 2 videos: no CUDA device." in words
+    assert "Fallbacks" not in words
 
 
 def test_a_damaged_video_is_told_and_the_rest_is_shown(tmp_path):
