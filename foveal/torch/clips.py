@@ -216,10 +216,16 @@ class Clips(Dataset[Sample]):
                 following += int(numbers[-1]) + 1
         return np.concatenate(groups).astype(np.int64)
 
+    @property
+    def only_reads(self) -> bool:
+        """Whether a sample takes nothing but reading: no Python code of a ``transform``."""
+        return self.transform is None
+
     def cached(self, cache_bytes: int) -> Clips:
-        """These clips, read by whole shards of which the latest are kept decoded."""
+        """These clips, for another thread too; with room, by whole shards that are kept decoded."""
         clips = copy(self)
         clips._gatherer = Gatherer(self.location, cache_bytes)
+        clips._whole = OrderedDict()
         return clips
 
     def where(self, clip: int) -> tuple[str, int]:

@@ -16,9 +16,11 @@ from torch.utils.data import DataLoader
 
 from foveal.errors import StoreError
 from foveal.torch.clips import Clips, Draw, Sample, collate
+from foveal.torch.readers import ThreadedReader
 from foveal.torch.variables import Indices
 
 Shuffle = Literal["clips", "shards", "none"]
+WorkerKind = Literal["threads", "processes"]
 
 
 def epoch_order(groups: Indices, shuffle: Shuffle, seed: int, epoch: int, mix: int) -> Indices:
@@ -65,16 +67,22 @@ class ClipLoader:
     drop_last : bool
         Whole batches only, and the same number of them on every rank (what DDP needs).
     num_workers : int
-        Processes that read ahead; 0 reads in this one.
+        Threads or processes that read ahead; 0 reads when a batch is asked for.
+    worker_kind : {'threads', 'processes'}, optional
+        Threads hand a batch over without copying it and take no memory of their own, processes run
+        Python code side by side. By default threads where clips are only read, processes where a
+        ``transform`` is to run, and where `start_method` is given.
     start_method : {'fork', 'spawn', 'forkserver'}, optional
-        How they start; the platform's own way by default.
+        How processes start; the platform's own way by default.
     mix : int
         Shards at a time, with ``shuffle="shards"``.
     cache_bytes : int
         Decoded shards kept by each worker, with ``shuffle="shards"``.
+    prefetch_factor : int
+        Batches that each worker reads ahead.
     collate_fn : callable
     **options
-        Further options of `torch.utils.data.DataLoader`: ``pin_memory``, ``prefetch_factor``, ….
+        Further options of `torch.utils.data.DataLoader`: ``pin_memory``, ….
 
     Attributes
     ----------
@@ -98,20 +106,24 @@ class ClipLoader:
         world_size: int | None = None,
         drop_last: bool = False,
         num_workers: int = 0,
+        worker_kind: WorkerKind | None = None,
         start_method: Literal["fork", "spawn", "forkserver"] | None = None,
         mix: int = 4,
         cache_bytes: int = 2**30,
+        prefetch_factor: int = 2,
         collate_fn: Callable[[Sequence[Sample]], Any] = collate,
         **options: Any,
     ) -> None:
         if shuffle not in get_args(Shuffle):
             raise StoreError(f"shuffle is one of {', '.join(get_args(Shuffle))}, not {shuffle!r}")
-        if batch_size < 1 or mix < 1 or seed < 0:
+        if min(batch_size, mix, prefetch_factor) < 1 or seed < 0:
             raise StoreError(
-                f"batch_size and mix are at least 1, seed at least 0; "
-                f"got {batch_size}, {mix}, {seed}"
+                "batch_size, mix and prefetch_factor are at least 1, seed at least 0; "
+                f"got {batch_size}, {mix}, {prefetch_factor}, {seed}"
             )
-        self.clips = clips.cached(cache_bytes) if shuffle == "shards" else clips
+        kind = _worker_kind(clips, worker_kind, start_method)
+        cache_bytes = cache_bytes if shuffle == "shards" else 0
+        self.clips = clips.cached(cache_bytes) if cache_bytes else clips
         self.batch_size, self.shuffle, self.seed, self.mix = batch_size, shuffle, seed, mix
         self.rank, self.world_size = _rank(rank, world_size)
         self.drop_last = drop_last
@@ -120,15 +132,24 @@ class ClipLoader:
         self._lanes = max(1, num_workers) if shuffle == "shards" else 1
         self._groups = clips.shard_groups()
         self._batches = _Batches()
+        # A generator of its own, so that reading leaves the trainer's random numbers alone.
+        options["generator"] = torch.Generator()
+        if num_workers and kind == "threads":
+            readers = [clips.cached(cache_bytes) for _ in range(num_workers)]
+            threads = ThreadedReader(readers, self._batches, collate_fn, prefetch_factor)
+            self._loader: DataLoader[Any] = DataLoader(threads, batch_size=None, **options)
+            return
+        if num_workers:
+            options |= {
+                "multiprocessing_context": start_method,
+                "persistent_workers": True,
+                "prefetch_factor": prefetch_factor,
+            }
         self._loader = DataLoader(
             self.clips,
             batch_sampler=self._batches,
             num_workers=num_workers,
-            multiprocessing_context=start_method if num_workers else None,
-            persistent_workers=num_workers > 0,
             collate_fn=collate_fn,
-            # Its own, so that reading leaves the trainer's random numbers alone.
-            generator=torch.Generator(),
             **options,
         )
 
@@ -214,7 +235,7 @@ class ClipLoader:
 
 
 class _Batches:
-    """What the DataLoader's workers are to read next; set anew before each pass."""
+    """What the workers are to read next; set anew before each pass."""
 
     def __init__(self) -> None:
         self.waiting: list[list[Draw]] = []
@@ -224,6 +245,19 @@ class _Batches:
 
     def __len__(self) -> int:
         return len(self.waiting)
+
+
+def _worker_kind(clips: Clips, wanted: WorkerKind | None, start_method: str | None) -> WorkerKind:
+    if wanted not in (None, *get_args(WorkerKind)):
+        raise StoreError(f"worker_kind is threads or processes, not {wanted!r}")
+    if wanted == "threads" and (start_method or getattr(clips, "transform", None)):
+        raise StoreError(
+            "threads take no start_method, and no transform: the random numbers of torch are one "
+            "state for all threads; use worker_kind='processes'"
+        )
+    if wanted is not None:
+        return wanted
+    return "threads" if clips.only_reads and start_method is None else "processes"
 
 
 def _rank(rank: int | None, world_size: int | None) -> tuple[int, int]:

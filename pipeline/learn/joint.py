@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from foveal.errors import StoreError
 from foveal.models.saliency import Spec
-from foveal.pipeline.learn.data import Prepare, flow_array, variables_for
+from foveal.pipeline.learn.data import FLOW_KINDS, Prepare, flow_array, variables_for
 from foveal.storage.reader import Store
 from foveal.torch.clips import Clips, Draw, Sample
 
@@ -65,6 +65,15 @@ class JointClips(Dataset[Sample]):
             groups.append(following + numbers)
             following += int(numbers.max()) + 1
         return np.concatenate(groups)
+
+    @property
+    def only_reads(self) -> bool:
+        """Whether a network takes its inputs as they are stored: cached features."""
+        return not any(
+            each.kind in (*FLOW_KINDS, "frame")
+            for _, prepare in self.parts
+            for each in prepare.spec.inputs
+        )
 
     def cached(self, cache_bytes: int) -> JointClips:
         """These clips, read by whole shards, see `Clips.cached`."""

@@ -1,5 +1,6 @@
 import itertools
 import json
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -239,6 +240,30 @@ def test_shard_shuffling_reads_each_shard_once_with_little_memory(clips, monkeyp
     assert len(shards) == len(set(shards)) == 25 + 1 + 9
 
 
+@pytest.mark.parametrize("shuffle", MODES)
+def test_threads_and_processes_read_the_same(clips, shuffle):
+    options = {"shuffle": shuffle, "seed": 4, "num_workers": 2}
+    threads = ClipLoader(clips, 9, worker_kind="threads", **options)
+    processes = ClipLoader(clips, 9, worker_kind="processes", **options)
+    for one, other in zip(threads, processes, strict=True):
+        assert keys([one]) == keys([other])
+        assert torch.equal(one["frames"], other["frames"])
+
+
+def test_threads_end_with_the_pass_and_with_a_reader_that_stops_early(clips):
+    def readers():
+        return [each for each in threading.enumerate() if each.name.startswith("clips-")]
+
+    loader = ClipLoader(clips, 2, num_workers=2)
+    batches = iter(loader)
+    next(batches)
+    assert readers()
+    batches.close()
+    assert not readers()
+    list(loader)
+    assert not readers()
+
+
 def test_spawned_workers_read_the_same(clips):
     forked = ClipLoader(clips, 20, seed=9, num_workers=1, start_method="fork")
     spawned = ClipLoader(clips, 20, seed=9, num_workers=1, start_method="spawn")
@@ -247,12 +272,13 @@ def test_spawned_workers_read_the_same(clips):
         assert torch.equal(one["frames"], other["frames"])
 
 
-def test_what_goes_wrong_in_a_worker_is_named(tmp_path):
+@pytest.mark.parametrize("kind", ["threads", "processes"])
+def test_what_goes_wrong_in_a_worker_is_named(tmp_path, kind):
     write_small_store(tmp_path, {"001": {}})
     (tmp_path / "videos/001/frames/c/1/0/0/0").unlink()
     clips = Clips(tmp_path, frames=4, variables=["frames"])
     with pytest.raises(ChecksumError, match=r"videos/001/frames/c/1/0/0/0 is missing"):
-        list(ClipLoader(clips, 2, num_workers=1))
+        list(ClipLoader(clips, 2, num_workers=1, worker_kind=kind))
 
 
 def test_misuse_is_answered(clips):
@@ -260,8 +286,12 @@ def test_misuse_is_answered(clips):
         ClipLoader(clips, 2, shuffle=True)
     with pytest.raises(StoreError, match="rank 2 is none of a world of 2"):
         ClipLoader(clips, 2, rank=2, world_size=2)
-    with pytest.raises(StoreError, match="batch_size and mix are at least 1"):
+    with pytest.raises(StoreError, match="batch_size, mix and prefetch_factor are at least 1"):
         ClipLoader(clips, 0)
+    with pytest.raises(StoreError, match="worker_kind is threads or processes, not 'fibres'"):
+        ClipLoader(clips, 2, worker_kind="fibres")
+    with pytest.raises(StoreError, match="threads take no start_method, and no transform"):
+        ClipLoader(clips, 2, num_workers=1, worker_kind="threads", start_method="spawn")
 
 
 def test_files_do_not_stay_open(clips):

@@ -1,0 +1,60 @@
+"""Batches read ahead by threads.
+
+Decoding and system calls leave Python's lock, so threads read as fast as processes do, and what
+they read needs no passage through shared memory: for batches of frames that passage takes longer
+than decoding them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from torch.utils.data import IterableDataset
+
+from foveal.torch.clips import Clips, Draw, Sample
+
+
+class ThreadedReader(IterableDataset[Any]):
+    """Ready batches, in order; batch i is read by thread i modulo their number.
+
+    Parameters
+    ----------
+    readers : sequence of Clips
+        One a thread, that share no state.
+    batches : iterable of list of Draw
+        Iterated anew for each pass.
+    collate_fn : callable
+    prefetch_factor : int
+        Batches a thread reads ahead.
+    """
+
+    def __init__(
+        self,
+        readers: Sequence[Clips],
+        batches: Iterable[list[Draw]],
+        collate_fn: Callable[[Sequence[Sample]], Any],
+        prefetch_factor: int,
+    ) -> None:
+        self._readers, self._batches, self._collate = readers, batches, collate_fn
+        self._depth = prefetch_factor * len(readers)
+
+    def __iter__(self) -> Iterator[Any]:
+        threads = [ThreadPoolExecutor(1, f"clips-{n}") for n in range(len(self._readers))]
+        reading: deque[Future[Any]] = deque()
+        try:
+            for number, draws in enumerate(self._batches):
+                lane = number % len(threads)
+                reading.append(threads[lane].submit(self._read, lane, draws))
+                if len(reading) > self._depth:
+                    yield reading.popleft().result()
+            while reading:
+                yield reading.popleft().result()
+        finally:
+            for thread in threads:
+                thread.shutdown(wait=True, cancel_futures=True)
+
+    def _read(self, lane: int, draws: list[Draw]) -> Any:
+        return self._collate(self._readers[lane].__getitems__(draws))
