@@ -7,6 +7,7 @@ Prefect's caches and result files stay out of it.
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -20,6 +21,8 @@ from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from foveal.pipeline import build as pipeline
+from foveal.pipeline.look.build_report import keep_report, kept_report
+from foveal.pipeline.look.page import duration
 from foveal.pipeline.plan import VideoPlan
 from foveal.pipeline.progress import listener
 from foveal.pipeline.recipe import Recipe
@@ -65,7 +68,7 @@ def build_store(
     repair: bool = False,
     workers: int | None = None,
 ) -> State[list[VideoResult]]:
-    """Build the store of a recipe.
+    """Build the store of a recipe, and write ``report.html`` into it.
 
     Parameters
     ----------
@@ -94,6 +97,8 @@ def build_store(
         resolved = Recipe.load(recipe, overrides or ())
     else:
         resolved = Recipe.parse(recipe)
+    workers = min(workers or default_workers(resolved), MAX_WORKERS)
+    started = time.monotonic()
     with store_lock(Location(resolved.store)):
         pipeline.prepare(resolved)
         plan = pipeline.plan_build(resolved, only or (), limit, retry, repair)
@@ -102,20 +107,22 @@ def build_store(
         listener().planned(sizes, plan.settled)
         results = [*plan.settled, *_process(resolved, plan.to_do, workers)]
         pipeline.finalise(resolved, results)
-    _publish_table(results)
+        report = kept_report(resolved.store)
+        if plan.to_do or report is None:
+            took = duration(time.monotonic() - started)
+            about = {"result": summary(results), "took": took, "videos at a time": workers}
+            report = keep_report(resolved.store, about)
+    _publish_table(results, report)
     if all(result.ok for result in results):
         return Completed(message=summary(results), data=results)
     return State(type=StateType.FAILED, name="Incomplete", message=summary(results), data=results)
 
 
-def _process(
-    recipe: Recipe, to_do: Sequence[VideoPlan], workers: int | None
-) -> Iterator[VideoResult]:
+def _process(recipe: Recipe, to_do: Sequence[VideoPlan], workers: int) -> Iterator[VideoResult]:
     """Keep as many tasks in flight as there are workers; give results as they come."""
     values = recipe.resolved()
     waiting = deque(batches(to_do))
     at_work: dict[PrefectFuture[list[VideoResult]], list[str]] = {}
-    workers = min(workers or default_workers(recipe), MAX_WORKERS)
     while waiting or at_work:
         while waiting and len(at_work) < workers:
             videos = waiting.popleft()
@@ -178,10 +185,10 @@ def summary(results: Sequence[VideoResult]) -> str:
     return f"{len(results)} videos: {', '.join(parts) or 'nothing to do'}"
 
 
-def _publish_table(results: Sequence[VideoResult]) -> None:
+def _publish_table(results: Sequence[VideoResult], report: str | None) -> None:
     create_table_artifact(
         key="build-store",
-        description=summary(results),
+        description=f"{summary(results)}; report: {report or 'could not be written'}",
         table=[
             {
                 "video": result.video,

@@ -67,8 +67,6 @@ def build(
         return
     results = run_build(resolved, only or [], limit, retry, repair, workers, verbose)
     show_results(resolved, results, as_json)
-    if not as_json and any(result.stages for result in results):
-        out.print(f"report: {write_build_report(resolved)}", markup=False)
     if not all(result.ok for result in results):
         raise typer.Exit(INCOMPLETE)
 
@@ -96,6 +94,7 @@ def run_build(
 ) -> list[VideoResult]:
     """Run the flow with live progress where there is a terminal; skip it where nothing is due."""
     from foveal.pipeline.build import finalise, plan_build, prepare, remember
+    from foveal.pipeline.look.build_report import keep_report, kept_report
     from foveal.pipeline.progress import listening
     from foveal.storage.location import Location
     from foveal.storage.writer import store_lock
@@ -106,6 +105,8 @@ def run_build(
         remember(recipe, plan)
         if not plan.to_do:
             finalise(recipe, plan.settled)
+            if kept_report(recipe.store) is None:
+                keep_report(recipe.store)
             return plan.settled
     if not verbose:
         os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
@@ -127,32 +128,23 @@ def run_build(
     return list(results)
 
 
-def write_build_report(recipe: Recipe) -> Path:
-    """``NAME.html`` beside a local store, in the working folder for any other."""
-    from foveal.pipeline.look.report import write_report
-    from foveal.storage.location import Location
-
-    local = Location(recipe.store, read_only=True).local
-    name = recipe.store.rstrip("/").rsplit("/", 1)[-1].removesuffix(".zarr") + ".html"
-    path = Path(name) if local is None else local.parent / name
-    return write_report(recipe.store, path)
-
-
 def _stop(*_: object) -> None:
     err.print("\nstopped; what is complete stays, `foveal build` with the same recipe goes on")
     os._exit(INTERRUPTED)
 
 
 def show_results(recipe: Recipe, results: Sequence[VideoResult], as_json: bool) -> None:
-    """What became of the videos: bad news in full, good news counted."""
+    """What became of the videos: bad news in full, good news counted; and where the report is."""
+    from foveal.pipeline.look.build_report import kept_report
     from foveal.pipeline.run import Status
 
     done = [result for result in results if result.status is Status.COMPLETE]
     bad = [result for result in results if not result.ok]
+    report = kept_report(recipe.store)
     counts = {status.value: sum(r.status is status for r in results) for status in Status}
     if as_json:
         rows = [vars(result) for result in results]
-        print_json({"store": recipe.store, "counts": counts, "videos": rows})
+        print_json({"store": recipe.store, "report": report, "counts": counts, "videos": rows})
         return
     if done:
         print_table(
@@ -182,6 +174,8 @@ def show_results(recipe: Recipe, results: Sequence[VideoResult], as_json: bool) 
     out.print(f"{recipe.store}: {len(results)} videos: {', '.join(parts) or 'none'}")
     if not done and not bad:
         out.print("nothing to do: everything is complete under the same fingerprints")
+    if report is not None:
+        out.print(f"report: {report}", markup=False)
 
 
 def _foretell(

@@ -21,7 +21,6 @@ def demo(
     """Write the demo dataset, build its store, draw a preview and a report."""
     from foveal.pipeline.demo import write_demo
     from foveal.pipeline.look.preview import write_preview
-    from foveal.pipeline.look.report import write_report
     from foveal.pipeline.recipe import Recipe
 
     raw, store = folder / "raw", folder / "store.zarr"
@@ -32,8 +31,7 @@ def demo(
     results = run_build(recipe)
     show_results(recipe, results, as_json=False)
     preview = write_preview(str(store), "001", folder / "preview.png")
-    report = write_report(str(store), folder / "report.html")
-    out.print(f"\nstore    {store}\nreport   {report}\npreview  {preview.path}\n", markup=False)
+    out.print(f"\nstore    {store}\npreview  {preview.path}\n", markup=False)
     lines = ("import foveal", f"store = foveal.open_store({str(store)!r})", "print(store['001'])")
     out.print("open it:\n\n    " + "\n    ".join(lines) + "\n", markup=False)
     if not all(result.ok for result in results):

@@ -75,7 +75,16 @@ def write_report(
         Where the file cannot be written.
     """
     path = Path(path)
-    store = open_store(store_url)
+    content = report_page(open_store(store_url), run)
+    try:
+        path.write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise FovealError(f"the report cannot be written to {path}: {error}") from None
+    return path
+
+
+def report_page(store: Store, run: Mapping[str, object] | None = None) -> str:
+    """The page that `write_report` writes, as HTML."""
     journal, _ = read_journal(store.location)
     cards, figures = survey(store)
     title = f"{store.dataset}: {store.location}"
@@ -91,11 +100,7 @@ def write_report(
         _videos(store.videos),
         _origin(store),
     ]
-    try:
-        path.write_text(page(title, "\n".join(part for part in parts if part)), encoding="utf-8")
-    except OSError as error:
-        raise FovealError(f"the report cannot be written to {path}: {error}") from None
-    return path
+    return page(title, "\n".join(part for part in parts if part))
 
 
 def _head(store: Store, journal: Journal) -> str:

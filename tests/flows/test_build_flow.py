@@ -17,12 +17,14 @@ from builds import recipe_values, write_raw
 
 from foveal.flows.build import BATCH_FRAMES, batches, build_store, default_workers, summary
 from foveal.flows.server import prefect_server
-from foveal.pipeline.build import plan_build
+from foveal.pipeline.build import plan_build, prepare
 from foveal.pipeline.plan import VideoPlan
 from foveal.pipeline.recipe import Recipe
 from foveal.pipeline.run import Status, VideoResult
 from foveal.pipeline.values import Video
+from foveal.storage.location import Location
 from foveal.storage.reader import open_store
+from foveal.storage.verify import verify
 
 ROOT = Path(__file__).parents[2]
 
@@ -69,6 +71,12 @@ def test_the_flow_builds_tells_and_names_its_tasks(api: str, raw: Path, tmp_path
         "601": "complete",
     }
     assert len(open_store(str(tmp_path / "store.zarr")).videos) == 3
+    report = tmp_path / "store.zarr/report.html"
+    assert str(artifact.description) == f"3 videos: 3 complete; report: {report}"
+    assert "3 videos: 3 complete" in report.read_text()
+    written = report.stat().st_mtime_ns
+    assert build_store(recipe, return_state=True).is_completed()
+    assert report.stat().st_mtime_ns == written, "a build without work leaves the report alone"
 
 
 def test_a_bad_video_makes_the_run_incomplete_but_not_lost(
@@ -85,6 +93,17 @@ def test_a_bad_video_makes_the_run_incomplete_but_not_lost(
     assert state.message == "3 videos: 2 complete, 1 quarantined"
     index = open_store(str(tmp_path / "store.zarr")).videos
     assert list(index["status"]) == ["complete", "quarantined", "complete"]
+
+
+def test_a_build_is_not_lost_for_its_report(
+    api: str, raw: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recipe = recipe_values(raw, tmp_path / "store.zarr", flow=[])
+    prepare(Recipe.parse(recipe))
+    (tmp_path / "store.zarr/report.html/in the way").mkdir(parents=True)
+    assert build_store(recipe, only=["002"], return_state=True).is_completed()
+    assert "its report could not be written" in caplog.text
+    assert verify(Location(recipe["store"])) == []
 
 
 def plan_of(name: str, frames: int | None) -> VideoPlan:
