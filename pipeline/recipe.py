@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -21,25 +20,13 @@ from foveal.pipeline.density_kernels import (
 )
 from foveal.pipeline.sections import FixationsSection, Section, Size
 from foveal.pipeline.sources import DatasetConfig
+from foveal.pipeline.yaml_files import Place, explain, override, read_mapping
 
 CLASSICAL_FLOW = ("tvl1", "dis")
 """Flow methods without a network."""
 
 Interpolation = Literal["area", "linear", "cubic", "lanczos"]
 Sigma = Annotated[float, Field(gt=0, le=1000)]
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """Safe YAML in which a key that stands twice is an error, not the last one's victory."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = [key for key in keys if keys.count(key) > 1]
-        if twice:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key {twice[0]!r} stands twice", node.start_mark
-            )
-        return super().construct_mapping(node, deep)
 
 
 class DecodeSection(Section):
@@ -322,7 +309,7 @@ class Recipe(Section):
         try:
             return cls.model_validate_json(json.dumps(values))
         except ValidationError as error:
-            raise RecipeError(_explain(error)) from None
+            raise RecipeError(explain(error, "recipe", _allowed_keys, _visible)) from None
         except TypeError as error:
             raise RecipeError(
                 f"the recipe holds a value that YAML reads specially: {error}"
@@ -337,19 +324,9 @@ class Recipe(Section):
         RecipeError
             Where the file or an override cannot be read, or holds wrong values.
         """
-        path = Path(path)
-        try:
-            values = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # noqa: S506
-        except FileNotFoundError:
-            raise RecipeError(f"there is no recipe {path}") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise RecipeError(f"{path} cannot be read: {error}") from None
-        except yaml.YAMLError as error:
-            raise RecipeError(f"{path} is not YAML: {error}") from None
-        if not isinstance(values, dict):
-            raise RecipeError(f"{path} holds {type(values).__name__}, not a mapping of sections")
-        for override in overrides:
-            _override(values, override)
+        values = read_mapping(Path(path))
+        for change in overrides:
+            override(values, change)
         try:
             return cls.parse(values)
         except RecipeError as error:
@@ -360,76 +337,22 @@ class Recipe(Section):
         return yaml.safe_dump(self.resolved(), sort_keys=False)
 
 
-def _override(values: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals:
-        raise RecipeError(f"--set {override!r}: write it as key=value, e.g. frames.size=[192,256]")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"--set {override!r}: the value is not YAML: {error}") from None
-    target: Any = values
-    *parents, last = key.split(".")
-    for depth, part in enumerate(parents):
-        if isinstance(target, list):
-            target = target[_index(target, part, override)]
-        else:
-            if target.get(part) is None:
-                target[part] = {}
-            target = target[part]
-        if not isinstance(target, dict | list):
-            where = ".".join(parents[: depth + 1])
-            raise RecipeError(f"--set {override!r}: {where} is {target!r}, which has no keys")
-    if isinstance(target, list):
-        target[_index(target, last, override)] = value
-    else:
-        target[last] = value
-
-
-def _index(items: list[Any], part: str, override: str) -> int:
-    if not part.isdecimal() or int(part) >= len(items):
-        raise RecipeError(
-            f"--set {override!r}: {part!r} is no index of a list of {len(items)} (0 is the first)"
-        )
-    return int(part)
-
-
-def _explain(error: ValidationError) -> str:
-    lines = []
-    for item in error.errors(include_url=False):
-        key = ".".join(str(part) for part in _visible(item["loc"])) or "recipe"
-        value = item.get("input")
-        if item["type"] == "extra_forbidden":
-            lines.append(f"  {key}: unknown key; {_allowed_keys(item['loc'])}")
-        elif item["type"] == "missing":
-            lines.append(f"  {key}: required, but not given")
-        else:
-            message = item["msg"].removeprefix("Value error, ")
-            lines.append(f"  {key}: {message[0].lower()}{message[1:]} (got {value!r:.200})")
-    return "\n".join(lines)
-
-
-def _visible(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
+def _visible(place: Place) -> Place:
     """Without the kind that pydantic puts behind ``dataset``: it is no key of the recipe."""
-    return (*location[:1], *location[2:]) if location[:1] == ("dataset",) else location
+    return (*place[:1], *place[2:]) if place[:1] == ("dataset",) else place
 
 
-def _allowed_keys(location: tuple[int | str, ...]) -> str:
+def _allowed_keys(place: Place) -> list[str] | None:
     model: Any = Recipe
-    for part in location[:-1]:
+    for part in place[:-1]:
         model = _descend(model, part)
         if model is None:
-            return "see the recipes for what is allowed"
-    names = list(model.model_fields)
-    near = difflib.get_close_matches(str(location[-1]), names, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"{hint}allowed: {', '.join(names)}"
+            return None
+    return list(model.model_fields)
 
 
 def _descend(model: Any, part: int | str) -> Any:
-    """Model behind a part of an error's location, None where it is no section."""
-    from typing import get_args
-
+    """Model behind a part of an error's place, None where it is no section."""
     if isinstance(part, int):
         return model
     field = model.model_fields.get(part)

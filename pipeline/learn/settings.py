@@ -11,13 +11,11 @@ A YAML file holds the same keys::
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from foveal.errors import RecipeError
@@ -25,6 +23,7 @@ from foveal.models import saliency
 from foveal.models.losses import saliency_loss
 from foveal.models.saliency import Schedule, Spec
 from foveal.pipeline.sections import Section
+from foveal.pipeline.yaml_files import explain, override, read_mapping
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Count = Annotated[int, Field(ge=1)]
@@ -154,7 +153,8 @@ class TrainSettings(Section):
         try:
             return cls.model_validate_json(json.dumps(values))
         except ValidationError as error:
-            raise RecipeError(_explain(error)) from None
+            lines = explain(error, "settings", lambda _: TrainSettings.model_fields)
+            raise RecipeError(f"training:\n{lines}") from None
         except TypeError as error:
             raise RecipeError(f"a setting holds what YAML reads specially: {error}") from None
 
@@ -172,19 +172,10 @@ class TrainSettings(Section):
         RecipeError
             Where the file or an override cannot be read, or holds wrong values.
         """
-        merged: dict[str, Any] = {}
-        if path is not None:
-            try:
-                merged = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-            except (OSError, UnicodeDecodeError) as error:
-                raise RecipeError(f"{path} cannot be read: {error}") from None
-            except yaml.YAMLError as error:
-                raise RecipeError(f"{path} is not YAML: {error}") from None
-            if not isinstance(merged, dict):
-                raise RecipeError(f"{path} holds {type(merged).__name__}, not a mapping of keys")
+        merged = {} if path is None else read_mapping(Path(path))
         merged |= {key: value for key, value in values.items() if value is not None}
-        for override in overrides:
-            _override(merged, override)
+        for change in overrides:
+            override(merged, change)
         merged.setdefault("run", f"runs/{merged.get('model')}")
         return cls.parse(merged)
 
@@ -262,40 +253,6 @@ def read_overrides(overrides: Sequence[str]) -> dict[str, Any]:
         One cannot be read.
     """
     values: dict[str, Any] = {}
-    for override in overrides:
-        _override(values, override)
+    for change in overrides:
+        override(values, change)
     return values
-
-
-def _override(values: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals:
-        raise RecipeError(f"--set {override!r}: write it as key=value, e.g. options.width=0.5")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"--set {override!r}: the value is not YAML: {error}") from None
-    *parents, last = key.split(".")
-    for parent in parents:
-        values = values.setdefault(parent, {})
-        if not isinstance(values, dict):
-            raise RecipeError(f"--set {override!r}: {parent} has no keys of its own")
-    values[last] = value
-
-
-def _explain(error: ValidationError) -> str:
-    lines = []
-    for item in error.errors(include_url=False):
-        key = ".".join(str(part) for part in item["loc"]) or "settings"
-        if item["type"] == "extra_forbidden":
-            names = list(TrainSettings.model_fields)
-            near = difflib.get_close_matches(key, names, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            lines.append(f"{key}: unknown key; {hint}allowed: {', '.join(names)}")
-        elif item["type"] == "missing":
-            lines.append(f"{key}: required, but not given")
-        else:
-            message = item["msg"].removeprefix("Value error, ")
-            given = "" if item["loc"] == () else f" (got {item.get('input')!r:.200})"
-            lines.append(f"{key}: {message}{given}")
-    return "training: " + "; ".join(lines)

@@ -335,7 +335,7 @@ def test_a_file_gives_way_to_arguments_and_these_to_overrides(tmp_path: Path) ->
         ("[1]", (), "not a mapping"),
         ("model: [", (), "not YAML"),
         ("model: salbce", ["seed"], "key=value"),
-        ("model: salbce", ["model.x=1"], "no keys of its own"),
+        ("model: salbce", ["model.x=1"], "which has no keys"),
     ],
 )
 def test_unreadable_files_and_overrides_are_named(

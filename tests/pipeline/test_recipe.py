@@ -221,7 +221,7 @@ def test_all_mistakes_are_told_at_once() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "holds NoneType, not a mapping of sections"),
+        ("", "dataset: required, but not given"),
         ("- frames", "holds list, not a mapping"),
         ("frames: [1,", "is not YAML"),
         ("dataset: !!python/object/apply:os.system [id]", "is not YAML"),
@@ -235,7 +235,7 @@ def test_files_that_are_no_recipe(tmp_path: Path, content: str, message: str) ->
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"there is no recipe .*none\.yaml"):
+    with pytest.raises(RecipeError, match=r"there is no file .*none\.yaml"):
         Recipe.load(tmp_path / "none.yaml")
     with pytest.raises(RecipeError, match="cannot be read"):
         Recipe.load(tmp_path)
