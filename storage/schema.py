@@ -21,6 +21,9 @@ JOURNAL = "_foveal"
 INDEX = "index.parquet"
 """One row a video, at the store's root."""
 
+EVALUATION = "evaluation.json"
+"""The latest scores of predictions, at the store's root."""
+
 MAX_CHUNK_ITEMS = 8
 MAX_SHARD_ITEMS = 128
 _CHUNK_BYTES = 8 * 2**20

@@ -7,11 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from numpy.typing import NDArray
 
 from foveal.pipeline.build import finalise, plan_build, prepare, remember, run_named
 from foveal.pipeline.demo import DemoClip, write_demo
 from foveal.pipeline.recipe import Recipe
 from foveal.pipeline.run import VideoResult
+from foveal.storage.location import Location
+from foveal.storage.marks import read_marks
+from foveal.storage.reader import Store
+from foveal.storage.schema import ArraySpec
+from foveal.storage.writer import VideoWriter
 
 SIZE = (72, 128)
 CLIPS = (
@@ -49,6 +55,20 @@ def build(recipe: Recipe, **options: Any) -> tuple[dict[str, VideoResult], pd.Da
     results = [*plan.settled, *(run_named(recipe, item.video.id) for item in plan.to_do)]
     index = finalise(recipe, results).set_index("video")
     return {result.video: result for result in results}, index
+
+
+def write_prediction(store: Store, video: str, name: str, maps: NDArray[Any]) -> None:
+    """Write maps [frames, height, width] as ``saliency_<name>``, in place of former ones."""
+    array = f"saliency_{name}"
+    location = Location(store.location.url)
+    attributes = location.read_json(f"videos/{video}/zarr.json")["attributes"]
+    writer = VideoWriter(location, video, attributes)
+    writer.invalidate([array] if array in read_marks(location, video) else [], [array])
+    dims = ("time", f"{array}_y", f"{array}_x")
+    identity = {"stage": array, "maps_sha256": hashlib.sha256(maps.tobytes()).hexdigest()}
+    stage = writer.stage(array, identity, [ArraySpec(array, dims, maps.shape[1:], maps.dtype)])
+    stage.append({array: maps})
+    stage.complete({})
 
 
 def objects(store: Path) -> dict[str, str]:

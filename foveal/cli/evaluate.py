@@ -57,7 +57,10 @@ def evaluate(
     device: Annotated[str, typer.Option(help="Where scores are computed.")] = "cpu",
     as_json: Json = False,
 ) -> None:
-    """Score predictions, and the baselines that every table needs, in one table."""
+    """Score predictions, and the baselines that every table needs, in one table.
+
+    The store keeps the latest scores as evaluation.json; `foveal report` shows them.
+    """
     from foveal.models.metrics import METRICS, VARIANTS
     from foveal.pipeline.learn.evaluate import (
         BASELINES,
@@ -101,10 +104,23 @@ def evaluate(
         )
     if csv_path is not None:
         csv_path.write_text(scores.to_csv(), encoding="utf-8")
+    result = {**scores.to_dict(), "mask": mask}
+    _keep(store, result)
     if as_json:
-        print_json(scores.to_dict())
+        print_json(result)
     else:
         _show(scores, f"mean_of_{average}", per_video)
+
+
+def _keep(store: str, result: dict[str, Any]) -> None:
+    """Into the store, for the report; one that cannot be written to is no reason to fail."""
+    from foveal.storage.evaluation import write_evaluation
+    from foveal.storage.location import Location
+
+    try:
+        write_evaluation(Location(store), result)
+    except (OSError, ValueError) as error:
+        err.print(f"not kept for the report: {store} cannot be written to ({error})", markup=False)
 
 
 def _show(scores: Evaluation, average: str, per_video: bool) -> None:

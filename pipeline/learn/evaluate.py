@@ -18,11 +18,15 @@ from foveal.pipeline.learn import baselines
 from foveal.pipeline.learn.baselines import Contestant
 from foveal.pipeline.learn.predict import PREFIX
 from foveal.pipeline.learn.truth import Truth
+from foveal.storage.evaluation import inputs_sha256
 from foveal.storage.marks import read_journal
 from foveal.storage.reader import Store
 
 FRAMES_AT_ONCE = 32
 EXTREMES = 5
+APART_FRAMES = 25
+"""Best and worst frames of one video lie at least so far apart: neighbours look alike."""
+
 MASK_PREFIX = "mask_"
 BASELINES = ("centre_bias", "uniform", "one_against_others", "flow_magnitude")
 
@@ -52,9 +56,11 @@ class Evaluation:
     tables : mapping of str to mapping
         By contestant, what `ScoreTable.table` gives.
     best, worst : mapping of str to list of Frame
-        By contestant, the frames with the highest and the lowest NSS.
+        By contestant, the frames with the highest and the lowest NSS, `APART_FRAMES` apart.
     without_baselines : mapping of str to str
         Baselines that the store cannot give, and why.
+    inputs_sha256 : mapping of str to str
+        By contestant, see `foveal.storage.evaluation.inputs_sha256`.
     """
 
     store: str
@@ -65,6 +71,7 @@ class Evaluation:
     best: Mapping[str, list[Frame]]
     worst: Mapping[str, list[Frame]]
     without_baselines: Mapping[str, str]
+    inputs_sha256: Mapping[str, str]
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as plain values that JSON takes."""
@@ -72,11 +79,13 @@ class Evaluation:
             "store": self.store,
             "split": self.split,
             "variant": self.variant,
+            "metrics": list(self.metrics),
             "contestants": {
                 name: {
                     **table,
                     "best": [vars(frame) for frame in self.best[name]],
                     "worst": [vars(frame) for frame in self.worst[name]],
+                    "inputs_sha256": self.inputs_sha256[name],
                 }
                 for name, table in self.tables.items()
             },
@@ -201,6 +210,8 @@ def evaluate(
         chosen = [video for video in chosen if video in masks]
     if not chosen or not wanted:
         raise RecipeError("nothing to score: name a prediction or a baseline, and videos it is of")
+    # Read first: what is written while scores are computed makes them out of date.
+    journal, _ = read_journal(store.location, chosen)
     truths = {video: Truth(store, video) for video in chosen}
     others = OtherFixations(
         {video: truth.fixated(0, truth.frames) for video, truth in truths.items()}, variant
@@ -231,9 +242,10 @@ def evaluate(
         metrics=tuple(metrics),
         variant=variant,
         tables={name: table.table() for name, table in tables.items()},
-        best={name: frames[:EXTREMES] for name, frames in ranked.items()},
-        worst={name: frames[: -EXTREMES - 1 : -1] for name, frames in ranked.items()},
+        best={name: _first_apart(frames) for name, frames in ranked.items()},
+        worst={name: _first_apart(frames[::-1]) for name, frames in ranked.items()},
         without_baselines=without_baselines or {},
+        inputs_sha256={name: inputs_sha256(journal, name, sorted(chosen)) for name in wanted},
     )
 
 
@@ -248,6 +260,21 @@ def _ranked(table: ScoreTable, videos: Sequence[str]) -> list[Frame]:
         if not np.isnan(score)
     ]
     return sorted(frames, key=lambda each: -each.nss)
+
+
+def _first_apart(frames: Sequence[Frame]) -> list[Frame]:
+    """The first `EXTREMES` frames that have no earlier one near them."""
+    kept: list[Frame] = []
+    for frame in frames:
+        near = (
+            other.video == frame.video and abs(other.frame - frame.frame) < APART_FRAMES
+            for other in kept
+        )
+        if not any(near):
+            kept.append(frame)
+        if len(kept) == EXTREMES:
+            break
+    return kept
 
 
 def stored_masks(store: Store, videos: Sequence[str], name: str) -> dict[str, NDArray[np.bool_]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from foveal.pipeline.look.page import MAX_ROWS, first_rows, section, table, text
+from foveal.pipeline.look.page import MAX_ROWS, first_rows, prose, section, table, text
 from foveal.pipeline.look.survey import Journal
 from foveal.storage.marks import Mark
 from foveal.storage.reader import Store
@@ -101,7 +101,7 @@ def flow_section(store: Store, journal: Journal) -> str:
     found = flows(journal)
     parts = [
         _methods(found),
-        "".join(f"<p>{text(line)}</p>" for line in _choices(journal)),
+        "".join(f"<p>{prose(line)}</p>" for line in _choices(journal)),
         _suspicious(flagged(found)),
         _fallen_back(fallbacks(store, journal)),
     ]
@@ -111,7 +111,8 @@ def flow_section(store: Store, journal: Journal) -> str:
     about = (
         "Of each video: motion in pixels of the grid that it is computed on, mean grey difference "
         "(0 to 255) of consecutive frames after following the flow and without it, and how far "
-        "from its start a pixel ends after going there and back."
+        "from its start a pixel ends after going there and back. By method the median over the "
+        "videos, and below it the largest and whose it is."
     )
     return section("Flow", content, about)
 
@@ -130,7 +131,7 @@ def _methods(found: list[FlowOfVideo]) -> str:
         )
     if not rows:
         return ""
-    head = ("median; largest", "videos", *(name for name, _ in _FIGURES.values()), "suspicious")
+    head = ("flow", "videos", *(name for name, _ in _FIGURES.values()), "suspicious")
     return table(head, rows, range(1, len(head)))
 
 

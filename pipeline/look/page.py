@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import re
 from collections.abc import Iterable, Sequence
 
 from PIL import Image
@@ -30,6 +31,7 @@ main { max-width: 1180px; margin: 0 auto; padding: 24px 16px 48px; }
 h1 { font-size: 1.7rem; margin: 0; line-height: 1.2; overflow-wrap: anywhere; }
 h2 { font-size: 1.15rem; margin: 36px 0 10px; }
 h3 { font-size: .95rem; margin: 0 0 6px; overflow-wrap: anywhere; }
+section > h3 { margin-top: 22px; } .box + p { margin-top: 12px; }
 p { margin: 4px 0 12px; } .faint { color: var(--faint); font-size: .87rem; }
 code, pre { font: .85rem/1.5 ui-monospace, SFMono-Regular, Menlo, "DejaVu Sans Mono", monospace; }
 pre { overflow-x: auto; margin: 0; padding: 12px; }
@@ -59,7 +61,7 @@ tr:last-child td { border-bottom: 0; }
 th { color: var(--faint); font-weight: 500; font-size: .82rem; }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
 td .under { display: block; color: var(--faint); font-size: .82rem; }
-td.long { white-space: normal; min-width: 15rem; overflow-wrap: anywhere; }
+td.long { white-space: normal; min-width: 11rem; overflow-wrap: anywhere; }
 img { display: block; width: 100%; height: auto; border-radius: 6px; }
 .spark { display: block; width: 100%; height: 34px; }
 .area { fill: var(--fill); } .line { fill: none; stroke: var(--accent); stroke-width: 1.5;
@@ -82,6 +84,11 @@ def text(value: object) -> str:
     return html.escape(str(value))
 
 
+def prose(value: object) -> str:
+    """Text in which what stands between backquotes is code."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", text(value))
+
+
 def page(title: str, body: str) -> str:
     """The whole document."""
     return (
@@ -94,7 +101,7 @@ def page(title: str, body: str) -> str:
 
 def section(title: str, content: str, about: str = "") -> str:
     """A heading, a line on what follows, and what follows."""
-    remark = f'<p class="faint">{text(about)}</p>' if about else ""
+    remark = f'<p class="faint">{prose(about)}</p>' if about else ""
     return f"<section>\n<h2>{text(title)}</h2>{remark}\n{content}\n</section>"
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 import yaml
 
 from foveal.errors import FovealError
+from foveal.pipeline.look.evaluation_section import evaluation_section
 from foveal.pipeline.look.flow_section import fallbacks, flagged, flow_section, flows
 from foveal.pipeline.look.gallery import cards_section, statistics_section
 from foveal.pipeline.look.page import (
@@ -95,6 +96,7 @@ def report_page(store: Store, run: Mapping[str, object] | None = None) -> str:
         _stages(stage_summaries(journal)),
         flow_section(store, journal),
         _excluded(journal),
+        evaluation_section(store),
         statistics_section(figures),
         cards_section(cards, len(store.videos)),
         _videos(store.videos),
@@ -199,17 +201,20 @@ def _stages(stages: Sequence[StageSummary]) -> str:
             ]
         )
     head = ("stage", "videos", "computing", "frames/s", "device", "on disk", "a frame")
-    details = "".join(
-        folded(
-            f"{stage.name}: parameters"
-            + (f" ({len(stage.parameters)} versions)" if len(stage.parameters) > 1 else ""),
-            "".join(f"<pre>{text(_yaml(values))}</pre>" for values in stage.parameters[:5]),
-        )
+    parameters = "".join(
+        f"<pre><b>{text(stage.name)}</b>{_version(k, stage)}\n{text(_yaml(values))}</pre>"
         for stage in stages
         if any(stage.parameters)
+        for k, values in enumerate(stage.parameters[:5], start=1)
     )
+    details = folded("Parameters of the stages", parameters) if parameters else ""
     about = "Time spent computing, summed over videos; decoding and writing run beside it."
     return section("Stages", table(head, rows, (1, 2, 3, 5, 6)) + details, about)
+
+
+def _version(number: int, stage: StageSummary) -> str:
+    count = len(stage.parameters)
+    return f", version {number} of {count}" if count > 1 else ""
 
 
 def _excluded(journal: Journal) -> str:

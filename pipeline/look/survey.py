@@ -29,7 +29,7 @@ MOMENTS = 32
 COVERED = 0.1
 """A place is covered where density exceeds this share of the frame's peak."""
 
-_CARD_WIDTH_PX = 240
+CARD_WIDTH_PX = 240
 _BIAS_SIZE = (90, 160)
 
 
@@ -268,7 +268,7 @@ def _read_card(view: VideoView, caption: str, sums: _Sums | None) -> Card:
 def _thumbnail(view: VideoView) -> Picture | None:
     """The middle frame, and beside it the same under its density; what there is of the two."""
     height, width = view.source_size
-    size = (max(2, round(_CARD_WIDTH_PX * height / width)), _CARD_WIDTH_PX)
+    size = (max(2, round(CARD_WIDTH_PX * height / width)), CARD_WIDTH_PX)
     names = [name for name in ("frames", "density") if name in view.names]
     if not names:
         return None

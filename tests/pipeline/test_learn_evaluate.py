@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from builds import build, recipe_values, write_raw
+from builds import build, recipe_values, write_prediction, write_raw
 from small_stores import write_small_store
 from typer.testing import CliRunner
 
@@ -30,10 +30,7 @@ from foveal.pipeline.learn.evaluate import (
 from foveal.pipeline.learn.truth import Truth
 from foveal.pipeline.masks import attach_masks
 from foveal.pipeline.recipe import Recipe
-from foveal.storage.location import Location
 from foveal.storage.reader import Store, open_store
-from foveal.storage.schema import ArraySpec
-from foveal.storage.writer import VideoWriter
 
 SIGMA_PX = 4.0
 
@@ -52,20 +49,16 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return open_store(folder / "store.zarr")
 
 
-def write_prediction(store: Store, video: str, name: str, maps: np.ndarray) -> None:
-    array = f"saliency_{name}"
-    location = Location(store.location.url)
-    attributes = location.read_json(f"videos/{video}/zarr.json")["attributes"]
-    dims = ("time", f"{array}_y", f"{array}_x")
-    spec = ArraySpec(array, dims, maps.shape[1:], maps.dtype)
-    stage = VideoWriter(location, video, attributes).stage(array, {"stage": array}, [spec])
-    stage.append({array: maps})
-    stage.complete({})
-
-
 def score(store: Store, names: list[str], **options: Any) -> Evaluation:
     found, missing = contestants(store, names, options.pop("wanted", ()))
     return evaluate(store, found, without_baselines=missing, **options)
+
+
+def test_best_and_worst_frames_are_no_neighbours(store: Store) -> None:
+    scores = score(store, ["oracle"], metrics=["nss"])
+    # No clip is as long as frames must lie apart, so each gives one.
+    for frames in (scores.best["saliency_oracle"], scores.worst["saliency_oracle"]):
+        assert sorted(frame.video for frame in frames) == ["001", "002", "601"]
 
 
 def mean(scores: Evaluation, name: str, metric: str) -> float | None:

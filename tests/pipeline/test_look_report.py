@@ -131,14 +131,14 @@ def test_statistics_kept_in_the_store_are_preferred_while_they_hold(tmp_path):
     folder = tmp_path / "s.zarr"
     location = write_small_store(folder, {"a": {"frames": 9, "stages": ("time", "density")}})
     page = read_page(write_report(folder, tmp_path / "r.html"))
-    assert f"`foveal statistics {folder}` computes them on every frame" in page.words()
+    assert f"foveal statistics {folder} computes them on every frame" in page.words()
     write_statistics(location, compute_statistics(open_store(folder), bias_size=(6, 8)))
     page = read_page(write_report(folder, tmp_path / "r.html"))
     assert "kept in the store as statistics/train" in page.words()
     write_small_store(folder, {"b": {"frames": 3, "stages": ("time", "density")}})
     page = read_page(write_report(folder, tmp_path / "r.html"))
     assert "Of 2 train videos; density and motion at up to 32 frames" in page.words()
-    assert f"out of date: `foveal statistics {folder}` computes them anew" in page.words()
+    assert f"out of date: foveal statistics {folder} computes them anew" in page.words()
 
 
 def test_gaze_left_out_is_counted_by_reason(tmp_path, monkeypatch):

@@ -1,0 +1,90 @@
+"""``evaluation.json``: the latest scores of a store's predictions, and what they were made from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from foveal.storage.location import Location
+from foveal.storage.marks import Mark, read_journal
+from foveal.storage.schema import EVALUATION
+
+_TRUTH = ("time", "fixations", "density")
+_PREFIXES = {"flow_magnitude": "flow_"}
+
+
+def inputs_sha256(
+    journal: Mapping[str, Mapping[str, Mark]], contestant: str, videos: Iterable[str]
+) -> str:
+    """Hash of what a contestant's scores of some videos rest on.
+
+    Parameters
+    ----------
+    journal : mapping
+        Marks by video and stage.
+    contestant : str
+        A prediction (the name of its array) or a baseline.
+    videos : iterable of str
+
+    Returns
+    -------
+    str
+        Of the fingerprints of the prediction and the ground truth; for the baseline
+        ``flow_magnitude``, of the flow as well.
+    """
+    prefix = _PREFIXES.get(contestant)
+    found = {
+        video: {
+            stage: mark.fingerprint
+            for stage, mark in journal.get(video, {}).items()
+            if stage in (*_TRUTH, contestant) or (prefix and stage.startswith(prefix))
+        }
+        for video in videos
+    }
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+
+
+def write_evaluation(location: Location, scores: Mapping[str, Any]) -> None:
+    """Keep scores in the store, in place of former ones.
+
+    Parameters
+    ----------
+    location : Location
+    scores : mapping
+        What JSON takes; ``contestants`` by name, each with ``videos`` and ``inputs_sha256``.
+
+    Raises
+    ------
+    OSError, ValueError
+        The store cannot be written to.
+    """
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    location.write_json(EVALUATION, {**scores, "evaluated_at": stamp})
+
+
+def read_evaluation(location: Location) -> dict[str, Any] | None:
+    """The scores kept in a store, None where there are none.
+
+    Returns
+    -------
+    dict
+        As written, with ``evaluated_at`` (UTC), and in each contestant ``up_to_date``: whether
+        the prediction and the ground truth still are what was scored.
+
+    Raises
+    ------
+    StoreError
+        The file is damaged.
+    """
+    scores: dict[str, Any] | None = location.read_json(EVALUATION)
+    if scores is None:
+        return None
+    videos = {name for entry in scores["contestants"].values() for name in entry["videos"]}
+    journal, _ = read_journal(location, sorted(videos))
+    for name, entry in scores["contestants"].items():
+        current = inputs_sha256(journal, name, sorted(entry["videos"]))
+        entry["up_to_date"] = entry["inputs_sha256"] == current
+    return scores
