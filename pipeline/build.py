@@ -109,7 +109,6 @@ def plan_build(
     RecipeError
         Where the dataset cannot be listed or `only` names unknown videos.
     """
-    _workspace.cache_clear()
     workspace = _workspace(recipe)
     location = workspace.location
     videos = select(workspace.videos, only, limit)
@@ -248,7 +247,17 @@ def _quarantined(
 
 
 def prepare(recipe: Recipe) -> Location:
-    """Create the store, or bring its recipe up to date. Hold its lock meanwhile."""
+    """List the dataset anew; create the store, or bring its recipe up to date. Hold its lock.
+
+    Raises
+    ------
+    InputError, RecipeError
+        The dataset cannot be listed; nothing has been written then.
+    StoreError
+        Something else lies at the store's place.
+    """
+    _workspace.cache_clear()
+    _workspace(recipe)
     location = Location(recipe.store)
     create_store(location, recipe.dataset.kind, recipe.resolved())
     return location

@@ -16,8 +16,9 @@ import os
 import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -150,7 +151,19 @@ def store_lock(location: Location) -> Iterator[None]:
         file.truncate(0)
         file.write(f"{os.getpid()} on {platform.node()}")
         file.flush()
-        yield
+        try:
+            yield
+        finally:
+            if location.read("zarr.json") is None:
+                _leave_nothing(path)
+
+
+def _leave_nothing(lock: Path) -> None:
+    """Remove a lock and the empty folders above it: no store was made."""
+    lock.unlink()
+    with suppress(OSError):
+        lock.parent.rmdir()
+        lock.parent.parent.rmdir()
 
 
 class ArrayWriter:

@@ -162,6 +162,7 @@ def test_only_and_limit_restrict_and_refuse_strangers(raw: Path, tmp_path: Path)
 def test_one_store_holds_one_dataset(copy: Recipe, tmp_path: Path) -> None:
     clips = tmp_path / "clips"
     clips.mkdir()
+    (clips / "a.avi").touch()
     other = changed(copy, dataset={"kind": "videos", "root": str(clips)}, fixations=None)
     with pytest.raises(StoreError, match="holds 'dhf1k', the recipe says 'videos'"):
         build(other)

@@ -244,6 +244,7 @@ def test_the_lock_may_be_taken_before_the_store_exists(tmp_path: Path) -> None:
     other = Location(tmp_path / "other.zarr")
     with store_lock(other):
         pass
+    assert not (tmp_path / "other.zarr").exists()
     build(other, 1)
     assert content_of(other) == content_of(location)
 
