@@ -22,11 +22,15 @@ def preview(
         list[int] | None, typer.Option(help="Show this frame. Repeatable; default: spread evenly.")
     ] = None,
     columns: Annotated[int, typer.Option(min=1, max=24, help="Columns of a sheet.")] = 6,
+    as_json: Json = False,
 ) -> None:
     """Show frames, flow in colour, density and fixations of a video side by side."""
     from foveal.pipeline.look.preview import write_preview
 
     made = write_preview(store, video, output, frames=frame, columns=columns)
+    if as_json:
+        print_json({"store": store, "preview": str(made.path), "missing": dict(made.missing)})
+        return
     for section, why in made.missing.items():
         out.print(f"not shown: {section}: {why}", markup=False)
     out.print(str(made.path), markup=False)
@@ -37,11 +41,19 @@ def report(
     output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.")] = Path(
         "report.html"
     ),
+    as_json: Json = False,
 ) -> None:
-    """Write one self-contained page about a store: the run, videos, what is wrong, statistics."""
+    """Write one self-contained page about a store: what is wrong, flow, scores, statistics, videos.
+
+    A build leaves such a page in the store as report.html; this one tells of the store as it is.
+    """
     from foveal.pipeline.look.report import write_report
 
-    out.print(str(write_report(store, output)), markup=False)
+    path = write_report(store, output)
+    if as_json:
+        print_json({"store": store, "report": str(path)})
+    else:
+        out.print(str(path), markup=False)
 
 
 def statistics(
@@ -103,6 +115,7 @@ def export(
         bool, typer.Option("--webdataset", help="Tar shards of clips instead of files.")
     ] = False,
     clip_frames: Annotated[int, typer.Option(min=1, help="Frames a WebDataset sample.")] = 1,
+    as_json: Json = False,
 ) -> None:
     """Hand arrays on as files: pictures, .flo, .npy, or WebDataset shards."""
     from foveal.pipeline.look.export import export as write_files
@@ -126,9 +139,13 @@ def export(
             for name in what
         ]
     skipped = {video: why for one in done for video, why in one.skipped.items()}
-    for video, why in skipped.items():
-        out.print(f"skipped {video}: {why}", markup=False)
-    out.print(f"{folder}: {sum(one.files for one in done)} files", markup=False)
+    files = sum(one.files for one in done)
+    if as_json:
+        print_json({"store": store, "folder": str(folder), "files": files, "skipped": skipped})
+    else:
+        for video, why in skipped.items():
+            out.print(f"skipped {video}: {why}", markup=False)
+        out.print(f"{folder}: {files} files", markup=False)
     if skipped:
         raise typer.Exit(INCOMPLETE)
 

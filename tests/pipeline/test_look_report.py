@@ -7,7 +7,9 @@ import subprocess
 import pytest
 import zarr
 from small_stores import RECIPE, write_small_index, write_small_store
+from typer.testing import CliRunner
 
+from foveal.cli import app
 from foveal.errors import FovealError, StoreError
 from foveal.pipeline.look.report import write_report
 from foveal.pipeline.look.survey import CARDS
@@ -324,3 +326,18 @@ def test_a_browser_lays_it_out_without_sideways_scrolling(report, tmp_path, widt
     assert seen["cards"] == columns
     channels = [int(value) for value in re.findall(r"\d+", seen["ground"])]
     assert max(channels) < 60 if dark else min(channels) > 200
+
+
+def test_commands_that_draw_and_hand_on_tell_machines_where(folder, tmp_path):
+    def run(*arguments):
+        done = CliRunner().invoke(app, [*map(str, arguments), "--json"])
+        assert done.exit_code in (0, 3), done.output
+        return json.loads(done.stdout)
+
+    told = run("report", folder, "-o", tmp_path / "r.html")
+    assert told == {"store": str(folder), "report": str(tmp_path / "r.html")}
+    told = run("preview", folder, "a", "-o", tmp_path / "p.png")
+    assert told == {"store": str(folder), "preview": str(tmp_path / "p.png"), "missing": {}}
+    told = run("export", folder, tmp_path / "out", "--array", "density")
+    assert told["files"] == 40 + 9
+    assert set(told["skipped"]) == {"bare", "dark"}
