@@ -31,7 +31,8 @@ main { max-width: 1180px; margin: 0 auto; padding: 24px 16px 48px; }
 h1 { font-size: 1.7rem; margin: 0; line-height: 1.2; overflow-wrap: anywhere; }
 h2 { font-size: 1.15rem; margin: 36px 0 10px; }
 h3 { font-size: .95rem; margin: 0 0 6px; overflow-wrap: anywhere; }
-section > h3 { margin-top: 22px; } .box + p { margin-top: 12px; }
+section > h3 { margin-top: 22px; } section > .box + * { margin-top: 12px; }
+section > .box + h3 { margin-top: 22px; } .trouble p { margin: 0; }
 p { margin: 4px 0 12px; } .faint { color: var(--faint); font-size: .87rem; }
 code, pre { font: .85rem/1.5 ui-monospace, SFMono-Regular, Menlo, "DejaVu Sans Mono", monospace; }
 pre { overflow-x: auto; margin: 0; padding: 12px; }

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from foveal.cli import app
 from foveal.errors import FovealError, StoreError
+from foveal.pipeline.look.build_report import keep_report, kept_report
 from foveal.pipeline.look.report import write_report
 from foveal.pipeline.look.survey import CARDS
 from foveal.storage.index import index_row, write_index
@@ -18,6 +19,7 @@ from foveal.storage.location import Location
 from foveal.storage.marks import Quarantine, read_journal, write_quarantine
 from foveal.storage.reader import open_store
 from foveal.storage.statistics import compute_statistics, write_statistics
+from foveal.storage.verify import verify
 from foveal.storage.writer import create_store
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
@@ -275,6 +277,16 @@ def test_a_store_in_memory_has_a_report(tmp_path):
         "memory://look-report"
         in read_page(write_report("memory://look-report", tmp_path / "r.html")).words()
     )
+
+
+def test_a_build_leaves_its_report_in_the_store_wherever_that_lies(tmp_path):
+    videos = {"a": {"frames": 2, "stages": ("time", "density")}}
+    for url in (str(tmp_path / "s.zarr"), "memory://look-kept-report"):
+        location = write_small_store(url, videos)
+        assert kept_report(url) is None
+        assert keep_report(url, {"took": "3 min 20 s"}) == kept_report(url) == f"{url}/report.html"
+        assert "3 min 20 s" in Page(location.read("report.html").decode()).words()
+        assert verify(location) == []
 
 
 def test_errors_name_the_place(folder, tmp_path):
