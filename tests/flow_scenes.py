@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import numpy as np
+import pytest
 from numpy.typing import NDArray
+
+needs_ptlflow = pytest.mark.skipif(
+    find_spec("ptlflow") is None, reason="ptlflow is not installed: learned flow has no networks"
+)
 
 
 def panning_frames(

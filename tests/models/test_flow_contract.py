@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flow_scenes import panning_frames
+from flow_scenes import needs_ptlflow, panning_frames
 from numpy.typing import NDArray
 
 from foveal.models.flow import FlowEstimator, make_estimator, method_names
 
 CLASSICAL = ("tvl1", "dis")
 LEARNED = ("raft", "raft_small", "pwcnet", "flownet2")
-METHODS = (*CLASSICAL, *LEARNED)
+EVERY_LEARNED = tuple(pytest.param(method, marks=needs_ptlflow) for method in LEARNED)
+EVERY_METHOD = (*CLASSICAL, *EVERY_LEARNED)
 
 
 @functools.cache
@@ -36,10 +37,10 @@ def error_inside(flow: NDArray[np.float32], u: float, v: float, margin_px: int =
 
 
 def test_the_suite_covers_every_named_method() -> None:
-    assert set(METHODS) | {"auto"} == set(method_names())
+    assert {*CLASSICAL, *LEARNED} | {"auto"} == set(method_names())
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", EVERY_METHOD)
 @pytest.mark.parametrize(
     ("height", "width"), [(37, 53), (9, 14), (1, 1), (130, 47)], ids=lambda side: str(side)
 )
@@ -53,7 +54,7 @@ def test_any_size_gives_uv_of_that_size(method: str, height: int, width: int) ->
     assert np.array_equal(frames, before)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", EVERY_METHOD)
 def test_a_batch_gives_what_its_pairs_give_alone(method: str) -> None:
     frames = panning_frames(4, 60, 90, 1.5, -0.75)
     together = estimator(method)(frames)
@@ -64,7 +65,7 @@ def test_a_batch_gives_what_its_pairs_give_alone(method: str) -> None:
         assert np.abs(together - alone).max() < 1e-3
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", EVERY_METHOD)
 def test_two_estimators_and_two_calls_agree_to_the_bit(method: str) -> None:
     frames = panning_frames(3, 48, 64, 0.5, 1.0)
     first = estimator(method)(frames)
@@ -73,7 +74,7 @@ def test_two_estimators_and_two_calls_agree_to_the_bit(method: str) -> None:
         assert np.array_equal(first, fresh(method)(frames))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", EVERY_METHOD)
 def test_views_are_read_as_their_values(method: str) -> None:
     frames = panning_frames(3, 40, 60, 1.0, 0.0)
     wide = np.repeat(frames, 2, axis=2)
@@ -82,7 +83,7 @@ def test_views_are_read_as_their_values(method: str) -> None:
     assert np.array_equal(estimator(method)(view), estimator(method)(view.copy()))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", EVERY_METHOD)
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -99,7 +100,7 @@ def test_anything_but_two_rgb_frames_is_refused(method: str, wrong: NDArray[Any]
         estimator(method)(wrong)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", EVERY_METHOD)
 def test_settings_and_circumstances_can_be_stored(method: str) -> None:
     one = estimator(method)
     assert one.name == method
@@ -122,7 +123,7 @@ def test_nothing_moves_where_nothing_moves(method: str) -> None:
     assert np.abs(estimator(method)(still)).max() < 1e-3
 
 
-@pytest.mark.parametrize("method", LEARNED)
+@pytest.mark.parametrize("method", EVERY_LEARNED)
 @pytest.mark.parametrize(("height", "width"), [(130, 171)])
 def test_learned_flow_equals_ptlflow_called_directly(method: str, height: int, width: int) -> None:
     import ptlflow

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from flow_scenes import panning_frames
+from flow_scenes import needs_ptlflow, panning_frames
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +19,8 @@ from foveal.models.flow.correlation import local_correlation
 from foveal.models.flow.device import resolve_device
 from foveal.models.flow.learned import Learned
 from foveal.models.flow.network import load_network
+
+pytestmark = needs_ptlflow
 
 SMALL = "pwcnet"
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")

@@ -103,7 +103,7 @@ def test_eight_bits_are_denseflows() -> None:
 
 @pytest.mark.parametrize("name", ["fixed16", "lsts8"])
 def test_xarray_decodes_integers_without_foveal(name: str) -> None:
-    import xarray as xr
+    xr = pytest.importorskip("xarray")
 
     encoding = flow_encoding(name)
     flow = np.random.default_rng(1).normal(0, 6, (2, 4, 5, 2)).astype(np.float32)

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from flow_scenes import needs_ptlflow
 
 from foveal.errors import FovealError, MissingDependency
 from foveal.models import weights
@@ -69,6 +70,7 @@ def test_entries_are_complete_and_name_their_own_files() -> None:
         assert any(one.network == network for one in REGISTRY.values())
 
 
+@needs_ptlflow
 def test_ptlflows_entries_are_those_ptlflow_publishes() -> None:
     import ptlflow
 
@@ -167,11 +169,13 @@ def test_downloads_are_bounded(folder: Path, site: str, monkeypatch: pytest.Monk
     assert list(folder.iterdir()) == []
 
 
+@needs_ptlflow
 def test_unknown_names_are_answered_with_near_ones() -> None:
     with pytest.raises(ValueError, match="did you mean 'raft-sintel'"):
         weights.lookup("raft-sintle")
 
 
+@needs_ptlflow
 def test_ptlflows_other_models_are_known_by_name() -> None:
     found = weights.lookup("gma-sintel")
     assert found.network == "gma"
