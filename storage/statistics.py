@@ -43,6 +43,8 @@ STATISTICS = "statistics"
 MAGNITUDE_EDGES_PX = np.concatenate([[0.0], 2.0 ** np.arange(-4, 9.5, 0.5), [np.inf]])
 """Bins of flow magnitude: below 1/16 pixel, then two an octave, then beyond 512 pixels."""
 
+_STAGES = ("frames", "density", "fixations")
+
 Sums = dict[str, NDArray[Any]]
 _ADDED_AT_ONCE = 16
 
@@ -133,9 +135,17 @@ def _group(split: str) -> str:
 
 
 def _inputs(store: Store, videos: list[str]) -> str:
-    """Hash of every stage of these videos."""
+    """Hash of the stages of these videos that statistics are computed from."""
     fingerprints = store.videos.fingerprints
-    text = json.dumps({video: fingerprints[video] for video in videos}, sort_keys=True)
+    read = {
+        video: {
+            stage: value
+            for stage, value in fingerprints[video].items()
+            if stage.startswith("flow_") or stage in _STAGES
+        }
+        for video in videos
+    }
+    text = json.dumps(read, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

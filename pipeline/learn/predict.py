@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -27,6 +28,8 @@ VERSION = 1
 """Raised whenever the same network and inputs would give other maps."""
 
 PREFIX = "saliency_"
+
+_OF_ALL_STAGES = ("stages", "fingerprints", "stored_bytes", "compute_seconds", "completed_at")
 
 Advance = Callable[[str, int, int], None]
 """Called with a video, frames done and frames in it."""
@@ -186,6 +189,7 @@ class _Session:
             device=self.device,
             dtype=self.dtype,
         )
+        began = time.monotonic()
         try:
             first = next(estimates)
         except StoreError as error:
@@ -204,7 +208,9 @@ class _Session:
             "upstream": upstream,
             "copied_frames": copied,
         }
-        stage.complete(provenance, {"device": str(self.device)})
+        seconds = round(time.monotonic() - began, 3)
+        of_this_run = {"compute_seconds": seconds, "wall_seconds": seconds}
+        stage.complete(provenance, {"device": str(self.device), **of_this_run})
         return Prediction(video, "complete", frames=frames, copied=copied)
 
     def parameters(self) -> dict[str, Any]:
@@ -281,6 +287,7 @@ def _update_index(location: Location, videos: Sequence[str]) -> None:
         row = {str(column): value for column, value in record.items()}
         video = str(row["video"])
         if video in marks and video not in quarantined:
-            row = index_row(video, row["split"], marks[video], None)
+            now = index_row(video, row["split"], marks[video], None)
+            row |= {column: now[column] for column in _OF_ALL_STAGES}
         rows.append(row)
     write_index(location, rows)

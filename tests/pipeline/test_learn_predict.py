@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,11 @@ from foveal.pipeline.learn.checkpoint import load_network, save_network
 from foveal.pipeline.learn.data import Prepare
 from foveal.pipeline.learn.predict import Prediction, Predictor, predict_store
 from foveal.pipeline.learn.stream import FRAMES_AT_ONCE, autocast_dtype, choose_device
+from foveal.storage.index import write_index
 from foveal.storage.location import Location
 from foveal.storage.marks import read_marks
 from foveal.storage.reader import Store, open_store
+from foveal.storage.statistics import compute_statistics, write_statistics
 from foveal.storage.verify import verify
 
 FRAMES = 2 * FRAMES_AT_ONCE + 3
@@ -110,9 +113,18 @@ def test_an_equal_prediction_is_left_alone_and_other_weights_replace_it(store: S
 
 def test_a_prediction_is_part_of_the_store_like_any_array(store: Store) -> None:
     predictor = Predictor(network(), "x", trained={"iteration": 7})
+    location = Location(store.location.url)
+    rows = store.videos.reset_index().assign(status="partial")
+    for column in ("flow_quality", "stages", "fingerprints"):
+        rows[column] = rows[column].map(json.dumps)
+    write_index(location, rows.to_dict("records"))
+    write_statistics(location, compute_statistics(store))
     before = store.videos
     predict_store(predictor, str(store.location))
     opened = open_store(store.location.url)
+    assert opened.statistics().attrs["up_to_date"]
+    assert (opened.videos.status == "partial").all()
+    assert (opened.videos.compute_seconds > 0).all()
     assert opened.videos.stages["long"] == sorted([*STAGES, "saliency_x"])
     assert (opened.videos.frames == before.frames).all()
     assert (opened.videos.split == before.split).all()
