@@ -132,24 +132,29 @@ class Clips(Dataset[Sample]):
         self._starts = []
         for facts in self._facts:
             starts = clip_starts(facts.frames, frames, stride, short, tail)
+            why = f"no whole clip in its {facts.frames} frames"
             for variable in self.variables:
+                if len(starts):
+                    why = f"no clip in which every frame has {variable.key} too"
                 starts = keep_complete(starts, variable.has(facts), frames)
             self._starts.append(starts)
             if not len(starts):
-                self.skipped[facts.video] = f"no whole clip in its {facts.frames} frames"
+                self.skipped[facts.video] = why
         self._first: list[int] = np.cumsum([0, *map(len, self._starts)]).tolist()
+        some = "; ".join(f"{video}: {why}" for video, why in list(self.skipped.items())[:3])
+        some += "; …" if len(self.skipped) > 3 else ""
         if not len(self):
             raise StoreError(
                 f"{store.location}: no clip of {frames} frames fits into any of the {len(chosen)} "
                 f"videos{f' of split {split!r}' if split else ''}, the longest of which has "
-                f"{max((facts.frames for facts in self._facts), default=0)} frames; take fewer "
-                "frames, or short='pad', and missing='mask' where windows of features are wanted"
+                f"{max((facts.frames for facts in self._facts), default=0)} frames ({some}); take "
+                "fewer frames, or short='pad'; where features are wanted, missing='mask', or "
+                "windows of a smaller stride"
             )
         if self.skipped:
-            some = "; ".join(f"{video}: {why}" for video, why in list(self.skipped.items())[:3])
             warnings.warn(
-                f"{len(self.skipped)} of {len(chosen)} videos give no clip ({some}"
-                f"{'; …' if len(self.skipped) > 3 else ''}); see Clips.skipped",
+                f"{len(self.skipped)} of {len(chosen)} videos give no clip ({some}); "
+                "see Clips.skipped",
                 stacklevel=2,
             )
 

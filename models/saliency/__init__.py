@@ -142,8 +142,8 @@ def build(
 def _factory(name: str) -> Callable[..., SaliencyNetwork]:
     if name not in _NETWORKS:
         near = difflib.get_close_matches(name.lower().replace("-", "_"), _NETWORKS, n=1, cutoff=0.5)
-        guess = f"; did you mean {near[0]!r}?" if near else ""
-        raise RecipeError(f"unknown network {name!r}{guess} Choose one of {', '.join(_NETWORKS)}")
+        guess = f"did you mean {near[0]!r}? " if near else ""
+        raise RecipeError(f"unknown network {name!r}; {guess}there are: {', '.join(_NETWORKS)}")
     return _NETWORKS[name]
 
 

@@ -265,6 +265,8 @@ def test_misuse_is_answered_early_and_clearly(url):
         Clips(url, "test", frames=4)
     with pytest.raises(StoreError, match=r"no clip of 30 frames .* longest of which has 20 frames"):
         Clips(url, "train", frames=30)
+    with pytest.raises(StoreError, match=r"002: no clip in which every frame has i3d_rgb too"):
+        Clips(url, "train", frames=9, variables=["i3d_rgb"], videos=["002"])
     with pytest.raises(StoreError, match="short is one of 'skip', 'pad', not 'crop'"):
         Clips(url, "train", frames=4, short="crop")
     with pytest.raises(StoreError, match="frames and stride are at least 1"):
