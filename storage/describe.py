@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ _COLUMNS = ["split", "status", "frames", "fps", "duration_seconds", "fixations"]
 def describe(store: Store) -> str:
     """For a terminal: how many videos of which split and status, which stages, what to do next."""
     lines = [f"<foveal store {store.location}: {store.dataset}>", f"  {_summary(store)}"]
-    lines += [f"  {stage}: {count} videos" for stage, count in _stages(store).items()]
+    lines += [f"  {stage}: {count} videos{note}" for stage, count, note in _stages(store)]
     lines.append(
         f"  store.videos lists them, store[{next(iter(store), '…')!r}] opens one, "
         "store.recipe says how they were made"
@@ -26,13 +27,14 @@ def describe(store: Store) -> str:
 def describe_html(store: Store) -> str:
     """For a notebook: the same, and the first and last videos as a table."""
     rows = "".join(
-        f"<tr><td>{html.escape(stage)}</td><td style='text-align:right'>{count}</td></tr>"
-        for stage, count in _stages(store).items()
+        f"<tr><td>{html.escape(stage)}</td><td style='text-align:right'>{count}</td>"
+        f"<td>{note}</td></tr>"
+        for stage, count, note in _stages(store)
     )
     return (
         f"<b>foveal store</b> <code>{html.escape(str(store.location))}</code>: "
         f"{html.escape(store.dataset)}<br>{html.escape(_summary(store))}"
-        f"<table><tr><th>stage</th><th>videos</th></tr>{rows}</table>"
+        f"<table><tr><th>stage</th><th>videos</th><th></th></tr>{rows}</table>"
         f"{store.videos[_COLUMNS].to_html(max_rows=_ROWS, border=0)}"
     )
 
@@ -55,6 +57,15 @@ def _summary(store: Store) -> str:
     )
 
 
-def _stages(store: Store) -> dict[str, int]:
+def _stages(store: Store) -> list[tuple[str, int, str]]:
+    """Stage, videos that have it, and what to know of it."""
     counts = store.videos.stages.explode().value_counts()
-    return {str(stage): int(count) for stage, count in counts.items()}
+    untrained = Counter(stage for names in store.videos.random_weights for stage in names)
+    return [
+        (
+            str(stage),
+            int(count),
+            f" ({untrained[stage]} by random weights)" if untrained[stage] else "",
+        )
+        for stage, count in counts.items()
+    ]

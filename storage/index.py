@@ -29,10 +29,14 @@ COLUMNS = {
     "compute_seconds": "Float64",
     "completed_at": "str",
     "flow_quality": "str",
+    "random_weights": "str",
     "stages": "str",
     "fingerprints": "str",
 }
-"""Columns and pandas dtypes; the last three are JSON: figures and hashes by stage, and names."""
+"""Columns and pandas dtypes."""
+
+JSON_COLUMNS = ("flow_quality", "random_weights", "stages", "fingerprints")
+"""Columns that hold JSON: figures by stage, names of stages, and hashes by stage."""
 
 
 def index_row(
@@ -77,6 +81,9 @@ def index_row(
         if "quality" in mark.provenance
     }
     row["flow_quality"] = json.dumps(quality)
+    row["random_weights"] = json.dumps(
+        sorted(name for name, mark in marks.items() if mark.random_weights)
+    )
     row["stages"] = json.dumps(sorted(marks))
     row["fingerprints"] = json.dumps({name: marks[name].fingerprint for name in sorted(marks)})
     return row

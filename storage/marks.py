@@ -57,6 +57,11 @@ class Mark:
     provenance: Mapping[str, Any]
 
     @property
+    def random_weights(self) -> bool:
+        """Whether an untrained network computed it: only to try things out."""
+        return _names_random_weights(self.identity.get("parameters", {}))
+
+    @property
     def stored_bytes(self) -> int:
         """Bytes of all objects of this stage."""
         return int(self.provenance.get("stored_bytes", 0))
@@ -81,6 +86,15 @@ class Quarantine:
     kind: str
     reason: str
     wanted: Mapping[str, str]
+
+
+def _names_random_weights(parameters: Mapping[str, Any]) -> bool:
+    return any(
+        _names_random_weights(value)
+        if isinstance(value, Mapping)
+        else key.startswith("weights") and str(value).startswith("random")
+        for key, value in parameters.items()
+    )
 
 
 def fingerprint(identity: Mapping[str, Any]) -> str:

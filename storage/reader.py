@@ -25,7 +25,7 @@ from zarr.storage import WrapperStore
 
 from foveal.errors import ChecksumError, StoreError
 from foveal.storage.describe import count_splits, describe, describe_html
-from foveal.storage.index import COLUMNS, index_row, read_index
+from foveal.storage.index import COLUMNS, JSON_COLUMNS, index_row, read_index
 from foveal.storage.location import Location
 from foveal.storage.marks import Mark, group_name, read_journal
 from foveal.storage.schema import INDEX, JOURNAL, VIDEOS
@@ -101,8 +101,9 @@ class Store:
         the latest build's start (a build is under way, or was killed). Columns: ``split``,
         ``status`` (``complete``, ``quarantined`` with a ``reason``, ``failed``, ``pending``),
         ``frames``, ``fps``, ``height_px``, ``width_px``, ``duration_seconds``, ``fixations``,
-        ``empty_frames``, ``stored_bytes``, ``compute_seconds``, ``completed_at``, ``stages`` (list
-        of names) and ``fingerprints`` (hash by stage).
+        ``empty_frames``, ``stored_bytes``, ``compute_seconds``, ``completed_at``,
+        ``flow_quality`` (figures by stage), ``random_weights`` (stages that an untrained network
+        computed), ``stages`` (list of names) and ``fingerprints`` (hash by stage).
         """
         table = None if self._index_is_old() else read_index(self.location)
         if table is None:
@@ -110,7 +111,7 @@ class Store:
             names = sorted(marks.keys() | quarantined.keys())
             rows = [index_row(v, None, marks.get(v, {}), quarantined.get(v)) for v in names]
             table = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
-        for column in ("flow_quality", "stages", "fingerprints"):
+        for column in JSON_COLUMNS:
             table[column] = [json.loads(text) for text in table[column]]
         return table.set_index("video")
 

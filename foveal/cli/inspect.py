@@ -64,6 +64,9 @@ def _whole(location: Location, attributes: dict[str, Any], as_json: bool) -> Non
     total = sum(row["stored_bytes"] or 0 for row in rows)
     frames = sum(row["frames"] or 0 for row in rows)
     out.print(f"{len(rows)} videos, {frames} frames, {size_text(total)}")
+    untrained = sorted({stage for row in rows for stage in row["random_weights"]})
+    if untrained:
+        out.print(f"computed by random weights, to try things out: {', '.join(untrained)}")
 
 
 def _one(location: Location, video: str, as_json: bool) -> None:
@@ -127,7 +130,7 @@ def _reading_order(stage: str) -> tuple[int, str]:
 def _notes(mark: Mark) -> str:
     """Counts and choices worth a glance; the whole provenance is in --json."""
     known = ("parameters", "contents", "source_sha256", "software", "video")
-    parts = []
+    parts = ["random weights"] if mark.random_weights else []
     for key, value in mark.provenance.items():
         if key in known or key in ("stored_bytes", "wall_seconds", "completed_at"):
             continue

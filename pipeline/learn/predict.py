@@ -29,7 +29,14 @@ VERSION = 1
 
 PREFIX = "saliency_"
 
-_OF_ALL_STAGES = ("stages", "fingerprints", "stored_bytes", "compute_seconds", "completed_at")
+_OF_ALL_STAGES = (
+    "random_weights",
+    "stages",
+    "fingerprints",
+    "stored_bytes",
+    "compute_seconds",
+    "completed_at",
+)
 
 Advance = Callable[[str, int, int], None]
 """Called with a video, frames done and frames in it."""

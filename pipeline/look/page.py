@@ -62,6 +62,7 @@ tr:last-child td { border-bottom: 0; }
 th { color: var(--faint); font-weight: 500; font-size: .82rem; }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
 td .under { display: block; color: var(--faint); font-size: .82rem; }
+td .under.bad { color: var(--bad); }
 td.long { white-space: normal; min-width: 11rem; overflow-wrap: anywhere; }
 img { display: block; width: 100%; height: auto; border-radius: 6px; }
 .spark { display: block; width: 100%; height: 34px; }

@@ -191,7 +191,7 @@ def _stages(stages: Sequence[StageSummary]) -> str:
         )
         rows.append(
             [
-                text(stage.name),
+                f"{text(stage.name)}{_untrained(stage)}",
                 f"{stage.videos:,}",
                 f"{duration(stage.compute_seconds)}{meter(stage.compute_seconds / whole)}",
                 pace,
@@ -210,6 +210,12 @@ def _stages(stages: Sequence[StageSummary]) -> str:
     details = folded("Parameters of the stages", parameters) if parameters else ""
     about = "Time spent computing, summed over videos; decoding and writing run beside it."
     return section("Stages", table(head, rows, (1, 2, 3, 5, 6)) + details, about)
+
+
+def _untrained(stage: StageSummary) -> str:
+    if not stage.by_random_weights:
+        return ""
+    return '<span class="under bad">random weights</span>'
 
 
 def _version(number: int, stage: StageSummary) -> str:

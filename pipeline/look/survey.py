@@ -49,6 +49,8 @@ class StageSummary:
         Videos by the device that computed them.
     parameters : list of dict
         Its settings; more than one entry where videos differ.
+    by_random_weights : int
+        Videos in which an untrained network computed it.
     """
 
     name: str
@@ -58,6 +60,7 @@ class StageSummary:
     stored_bytes: int = 0
     devices: Counter[str] = field(default_factory=Counter)
     parameters: list[Mapping[str, Any]] = field(default_factory=list)
+    by_random_weights: int = 0
 
 
 @dataclass(frozen=True)
@@ -157,6 +160,7 @@ def stage_summaries(journal: Journal) -> list[StageSummary]:
             stage.compute_seconds += mark.provenance.get("compute_seconds", 0.0)
             stage.stored_bytes += mark.stored_bytes
             stage.devices[device(mark)] += 1
+            stage.by_random_weights += mark.random_weights
             parameters = mark.provenance.get("parameters", {})
             if parameters not in stage.parameters:
                 stage.parameters.append(parameters)

@@ -22,7 +22,7 @@ from foveal.pipeline.learn.checkpoint import load_network, save_network
 from foveal.pipeline.learn.data import Prepare
 from foveal.pipeline.learn.predict import Prediction, Predictor, predict_store
 from foveal.pipeline.learn.stream import FRAMES_AT_ONCE, autocast_dtype, choose_device
-from foveal.storage.index import write_index
+from foveal.storage.index import JSON_COLUMNS, write_index
 from foveal.storage.location import Location
 from foveal.storage.marks import read_marks
 from foveal.storage.reader import Store, open_store
@@ -115,7 +115,7 @@ def test_a_prediction_is_part_of_the_store_like_any_array(store: Store) -> None:
     predictor = Predictor(network(), "x", trained={"iteration": 7})
     location = Location(store.location.url)
     rows = store.videos.reset_index().assign(status="partial")
-    for column in ("flow_quality", "stages", "fingerprints"):
+    for column in JSON_COLUMNS:
         rows[column] = rows[column].map(json.dumps)
     write_index(location, rows.to_dict("records"))
     write_statistics(location, compute_statistics(store))
@@ -129,6 +129,8 @@ def test_a_prediction_is_part_of_the_store_like_any_array(store: Store) -> None:
     assert (opened.videos.frames == before.frames).all()
     assert (opened.videos.split == before.split).all()
     assert not verify(Location(store.location.url))
+    assert opened.videos.random_weights["long"] == ["saliency_x"]
+    assert "saliency_x: 2 videos (2 by random weights)" in repr(opened)
     dataset = opened["long"]
     assert dataset.saliency_x.dims == ("time", "saliency_x_y", "saliency_x_x")
     about = dataset.saliency_x.attrs["foveal"]

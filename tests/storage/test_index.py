@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -69,6 +71,7 @@ def test_a_complete_video() -> None:
         "compute_seconds": 1.0,
         "completed_at": "2025-01-02T03:05:00Z",
         "flow_quality": "{}",
+        "random_weights": "[]",
         "stages": '["fixations", "time"]',
         "fingerprints": json.dumps({"fixations": "e" * 64, "time": "f" * 64}),
     }
@@ -123,3 +126,21 @@ def test_any_parquet_reader_reads_it(location: Location) -> None:
 def test_the_written_format_names_every_column() -> None:
     text = (Path(__file__).parents[2] / "docs/store-format.md").read_text("utf-8")
     assert [column for column in COLUMNS if f"`{column}`" not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("parameters", "untrained"),
+    [
+        ({"method": "raft", "weights": "random"}, True),
+        ({"method": "auto", "weights": None, "estimator": {"weights": "random", "seed": 0}}, True),
+        ({"window": 79, "weights_flow": "random:3"}, True),
+        ({"network": "salema", "weights": {"weights": "random"}}, True),
+        ({"method": "raft", "weights": "sintel", "estimator": {"weights_sha256": "0" * 64}}, False),
+        ({"method": "tvl1", "weights": None}, False),
+    ],
+)
+def test_random_weights_are_told(parameters: dict[str, Any], untrained: bool) -> None:
+    mark = replace(TIME, stage="x", identity={"stage": "x", "parameters": parameters})
+    assert mark.random_weights is untrained
+    row = index_row("002", None, {"time": TIME, "x": mark}, None)
+    assert json.loads(row["random_weights"]) == (["x"] if untrained else [])

@@ -253,6 +253,7 @@ def test_ten_thousand_videos_are_listed_by_one_read(tmp_path):
     row |= {
         "frames": 450,
         "flow_quality": "{}",
+        "random_weights": "[]",
         "stages": json.dumps(["time"]),
         "fingerprints": json.dumps({"time": "0"}),
     }
