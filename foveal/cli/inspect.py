@@ -129,13 +129,14 @@ def _reading_order(stage: str) -> tuple[int, str]:
 
 def _notes(mark: Mark) -> str:
     """Counts and choices worth a glance; the whole provenance is in --json."""
-    known = ("parameters", "contents", "source_sha256", "software", "video")
+    known = ("parameters", "contents", "source_sha256", "software", "video", "upstream")
     parts = ["random weights"] if mark.random_weights else []
     for key, value in mark.provenance.items():
         if key in known or key in ("stored_bytes", "wall_seconds", "completed_at"):
             continue
         if isinstance(value, dict):
-            value = ", ".join(f"{name} {count}" for name, count in value.items() if count)
+            counts = {name: each for name, each in value.items() if not isinstance(each, dict)}
+            value = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
         if isinstance(value, str | int | float) and key != "compute_seconds" and value != "":
             parts.append(f"{key.replace('_', ' ')}: {value}")
     return "; ".join(parts)
