@@ -10,6 +10,7 @@ import sys
 
 import typer
 
+import foveal.flows  # noqa: F401  sets the environment, before any command imports torch
 from foveal.cli.build import build
 from foveal.cli.dataset import check, init
 from foveal.cli.demo import demo

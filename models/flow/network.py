@@ -6,6 +6,7 @@ import contextlib
 import difflib
 import importlib
 import io
+import logging
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -162,6 +163,7 @@ def _model_class(method: str) -> Any:
 
 def _import_ptlflow() -> Any:
     """Import ptlflow."""
+    logging.getLogger("dinov2").setLevel(logging.ERROR)  # warns that xFormers is not installed
     try:
         with _quiet():
             return importlib.import_module("ptlflow")
