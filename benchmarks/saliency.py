@@ -1,7 +1,8 @@
 """Saliency networks at the papers' sizes: parameters, and seconds a frame of whole clips.
 
-The peer is the way of the authors' released inference script (Linardos/SalEMA): one call a frame,
-state handed on; the same weights and frames, medians of calls that take turns.
+Parameters stand beside the authors'. Of time the peer is the way of the authors' released inference
+script (Linardos/SalEMA): one call a frame, state handed on; the same weights and frames, medians of
+calls that take turns.
 Run: ``python benchmarks/saliency.py [--networks salema,gfsalnet] [--frames 4] [--device cpu]``
 """
 
@@ -12,11 +13,20 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from foveal.models import saliency
+
+AUTHORS_PARAMETERS = {
+    "tp_cmrnet": 4_900_000,  # stated in the paper
+    "salbce": 31_787_009,  # counted in the authors' code, like the next two
+    "salema": 31_787_009,
+    "salclstm": 50_663_425,
+}
+"""Öztürk (LSTS) and Kocak et al. (GFSalNet) state none and published no code."""
 
 
 def whole_clip(network: saliency.SaliencyNetwork, inputs: dict[str, Tensor]) -> Tensor:
@@ -51,7 +61,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in arguments.networks.split(","):
         torch.manual_seed(0)
         with torch.device(arguments.device):
@@ -68,10 +78,14 @@ def main() -> None:
                 times["clip"].append(seconds(whole_clip, network, inputs))
                 times["peer"].append(seconds(frame_by_frame, network, inputs))
         clip, peer = (statistics.median(values) / arguments.frames for values in times.values())
+        parameters = sum(parameter.numel() for parameter in network.parameters())
+        authors = AUTHORS_PARAMETERS.get(name)
         rows.append(
             {
                 "network": name,
-                "parameters": sum(parameter.numel() for parameter in network.parameters()),
+                "parameters": parameters,
+                "authors_parameters": authors,
+                "parameters_ratio": None if authors is None else parameters / authors,
                 "output_size": list(network.spec.output_size),
                 "seconds_a_frame": clip,
                 "peer": "one call a frame",
@@ -82,10 +96,16 @@ def main() -> None:
     if arguments.json:
         print(json.dumps({"device": arguments.device, "rows": rows}))
         return
+    print("| | parameters | the authors' | ratio | output | s a frame | x one call a frame |")
+    print("|---|" + "---:|" * 6)
     for row in rows:
+        theirs, ratio = "not stated", ""
+        if row["authors_parameters"] is not None:
+            theirs, ratio = f"{row['authors_parameters']:,}", f"{row['parameters_ratio']:.3f}"
         print(
-            f"{row['network']:<18}{row['parameters']:>12,} parameters  "
-            f"{row['seconds_a_frame']:8.4f} s a frame  {row['ratio']:5.2f}x one call a frame"
+            f"| {row['network']} | {row['parameters']:,} | {theirs} | {ratio} "
+            f"| {'x'.join(map(str, row['output_size']))} | {row['seconds_a_frame']:.3f} "
+            f"| {row['ratio']:.2f} |"
         )
 
 
