@@ -26,7 +26,7 @@ AUTHORS_PARAMETERS = {
     "salema": 31_787_009,
     "salclstm": 50_663_425,
 }
-"""Öztürk (LSTS) and Kocak et al. (GFSalNet) state none and published no code."""
+"""None is known here of LSTS and GFSalNet, whose code is not public."""
 
 
 def whole_clip(network: saliency.SaliencyNetwork, inputs: dict[str, Tensor]) -> Tensor:
@@ -99,7 +99,7 @@ def main() -> None:
     print("| | parameters | the authors' | ratio | output | s a frame | x one call a frame |")
     print("|---|" + "---:|" * 6)
     for row in rows:
-        theirs, ratio = "not stated", ""
+        theirs, ratio = "not known", ""
         if row["authors_parameters"] is not None:
             theirs, ratio = f"{row['authors_parameters']:,}", f"{row['parameters_ratio']:.3f}"
         print(
