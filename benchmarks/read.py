@@ -196,16 +196,22 @@ class Mapped(Dataset[dict[str, torch.Tensor]]):
 def seconds_by_turns(
     readers: Mapping[str, Callable[[], Iterator[Any]]], rounds: int
 ) -> dict[str, float]:
-    """Median time each reader takes for one pass; the readers take turns, after a warm-up."""
+    """Median time each reader takes for one pass; the readers take turns, after a warm-up.
+
+    A turn is as many passes as take a second: a short one would measure its neighbours' end.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in readers}
     for turn in range(rounds + 1):
         for name, reader in readers.items():
-            batches = iter(reader())
-            started = time.perf_counter()
-            for _ in batches:
-                pass
+            spent, passes = 0.0, 0
+            while spent < 1 and (turn or not passes):
+                started = time.perf_counter()
+                for _ in reader():
+                    pass
+                spent += time.perf_counter() - started
+                passes += 1
             if turn:
-                seconds[name].append(time.perf_counter() - started)
+                seconds[name].append(spent / passes)
     return {name: median(times) for name, times in seconds.items()}
 
 
