@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -279,13 +280,17 @@ class Clips(Dataset[Sample]):
 def collate(samples: Sequence[Sample]) -> Sample:
     """Stack samples into a batch; what was read side by side becomes one without a copy.
 
-    Pictures stay channels last in memory, so that nothing is turned.
+    Pictures stay channels last in memory, so that nothing is turned. What some videos store in
+    another dtype than others comes in the one that holds both.
     """
     batch = {}
     for key, first in samples[0].items():
         values = [sample[key] for sample in samples]
         if not isinstance(first, Tensor):
             batch[key] = default_collate(values)
+        elif any(value.dtype != first.dtype for value in values):
+            dtype = functools.reduce(torch.promote_types, (value.dtype for value in values))
+            batch[key] = default_collate([value.to(dtype) for value in values])
         elif _side_by_side(values):
             batch[key] = first.as_strided(
                 (len(values), *first.shape), (first.numel(), *first.stride())

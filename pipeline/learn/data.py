@@ -97,8 +97,8 @@ class Prepare:
 
     Gives ``video``, ``frame_number``, ``valid``; for each input its kind: pictures uint8
     [n, 3, height, width], flow float32 [n, 2 · maps, height, width] in pixels of that size,
-    features as stored; and, where they were read, ``density`` float32 and ``fixation_map`` uint8
-    [n, height, width] on the output's grid.
+    features as stored; and, where they were read, ``density`` (as stored; float32 where it was
+    resized) and ``fixation_map`` uint8 [n, height, width] on the output's grid.
 
     Parameters
     ----------
@@ -119,7 +119,10 @@ class Prepare:
         for each in self.spec.inputs:
             prepared[each.kind] = self._input(each, sample)
         if "density" in sample:
-            prepared["density"] = resized_maps(sample["density"], self.spec.output_size)
+            density = sample["density"]
+            if tuple(density.shape[1:]) != tuple(self.spec.output_size):
+                density = resized_maps(density, self.spec.output_size)
+            prepared["density"] = density
             prepared["fixation_map"] = sample["fixation_map"]
         return prepared
 
@@ -181,8 +184,8 @@ def to_network(
     inputs : dict of str to Tensor, float32 [batch, time, *shape]
         By kind, as ``spec.inputs`` asks.
     truth : dict of str to Tensor
-        ``valid`` bool [batch, time] and, where it was read, ``density`` and ``fixation_map``
-        [batch, time, height, width].
+        ``valid`` bool [batch, time] and, where they were read, ``density`` float32 and
+        ``fixation_map`` uint8 [batch, time, height, width].
     """
     inputs = {
         each.kind: normaliser(each.normaliser)(batch[each.kind].to(device, non_blocking=True))
@@ -193,4 +196,6 @@ def to_network(
         for key in ("valid", "density", "fixation_map")
         if key in batch
     }
+    if "density" in truth:
+        truth["density"] = truth["density"].float()
     return inputs, truth

@@ -227,6 +227,14 @@ def test_a_plain_data_loader_reads_them_too(url):
     assert torch.equal(batch["frames"][1], pictures(0, range(5, 10)))
 
 
+def test_collate_brings_dtypes_together():
+    samples = [{"density": torch.full((2, 3), value)} for value in (7, 0.5)]
+    samples[0]["density"] = samples[0]["density"].to(torch.uint8)
+    batch = collate(samples)["density"]
+    assert batch.dtype == torch.float32
+    assert batch[:, 0, 0].tolist() == [7, 0.5]
+
+
 def test_collate_stacks_without_turning_pictures(url):
     clips = Clips(url, "train", frames=5, variables=["frames", Flow("flow_tvl1", stack=2)])
     samples = clips.__getitems__([0, 2])
