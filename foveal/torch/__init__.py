@@ -9,7 +9,8 @@
 
 from __future__ import annotations
 
-from foveal.torch.clips import Clips, collate
+from foveal.torch.batch import collate
+from foveal.torch.clips import Clips
 from foveal.torch.loader import ClipLoader
 from foveal.torch.variables import FixationMap, Flow, Items, Variable, Windows
 

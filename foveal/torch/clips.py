@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
-import math
 import warnings
 from bisect import bisect_right
 from collections import OrderedDict
@@ -18,13 +16,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset
 
 from foveal.errors import StoreError
 from foveal.models.normalise import Normaliser, normaliser
 from foveal.storage.gather import Gatherer, Slice
 from foveal.storage.reader import Store, open_store
 from foveal.storage.schema import MAX_SHARD_ITEMS
+from foveal.torch.batch import Sample, shared_empty, tensors_of
 from foveal.torch.plan import (
     Padding,
     Short,
@@ -37,7 +36,6 @@ from foveal.torch.plan import (
 )
 from foveal.torch.variables import Indices, Variable, VideoFacts, make_variable
 
-Sample = dict[str, Any]
 Draw = tuple[int, int, int]
 """Number of a clip, seed and epoch: what a random transform depends on."""
 
@@ -176,8 +174,8 @@ class Clips(Dataset[Sample]):
             for variable, items in zip(self.variables, wanted[-1], strict=True):
                 slices += [_span(facts, array, items) for array in variable.arrays]
         in_worker = torch.utils.data.get_worker_info() is not None
-        allocate = _shared_empty if in_worker else np.empty
-        tensors = _tensors(self._gatherer.read(slices, allocate))
+        allocate = shared_empty if in_worker else np.empty
+        tensors = tensors_of(self._gatherer.read(slices, allocate))
         read = iter(zip(slices, tensors, strict=True))
         samples = []
         for draw, (facts, indices, valid), items_of in zip(draws, planned, wanted, strict=True):
@@ -275,78 +273,6 @@ class Clips(Dataset[Sample]):
             self._whole.move_to_end(key)
         while len(self._whole) > max(_WHOLE_VIDEOS * len(names), len(wanted)):
             self._whole.popitem(last=False)
-
-
-def collate(samples: Sequence[Sample]) -> Sample:
-    """Stack samples into a batch; what was read side by side becomes one without a copy.
-
-    Pictures stay channels last in memory, so that nothing is turned. What some videos store in
-    another dtype than others comes in the one that holds both.
-    """
-    batch = {}
-    for key, first in samples[0].items():
-        values = [sample[key] for sample in samples]
-        if not isinstance(first, Tensor):
-            batch[key] = default_collate(values)
-        elif any(value.dtype != first.dtype for value in values):
-            dtype = functools.reduce(torch.promote_types, (value.dtype for value in values))
-            batch[key] = default_collate([value.to(dtype) for value in values])
-        elif _side_by_side(values):
-            batch[key] = first.as_strided(
-                (len(values), *first.shape), (first.numel(), *first.stride())
-            )
-        elif first.ndim > 3 and not first.is_contiguous():
-            turned = default_collate([value.movedim(-3, -1) for value in values])
-            batch[key] = turned.movedim(-1, -3)
-        else:
-            batch[key] = default_collate(values)
-    return batch
-
-
-def _side_by_side(tensors: Sequence[Tensor]) -> bool:
-    """Whether equally laid out tensors fill one piece of memory in this order."""
-    first = tensors[0]
-    place, step = first.storage_offset(), first.numel()
-    memory = first.untyped_storage().data_ptr()
-    return step > 0 and all(
-        tensor.untyped_storage().data_ptr() == memory
-        and tensor.storage_offset() == place + number * step
-        and tensor.shape == first.shape
-        and tensor.stride() == first.stride()
-        for number, tensor in enumerate(tensors)
-    )
-
-
-def _tensors(values: Sequence[NDArray[Any]]) -> list[Tensor]:
-    """Arrays as tensors; views of one array become views of one tensor."""
-    owners: dict[int, tuple[Tensor, int]] = {}
-    tensors = []
-    for value in values:
-        owner = value.base
-        if not isinstance(owner, np.ndarray) or owner.dtype != value.dtype:
-            tensors.append(torch.from_numpy(value))
-            continue
-        if id(owner) not in owners:
-            shared = owner.base
-            whole = shared if isinstance(shared, Tensor) else torch.from_numpy(owner)
-            owners[id(owner)] = (whole, _address(owner))
-        whole, begin = owners[id(owner)]
-        strides = [stride // value.itemsize for stride in value.strides]
-        place = (_address(value) - begin) // value.itemsize
-        tensors.append(whole.as_strided(value.shape, strides, place))
-    return tensors
-
-
-def _shared_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Memory that a worker hands to its parent without copying it, as torch's own collate does."""
-    size = math.prod(shape) * dtype.itemsize
-    memory = torch.UntypedStorage._new_shared(size)  # type: ignore[no-untyped-call]
-    values: NDArray[Any] = torch.from_numpy(np.empty(0, dtype)).set_(memory).view(shape).numpy()
-    return values
-
-
-def _address(values: NDArray[Any]) -> int:
-    return int(values.__array_interface__["data"][0])
 
 
 def _span(facts: VideoFacts, array: str, items: Indices) -> Slice:

@@ -15,7 +15,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from foveal.errors import StoreError
-from foveal.torch.clips import Clips, Draw, Sample, collate
+from foveal.torch.batch import Sample, collate
+from foveal.torch.clips import Clips, Draw
 from foveal.torch.readers import ThreadedReader
 from foveal.torch.variables import Indices
 

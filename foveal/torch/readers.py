@@ -14,7 +14,8 @@ from typing import Any
 
 from torch.utils.data import IterableDataset
 
-from foveal.torch.clips import Clips, Draw, Sample
+from foveal.torch.batch import Sample
+from foveal.torch.clips import Clips, Draw
 
 
 class ThreadedReader(IterableDataset[Any]):

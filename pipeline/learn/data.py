@@ -22,7 +22,7 @@ from foveal.models.saliency import Input, Spec
 from foveal.pipeline.resize import resize_frames
 from foveal.storage.marks import read_journal
 from foveal.storage.reader import Store
-from foveal.torch.clips import Sample
+from foveal.torch.batch import Sample
 from foveal.torch.variables import FixationMap, Flow, Items, Variable, Windows
 
 FLOW_KINDS = ("flow_image", "flow_stack")

@@ -14,7 +14,8 @@ from foveal.errors import StoreError
 from foveal.models.saliency import Spec
 from foveal.pipeline.learn.data import FLOW_KINDS, Prepare, flow_array, variables_for
 from foveal.storage.reader import Store
-from foveal.torch.clips import Clips, Draw, Sample
+from foveal.torch.batch import Sample
+from foveal.torch.clips import Clips, Draw
 
 
 class JointClips(Dataset[Sample]):

@@ -28,7 +28,8 @@ from foveal.pipeline.learn.validation import Validation
 from foveal.pipeline.learn.world import World
 from foveal.pipeline.threads import ahead
 from foveal.storage.reader import open_store
-from foveal.torch.clips import Clips, Sample
+from foveal.torch.batch import Sample
+from foveal.torch.clips import Clips
 from foveal.torch.loader import ClipLoader
 
 log = logging.getLogger(__name__)

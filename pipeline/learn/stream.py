@@ -18,7 +18,8 @@ from foveal.pipeline.learn.data import Prepare, to_network, variables_for
 from foveal.pipeline.learn.settings import Precision
 from foveal.pipeline.threads import ahead
 from foveal.storage.reader import Store
-from foveal.torch.clips import Clips, Sample, collate
+from foveal.torch.batch import Sample, collate
+from foveal.torch.clips import Clips
 
 FRAMES_AT_ONCE = 16
 

@@ -18,7 +18,7 @@ from foveal.models.normalise import bgr_mean
 from foveal.pipeline.learn.data import Prepare, choose_flow, flow_array, resized_maps, to_network
 from foveal.pipeline.learn.joint import open_clips
 from foveal.storage.reader import Store, open_store
-from foveal.torch.clips import collate
+from foveal.torch.batch import collate
 
 VIDEOS = {"001": {}, "002": {"frames": 13}, "v": {"split": "val", "frames": 9}}
 

@@ -26,7 +26,7 @@ from foveal.pipeline.learn.run import Step
 from foveal.pipeline.learn.settings import TrainSettings
 from foveal.pipeline.learn.train import TrainResult, train
 from foveal.storage.reader import open_store
-from foveal.torch.clips import collate
+from foveal.torch.batch import collate
 
 SMALL = {"width": 0.05, "input_size": [16, 16]}
 

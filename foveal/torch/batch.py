@@ -1,0 +1,88 @@
+"""Samples into batches without copies: what was read side by side becomes one tensor."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import default_collate
+
+Sample = dict[str, Any]
+
+
+def collate(samples: Sequence[Sample]) -> Sample:
+    """Stack samples into a batch; what was read side by side becomes one without a copy.
+
+    Pictures stay channels last in memory, so that nothing is turned. What some videos store in
+    another dtype than others comes in the one that holds both.
+    """
+    batch = {}
+    for key, first in samples[0].items():
+        values = [sample[key] for sample in samples]
+        if not isinstance(first, Tensor):
+            batch[key] = default_collate(values)
+        elif any(value.dtype != first.dtype for value in values):
+            dtype = functools.reduce(torch.promote_types, (value.dtype for value in values))
+            batch[key] = default_collate([value.to(dtype) for value in values])
+        elif _side_by_side(values):
+            batch[key] = first.as_strided(
+                (len(values), *first.shape), (first.numel(), *first.stride())
+            )
+        elif first.ndim > 3 and not first.is_contiguous():
+            turned = default_collate([value.movedim(-3, -1) for value in values])
+            batch[key] = turned.movedim(-1, -3)
+        else:
+            batch[key] = default_collate(values)
+    return batch
+
+
+def _side_by_side(tensors: Sequence[Tensor]) -> bool:
+    """Whether equally laid out tensors fill one piece of memory in this order."""
+    first = tensors[0]
+    place, step = first.storage_offset(), first.numel()
+    memory = first.untyped_storage().data_ptr()
+    return step > 0 and all(
+        tensor.untyped_storage().data_ptr() == memory
+        and tensor.storage_offset() == place + number * step
+        and tensor.shape == first.shape
+        and tensor.stride() == first.stride()
+        for number, tensor in enumerate(tensors)
+    )
+
+
+def tensors_of(values: Sequence[NDArray[Any]]) -> list[Tensor]:
+    """Arrays as tensors; views of one array become views of one tensor."""
+    owners: dict[int, tuple[Tensor, int]] = {}
+    tensors = []
+    for value in values:
+        owner = value.base
+        if not isinstance(owner, np.ndarray) or owner.dtype != value.dtype:
+            tensors.append(torch.from_numpy(value))
+            continue
+        if id(owner) not in owners:
+            shared = owner.base
+            whole = shared if isinstance(shared, Tensor) else torch.from_numpy(owner)
+            owners[id(owner)] = (whole, _address(owner))
+        whole, begin = owners[id(owner)]
+        strides = [stride // value.itemsize for stride in value.strides]
+        place = (_address(value) - begin) // value.itemsize
+        tensors.append(whole.as_strided(value.shape, strides, place))
+    return tensors
+
+
+def shared_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Memory that a worker hands to its parent without copying it, as torch's own collate does."""
+    size = math.prod(shape) * dtype.itemsize
+    memory = torch.UntypedStorage._new_shared(size)  # type: ignore[no-untyped-call]
+    values: NDArray[Any] = torch.from_numpy(np.empty(0, dtype)).set_(memory).view(shape).numpy()
+    return values
+
+
+def _address(values: NDArray[Any]) -> int:
+    return int(values.__array_interface__["data"][0])
