@@ -54,7 +54,7 @@ SIZE = (96, 128)
 
 TOWERS: tuple[Tower, ...] = ("rgb", "flow")
 
-SALGAN = {"width": 0.125, "input_size": [48, 64]}
+SALGAN = {"width": 0.125, "input_size": [96, 128]}
 GFSALNET = {"width": 0.125, "input_size": [64, 96]}
 TP_CMRNET = {"width": 0.25, "input_size": [64, 96]}
 CLIPS = {"clip_frames": 8, "batch_size": 2, "loss_over_time": "mean"}
@@ -73,7 +73,7 @@ ENTRIES = {
     "salbce": Entry(
         "salbce",
         SALGAN,
-        {"iterations": 800, "learning_rate": 1e-3, "clip_frames": 1, "batch_size": 8},
+        {"iterations": 400, "learning_rate": 3e-4, "clip_frames": 1, "batch_size": 8},
         "frame",
     ),
     "salema": Entry(
