@@ -1,8 +1,9 @@
 """Decoding: every frame once, in order, with the presentation time of that very frame.
 
-ffmpeg writes pixels to one pipe while its ``showinfo`` filter names the presentation time of each
+ffmpeg writes pixels to one pipe while its ``metadata`` filter names the presentation time of each
 frame on another; both come from the same decode, so frame k and time k belong together whatever
-the container claims.
+the container claims. Complaints have a third pipe to themselves: ffmpeg's threads write their log
+in pieces, and one thread's complaint inside another's line would be lost.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import functools
+import os
 import queue
 import re
 import subprocess
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import IO, Any, Literal, cast
 
@@ -25,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveal.errors import DecodeError
-from foveal.pipeline.ffmpeg import ffmpeg_executable
+from foveal.pipeline.ffmpeg import ffmpeg_executable, ffmpeg_version
 from foveal.pipeline.probe import read_image
 from foveal.pipeline.truncation import missing_bytes
 from foveal.pipeline.values import FrameBatch, Video, VideoInfo
@@ -35,10 +36,10 @@ MAX_BATCH_FRAMES = 32
 _PIPE_BYTES = 2**20
 _LOG_LINE = re.compile(
     r"^(?:\[[^]]* @ [^]]*\] )*?(?:\[(?P<context>[^]]*) @ [^]]*\] )?"
-    r"\[(?P<level>panic|fatal|error|warning|info)\] (?P<message>.*)$"
+    r"\[(?P<level>panic|fatal|error|warning)\] (?P<message>.*)$"
 )
-_TIME_BASE = re.compile(r"^config in time_base: (\d+)/(\d+)")
-_FRAME = re.compile(r"^n: *\d+ pts: *(-?\d+|NOPTS) ")
+_FRAME = re.compile(rb"^frame: *(\d+) +pts: *(-?\d+|NOPTS) ")
+_LABEL = "foveal"
 _MAX_COMPLAINTS = 5
 _LOST_AT_ENDS = 2
 """Frames an AVI may declare without showing them: placeholders of packed XviD streams."""
@@ -104,14 +105,23 @@ def _decode_file(video: Video, info: VideoInfo, errors: Errors) -> Iterator[Fram
         )
     shape = (info.height_px, info.width_px, 3)
     step = batch_frames(info)
-    process = subprocess.Popen(
-        _command(video, info),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    times_out, times_in = os.pipe()
+    try:
+        process = subprocess.Popen(
+            _command(video, info, times_in),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=[times_in],
+        )
+    except BaseException:
+        os.close(times_out)
+        raise
+    finally:
+        os.close(times_in)
     stdout, stderr = cast(IO[bytes], process.stdout), cast(IO[bytes], process.stderr)
     _widen(stdout)
+    clock = _Clock(os.fdopen(times_out, "rb"), info.time_base)
     log = _Log(stderr)
     try:
         start = 0
@@ -123,7 +133,7 @@ def _decode_file(video: Video, info: VideoInfo, errors: Errors) -> Iterator[Fram
                 raise DecodeError(f"{video.path.name}: the decoder stopped inside frame {start}")
             if not len(pixels):
                 break
-            times = log.take(len(pixels))
+            times = clock.take(len(pixels))
             if len(times) < len(pixels):
                 raise DecodeError(
                     f"{video.path.name}: frame {start + len(times)} has no presentation time"
@@ -141,12 +151,16 @@ def _decode_file(video: Video, info: VideoInfo, errors: Errors) -> Iterator[Fram
             yield FrameBatch(start, pixels, seconds)
             start += len(pixels)
         status = process.wait()
+        clock.join()
         log.join()
+        if clock.starts > 1:
+            raise DecodeError(f"{video.path.name}: the picture changes its size or format midway")
         _check_end(video, info, errors, log, status, start, float(max(last, 0)))
     finally:
         process.kill()
         stdout.close()
         process.wait()
+        clock.join()
         log.join()
 
 
@@ -160,8 +174,6 @@ def _check_end(
     last_seconds: float,
 ) -> None:
     name = video.path.name
-    if log.configurations > 1:
-        raise DecodeError(f"{name}: the picture changes its size or format midway")
     if status or not frames:
         complaint = log.complaints[0] if log.complaints else f"ffmpeg ended with {status}"
         raise DecodeError(f"{name}: not decodable: {complaint}")
@@ -182,30 +194,26 @@ def _check_end(
         )
 
 
-def _command(video: Video, info: VideoInfo) -> list[str]:
+def _command(video: Video, info: VideoInfo, times: int) -> list[str]:
     picture = (
         ffmpeg.input(f"file:{video.path}", protocol_whitelist="file,pipe")["V:0"]
         .filter("scale", info.width_px, info.height_px)
         .filter("setsar", 1)
-        .filter("showinfo", checksum=0)
+        .filter("settb", str(info.time_base))
+        .filter("metadata", "add", key=_LABEL, value=1)
+        .filter("metadata", "print", key=_LABEL, file=f"pipe:{times}", direct=1)
     )
+    executable = ffmpeg_executable()
+    old = (ffmpeg_version(executable) or (99, 0)) < (5, 1)
     options: dict[str, Any] = {"format": "rawvideo", "pix_fmt": "rgb24"}
-    options[_passthrough_option(ffmpeg_executable())] = "passthrough"
+    options["vsync" if old else "fps_mode"] = "passthrough"
     if video.max_frames is not None:
         options["frames:v"] = video.max_frames
-    arguments = ("-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info")
+    arguments = ("-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+warning")
     command: list[str] = (
-        picture.output("pipe:1", **options).global_args(*arguments).compile(cmd=ffmpeg_executable())
+        picture.output("pipe:1", **options).global_args(*arguments).compile(cmd=executable)
     )
     return command
-
-
-@functools.cache
-def _passthrough_option(executable: str) -> str:
-    banner = subprocess.run([executable, "-version"], capture_output=True, text=True, check=True)
-    found = re.search(r"version n?(\d+)\.(\d+)", banner.stdout)
-    old = found is not None and (int(found[1]), int(found[2])) < (5, 1)
-    return "vsync" if old else "fps_mode"
 
 
 def _widen(pipe: IO[bytes]) -> None:
@@ -231,23 +239,35 @@ def _read_frames(
     return pixels[: filled // frame_bytes], filled % frame_bytes
 
 
-@dataclass
-class _Log:
-    """Reads ffmpeg's log in a thread: presentation times in order, complaints counted."""
+class _Reader(threading.Thread):
+    """Reads a pipe of ffmpeg line by line until it ends."""
 
-    pipe: IO[bytes]
-    configurations: int = 0
-    complaint_count: int = 0
-    complaints: list[str] = field(default_factory=list)
+    def __init__(self, pipe: IO[bytes]) -> None:
+        super().__init__(name=f"ffmpeg{type(self).__name__.lower()}", daemon=True)
+        self._pipe = pipe
+        self.start()
 
-    def __post_init__(self) -> None:
-        self._time_base = Fraction(1)
+    def run(self) -> None:
+        with self._pipe:
+            for line in self._pipe:
+                self._read(line)
+
+    def _read(self, line: bytes) -> None:
+        raise NotImplementedError
+
+
+class _Clock(_Reader):
+    """Presentation times of the frames, in order."""
+
+    def __init__(self, pipe: IO[bytes], time_base: Fraction) -> None:
+        self.starts = 0
+        """How often frames were counted from 0: ffmpeg sets its filters up anew for a new size."""
+        self._time_base = time_base
         self._times: queue.Queue[Fraction | None] = queue.Queue()
-        self._thread = threading.Thread(target=self._read, name="ffmpeg-log", daemon=True)
-        self._thread.start()
+        super().__init__(pipe)
 
     def take(self, count: int) -> list[Fraction]:
-        """The next presentation times; fewer where the log ended."""
+        """The next presentation times; fewer where a frame has none or the pipe ended."""
         times: list[Fraction] = []
         while len(times) < count:
             time = self._times.get()
@@ -257,32 +277,33 @@ class _Log:
             times.append(time)
         return times
 
-    def join(self) -> None:
-        self._thread.join()
-
-    def _read(self) -> None:
-        for raw in self.pipe:
-            line = _LOG_LINE.match(raw.decode("utf-8", "replace").rstrip())
-            if line is None:
-                continue
-            context, level, message = line["context"] or "", line["level"], line["message"]
-            if context.startswith("Parsed_showinfo"):
-                self._read_showinfo(message)
-            elif level == "info" or (level == "warning" and "corrupt" not in message):
-                continue
-            elif not _decodes_audio(context):
-                self.complaint_count += 1
-                if len(self.complaints) < _MAX_COMPLAINTS:
-                    self.complaints.append(message)
+    def run(self) -> None:
+        super().run()
         self._times.put(None)
-        self.pipe.close()
 
-    def _read_showinfo(self, message: str) -> None:
-        if base := _TIME_BASE.match(message):
-            self.configurations += 1
-            self._time_base = Fraction(int(base[1]), int(base[2]))
-        elif frame := _FRAME.match(message):
-            self._times.put(None if frame[1] == "NOPTS" else int(frame[1]) * self._time_base)
+    def _read(self, line: bytes) -> None:
+        if frame := _FRAME.match(line):
+            self.starts += int(frame[1]) == 0
+            self._times.put(None if frame[2] == b"NOPTS" else int(frame[2]) * self._time_base)
+
+
+class _Log(_Reader):
+    """Complaints of the demuxer and the video decoder, counted."""
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        self.complaint_count = 0
+        self.complaints: list[str] = []
+        super().__init__(pipe)
+
+    def _read(self, line: bytes) -> None:
+        found = _LOG_LINE.match(line.decode("utf-8", "replace").rstrip())
+        if found is None or _decodes_audio(found["context"] or ""):
+            return
+        if found["level"] == "warning" and "corrupt" not in found["message"]:
+            return
+        self.complaint_count += 1
+        if len(self.complaints) < _MAX_COMPLAINTS:
+            self.complaints.append(found["message"])
 
 
 @functools.cache

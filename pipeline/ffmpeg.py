@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import re
 import shutil
+import subprocess
 
 from foveal.errors import MissingDependency
 
 EXECUTABLE_VARIABLE = "FOVEAL_FFMPEG"
 """Environment variable that names the ffmpeg to use, as a path or a command in PATH."""
+
+OLDEST = (4, 3)
+"""The first version whose ``metadata`` filter writes at once (``direct``); decoding needs it."""
 
 
 def ffmpeg_executable() -> str:
@@ -20,8 +26,28 @@ def ffmpeg_executable() -> str:
     Raises
     ------
     MissingDependency
-        ``$FOVEAL_FFMPEG`` names no executable, or no ffmpeg is found anywhere.
+        ``$FOVEAL_FFMPEG`` names no executable, no ffmpeg is found anywhere, or it is older than
+        4.3.
     """
+    executable = _find()
+    version = ffmpeg_version(executable)
+    if version is not None and version < OLDEST:
+        raise MissingDependency(
+            f"{executable} is ffmpeg {version[0]}.{version[1]}, too old: install ffmpeg "
+            f"{OLDEST[0]}.{OLDEST[1]} or newer, or set ${EXECUTABLE_VARIABLE} to the path of one"
+        )
+    return executable
+
+
+@functools.cache
+def ffmpeg_version(executable: str) -> tuple[int, int] | None:
+    """Major and minor version, None for a build that is numbered otherwise (a nightly one)."""
+    banner = subprocess.run([executable, "-version"], capture_output=True, text=True)
+    found = re.search(r"version n?(\d+)\.(\d+)", banner.stdout)
+    return None if found is None else (int(found[1]), int(found[2]))
+
+
+def _find() -> str:
     chosen = os.environ.get(EXECUTABLE_VARIABLE)
     if chosen:
         found = shutil.which(chosen)

@@ -70,6 +70,7 @@ def probe(video: Video) -> VideoInfo:
                 fps=_checked_fps(path, fps),
                 frames=stream.frames or None,
                 duration_seconds=duration_seconds,
+                time_base=stream.time_base or Fraction(1, av.time_base),
             )
     except av.FFmpegError as error:
         raise DecodeError(

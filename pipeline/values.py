@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,8 @@ class VideoInfo:
         Frame count the container declares (exact once decoded), None where it declares none.
     duration_seconds : float or None
         Duration of the video stream as declared.
+    time_base : Fraction
+        Seconds in which the container counts presentation times.
     """
 
     height_px: int
@@ -80,6 +83,7 @@ class VideoInfo:
     fps: float
     frames: int | None = None
     duration_seconds: float | None = None
+    time_base: Fraction = Fraction(1, 1_000_000)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+from weakref import WeakSet
 
 import google_crc32c
 import numpy as np
@@ -41,7 +42,8 @@ from foveal.storage.scale import Scale
 from foveal.storage.schema import VIDEOS
 
 _ARRAYS_OPEN = 1024
-_SHARDS_OPEN = 128
+_SHARDS_OPEN = 256
+"""By all gatherers of a process together: systems commonly allow a process 1024 open files."""
 _ABSENT = 2**64 - 1
 
 
@@ -72,6 +74,7 @@ class Gatherer:
         self._location = location
         self._cache_bytes = cache_bytes
         self._forget()
+        _LIVING.add(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Gatherer, (self._location, self._cache_bytes)
@@ -224,10 +227,13 @@ class Gatherer:
         shard = self._shards.get(key)
         if shard is None:
             shard = self._shards[key] = _Shard(layout, number)
-            while len(self._shards) > _SHARDS_OPEN:
+            while len(self._shards) > max(1, _SHARDS_OPEN // len(_LIVING)):
                 self._shards.popitem(last=False)
         self._shards.move_to_end(key)
         return shard
+
+
+_LIVING: WeakSet[Gatherer] = WeakSet()
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,8 @@ def create_store(location: Location, dataset: str, recipe: Mapping[str, Any]) ->
         Where the place holds something else, another dataset, or a newer format.
     """
     existing = _check_place(location)
+    for folder in ("", VIDEOS):
+        _sweep(location, folder, "zarr.*.partial")
     if existing is not None and existing["dataset"] != dataset:
         raise StoreError(
             f"{location} holds {existing['dataset']!r}, the recipe says {dataset!r}; "
@@ -82,6 +84,13 @@ def create_store(location: Location, dataset: str, recipe: Mapping[str, Any]) ->
     # Looked for every time: a kill may have come between the two groups.
     if location.read(f"{VIDEOS}/zarr.json") is None:
         zarr.create_group(location.zarr, path=VIDEOS, zarr_format=3)
+
+
+def _sweep(location: Location, folder: str, pattern: str) -> None:
+    """Remove what a kill in the middle of a write left in a local folder."""
+    if location.local is not None:
+        for leftover in (location.local / folder).glob(pattern):
+            leftover.unlink()
 
 
 def _check_place(location: Location) -> dict[str, Any] | None:
@@ -314,11 +323,8 @@ class VideoWriter:
         self._video = video
         self._group = f"{VIDEOS}/{group_name(video)}"
         self._begun: list[StageWriter] = []
-        if location.local is not None:
-            # A kill in the middle of a write leaves these.
-            for folder in (self._group, f"{JOURNAL}/{group_name(video)}"):
-                for leftover in (location.local / folder).glob("*.partial"):
-                    leftover.unlink()
+        for folder in (self._group, f"{JOURNAL}/{group_name(video)}"):
+            _sweep(location, folder, "*.partial")
         current = location.read_json(f"{self._group}/zarr.json")
         if current is None:
             zarr.create_group(

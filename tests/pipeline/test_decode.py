@@ -273,25 +273,37 @@ def test_a_missing_image_and_an_empty_folder_are_refused(tmp_path: Path) -> None
 # What a reader leaves behind, and what it costs
 
 
-def test_a_reader_that_stops_early_leaves_no_process_and_no_thread(clips: Any) -> None:
+def running() -> set[psutil.Process | threading.Thread]:
+    return {*psutil.Process().children(), *threading.enumerate()}
+
+
+def open_pipes() -> int:
+    return sum(
+        str(path.readlink()).startswith("pipe:")
+        for path in Path("/proc/self/fd").iterdir()
+        if path.is_symlink()
+    )
+
+
+def test_a_reader_that_stops_early_leaves_nothing_running_or_open(clips: Any) -> None:
     clip = video(clips.encode("long.avi", 400, **MPEG4_B))
-    before = set(threading.enumerate())
+    before, pipes = running(), open_pipes()
     batches = decode(clip, probe(clip))
     assert len(next(batches)) == MAX_BATCH_FRAMES
-    assert psutil.Process().children()
+    assert running() > before
     batches.close()
-    assert not psutil.Process().children()
-    assert set(threading.enumerate()) <= before
+    assert running() <= before
+    assert open_pipes() == pipes
 
 
-def test_a_failing_decode_leaves_no_process_and_no_thread(clips: Any) -> None:
+def test_a_failing_decode_leaves_nothing_running_or_open(clips: Any) -> None:
     path = clips.encode("cut.mkv", 200, **H264)
     path.write_bytes(path.read_bytes()[:-500])
-    before = set(threading.enumerate())
+    before, pipes = running(), open_pipes()
     with pytest.raises(DecodeError):
         decoded(path)
-    assert not psutil.Process().children()
-    assert set(threading.enumerate()) <= before
+    assert running() <= before
+    assert open_pipes() == pipes
 
 
 def test_batches_stay_within_their_budget() -> None:

@@ -9,12 +9,12 @@ import imageio_ffmpeg
 import pytest
 
 from foveal.errors import MissingDependency
-from foveal.pipeline.ffmpeg import EXECUTABLE_VARIABLE, ffmpeg_executable
+from foveal.pipeline.ffmpeg import EXECUTABLE_VARIABLE, ffmpeg_executable, ffmpeg_version
 
 
-def _executable(path: Path) -> Path:
+def _executable(path: Path, version: str = "of the test") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("#!/bin/sh\necho ffmpeg version of the test\n")
+    path.write_text(f"#!/bin/sh\necho 'ffmpeg version {version} Copyright'\n")
     path.chmod(0o755)
     return path
 
@@ -49,3 +49,22 @@ def test_a_variable_that_names_nothing_is_an_error_that_says_so(
     monkeypatch.setenv(EXECUTABLE_VARIABLE, "/nowhere/ffmpeg")
     with pytest.raises(MissingDependency, match=r"FOVEAL_FFMPEG is '/nowhere/ffmpeg'.*unset it"):
         ffmpeg_executable()
+
+
+def test_one_that_is_too_old_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = _executable(tmp_path / "ffmpeg", "4.2.2-static")
+    monkeypatch.setenv(EXECUTABLE_VARIABLE, str(old))
+    with pytest.raises(
+        MissingDependency, match=r"ffmpeg is ffmpeg 4\.2, too old: .* 4\.3 or newer"
+    ):
+        ffmpeg_executable()
+
+
+@pytest.mark.parametrize(
+    ("banner", "version"),
+    [("n7.1", (7, 1)), ("5.1.9-0+deb12u1", (5, 1)), ("10.0", (10, 0)), ("N-1234-gabc", None)],
+)
+def test_versions_are_read_from_the_banner(
+    tmp_path: Path, banner: str, version: tuple[int, int] | None
+) -> None:
+    assert ffmpeg_version(str(_executable(tmp_path / "ffmpeg", banner))) == version

@@ -1,6 +1,9 @@
+import copy
+import gc
 import itertools
 import json
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ from hypothesis import strategies as st
 from small_stores import SHARD, frame, write_small_store
 
 from foveal.errors import ChecksumError, StoreError
+from foveal.storage import gather
 from foveal.storage.gather import Gatherer
 from foveal.torch import ClipLoader, Clips
 from foveal.torch.loader import epoch_order
@@ -294,9 +298,24 @@ def test_misuse_is_answered(clips):
         ClipLoader(clips, 2, num_workers=1, worker_kind="threads", start_method="spawn")
 
 
-def test_files_do_not_stay_open(clips):
-    loader = ClipLoader(clips, 5)
-    before = len(list(Path("/proc/self/fd").iterdir()))
-    list(loader)
-    list(loader)
-    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 2
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_all_readers_together_keep_few_files_open(clips, monkeypatch, workers):
+    def open_files():
+        found = 0
+        for path in Path("/proc/self/fd").iterdir():
+            with suppress(FileNotFoundError):  # a thread closed it meanwhile
+                found += path.readlink().is_relative_to(clips.location.local)
+        return found
+
+    gc.collect()  # readers of other tests
+    others = len(gather._LIVING)
+    monkeypatch.setattr(gather, "_SHARDS_OPEN", 5 * (others + workers + 1))
+    own = copy.deepcopy(clips)
+    before = open_files()
+    loader = ClipLoader(own, 5, num_workers=workers)
+    seen = [open_files() - before for _ in range(2) for _ in loader]
+    # Each reader may hold its share, and one more while it reads.
+    assert 2 <= max(seen) <= 6 * (workers + 1)
+    del own, loader
+    gc.collect()
+    assert open_files() == before
