@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv as csv
 import pyarrow.dataset as pads
 from numpy.typing import NDArray
 
@@ -53,20 +55,17 @@ def read_rows(path: Path, video_id: str, columns: Columns) -> dict[str, NDArray[
                 f"{path} has no column {', '.join(lacking)}; it has {', '.join(names)} "
                 "(dataset.gaze.columns)"
             )
-        if form == "csv":
-            types = {name: pa.float64() for name in columns.numbers}
-            types |= {name: pa.string() for name in (columns.video, *columns.text) if name}
-            fields = [pa.field(name, types.get(name, pa.string())) for name in names]
-            table = pads.dataset(str(path), format=form, schema=pa.schema(fields))
-        keep = None
-        if columns.video is not None:
-            keep = pads.field(columns.video).cast(pa.string()) == video_id
-        for batch in table.scanner(columns=wanted, filter=keep, batch_readahead=2).to_batches():
+        found_in = (
+            _in_csv(path, video_id, columns)
+            if form == "csv"
+            else _in_parquet(table, video_id, columns.video, wanted)
+        )
+        for batch in found_in:
             rows += batch.num_rows
             if rows > MAX_ROWS:
                 raise GazeError(f"{path} holds more than {MAX_ROWS} rows for {video_id}")
             if batch.num_rows:
-                batches.append(batch)
+                batches.append(batch.select(wanted))
         if not batches:
             raise GazeError(f"{path} holds no rows for video {video_id!r}")
         found = pa.Table.from_batches(batches)
@@ -76,6 +75,26 @@ def read_rows(path: Path, video_id: str, columns: Columns) -> dict[str, NDArray[
         }
     except (OSError, pa.ArrowException) as error:
         raise GazeError(f"{path} cannot be read: {error}") from None
+
+
+def _in_csv(path: Path, video_id: str, columns: Columns) -> Iterator[pa.RecordBatch]:
+    # Not through pads: its scanner reads ahead up to a gigabyte when this process falls behind.
+    types = {name: pa.float64() for name in columns.numbers}
+    types |= {name: pa.string() for name in (columns.video, *columns.text) if name}
+    options = csv.ConvertOptions(column_types=types, include_columns=list(types))
+    with csv.open_csv(path, convert_options=options) as reader:
+        for batch in reader:
+            if columns.video is None:
+                yield batch
+            else:
+                yield batch.filter(pc.equal(batch.column(columns.video), video_id))
+
+
+def _in_parquet(
+    table: pads.Dataset, video_id: str, video: str | None, wanted: list[str]
+) -> Iterator[pa.RecordBatch]:
+    keep = None if video is None else pads.field(video).cast(pa.string()) == video_id
+    yield from table.to_batches(columns=wanted, filter=keep, batch_readahead=2)
 
 
 def _numbers(column: pa.ChunkedArray) -> NDArray[np.float64]:

@@ -54,6 +54,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def test_the_flow_builds_tells_and_names_its_tasks(api: str, raw: Path, tmp_path: Path) -> None:
     from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 
     recipe = recipe_values(raw, tmp_path / "store.zarr")
     state = build_store(recipe, return_state=True)
@@ -61,8 +62,9 @@ def test_the_flow_builds_tells_and_names_its_tasks(api: str, raw: Path, tmp_path
     assert state.message == "3 videos: 3 complete"
     assert {result.video for result in state.result()} == {"001", "002", "601"}
     with get_client(sync_client=True) as client:
-        runs = client.read_task_runs()
-        artifact = client.read_artifacts()[0]
+        this = FlowRunFilter(id=FlowRunFilterId(any_=[state.state_details.flow_run_id]))
+        runs = client.read_task_runs(flow_run_filter=this)
+        (artifact,) = client.read_artifacts(flow_run_filter=this)
     assert sorted(run.name for run in runs) == ["001", "002", "601"]
     rows = json.loads(str(artifact.data))
     assert {row["video"]: row["status"] for row in rows} == {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -222,7 +223,7 @@ def test_train_predict_and_evaluate_from_the_command_line(store: Store, in_folde
         assert done.exit_code == 0, done.output
         return done.stdout
 
-    url = store.location.url
+    url = str(shutil.copytree(store.location.url, "store.zarr"))
     options = ("--set", "options={width: 0.05, input_size: [16, 32]}", "--set", "iterations=2")
     trained = json.loads(run("train", "salbce", "--store", url, *options, "--json"))
     assert trained["iterations"] == 2
