@@ -274,7 +274,9 @@ def test_a_missing_image_and_an_empty_folder_are_refused(tmp_path: Path) -> None
 
 
 def running() -> set[psutil.Process | threading.Thread]:
-    return {*psutil.Process().children(), *threading.enumerate()}
+    """Child processes, and the threads that read what ffmpeg writes."""
+    threads = [each for each in threading.enumerate() if each.name.startswith("ffmpeg")]
+    return {*psutil.Process().children(), *threads}
 
 
 def open_pipes() -> int:
