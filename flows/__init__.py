@@ -8,6 +8,8 @@ videos beside: a network on as many threads as there are busy cores took thirty 
 
 import os
 
+from foveal.flows.forks import mend_forks
+
 for _name, _value in {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
@@ -15,3 +17,4 @@ for _name, _value in {
     "OMP_WAIT_POLICY": "PASSIVE",
 }.items():
     os.environ.setdefault(_name, _value)
+mend_forks()

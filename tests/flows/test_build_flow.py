@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 from builds import recipe_values, write_raw
+from prefect import flow, get_run_logger
 
 from foveal.flows.build import BATCH_FRAMES, batches, build_store, default_workers, summary
 from foveal.flows.server import prefect_server
@@ -79,6 +81,20 @@ def test_the_flow_builds_tells_and_names_its_tasks(api: str, raw: Path, tmp_path
     written = report.stat().st_mtime_ns
     assert build_store(recipe, return_state=True).is_completed()
     assert report.stat().st_mtime_ns == written, "a build without work leaves the report alone"
+
+
+def test_processes_forked_after_a_flow_end_well(api: str) -> None:
+    @flow
+    def forks() -> list[int | None]:
+        get_run_logger().info("starts the service that a forked child cannot stop")
+        children = [multiprocessing.get_context("fork").Process(target=print) for _ in range(2)]
+        for child in children:
+            child.start()
+        for child in children:
+            child.join()
+        return [child.exitcode for child in children]
+
+    assert forks() == [0, 0]
 
 
 def test_a_bad_video_makes_the_run_incomplete_but_not_lost(
