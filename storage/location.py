@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore
 
-from foveal.errors import StoreError
+from foveal.errors import FovealError, StoreError
 
 
 class Location:
@@ -53,6 +54,20 @@ class Location:
 
     def __str__(self) -> str:
         return self.url
+
+    @contextmanager
+    def reaching(self) -> Iterator[None]:
+        """Turn what disk, network or account refuse into a StoreError that names the store."""
+        try:
+            yield
+        except FovealError:
+            raise
+        except Exception as error:
+            if self.local is not None and not isinstance(error, OSError):
+                raise
+            remote = "the bucket, the endpoint and the credentials"
+            check = remote if self.local is None else "it, or choose another place"
+            raise StoreError(f"{self} cannot be reached: {error}; check {check}") from error
 
     def read(self, key: str) -> bytes | None:
         """Content of an object, None where there is none."""

@@ -60,7 +60,8 @@ def create_store(location: Location, dataset: str, recipe: Mapping[str, Any]) ->
     Raises
     ------
     StoreError
-        Where the place holds something else, another dataset, or a newer format.
+        Where the place holds something else, another dataset, or a newer format, or cannot be
+        reached.
     """
     existing = _check_place(location)
     for folder in ("", VIDEOS):
@@ -76,14 +77,15 @@ def create_store(location: Location, dataset: str, recipe: Mapping[str, Any]) ->
         "recipe": recipe,
         "software": software_versions(),
     }
-    if existing is None:
-        zarr.create_group(location.zarr, zarr_format=3, attributes={"foveal": attributes})
-    elif existing != attributes:
-        group = zarr.open_group(location.zarr, mode="r+", use_consolidated=False)
-        group.update_attributes({"foveal": attributes})
-    # Looked for every time: a kill may have come between the two groups.
-    if location.read(f"{VIDEOS}/zarr.json") is None:
-        zarr.create_group(location.zarr, path=VIDEOS, zarr_format=3)
+    with location.reaching():
+        if existing is None:
+            zarr.create_group(location.zarr, zarr_format=3, attributes={"foveal": attributes})
+        elif existing != attributes:
+            group = zarr.open_group(location.zarr, mode="r+", use_consolidated=False)
+            group.update_attributes({"foveal": attributes})
+        # Looked for every time: a kill may have come between the two groups.
+        if location.read(f"{VIDEOS}/zarr.json") is None:
+            zarr.create_group(location.zarr, path=VIDEOS, zarr_format=3)
 
 
 def _sweep(location: Location, folder: str, pattern: str) -> None:
@@ -114,7 +116,8 @@ def check_format(location: Location) -> dict[str, Any] | None:
     StoreError
         Where it was written by a newer foveal, or is some other Zarr group.
     """
-    root = location.read_json("zarr.json")
+    with location.reaching():
+        root = location.read_json("zarr.json")
     if root is None:
         return None
     attributes = root.get("attributes", {}).get("foveal")
@@ -147,8 +150,10 @@ def store_lock(location: Location) -> Iterator[None]:
         yield
         return
     path = location.local / JOURNAL / "lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
+    with location.reaching():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+")
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -144,20 +145,31 @@ def content_of(location: Location) -> dict[str, bytes | None]:
     return content
 
 
-def new_store(kind: str, path: Path) -> Store:
-    return MemoryStore() if kind == "memory" else LocalStore(path)
+@pytest.fixture
+def new_store(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[str, str], Store]:
+    """Makes an empty store of a kind, under a name."""
+
+    def new(kind: str, name: str) -> Store:
+        if kind == "memory":
+            return MemoryStore()
+        if kind == "local":
+            return LocalStore(tmp_path / name)
+        bucket = request.getfixturevalue("bucket")
+        return Location(f"{bucket}/{tmp_path.name}/{name}").zarr
+
+    return new
 
 
 @pytest.mark.parametrize(
     ("kind", "step"),
-    # A local folder differs only in how objects are written: some deaths will do.
-    [("memory", 1), ("local", 4)],
+    # The others differ only in how objects are written: some deaths will do.
+    [("memory", 1), ("local", 4), ("s3", 9)],
 )
 @pytest.mark.parametrize("again", [False, True], ids=["first build", "rebuild"])
 def test_a_death_before_any_operation_leaves_the_truth_and_a_restart_mends_it(
-    kind: str, step: int, again: bool, tmp_path: Path
+    kind: str, step: int, again: bool, new_store: Callable[[str, str], Store]
 ) -> None:
-    reference = Location(new_store(kind, tmp_path / "reference"))
+    reference = Location(new_store(kind, "reference"))
     if again:
         build(reference, 1)
     counting = MortalStore(reference.zarr)
@@ -166,7 +178,7 @@ def test_a_death_before_any_operation_leaves_the_truth_and_a_restart_mends_it(
     assert counting.operations > (25 if again else 12)
 
     for lives in range(0, counting.operations, step):
-        store = new_store(kind, tmp_path / str(lives))
+        store = new_store(kind, str(lives))
         if again:
             build(Location(store), 1)
         with pytest.raises(Killed):

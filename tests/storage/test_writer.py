@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -23,14 +24,14 @@ from foveal.errors import StoreError
 from foveal.storage.location import Location
 from foveal.storage.marks import Quarantine, read_journal, read_marks, write_quarantine
 from foveal.storage.schema import ArraySpec
-from foveal.storage.writer import VideoWriter, create_store
+from foveal.storage.writer import VideoWriter, create_store, store_lock
 
 RECIPE = {"dataset": {"kind": "test"}, "frames": {"size": [6, 8]}}
 FRAMES = ArraySpec("frames", ("time", "y", "x", "rgb"), (6, 8, 3), np.dtype("uint8"), {}, 4, 16)
 TIME = ArraySpec("time", ("time",), (), np.dtype("float64"), {"units": "seconds"}, 64, 64)
 
 
-@pytest.fixture(params=["local", "file-url", "memory-url", "memory-store"])
+@pytest.fixture(params=["local", "file-url", "memory-url", "memory-store", "s3"])
 def location(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Location]:
     """An empty place of each kind."""
     places: dict[str, Any] = {
@@ -39,6 +40,8 @@ def location(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Locatio
         "memory-url": f"memory://{tmp_path.name}",
         "memory-store": MemoryStore(),
     }
+    if request.param == "s3":
+        places["s3"] = f"{request.getfixturevalue('bucket')}/{tmp_path.name}"
     place = Location(places[request.param])
     yield place
     if request.param == "memory-url":
@@ -62,6 +65,19 @@ def write_video(location: Location, video: str, values: np.ndarray, batch: int =
     time.complete({"seen": len(values)})
     frames.complete({})
     return writer
+
+
+def test_a_place_that_cannot_be_reached_is_named(bucket: str, tmp_path: Path) -> None:
+    for place, why in (
+        (f"{bucket}-of-another", "bucket does not exist; check the bucket, the endpoint"),
+        (f"{tmp_path}/file/store.zarr", "Not a directory.*; check it, or choose another place"),
+    ):
+        (tmp_path / "file").touch()
+        url = f"{place}/x.zarr"
+        with pytest.raises(StoreError, match=f"^{re.escape(url)} cannot be reached: .*{why}"):
+            create_store(Location(url), "test", RECIPE)
+    with pytest.raises(StoreError, match="cannot be reached"), store_lock(Location(url)):
+        pass
 
 
 def test_what_was_written_is_read_back(location: Location) -> None:

@@ -308,9 +308,21 @@ def test_a_video_rebuilt_meanwhile_is_a_clear_error(tmp_path):
         clips[0]
 
 
-def test_clips_of_an_object_store_read_alike(url):
-    remote = f"memory://{url}"
-    write_small_store(remote, VIDEOS)
+@pytest.fixture(scope="module")
+def s3_url(bucket, url):
+    write_small_store(f"{bucket}{url}", VIDEOS)
+    return f"{bucket}{url}"
+
+
+@pytest.fixture(scope="module")
+def memory_url(url):
+    write_small_store(f"memory://{url}", VIDEOS)
+    return f"memory://{url}"
+
+
+@pytest.mark.parametrize("place", ["memory_url", "s3_url"])
+def test_clips_of_an_object_store_read_alike(request, url, place):
+    remote = request.getfixturevalue(place)
     variables = ["frames", "flow_tvl1", "density", "fixation_map"]
     here, there = (
         Clips(place, "train", frames=5, stride=3, variables=variables) for place in (url, remote)
@@ -324,7 +336,9 @@ def _read_in_child(clips, queue):
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_clips_in_use_survive_into_other_processes(url, method):
+@pytest.mark.parametrize("place", ["url", "s3_url"])
+def test_clips_in_use_survive_into_other_processes(request, place, method):
+    url = request.getfixturevalue(place)
     clips = Clips(url, "train", frames=5, variables=["frames", "flow_tvl1", "fixation_map"])
     expected = clips[3]
     context = multiprocessing.get_context(method)

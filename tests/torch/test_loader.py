@@ -312,7 +312,7 @@ def test_all_readers_together_keep_few_files_open(clips, monkeypatch, workers):
     monkeypatch.setattr(gather, "_SHARDS_OPEN", 5 * (others + workers + 1))
     own = copy.deepcopy(clips)
     before = open_files()
-    loader = ClipLoader(own, 5, num_workers=workers)
+    loader = ClipLoader(own, 20, num_workers=workers)
     seen = [open_files() - before for _ in range(2) for _ in loader]
     # Each reader may hold its share, and one more while it reads.
     assert 2 <= max(seen) <= 6 * (workers + 1)
