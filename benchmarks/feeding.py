@@ -29,8 +29,9 @@ from foveal.pipeline.learn.settings import TrainSettings
 from foveal.pipeline.learn.train import train
 from foveal.storage.location import Location
 from foveal.storage.reader import open_store
+from foveal.storage.root import create_store
 from foveal.storage.schema import ArraySpec
-from foveal.storage.writer import VideoWriter, create_store
+from foveal.storage.writer import VideoWriter
 from foveal.torch import ClipLoader
 
 NETWORKS = ("lsts_rgb", "lsts_rgb_flow")

@@ -38,8 +38,9 @@ from foveal.pipeline.probe import probe
 from foveal.pipeline.resize import resize_frames
 from foveal.pipeline.values import Video
 from foveal.storage.location import Location
+from foveal.storage.root import create_store
 from foveal.storage.schema import ArraySpec
-from foveal.storage.writer import VideoWriter, create_store
+from foveal.storage.writer import VideoWriter
 from foveal.torch import ClipLoader, Clips, Windows, collate
 
 WINDOW, BATCH = 79, 4

@@ -28,7 +28,7 @@ from foveal.pipeline.progress import listener
 from foveal.pipeline.recipe import Recipe
 from foveal.pipeline.run import Status, VideoResult
 from foveal.storage.location import Location
-from foveal.storage.writer import store_lock
+from foveal.storage.root import store_lock
 
 BATCH_FRAMES = 500
 """Short clips share a task until they have so many frames together."""

@@ -12,8 +12,8 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from foveal.pipeline.learn.run import Step
 from foveal.pipeline.learn.settings import TrainSettings
+from foveal.pipeline.learn.step import Step
 from foveal.pipeline.learn.train import TrainResult, train
 
 RETRY_DELAYS_SECONDS = [10.0, 60.0]

@@ -32,8 +32,8 @@ from foveal.storage.marks import (
     write_mark,
     write_quarantine,
 )
+from foveal.storage.root import create_store
 from foveal.storage.verify import verify
-from foveal.storage.writer import create_store
 
 _log = logging.getLogger("foveal")
 

@@ -12,9 +12,10 @@ from foveal.errors import GazeError
 from foveal.pipeline.sources.frame_lists import mask_of_frames, read_frame_lists
 from foveal.storage.location import Location
 from foveal.storage.marks import read_journal
-from foveal.storage.reader import read_array
+from foveal.storage.root import store_lock
 from foveal.storage.schema import ArraySpec
-from foveal.storage.writer import VideoWriter, store_lock
+from foveal.storage.whole import read_array
+from foveal.storage.writer import VideoWriter
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _FRAMES_A_CHUNK = 2**14

@@ -24,7 +24,7 @@ from foveal.pipeline.threads import Sink, ahead
 from foveal.pipeline.values import ArrayBatch, FrameBatch, VideoInfo
 from foveal.storage.location import Location
 from foveal.storage.marks import Mark
-from foveal.storage.reader import read_array
+from foveal.storage.whole import read_array
 from foveal.storage.writer import StageWriter, VideoWriter
 
 _DECODED_BATCHES = 2

@@ -10,41 +10,30 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from weakref import WeakSet
 
-import google_crc32c
 import numpy as np
-from numcodecs import blosc  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from zarr.api.asynchronous import open_array
-from zarr.codecs import (
-    BloscCodec,
-    BytesCodec,
-    Crc32cCodec,
-    ShardingCodec,
-    ShardingCodecIndexLocation,
-)
 from zarr.core.array import AsyncArray
-from zarr.core.metadata import ArrayV3Metadata
 from zarr.core.sync import sync
 from zarr.storage import FsspecStore
 
-from foveal.errors import ChecksumError, StoreError
+from foveal.errors import StoreError
 from foveal.storage.location import Location
 from foveal.storage.marks import group_name
-from foveal.storage.reader import WholeStore
 from foveal.storage.scale import Scale
 from foveal.storage.schema import VIDEOS
+from foveal.storage.shards import ABSENT, Shard, ShardLayout, shard_layout
+from foveal.storage.whole import WholeStore
 
 _ARRAYS_OPEN = 1024
 _SHARDS_OPEN = 256
 """By all gatherers of a process together: systems commonly allow a process 1024 open files."""
-_ABSENT = 2**64 - 1
 
 
 Allocate = Callable[[tuple[int, ...], np.dtype[Any]], NDArray[Any]]
@@ -181,7 +170,7 @@ class Gatherer:
     def _forget(self) -> None:
         self._pid = os.getpid()
         self._arrays: OrderedDict[tuple[str, str], _Opened] = OrderedDict()
-        self._shards: OrderedDict[tuple[str, int], _Shard] = OrderedDict()
+        self._shards: OrderedDict[tuple[str, int], Shard] = OrderedDict()
         self._cache: OrderedDict[Slice, NDArray[Any]] = OrderedDict()
 
     def _open(self, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], _Opened]:
@@ -200,7 +189,9 @@ class Gatherer:
             self._arrays.popitem(last=False)
         return found
 
-    def _read_direct(self, layout: _Direct, start: int, stop: int, values: NDArray[Any]) -> None:
+    def _read_direct(
+        self, layout: ShardLayout, start: int, stop: int, values: NDArray[Any]
+    ) -> None:
         if not values.size:
             return
         item_bytes = values[0].nbytes
@@ -211,7 +202,7 @@ class Gatherer:
             into = raw[first - start : last - start]
             shard = self._shard(layout, chunk // layout.chunks_a_shard)
             offset, length = shard.index[chunk % layout.chunks_a_shard]
-            if offset == _ABSENT:
+            if offset == ABSENT:
                 values[first - start : last - start] = layout.fill_value
             elif not layout.compressed:
                 shard.read(offset + (first - before) * item_bytes, into)
@@ -222,11 +213,11 @@ class Gatherer:
                 shard.decode(offset, length, whole)
                 into[:] = whole[first - before : last - before]
 
-    def _shard(self, layout: _Direct, number: int) -> _Shard:
+    def _shard(self, layout: ShardLayout, number: int) -> Shard:
         key = (layout.folder, number)
         shard = self._shards.get(key)
         if shard is None:
-            shard = self._shards[key] = _Shard(layout, number)
+            shard = self._shards[key] = Shard(layout, number)
             while len(self._shards) > max(1, _SHARDS_OPEN // len(_LIVING)):
                 self._shards.popitem(last=False)
         self._shards.move_to_end(key)
@@ -239,7 +230,7 @@ _LIVING: WeakSet[Gatherer] = WeakSet()
 @dataclass(frozen=True)
 class _Opened:
     array: AsyncArray[Any]
-    direct: _Direct | None
+    direct: ShardLayout | None
     scale: Scale | None
 
 
@@ -252,98 +243,4 @@ async def _open_one(location: Location, video: str, name: str) -> _Opened:
             f"{location}: array {name!r} of video {video!r} is gone; a build may be replacing it: "
             "open the store again when it has ended"
         ) from None
-    return _Opened(array, _direct_layout(location, path, array), Scale.of(array.attrs))
-
-
-@dataclass(frozen=True)
-class _Direct:
-    """A sharded array in a local folder whose chunks are plain or Blosc."""
-
-    folder: str
-    item_shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    fill_value: Any
-    chunk_items: int
-    chunks_a_shard: int
-    index_at_end: bool
-    compressed: bool
-
-
-def _direct_layout(location: Location, path: str, array: AsyncArray[Any]) -> _Direct | None:
-    """The layout of an array that can be read directly, None where it takes zarr."""
-    metadata = array.metadata
-    if not isinstance(metadata, ArrayV3Metadata) or location.local is None:
-        return None
-    if len(metadata.codecs) != 1 or not isinstance(metadata.codecs[0], ShardingCodec):
-        return None
-    sharding = metadata.codecs[0]
-    inner, index = sharding.codecs, sharding.index_codecs
-    little = sys.byteorder == "little" and isinstance(inner[0], BytesCodec)
-    if not (
-        little
-        and inner[0].to_dict().get("configuration", {}) in ({}, {"endian": "little"})
-        and [type(codec) for codec in inner[1:]] in ([], [BloscCodec])
-        and [type(codec) for codec in index] == [BytesCodec, Crc32cCodec]
-        and tuple(sharding.chunk_shape[1:]) == tuple(array.shape[1:])
-    ):
-        return None
-    shard_items = (array.shards or array.chunks)[0]
-    return _Direct(
-        str(location.local / path),
-        tuple(array.shape[1:]),
-        array.dtype,
-        metadata.fill_value,
-        sharding.chunk_shape[0],
-        shard_items // sharding.chunk_shape[0],
-        sharding.index_location is ShardingCodecIndexLocation.end,
-        len(inner) > 1,
-    )
-
-
-class _Shard:
-    """A shard open for reading, its index read and checked."""
-
-    def __init__(self, layout: _Direct, number: int) -> None:
-        self._path = path = "/".join(
-            [layout.folder, "c", str(number), *"0" * len(layout.item_shape)]
-        )
-        try:
-            self._file = os.open(path, os.O_RDONLY)
-        except FileNotFoundError:
-            raise ChecksumError(
-                f"{path} is missing, though its array was complete; "
-                "`foveal verify` lists everything that is"
-            ) from None
-        index_bytes = 16 * layout.chunks_a_shard
-        at = os.fstat(self._file).st_size - index_bytes - 4 if layout.index_at_end else 0
-        content = os.pread(self._file, index_bytes + 4, max(0, at))
-        index, checksum = content[:-4], content[-4:]
-        if at < 0 or google_crc32c.value(index) != int.from_bytes(checksum, "little"):
-            raise self._damaged()
-        self.index: list[list[int]] = np.frombuffer(index, "<u8").reshape(-1, 2).tolist()
-
-    def read(self, offset: int, into: NDArray[np.uint8]) -> None:
-        """Bring stored bytes into an array."""
-        if os.preadv(self._file, [into.data], offset) != into.nbytes:
-            raise self._damaged()
-
-    def decode(self, offset: int, length: int, into: NDArray[np.uint8]) -> None:
-        """Decode one Blosc chunk into an array of its size."""
-        encoded = os.pread(self._file, length, offset)
-        # Blosc's header names the decoded size in bytes 4 … 7.
-        if int.from_bytes(encoded[4:8], "little") != into.nbytes:
-            raise self._damaged()
-        try:
-            blosc.decompress(encoded, into)
-        except (RuntimeError, ValueError):
-            raise self._damaged() from None
-
-    def __del__(self) -> None:
-        if hasattr(self, "_file"):
-            os.close(self._file)
-
-    def _damaged(self) -> ChecksumError:
-        return ChecksumError(
-            f"{self._path} is damaged; `foveal verify` lists everything that is, "
-            "and a build with repair mends it"
-        )
+    return _Opened(array, shard_layout(location, path, array), Scale.of(array.attrs))

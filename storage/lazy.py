@@ -13,8 +13,8 @@ from dask.base import tokenize
 
 from foveal.errors import StoreError
 from foveal.storage.marks import read_journal
-from foveal.storage.reader import read_array
 from foveal.storage.scale import Scale
+from foveal.storage.whole import read_array
 
 if TYPE_CHECKING:
     from foveal.storage.reader import Store

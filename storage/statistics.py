@@ -34,8 +34,8 @@ from foveal.errors import StoreError
 from foveal.storage.location import Location
 from foveal.storage.marks import group_name
 from foveal.storage.reader import Store
+from foveal.storage.root import software_versions
 from foveal.storage.scale import Scale
-from foveal.storage.writer import software_versions
 
 STATISTICS = "statistics"
 """Group that holds a group a split."""

@@ -15,8 +15,9 @@ import numpy as np
 from foveal.storage.index import index_row, write_index
 from foveal.storage.location import Location
 from foveal.storage.marks import read_journal
+from foveal.storage.root import create_store
 from foveal.storage.schema import ArraySpec
-from foveal.storage.writer import VideoWriter, create_store
+from foveal.storage.writer import VideoWriter
 
 HEIGHT, WIDTH, FPS = 6, 8, 10.0
 CHUNK, SHARD = 4, 8

@@ -97,7 +97,7 @@ def run_build(
     from foveal.pipeline.look.build_report import keep_report, kept_report
     from foveal.pipeline.progress import listening
     from foveal.storage.location import Location
-    from foveal.storage.writer import store_lock
+    from foveal.storage.root import store_lock
 
     with store_lock(Location(recipe.store)):
         prepare(recipe)

@@ -22,7 +22,7 @@ def inspect(
 ) -> None:
     """Show a store's videos, or the arrays and provenance of one of them."""
     from foveal.storage.location import Location
-    from foveal.storage.writer import check_format
+    from foveal.storage.root import check_format
 
     location = Location(store, read_only=True)
     attributes = check_format(location)

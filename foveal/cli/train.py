@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from foveal.cli.console import Json, err, out, print_json, print_table, time_text
 
 if TYPE_CHECKING:
-    from foveal.pipeline.learn.run import Step
+    from foveal.pipeline.learn.step import Step
 
 _QUIET_SECONDS = 30.0
 

@@ -23,8 +23,8 @@ def verify(
 
     from foveal.storage.location import Location
     from foveal.storage.marks import read_journal
+    from foveal.storage.root import check_format
     from foveal.storage.verify import verify as check
-    from foveal.storage.writer import check_format
 
     location = Location(store, read_only=True)
     if check_format(location) is None:

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from foveal.torch.batch import collate
 from foveal.torch.clips import Clips
+from foveal.torch.interface import Variable
 from foveal.torch.loader import ClipLoader
-from foveal.torch.variables import FixationMap, Flow, Items, Variable, Windows
+from foveal.torch.variables import FixationMap, Flow, Items, Windows
 
 __all__ = [
     "ClipLoader",

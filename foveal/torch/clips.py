@@ -24,6 +24,7 @@ from foveal.storage.gather import Gatherer, Slice
 from foveal.storage.reader import Store, open_store
 from foveal.storage.schema import MAX_SHARD_ITEMS
 from foveal.torch.batch import Sample, shared_empty, tensors_of
+from foveal.torch.interface import Indices, Variable, VideoFacts
 from foveal.torch.plan import (
     Padding,
     Short,
@@ -34,7 +35,7 @@ from foveal.torch.plan import (
     keep_complete,
     read_facts,
 )
-from foveal.torch.variables import Indices, Variable, VideoFacts, make_variable
+from foveal.torch.variables import make_variable
 
 Draw = tuple[int, int, int]
 """Number of a clip, seed and epoch: what a random transform depends on."""

@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader
 from foveal.errors import StoreError
 from foveal.torch.batch import Sample, collate
 from foveal.torch.clips import Clips, Draw
+from foveal.torch.interface import Indices
 from foveal.torch.readers import ThreadedReader
-from foveal.torch.variables import Indices
 
 Shuffle = Literal["clips", "shards", "none"]
 WorkerKind = Literal["threads", "processes"]

@@ -12,7 +12,7 @@ from foveal.errors import StoreError
 from foveal.storage.gather import Gatherer, Slice
 from foveal.storage.marks import Mark, read_journal
 from foveal.storage.reader import Store
-from foveal.torch.variables import Indices, Variable, VideoFacts
+from foveal.torch.interface import Indices, Variable, VideoFacts
 
 Padding = Literal["repeat_last", "repeat_first", "loop"]
 Short = Literal["skip", "pad"]

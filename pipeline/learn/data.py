@@ -23,7 +23,8 @@ from foveal.pipeline.resize import resize_frames
 from foveal.storage.marks import read_journal
 from foveal.storage.reader import Store
 from foveal.torch.batch import Sample
-from foveal.torch.variables import FixationMap, Flow, Items, Variable, Windows
+from foveal.torch.interface import Variable
+from foveal.torch.variables import FixationMap, Flow, Items, Windows
 
 FLOW_KINDS = ("flow_image", "flow_stack")
 

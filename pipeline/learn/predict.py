@@ -20,8 +20,9 @@ from foveal.storage.index import index_row, read_index, write_index
 from foveal.storage.location import Location
 from foveal.storage.marks import Mark, fingerprint, read_journal
 from foveal.storage.reader import Store, open_store
+from foveal.storage.root import store_lock
 from foveal.storage.schema import ArraySpec
-from foveal.storage.writer import VideoWriter, store_lock
+from foveal.storage.writer import VideoWriter
 from foveal.torch.variables import make_variable
 
 VERSION = 1

@@ -7,13 +7,11 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 import yaml
-from torch import Tensor
 
 from foveal.errors import FovealError, RecipeError
 from foveal.models import saliency
@@ -22,7 +20,8 @@ from foveal.models.saliency import SaliencyNetwork, State, detach
 from foveal.pipeline.learn import checkpoint
 from foveal.pipeline.learn.data import to_network
 from foveal.pipeline.learn.joint import open_clips
-from foveal.pipeline.learn.settings import MAY_CHANGE, TrainSettings
+from foveal.pipeline.learn.settings import TrainSettings
+from foveal.pipeline.learn.step import Step
 from foveal.pipeline.learn.stream import autocast_dtype, mixed
 from foveal.pipeline.learn.validation import Validation
 from foveal.pipeline.learn.world import World
@@ -35,38 +34,6 @@ from foveal.torch.loader import ClipLoader
 log = logging.getLogger(__name__)
 
 BATCHES_AHEAD = 2
-
-
-@dataclass(frozen=True)
-class Step:
-    """Where a run stands after a step.
-
-    Attributes
-    ----------
-    iteration, iterations : int
-        Steps done, and to do in all.
-    epoch : int
-        0-based.
-    loss, learning_rate : float
-    eta_seconds : float
-        Until the last step, at the pace since this process began.
-    waiting_share : float
-        Part of that time spent waiting for data.
-    nss : float or None
-        Of the validation that followed this step.
-    best_nss : float or None
-        So far.
-    """
-
-    iteration: int
-    iterations: int
-    epoch: int
-    loss: float
-    learning_rate: float
-    eta_seconds: float
-    waiting_share: float
-    nss: float | None
-    best_nss: float | None
 
 
 class Run:
@@ -276,7 +243,7 @@ class Run:
             checkpoint.save_network(self.folder / checkpoint.BEST, self.network, about)
 
     def _checkpoint(self) -> None:
-        randomness = self.world.gather(_random_state(self.world.device))
+        randomness = self.world.gather(self.world.random_state())
         if not self.world.leads:
             return
         if self.validation is None:
@@ -304,7 +271,7 @@ class Run:
         if not path.is_file():
             return
         values = checkpoint.load(path)
-        _check_same(self.folder, values["settings"], self.settings.resolved())
+        self.settings.check_same(self.folder, values["settings"])
         self.loader.load_state_dict(
             {**values["order"], "epoch": values["epoch"], "batches": values["batch"]}
         )
@@ -318,7 +285,7 @@ class Run:
         self.state = None if state is None else tuple(t.to(self.world.device) for t in state)
         self.previous = (values["previous"][0], values["previous"][1])
         self.best_nss, self.best_iteration, self.worse = values["best"]
-        _set_random_state(values["random"][self.world.rank], self.world.device)
+        self.world.set_random_state(values["random"][self.world.rank])
         log.info("%s: going on after step %d", self.folder, self.iteration)
 
     def _open_logs(self) -> None:
@@ -352,27 +319,3 @@ def _optimiser(network: SaliencyNetwork, settings: TrainSettings) -> torch.optim
         group["initial_lr"] = group["lr"]
     kind = torch.optim.Adam if settings.optimiser == "adam" else torch.optim.RMSprop
     return kind(groups)
-
-
-def _random_state(device: torch.device) -> dict[str, Tensor]:
-    states = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    return states
-
-
-def _set_random_state(states: dict[str, Tensor], device: torch.device) -> None:
-    torch.set_rng_state(states["cpu"])
-    if device.type == "cuda" and "cuda" in states:
-        torch.cuda.set_rng_state(states["cuda"], device)
-
-
-def _check_same(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Refuse to go on with other settings than the steps so far were made with."""
-    differing = [key for key in now if key not in MAY_CHANGE and now[key] != before.get(key)]
-    if differing:
-        changes = "; ".join(f"{key} was {before.get(key)!r}, is {now[key]!r}" for key in differing)
-        raise RecipeError(
-            f"{folder} holds a run with other settings ({changes}); go on with those, or name "
-            "another folder: run=…"
-        )

@@ -227,6 +227,25 @@ class TrainSettings(Section):
             return Schedule(self.schedule.factor, self.schedule.every, self.schedule.unit)
         return None
 
+    def check_same(self, folder: Path, before: Mapping[str, Any]) -> None:
+        """Refuse to go on with other settings than the steps so far were made with.
+
+        Raises
+        ------
+        RecipeError
+            Settings that no resumed run may change differ; each is named.
+        """
+        now = self.resolved()
+        differing = [key for key in now if key not in MAY_CHANGE and now[key] != before.get(key)]
+        if differing:
+            changes = "; ".join(
+                f"{key} was {before.get(key)!r}, is {now[key]!r}" for key in differing
+            )
+            raise RecipeError(
+                f"{folder} holds a run with other settings ({changes}); go on with those, or name "
+                "another folder: run=…"
+            )
+
 
 MAY_CHANGE = frozenset(
     {

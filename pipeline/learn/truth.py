@@ -16,7 +16,7 @@ from torch import Tensor
 from foveal.errors import StoreError
 from foveal.models.metrics import FixatedPixels
 from foveal.pipeline.density import DensityKernel
-from foveal.pipeline.recipe import DensitySection
+from foveal.pipeline.stage_sections import DensitySection
 from foveal.storage.gather import Gatherer, Slice
 from foveal.storage.marks import Mark
 from foveal.storage.reader import Store

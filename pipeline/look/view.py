@@ -12,8 +12,9 @@ import zarr
 from numpy.typing import NDArray
 
 from foveal.errors import FovealError
-from foveal.storage.reader import Store, read_array
+from foveal.storage.reader import Store
 from foveal.storage.scale import Scale
+from foveal.storage.whole import read_array
 
 T = TypeVar("T")
 

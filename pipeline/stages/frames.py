@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from foveal.pipeline.recipe import FramesSection
 from foveal.pipeline.resize import resize_frames
+from foveal.pipeline.stage_sections import FramesSection
 from foveal.pipeline.stages.base import DECODER, NO_ARRAYS, Arrays
 from foveal.pipeline.values import FrameBatch, VideoInfo
 from foveal.storage.schema import ArraySpec

@@ -10,8 +10,8 @@ import numpy as np
 
 from foveal.errors import GazeError
 from foveal.pipeline.density import density_maps
-from foveal.pipeline.recipe import DensitySection
 from foveal.pipeline.sources.base import PublishedMaps
+from foveal.pipeline.stage_sections import DensitySection
 from foveal.pipeline.stages.base import NO_ARRAYS, Arrays
 from foveal.pipeline.values import ArrayBatch, Fixations, VideoInfo
 from foveal.storage.schema import ArraySpec

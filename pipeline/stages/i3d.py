@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from foveal.models.flow.encode import FlowEncoding
 from foveal.models.i3d.network import I3D
 from foveal.models.i3d.windows import WindowFeatures, feature_shape, window_starts
-from foveal.pipeline.recipe import I3DSection
+from foveal.pipeline.stage_sections import I3DSection
 from foveal.pipeline.stages.base import DECODER, OF_THIS_RUN, Arrays
 from foveal.pipeline.values import ArrayBatch, FrameBatch, VideoInfo
 from foveal.storage.schema import ArraySpec

@@ -22,8 +22,8 @@ from foveal.models.losses import saliency_loss
 from foveal.pipeline.learn.checkpoint import load, load_network
 from foveal.pipeline.learn.data import to_network
 from foveal.pipeline.learn.joint import open_clips
-from foveal.pipeline.learn.run import Step
 from foveal.pipeline.learn.settings import TrainSettings
+from foveal.pipeline.learn.step import Step
 from foveal.pipeline.learn.train import TrainResult, train
 from foveal.storage.reader import open_store
 from foveal.torch.batch import collate

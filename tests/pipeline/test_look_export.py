@@ -28,7 +28,7 @@ from foveal.pipeline.look.export import export
 from foveal.pipeline.look.files import density_file, flo_file, kitti_file
 from foveal.pipeline.look.webdataset import export_webdataset
 from foveal.storage.location import Location
-from foveal.storage.writer import create_store
+from foveal.storage.root import create_store
 
 FRAMES = 11
 

@@ -18,9 +18,9 @@ from foveal.storage.index import index_row, write_index
 from foveal.storage.location import Location
 from foveal.storage.marks import Quarantine, read_journal, write_quarantine
 from foveal.storage.reader import open_store
+from foveal.storage.root import create_store
 from foveal.storage.statistics import compute_statistics, write_statistics
 from foveal.storage.verify import verify
-from foveal.storage.writer import create_store
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")

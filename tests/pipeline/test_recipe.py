@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from foveal.errors import RecipeError
-from foveal.pipeline.recipe import DensitySection, Recipe
+from foveal.pipeline.recipe import Recipe
+from foveal.pipeline.stage_sections import DensitySection
 
 REPOSITORY = Path(__file__).parents[2]
 SMALLEST: dict[str, Any] = {"dataset": {"kind": "dhf1k", "root": "/d"}, "store": "/s.zarr"}

@@ -26,8 +26,9 @@ from zarr.storage import LocalStore, MemoryStore, WrapperStore
 from foveal.errors import StoreError, StoreLocked
 from foveal.storage.location import Location
 from foveal.storage.marks import fingerprint, group_name, read_journal
+from foveal.storage.root import create_store, store_lock
 from foveal.storage.schema import ArraySpec
-from foveal.storage.writer import VideoWriter, create_store, store_lock
+from foveal.storage.writer import VideoWriter
 
 FRAMES = ArraySpec("frames", ("time", "y", "x"), (4, 5), np.dtype("uint8"), {}, 2, 4)
 X = ArraySpec("fixation_x", ("fixation",), (), np.dtype("float32"), {}, 8, 8)
@@ -203,7 +204,7 @@ def test_a_complete_build_changes_nothing_when_repeated() -> None:
 HOLD = """
 import sys, time
 from foveal.storage.location import Location
-from foveal.storage.writer import store_lock
+from foveal.storage.root import store_lock
 with store_lock(Location(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

@@ -25,7 +25,7 @@ from foveal.errors import ChecksumError, StoreError
 from foveal.storage.index import COLUMNS, write_index
 from foveal.storage.location import Location
 from foveal.storage.marks import Quarantine, write_quarantine
-from foveal.storage.writer import create_store
+from foveal.storage.root import create_store
 
 VIDEOS = {"001": {"split": "train"}, "002": {"split": "val", "frames": 11}, "a/b": {"split": None}}
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from foveal.storage.location import Location
+from foveal.storage.root import create_store
 from foveal.storage.schema import ArraySpec
-from foveal.storage.writer import VideoWriter, create_store
+from foveal.storage.writer import VideoWriter
 
 SPECS = [
     ArraySpec("time", ("time",), (), np.dtype("float64"), {"units": "seconds", "axis": "T"}),

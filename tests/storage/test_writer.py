@@ -23,8 +23,9 @@ from zarr.storage import LocalStore, MemoryStore, WrapperStore
 from foveal.errors import StoreError
 from foveal.storage.location import Location
 from foveal.storage.marks import Quarantine, read_journal, read_marks, write_quarantine
+from foveal.storage.root import create_store, store_lock
 from foveal.storage.schema import ArraySpec
-from foveal.storage.writer import VideoWriter, create_store, store_lock
+from foveal.storage.writer import VideoWriter
 
 RECIPE = {"dataset": {"kind": "test"}, "frames": {"size": [6, 8]}}
 FRAMES = ArraySpec("frames", ("time", "y", "x", "rgb"), (6, 8, 3), np.dtype("uint8"), {}, 4, 16)

@@ -1,0 +1,89 @@
+"""What a variable of a clip must be able to say, and what it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class VideoFacts:
+    """What a variable must know of a video before anything of it is read.
+
+    Attributes
+    ----------
+    video : str
+    frames : int
+    source_size : (int, int)
+        Height and width of the source video in pixels.
+    shapes : mapping of str to tuple of int
+        Shape by name of its complete arrays.
+    dims : mapping of str to tuple of str
+        Dimension names by array name.
+    window_end : mapping of str to ndarray, int64 [window]
+        Last frame of each window, by name of an array of I3D features.
+    """
+
+    video: str
+    frames: int
+    source_size: tuple[int, int]
+    shapes: Mapping[str, tuple[int, ...]]
+    dims: Mapping[str, tuple[str, ...]]
+    window_end: Mapping[str, Indices]
+
+
+class Variable(Protocol):
+    """One entry of a sample.
+
+    Attributes
+    ----------
+    key : str
+        Its name in the sample.
+    arrays : tuple of str
+        Arrays read item by item.
+    whole_arrays : tuple of str
+        Arrays read whole, once a video (small ones).
+    """
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def arrays(self) -> tuple[str, ...]: ...
+
+    @property
+    def whole_arrays(self) -> tuple[str, ...]: ...
+
+    def has(self, facts: VideoFacts) -> NDArray[np.bool_]:
+        """Which frames of the video may stand in a clip, bool [frames]."""
+
+    def items(self, facts: VideoFacts, frames: Indices) -> Indices:
+        """Items of `arrays` that these frames need: [n], or [n, m] for m a frame."""
+
+    def tensors(
+        self,
+        facts: VideoFacts,
+        frames: Indices,
+        items: Indices,
+        values: Mapping[str, Tensor],
+        whole: Mapping[str, NDArray[Any]],
+    ) -> dict[str, Tensor]:
+        """Entries of the sample.
+
+        Parameters
+        ----------
+        facts : VideoFacts
+        frames, items : ndarray
+            Frames of the clip, and what `items` gave for them.
+        values : mapping of str to Tensor
+            Those items of `arrays`.
+        whole : mapping of str to ndarray
+            The `whole_arrays`.
+        """
