@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from foveal.errors import GazeError
+from foveal.errors import GazeError, RecipeError
 from foveal.pipeline.sources.frame_lists import mask_of_frames, read_frame_lists
 from foveal.storage.location import Location
 from foveal.storage.marks import read_journal
+from foveal.storage.reader import Store
 from foveal.storage.root import store_lock
 from foveal.storage.schema import ArraySpec
 from foveal.storage.whole import read_array
 from foveal.storage.writer import VideoWriter
 
+MASK_PREFIX = "mask_"
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _FRAMES_A_CHUNK = 2**14
 
@@ -48,7 +52,7 @@ def attach_masks(url: str, frame_list: Path, name: str) -> dict[str, int]:
         raise GazeError(f"a mask cannot be called {name!r}; use a-z, 0-9 and _, a letter first")
     lists = read_frame_lists(frame_list)
     location = Location(url)
-    array, stage = f"mask_{name}", f"mask_{name}"
+    array = stage = MASK_PREFIX + name
     counted: dict[str, int] = {}
     with store_lock(location):
         marks, _ = read_journal(location)
@@ -84,3 +88,38 @@ def attach_masks(url: str, frame_list: Path, name: str) -> dict[str, int]:
         some = ", ".join(list(lists)[:3])
         raise GazeError(f"{url} has none of the {len(lists)} videos of {frame_list}: {some}, …")
     return counted
+
+
+def stored_masks(store: Store, videos: Sequence[str], name: str) -> dict[str, NDArray[np.bool_]]:
+    """Frames that count, as `attach_masks` keeps them.
+
+    Parameters
+    ----------
+    store : Store
+    videos : sequence of str
+    name : str
+        Of the mask, with or without ``mask_``.
+
+    Returns
+    -------
+    dict of str to ndarray, bool [frames]
+        Of those videos that have it and of which any frame counts (Tangemann et al. 2020 skip the
+        others).
+
+    Raises
+    ------
+    RecipeError
+        None of the videos has it.
+    """
+    array = name if name.startswith(MASK_PREFIX) else MASK_PREFIX + name
+    marks, _ = read_journal(store.location, videos)
+    having = [video for video in videos if array in marks.get(video, {})]
+    if not having:
+        there = sorted({each for found in marks.values() for each in found})
+        known = ", ".join(each for each in there if each.startswith(MASK_PREFIX)) or "none"
+        raise RecipeError(
+            f"{store.location}: none of {len(videos)} videos has {array}; masks there: {known}; "
+            "`foveal mask` attaches a list of frames"
+        )
+    masks = {video: np.asarray(store.array(video, array)[:], bool) for video in having}
+    return {video: mask for video, mask in masks.items() if mask.any()}

@@ -54,7 +54,8 @@ def write_evaluation(location: Location, scores: Mapping[str, Any]) -> None:
     ----------
     location : Location
     scores : mapping
-        What JSON takes; ``contestants`` by name, each with ``videos`` and ``inputs_sha256``.
+        What JSON takes; ``contestants`` by name, each with ``videos``, ``made_from`` (further
+        videos its maps come from) and ``inputs_sha256``.
 
     Raises
     ------
@@ -82,9 +83,12 @@ def read_evaluation(location: Location) -> dict[str, Any] | None:
     scores: dict[str, Any] | None = location.read_json(EVALUATION)
     if scores is None:
         return None
-    videos = {name for entry in scores["contestants"].values() for name in entry["videos"]}
-    journal, _ = read_journal(location, sorted(videos))
+    origins = {
+        name: sorted({*entry["videos"], *entry.get("made_from", ())})
+        for name, entry in scores["contestants"].items()
+    }
+    journal, _ = read_journal(location, sorted({v for each in origins.values() for v in each}))
     for name, entry in scores["contestants"].items():
-        current = inputs_sha256(journal, name, sorted(entry["videos"]))
+        current = inputs_sha256(journal, name, origins[name])
         entry["up_to_date"] = entry["inputs_sha256"] == current
     return scores

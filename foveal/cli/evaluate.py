@@ -66,10 +66,10 @@ def evaluate(
         BASELINES,
         contestants,
         predictions_in,
-        stored_masks,
     )
     from foveal.pipeline.learn.evaluate import evaluate as score
     from foveal.pipeline.learn.stream import choose_device
+    from foveal.pipeline.masks import stored_masks
     from foveal.storage.reader import open_store
 
     opened = open_store(store)
@@ -84,6 +84,7 @@ def evaluate(
         train_split=train_split,
         flow=flow,
     )
+    made_from = {"centre_bias": opened.select(train_split)} if "centre_bias" in wanted else None
     with Progress(console=err, disable=not err.is_terminal) as progress:
         bar = progress.add_task("score", total=None)
 
@@ -99,6 +100,7 @@ def evaluate(
             variant=definitions,
             masks=None if mask is None else stored_masks(opened, videos, mask),
             without_baselines=missing,
+            made_from=made_from,
             device=choose_device(device),
             advance=advance,
         )

@@ -27,7 +27,6 @@ EXTREMES = 5
 APART_FRAMES = 25
 """Best and worst frames of one video lie at least so far apart: neighbours look alike."""
 
-MASK_PREFIX = "mask_"
 BASELINES = ("centre_bias", "uniform", "one_against_others", "flow_magnitude")
 
 Advance = Callable[[str, int, int], None]
@@ -59,6 +58,8 @@ class Evaluation:
         By contestant, the frames with the highest and the lowest NSS, `APART_FRAMES` apart.
     without_baselines : mapping of str to str
         Baselines that the store cannot give, and why.
+    made_from : mapping of str to sequence of str
+        Videos that a contestant was made from, besides those scored, by its name.
     inputs_sha256 : mapping of str to str
         By contestant, see `foveal.storage.evaluation.inputs_sha256`.
     """
@@ -71,6 +72,7 @@ class Evaluation:
     best: Mapping[str, list[Frame]]
     worst: Mapping[str, list[Frame]]
     without_baselines: Mapping[str, str]
+    made_from: Mapping[str, Sequence[str]]
     inputs_sha256: Mapping[str, str]
 
     def to_dict(self) -> dict[str, Any]:
@@ -85,6 +87,7 @@ class Evaluation:
                     **table,
                     "best": [vars(frame) for frame in self.best[name]],
                     "worst": [vars(frame) for frame in self.worst[name]],
+                    "made_from": list(self.made_from.get(name, ())),
                     "inputs_sha256": self.inputs_sha256[name],
                 }
                 for name, table in self.tables.items()
@@ -175,6 +178,7 @@ def evaluate(
     variant: Variant = "mit",
     masks: Mapping[str, NDArray[np.bool_]] | None = None,
     without_baselines: Mapping[str, str] | None = None,
+    made_from: Mapping[str, Sequence[str]] | None = None,
     device: str | torch.device = "cpu",
     advance: Advance = lambda video, done, frames: None,
 ) -> Evaluation:
@@ -193,9 +197,13 @@ def evaluate(
         Of `foveal.models.metrics.METRICS`.
     variant : {'mit', 'dhf1k', 'pysaliency'}
     masks : mapping of str to ndarray, bool [frames], optional
-        Frames that count; videos that are not named here are left out (see `stored_masks`).
+        Frames that count; videos that are not named here are left out (see
+        `foveal.pipeline.masks.stored_masks`).
     without_baselines : mapping, optional
         Noted in the result.
+    made_from : mapping, optional
+        Videos a contestant was made from, by its name (the centre bias: the train split's): noted,
+        so that its scores are known to be out of date when their ground truth changes.
     device : str or torch.device
         Where scores are computed.
     advance : callable
@@ -211,7 +219,9 @@ def evaluate(
     if not chosen or not wanted:
         raise RecipeError("nothing to score: name a prediction or a baseline, and videos it is of")
     # Read first: what is written while scores are computed makes them out of date.
-    journal, _ = read_journal(store.location, chosen)
+    origins = {name: sorted({*chosen, *(made_from or {}).get(name, ())}) for name in wanted}
+    needed = sorted(set().union(*origins.values()))
+    journal, _ = read_journal(store.location, needed)
     truths = {video: Truth(store, video) for video in chosen}
     others = OtherFixations(
         {video: truth.fixated(0, truth.frames) for video, truth in truths.items()}, variant
@@ -245,7 +255,8 @@ def evaluate(
         best={name: _first_apart(frames) for name, frames in ranked.items()},
         worst={name: _first_apart(frames[::-1]) for name, frames in ranked.items()},
         without_baselines=without_baselines or {},
-        inputs_sha256={name: inputs_sha256(journal, name, sorted(chosen)) for name in wanted},
+        made_from=made_from or {},
+        inputs_sha256={name: inputs_sha256(journal, name, origins[name]) for name in wanted},
     )
 
 
@@ -275,38 +286,3 @@ def _first_apart(frames: Sequence[Frame]) -> list[Frame]:
         if len(kept) == EXTREMES:
             break
     return kept
-
-
-def stored_masks(store: Store, videos: Sequence[str], name: str) -> dict[str, NDArray[np.bool_]]:
-    """Frames that count, as `foveal.pipeline.masks.attach_masks` keeps them.
-
-    Parameters
-    ----------
-    store : Store
-    videos : sequence of str
-    name : str
-        Of the mask, with or without ``mask_``.
-
-    Returns
-    -------
-    dict of str to ndarray, bool [frames]
-        Of those videos that have it and of which any frame counts (Tangemann et al. 2020 skip the
-        others).
-
-    Raises
-    ------
-    RecipeError
-        None of the videos has it.
-    """
-    array = name if name.startswith(MASK_PREFIX) else MASK_PREFIX + name
-    marks, _ = read_journal(store.location, videos)
-    having = [video for video in videos if array in marks.get(video, {})]
-    if not having:
-        there = sorted({each for found in marks.values() for each in found})
-        known = ", ".join(each for each in there if each.startswith(MASK_PREFIX)) or "none"
-        raise RecipeError(
-            f"{store.location}: none of {len(videos)} videos has {array}; masks there: {known}; "
-            "`foveal mask` attaches a list of frames"
-        )
-    masks = {video: np.asarray(store.array(video, array)[:], bool) for video in having}
-    return {video: mask for video, mask in masks.items() if mask.any()}

@@ -26,10 +26,9 @@ from foveal.pipeline.learn.evaluate import (
     contestants,
     evaluate,
     predictions_in,
-    stored_masks,
 )
 from foveal.pipeline.learn.truth import Truth
-from foveal.pipeline.masks import attach_masks
+from foveal.pipeline.masks import attach_masks, stored_masks
 from foveal.pipeline.recipe import Recipe
 from foveal.storage.reader import Store, open_store
 

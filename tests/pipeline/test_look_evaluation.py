@@ -16,8 +16,11 @@ from foveal.pipeline.look.report import report_page
 from foveal.pipeline.recipe import Recipe
 from foveal.storage.evaluation import read_evaluation
 from foveal.storage.location import Location
+from foveal.storage.marks import read_journal
 from foveal.storage.reader import Store, open_store
+from foveal.storage.schema import ArraySpec
 from foveal.storage.verify import verify
+from foveal.storage.writer import VideoWriter
 
 
 @pytest.fixture
@@ -77,6 +80,20 @@ def test_scores_of_a_prediction_written_anew_are_not_shown_as_current(store: Sto
     assert any("saliency_oracle" in picture for picture in pictures)
     evaluate(store, "--metrics", "nss", "--split", "val", "--baselines", "none")
     assert "out of date" not in seen(store)[0]
+
+
+def test_the_centre_bias_ages_with_the_train_split_it_is_made_from(store: Store) -> None:
+    evaluate(store, "--metrics", "nss", "--split", "val", "--baselines", "centre_bias,uniform")
+    assert "out of date" not in seen(store)[0]
+    maps = np.asarray(store.array("001", "density")[:])
+    journal = read_journal(store.location, ["001"])[0]["001"]["density"]
+    writer = VideoWriter(Location(store.location.url), "001", {})
+    writer.invalidate(["density"], [])
+    spec = ArraySpec("density", ("time", "map_y", "map_x"), maps.shape[1:], maps.dtype, {}, 8, 8)
+    stage = writer.stage("density", {**journal.identity, "changed": True}, [spec])
+    stage.append({"density": maps[:, ::-1]})
+    stage.complete({})
+    assert "Scores of centre_bias are out of date" in seen(store)[0]
 
 
 def test_a_store_that_cannot_be_written_to_is_scored_nevertheless(store: Store) -> None:
