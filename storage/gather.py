@@ -37,6 +37,7 @@ _SHARDS_OPEN = 256
 
 
 Allocate = Callable[[tuple[int, ...], np.dtype[Any]], NDArray[Any]]
+Rows = Callable[[NDArray[Any]], Sequence[Any]]
 
 
 class Slice(NamedTuple):
@@ -68,7 +69,9 @@ class Gatherer:
     def __reduce__(self) -> tuple[Any, ...]:
         return Gatherer, (self._location, self._cache_bytes)
 
-    def read(self, slices: Sequence[Slice], allocate: Allocate = np.empty) -> list[NDArray[Any]]:
+    def read(
+        self, slices: Sequence[Slice], allocate: Allocate = np.empty, rows: Rows = list
+    ) -> list[Any]:
         """Read them all.
 
         Parameters
@@ -76,10 +79,12 @@ class Gatherer:
         slices : sequence of Slice
         allocate : callable
             Makes the arrays that direct reads fill, from shape and dtype.
+        rows : callable
+            Makes what is returned: one thing for each row of an array, views of it.
 
         Returns
         -------
-        list of ndarray
+        list of ndarray, or of what `rows` makes
             The items of each slice, [stop - start, ...]. Equally large slices of one array lie side
             by side in memory where they are read directly. What is stored as integers with a scale
             (CF ``scale_factor``) comes as float32, NaN where it has no value.
@@ -93,9 +98,13 @@ class Gatherer:
         """
         if os.getpid() != self._pid:
             self._reopen()
-        return self._read_cached(slices) if self._cache_bytes else self._read(slices, allocate)
+        if self._cache_bytes:
+            return [rows(values[None])[0] for values in self._read_cached(slices)]
+        return self._read(slices, allocate, rows)
 
-    def _read(self, slices: Sequence[Slice], allocate: Allocate = np.empty) -> list[NDArray[Any]]:
+    def _read(
+        self, slices: Sequence[Slice], allocate: Allocate = np.empty, rows: Rows = list
+    ) -> list[Any]:
         arrays = self._open({(wanted.video, wanted.array) for wanted in slices})
         values: list[Any] = [None] * len(slices)
         through_zarr = []
@@ -109,11 +118,13 @@ class Gatherer:
                 alike.setdefault(kind, []).append(n)
         for (_, items, item_shape, dtype), group in alike.items():
             together = allocate((len(group), items, *item_shape), dtype)
-            for n, into in zip(group, together, strict=True):
-                layout = arrays[slices[n][:2]].direct
-                assert layout is not None
-                self._read_direct(layout, slices[n].start, slices[n].stop, into)
-                values[n] = into
+            for n, into, row in zip(group, together, rows(together), strict=True):
+                video, name, start, stop = slices[n]
+                opened = arrays[video, name]
+                assert opened.direct is not None
+                self._read_direct(opened.direct, start, stop, into)
+                scale = opened.scale
+                values[n] = row if scale is None else rows(scale.decode(into)[None])[0]
 
         async def decode() -> list[Any]:
             return await asyncio.gather(
@@ -125,11 +136,9 @@ class Gatherer:
 
         if through_zarr:
             for n, value in zip(through_zarr, sync(decode()), strict=True):
-                values[n] = np.asarray(value)
-        for n, wanted in enumerate(slices):
-            scale = arrays[wanted[:2]].scale
-            if scale is not None:
-                values[n] = scale.decode(values[n])
+                scale = arrays[slices[n][:2]].scale
+                read = np.asarray(value) if scale is None else scale.decode(np.asarray(value))
+                values[n] = rows(read[None])[0]
         return values
 
     def _read_cached(self, slices: Sequence[Slice]) -> list[NDArray[Any]]:

@@ -44,36 +44,26 @@ def collate(samples: Sequence[Sample]) -> Sample:
 
 def _side_by_side(tensors: Sequence[Tensor]) -> bool:
     """Whether equally laid out tensors fill one piece of memory in this order."""
-    first = tensors[0]
-    place, step = first.storage_offset(), first.numel()
+    first, last = tensors[0], tensors[-1]
+    begin, step_bytes = first.data_ptr(), first.numel() * first.element_size()
     memory = first.untyped_storage().data_ptr()
-    return step > 0 and all(
-        tensor.untyped_storage().data_ptr() == memory
-        and tensor.storage_offset() == place + number * step
-        and tensor.shape == first.shape
-        and tensor.stride() == first.stride()
-        for number, tensor in enumerate(tensors)
+    return (
+        step_bytes > 0
+        and last.untyped_storage().data_ptr() == memory
+        and all(
+            tensor.data_ptr() == begin + number * step_bytes
+            and tensor.shape == first.shape
+            and tensor.stride() == first.stride()
+            for number, tensor in enumerate(tensors)
+        )
     )
 
 
-def tensors_of(values: Sequence[NDArray[Any]]) -> list[Tensor]:
-    """Arrays as tensors; views of one array become views of one tensor."""
-    owners: dict[int, tuple[Tensor, int]] = {}
-    tensors = []
-    for value in values:
-        owner = value.base
-        if not isinstance(owner, np.ndarray) or owner.dtype != value.dtype:
-            tensors.append(torch.from_numpy(value))
-            continue
-        if id(owner) not in owners:
-            shared = owner.base
-            whole = shared if isinstance(shared, Tensor) else torch.from_numpy(owner)
-            owners[id(owner)] = (whole, _address(owner))
-        whole, begin = owners[id(owner)]
-        strides = [stride // value.itemsize for stride in value.strides]
-        place = (_address(value) - begin) // value.itemsize
-        tensors.append(whole.as_strided(value.shape, strides, place))
-    return tensors
+def tensor_rows(values: NDArray[Any]) -> Sequence[Tensor]:
+    """Rows of an array as views of one tensor, that of `shared_empty` where it comes from there."""
+    memory = values.base
+    whole = memory if isinstance(memory, Tensor) else torch.from_numpy(values)
+    return whole.unbind()
 
 
 def shared_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -82,7 +72,3 @@ def shared_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
     memory = torch.UntypedStorage._new_shared(size)  # type: ignore[no-untyped-call]
     values: NDArray[Any] = torch.from_numpy(np.empty(0, dtype)).set_(memory).view(shape).numpy()
     return values
-
-
-def _address(values: NDArray[Any]) -> int:
-    return int(values.__array_interface__["data"][0])

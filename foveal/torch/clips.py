@@ -23,7 +23,7 @@ from foveal.models.normalise import Normaliser, normaliser
 from foveal.storage.gather import Gatherer, Slice
 from foveal.storage.reader import Store, open_store
 from foveal.storage.schema import MAX_SHARD_ITEMS
-from foveal.torch.batch import Sample, shared_empty, tensors_of
+from foveal.torch.batch import Sample, shared_empty, tensor_rows
 from foveal.torch.interface import Indices, Variable, VideoFacts
 from foveal.torch.plan import (
     Padding,
@@ -40,6 +40,7 @@ from foveal.torch.variables import make_variable
 Draw = tuple[int, int, int]
 """Number of a clip, seed and epoch: what a random transform depends on."""
 
+_EVERY_SAMPLE = ("video", "frame", "time", "valid")
 _WHOLE_VIDEOS = 256
 
 
@@ -176,16 +177,20 @@ class Clips(Dataset[Sample]):
                 slices += [_span(facts, array, items) for array in variable.arrays]
         in_worker = torch.utils.data.get_worker_info() is not None
         allocate = shared_empty if in_worker else np.empty
-        tensors = tensors_of(self._gatherer.read(slices, allocate))
+        tensors = self._gatherer.read(slices, allocate, tensor_rows)
         read = iter(zip(slices, tensors, strict=True))
+        times = [self._whole[facts.video, "time"][indices] for facts, indices, _ in planned]
+        rows = zip(
+            tensor_rows(np.stack([indices for _, indices, _ in planned])),
+            tensor_rows(np.stack(times)),
+            tensor_rows(np.stack([valid for _, _, valid in planned])),
+            strict=True,
+        )
         samples = []
-        for draw, (facts, indices, valid), items_of in zip(draws, planned, wanted, strict=True):
-            sample: Sample = {
-                "video": facts.video,
-                "frame": torch.from_numpy(indices),
-                "time": torch.from_numpy(self._whole[facts.video, "time"][indices]),
-                "valid": torch.from_numpy(valid),
-            }
+        for draw, (facts, indices, _), row, items_of in zip(
+            draws, planned, rows, wanted, strict=True
+        ):
+            sample: Sample = dict(zip(_EVERY_SAMPLE, (facts.video, *row), strict=True))
             for variable, items in zip(self.variables, items_of, strict=True):
                 whole = {name: self._whole[facts.video, name] for name in variable.whole_arrays}
                 values = {array: _picked(*next(read), items) for array in variable.arrays}
@@ -280,13 +285,16 @@ def _span(facts: VideoFacts, array: str, items: Indices) -> Slice:
     """The least run of stored items that holds all wanted ones."""
     if not facts.shapes[array][0]:
         return Slice(facts.video, array, 0, 0)
+    if items.size == 1:
+        return Slice(facts.video, array, first := items.item(), first + 1)
     return Slice(facts.video, array, int(items.min()), int(items.max()) + 1)
 
 
 def _picked(read: Slice, values: Tensor, items: Indices) -> Tensor:
-    if not len(values):
+    count = values.shape[0]
+    if not count:
         return values.new_zeros((*items.shape, *values.shape[1:]))
-    if items.ndim == 1 and len(items) == len(values) and _consecutive(items):
+    if items.shape == (count,) and _consecutive(items):
         return values
     return values[torch.from_numpy(items - read.start)]
 

@@ -129,6 +129,8 @@ def clip_frames(
     [[2, 3, 4, 4, 4], [2, 2, 2, 3, 4], [2, 3, 4, 2, 3]]
     """
     there = min(length, frames - start)
+    if there == length:
+        return np.arange(start, start + length), np.ones(length, bool)
     number = np.arange(length)
     if padding == "repeat_first":
         number = number - (length - there)

@@ -83,7 +83,8 @@ class Truth:
 
     def read(self, array: str, start: int, stop: int) -> NDArray[Any]:
         """Items of one of the video's arrays."""
-        return self._gatherer.read([Slice(self.video, array, start, stop)])[0]
+        values: NDArray[Any] = self._gatherer.read([Slice(self.video, array, start, stop)])[0]
+        return values
 
     def density(self, start: int, stop: int) -> Tensor:
         """Density maps float32 [n, height, width]."""
