@@ -8,7 +8,7 @@ videos beside: a network on as many threads as there are busy cores took thirty 
 
 import os
 
-from foveal.flows.forks import mend_forks
+from foveal.flows.forks import forget_prefect_exits
 
 for _name, _value in {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -17,4 +17,4 @@ for _name, _value in {
     "OMP_WAIT_POLICY": "PASSIVE",
 }.items():
     os.environ.setdefault(_name, _value)
-mend_forks()
+os.register_at_fork(after_in_child=forget_prefect_exits)

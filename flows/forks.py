@@ -7,7 +7,6 @@ inside a flow would lose its DataLoader's workers that way at the end of its fir
 
 from __future__ import annotations
 
-import os
 import threading
 from typing import Any
 
@@ -22,8 +21,3 @@ def _is_prefects(call: Any) -> bool:
     # CPython keeps the calls as functools.partial objects.
     module = getattr(getattr(call, "func", call), "__module__", None) or ""
     return module.split(".")[0] == "prefect"
-
-
-def mend_forks() -> None:
-    """Have every child forked from now on forget them."""
-    os.register_at_fork(after_in_child=forget_prefect_exits)

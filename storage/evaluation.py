@@ -16,25 +16,27 @@ _TRUTH = ("time", "fixations", "density")
 _PREFIXES = {"flow_magnitude": "flow_"}
 
 
-def inputs_sha256(
-    journal: Mapping[str, Mapping[str, Mark]], contestant: str, videos: Iterable[str]
-) -> str:
-    """Hash of what a contestant's scores of some videos rest on.
+def inputs_sha256(location: Location, origins: Mapping[str, Iterable[str]]) -> dict[str, str]:
+    """Hash of what the scores of each contestant rest on, as the store says this very moment.
 
     Parameters
     ----------
-    journal : mapping
-        Marks by video and stage.
-    contestant : str
-        A prediction (the name of its array) or a baseline.
-    videos : iterable of str
+    location : Location
+    origins : mapping of str to iterable of str
+        By contestant (the name of a prediction's array, or a baseline), the videos that were
+        scored and those its maps come from.
 
     Returns
     -------
-    str
+    dict of str to str
         Of the fingerprints of the prediction and the ground truth; for the baseline
         ``flow_magnitude``, of the flow as well.
     """
+    journal, _ = read_journal(location, sorted(set().union(*origins.values())))
+    return {name: _hash(journal, name, videos) for name, videos in origins.items()}
+
+
+def _hash(journal: Mapping[str, Mapping[str, Mark]], contestant: str, videos: Iterable[str]) -> str:
     prefix = _PREFIXES.get(contestant)
     found = {
         video: {
@@ -83,12 +85,13 @@ def read_evaluation(location: Location) -> dict[str, Any] | None:
     scores: dict[str, Any] | None = location.read_json(EVALUATION)
     if scores is None:
         return None
-    origins = {
-        name: sorted({*entry["videos"], *entry.get("made_from", ())})
-        for name, entry in scores["contestants"].items()
-    }
-    journal, _ = read_journal(location, sorted({v for each in origins.values() for v in each}))
+    current = inputs_sha256(
+        location,
+        {
+            name: {*entry["videos"], *entry.get("made_from", ())}
+            for name, entry in scores["contestants"].items()
+        },
+    )
     for name, entry in scores["contestants"].items():
-        current = inputs_sha256(journal, name, origins[name])
-        entry["up_to_date"] = entry["inputs_sha256"] == current
+        entry["up_to_date"] = entry["inputs_sha256"] == current[name]
     return scores

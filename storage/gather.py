@@ -26,7 +26,7 @@ from zarr.storage import FsspecStore
 from foveal.errors import StoreError
 from foveal.storage.location import Location
 from foveal.storage.marks import group_name
-from foveal.storage.scale import Scale
+from foveal.storage.scale import Scale, physical
 from foveal.storage.schema import VIDEOS
 from foveal.storage.shards import ABSENT, Shard, ShardLayout, shard_layout
 from foveal.storage.whole import WholeStore
@@ -34,6 +34,8 @@ from foveal.storage.whole import WholeStore
 _ARRAYS_OPEN = 1024
 _SHARDS_OPEN = 256
 """By all gatherers of a process together: systems commonly allow a process 1024 open files."""
+
+_LIVING: WeakSet[Gatherer] = WeakSet()
 
 
 Allocate = Callable[[tuple[int, ...], np.dtype[Any]], NDArray[Any]]
@@ -114,17 +116,17 @@ class Gatherer:
             if direct is None:
                 through_zarr.append(n)
             else:
-                kind = (name, stop - start, direct.item_shape, direct.dtype)
+                scale = arrays[video, name].scale
+                kind = (name, stop - start, direct.item_shape, direct.dtype, scale)
                 alike.setdefault(kind, []).append(n)
-        for (_, items, item_shape, dtype), group in alike.items():
+        for (_, items, item_shape, dtype, scale), group in alike.items():
             together = allocate((len(group), items, *item_shape), dtype)
-            for n, into, row in zip(group, together, rows(together), strict=True):
-                video, name, start, stop = slices[n]
-                opened = arrays[video, name]
-                assert opened.direct is not None
-                self._read_direct(opened.direct, start, stop, into)
-                scale = opened.scale
-                values[n] = row if scale is None else rows(scale.decode(into)[None])[0]
+            for n, into in zip(group, together, strict=True):
+                layout = arrays[slices[n][:2]].direct
+                assert layout is not None
+                self._read_direct(layout, slices[n].start, slices[n].stop, into)
+            for n, row in zip(group, rows(physical(together, scale)), strict=True):
+                values[n] = row
 
         async def decode() -> list[Any]:
             return await asyncio.gather(
@@ -136,8 +138,7 @@ class Gatherer:
 
         if through_zarr:
             for n, value in zip(through_zarr, sync(decode()), strict=True):
-                scale = arrays[slices[n][:2]].scale
-                read = np.asarray(value) if scale is None else scale.decode(np.asarray(value))
+                read = physical(np.asarray(value), arrays[slices[n][:2]].scale)
                 values[n] = rows(read[None])[0]
         return values
 
@@ -231,9 +232,6 @@ class Gatherer:
                 self._shards.popitem(last=False)
         self._shards.move_to_end(key)
         return shard
-
-
-_LIVING: WeakSet[Gatherer] = WeakSet()
 
 
 @dataclass(frozen=True)

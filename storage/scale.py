@@ -38,3 +38,8 @@ class Scale:
         if self.fill is not None:
             values[stored == self.fill] = np.nan
         return values
+
+
+def physical(stored: NDArray[Any], scale: Scale | None) -> NDArray[Any]:
+    """What stored items mean: decoded where they have a scale, else as they are."""
+    return stored if scale is None else scale.decode(stored)

@@ -35,7 +35,7 @@ from foveal.storage.location import Location
 from foveal.storage.marks import group_name
 from foveal.storage.reader import Store
 from foveal.storage.root import software_versions
-from foveal.storage.scale import Scale
+from foveal.storage.scale import Scale, physical
 
 STATISTICS = "statistics"
 """Group that holds a group a split."""
@@ -166,7 +166,7 @@ def _shards(array: zarr.Array[Any]) -> Iterator[NDArray[Any]]:
     step = (array.shards or array.chunks)[0]
     for start in range(0, array.shape[0], step):
         values = np.asarray(array[start : start + step])
-        yield values if scale is None else scale.decode(values)
+        yield physical(values, scale)
 
 
 def _frames_sums(name: str, shards: Iterator[NDArray[Any]], size: tuple[int, int]) -> Sums:

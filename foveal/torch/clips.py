@@ -40,7 +40,6 @@ from foveal.torch.variables import make_variable
 Draw = tuple[int, int, int]
 """Number of a clip, seed and epoch: what a random transform depends on."""
 
-_EVERY_SAMPLE = ("video", "frame", "time", "valid")
 _WHOLE_VIDEOS = 256
 
 
@@ -179,18 +178,14 @@ class Clips(Dataset[Sample]):
         allocate = shared_empty if in_worker else np.empty
         tensors = self._gatherer.read(slices, allocate, tensor_rows)
         read = iter(zip(slices, tensors, strict=True))
-        times = [self._whole[facts.video, "time"][indices] for facts, indices, _ in planned]
-        rows = zip(
-            tensor_rows(np.stack([indices for _, indices, _ in planned])),
-            tensor_rows(np.stack(times)),
-            tensor_rows(np.stack([valid for _, _, valid in planned])),
-            strict=True,
-        )
         samples = []
-        for draw, (facts, indices, _), row, items_of in zip(
-            draws, planned, rows, wanted, strict=True
-        ):
-            sample: Sample = dict(zip(_EVERY_SAMPLE, (facts.video, *row), strict=True))
+        for draw, (facts, indices, valid), items_of in zip(draws, planned, wanted, strict=True):
+            sample: Sample = {
+                "video": facts.video,
+                "frame": torch.from_numpy(indices),
+                "time": torch.from_numpy(self._whole[facts.video, "time"][indices]),
+                "valid": torch.from_numpy(valid),
+            }
             for variable, items in zip(self.variables, items_of, strict=True):
                 whole = {name: self._whole[facts.video, name] for name in variable.whole_arrays}
                 values = {array: _picked(*next(read), items) for array in variable.arrays}

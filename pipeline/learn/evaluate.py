@@ -219,9 +219,10 @@ def evaluate(
     if not chosen or not wanted:
         raise RecipeError("nothing to score: name a prediction or a baseline, and videos it is of")
     # Read first: what is written while scores are computed makes them out of date.
-    origins = {name: sorted({*chosen, *(made_from or {}).get(name, ())}) for name in wanted}
-    needed = sorted(set().union(*origins.values()))
-    journal, _ = read_journal(store.location, needed)
+    made_from = made_from or {}
+    inputs = inputs_sha256(
+        store.location, {name: {*chosen, *made_from.get(name, ())} for name in wanted}
+    )
     truths = {video: Truth(store, video) for video in chosen}
     others = OtherFixations(
         {video: truth.fixated(0, truth.frames) for video, truth in truths.items()}, variant
@@ -255,8 +256,8 @@ def evaluate(
         best={name: _first_apart(frames) for name, frames in ranked.items()},
         worst={name: _first_apart(frames[::-1]) for name, frames in ranked.items()},
         without_baselines=without_baselines or {},
-        made_from=made_from or {},
-        inputs_sha256={name: inputs_sha256(journal, name, origins[name]) for name in wanted},
+        made_from=made_from,
+        inputs_sha256=inputs,
     )
 
 

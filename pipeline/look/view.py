@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from foveal.errors import FovealError
 from foveal.storage.reader import Store
-from foveal.storage.scale import Scale
+from foveal.storage.scale import Scale, physical
 from foveal.storage.whole import read_array
 
 T = TypeVar("T")
@@ -171,8 +171,7 @@ class VideoView:
         """Items of an array in physical values: those stored as scaled integers are float32."""
         array = self.array(name)
         values = np.asarray(array[start:stop])
-        scale = Scale.of(array.attrs)
-        return values if scale is None else scale.decode(values)
+        return physical(values, Scale.of(array.attrs))
 
     def moments(self, names: Sequence[str], frames: Sequence[int]) -> Iterator[Moment]:
         """Items of some arrays at some frames, each chunk read once where `frames` ascend."""
