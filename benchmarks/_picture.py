@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from foveal.pipeline.learn.baselines import mean_density
-from foveal.pipeline.look.panels import Picture, backdrop, heat, resized
-from foveal.pipeline.look.text import INK, PAPER, font
-from foveal.pipeline.look.view import Moment
+from foveal.pipeline.preview.panels import Picture, backdrop, heat, resized
+from foveal.pipeline.preview.text import INK, PAPER, font
+from foveal.pipeline.preview.view import Moment
 from foveal.storage.reader import open_store
 
 NETWORKS = ("gfsalnet_spatial", "salema", "lsts_rgb_flow", "tp_cmrnet", "gfsalnet")

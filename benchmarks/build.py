@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from foveal.pipeline.build import finalise, plan_build, prepare, run_named
+from foveal.pipeline.build.build import finalise, plan_build, prepare, run_named
 from foveal.pipeline.demo import DemoClip, encode_video, write_demo
-from foveal.pipeline.recipe import Recipe
+from foveal.pipeline.recipe.recipe import Recipe
 
 SECTIONS: dict[str, Any] = {
     "frames": {"size": [192, 256]},

@@ -20,10 +20,10 @@ from statistics import median
 
 import ffmpeg
 
-from foveal.pipeline.decode import decode
-from foveal.pipeline.ffmpeg import ffmpeg_executable
-from foveal.pipeline.probe import probe
-from foveal.pipeline.values import Video
+from foveal.pipeline.video.decode import decode
+from foveal.pipeline.video.ffmpeg import ffmpeg_executable
+from foveal.pipeline.video.probe import probe
+from foveal.pipeline.video.types import Video
 
 
 def encode(path: Path, frames: int, height: int, width: int) -> None:

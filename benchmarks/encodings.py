@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from foveal.models.flow import make_estimator
 from foveal.models.flow.encode import ENCODINGS
-from foveal.pipeline.decode import decode
 from foveal.pipeline.demo import DemoClip, write_demo
-from foveal.pipeline.probe import probe
-from foveal.pipeline.resize import resize_frames
-from foveal.pipeline.values import Video
+from foveal.pipeline.video.decode import decode
+from foveal.pipeline.video.probe import probe
+from foveal.pipeline.video.resize import resize_frames
+from foveal.pipeline.video.types import Video
 from foveal.storage.location import Location
 from foveal.storage.schema import ArraySpec
 from foveal.storage.writer import VideoWriter

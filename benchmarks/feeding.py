@@ -23,10 +23,10 @@ import torch
 from numpy.typing import NDArray
 
 from foveal.models import saliency
-from foveal.pipeline.density import density_maps, gaussian
-from foveal.pipeline.learn.joint import open_clips
 from foveal.pipeline.learn.settings import TrainSettings
+from foveal.pipeline.learn.several_stores import open_clips
 from foveal.pipeline.learn.train import train
+from foveal.pipeline.stages.density_maps import density_maps, gaussian
 from foveal.storage.location import Location
 from foveal.storage.reader import open_store
 from foveal.storage.root import create_store

@@ -28,8 +28,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from foveal.models.i3d.dense import DenseFeatures
 from foveal.models.i3d.network import I3D, IN_CHANNELS, Unit, random_i3d
-from foveal.models.i3d.runtime import choose_device, relative_difference
-from foveal.models.i3d.steps import count_macs
+from foveal.models.i3d.runner import choose_device, relative_difference
+from foveal.models.i3d.step_network import count_macs
 from foveal.models.i3d.windows import WindowFeatures
 
 

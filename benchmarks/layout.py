@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from read import decoded, make_clip  # the benchmark beside this one
 from zarr.codecs import BloscCodec, BloscShuffle
 
-from foveal.storage.gather import Gatherer, Slice
 from foveal.storage.location import Location
+from foveal.storage.slices import Gatherer, Slice
 
 SHARD_ITEMS = 128
 PEER = ("zstd", 3, 16)

@@ -24,14 +24,14 @@ from torch import nn
 
 from foveal.models.i3d.network import Tower, random_i3d
 from foveal.models.i3d.preprocess import preprocess
-from foveal.pipeline.build import finalise, plan_build, prepare, run_named
+from foveal.pipeline.build.build import finalise, plan_build, prepare, run_named
 from foveal.pipeline.demo.moving import write_moving_target
 from foveal.pipeline.learn.checkpoint import load_network
 from foveal.pipeline.learn.evaluate import contestants, evaluate
 from foveal.pipeline.learn.predict import Predictor, predict_store
 from foveal.pipeline.learn.settings import TrainSettings
 from foveal.pipeline.learn.train import TrainResult, train
-from foveal.pipeline.recipe import Recipe
+from foveal.pipeline.recipe.recipe import Recipe
 from foveal.storage.reader import open_store
 
 

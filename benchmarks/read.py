@@ -31,12 +31,12 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from foveal.models.flow.dis import DIS
-from foveal.pipeline.decode import decode
 from foveal.pipeline.demo import encode_video, natural_scene, render_scene
-from foveal.pipeline.density import density_maps, gaussian
-from foveal.pipeline.probe import probe
-from foveal.pipeline.resize import resize_frames
-from foveal.pipeline.values import Video
+from foveal.pipeline.stages.density_maps import density_maps, gaussian
+from foveal.pipeline.video.decode import decode
+from foveal.pipeline.video.probe import probe
+from foveal.pipeline.video.resize import resize_frames
+from foveal.pipeline.video.types import Video
 from foveal.storage.location import Location
 from foveal.storage.root import create_store
 from foveal.storage.schema import ArraySpec

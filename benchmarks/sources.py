@@ -24,8 +24,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from foveal.pipeline.preflight import check
-from foveal.pipeline.recipe import Recipe
+from foveal.pipeline.check.preflight import check
+from foveal.pipeline.recipe.recipe import Recipe
 from foveal.pipeline.sources import open_source
 
 HEADER = "Time\tType\tTrial\tL Dia X [px]\tL Dia Y [px]\tL POR X [px]\tL POR Y [px]\tL Event Info\n"

@@ -8,7 +8,7 @@ videos beside: a network on as many threads as there are busy cores took thirty 
 
 import os
 
-from foveal.flows.forks import forget_prefect_exits
+from foveal.flows.prefect_forks import forget_prefect_exits
 
 for _name, _value in {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

@@ -20,13 +20,13 @@ from prefect.futures import PrefectFuture, as_completed
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from foveal.pipeline import build as pipeline
-from foveal.pipeline.look.build_report import keep_report, kept_report
-from foveal.pipeline.look.page import duration
-from foveal.pipeline.plan import VideoPlan
-from foveal.pipeline.progress import listener
-from foveal.pipeline.recipe import Recipe
-from foveal.pipeline.run import Status, VideoResult
+from foveal.pipeline.build import build as pipeline
+from foveal.pipeline.build.plan import VideoPlan
+from foveal.pipeline.build.progress import listener
+from foveal.pipeline.build.run import Status, VideoResult
+from foveal.pipeline.recipe.recipe import Recipe
+from foveal.pipeline.report.build_report import keep_report, kept_report
+from foveal.pipeline.report.page import duration
 from foveal.storage.location import Location
 from foveal.storage.root import store_lock
 

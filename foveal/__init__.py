@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from foveal.errors import FovealError
 
 if TYPE_CHECKING:
-    from foveal.pipeline.recipe import Recipe
+    from foveal.pipeline.recipe.recipe import Recipe
     from foveal.storage.reader import open_store
 
 __version__ = "0.1.0"
@@ -16,7 +16,7 @@ __all__ = ["FovealError", "Recipe", "__version__", "open_store"]
 
 _LAZY = {
     "open_store": "foveal.storage.reader",
-    "Recipe": "foveal.pipeline.recipe",
+    "Recipe": "foveal.pipeline.recipe.recipe",
 }
 
 

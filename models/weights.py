@@ -96,7 +96,7 @@ def lookup(name: str) -> Weights:
     if name in REGISTRY:
         return REGISTRY[name]
     if "-" in name:
-        from foveal.models.flow.network import ptlflow_weights
+        from foveal.models.flow.ptlflow import ptlflow_weights
 
         if entry := ptlflow_weights(name):
             return entry

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveal.errors import GazeError, RecipeError
-from foveal.pipeline.sources.frame_lists import mask_of_frames, read_frame_lists
+from foveal.pipeline.sources.readers.frame_lists import mask_of_frames, read_frame_lists
+from foveal.storage.arrays import read_array
 from foveal.storage.location import Location
 from foveal.storage.marks import read_journal
 from foveal.storage.reader import Store
 from foveal.storage.root import store_lock
 from foveal.storage.schema import ArraySpec
-from foveal.storage.whole import read_array
 from foveal.storage.writer import VideoWriter
 
 MASK_PREFIX = "mask_"

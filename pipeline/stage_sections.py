@@ -6,14 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from foveal.pipeline.density import Normalise
-from foveal.pipeline.density_kernels import (
+from foveal.pipeline.recipe.section import Section, Size
+from foveal.pipeline.stages.density_kernels import (
     DensityKernel,
     gaussian,
     preset_kernel,
     sigma_px_from_degrees,
 )
-from foveal.pipeline.sections import Section, Size
+from foveal.pipeline.stages.density_maps import Normalise
 
 CLASSICAL_FLOW = ("tvl1", "dis")
 """Flow methods without a network."""

@@ -20,13 +20,13 @@ from zarr.abc.store import Store as ZarrStore
 from zarr.errors import ZarrUserWarning
 
 from foveal.errors import StoreError
+from foveal.storage.arrays import WholeStore, read_array
 from foveal.storage.describe import count_splits, describe, describe_html
 from foveal.storage.index import COLUMNS, JSON_COLUMNS, index_row, read_index
 from foveal.storage.location import Location
 from foveal.storage.marks import Mark, group_name, read_journal
 from foveal.storage.root import check_format
 from foveal.storage.schema import INDEX, JOURNAL, VIDEOS
-from foveal.storage.whole import WholeStore, read_array
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -289,7 +289,7 @@ class Store:
         --------
         >>> store.lazy("density", split="train").mean("time").compute()     # doctest: +SKIP
         """
-        from foveal.storage.lazy import concatenated
+        from foveal.storage.concatenated import concatenated
 
         return concatenated(self, array, self.select(split) if videos is None else videos)
 

@@ -31,11 +31,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from foveal.errors import StoreError
+from foveal.storage.cf import Scale, physical
 from foveal.storage.location import Location
 from foveal.storage.marks import group_name
 from foveal.storage.reader import Store
 from foveal.storage.root import software_versions
-from foveal.storage.scale import Scale, physical
 
 STATISTICS = "statistics"
 """Group that holds a group a split."""

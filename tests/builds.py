@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 from numpy.typing import NDArray
 
-from foveal.pipeline.build import finalise, plan_build, prepare, remember, run_named
+from foveal.pipeline.build.build import finalise, plan_build, prepare, remember, run_named
+from foveal.pipeline.build.run import VideoResult
 from foveal.pipeline.demo import DemoClip, write_demo
-from foveal.pipeline.recipe import Recipe
-from foveal.pipeline.run import VideoResult
+from foveal.pipeline.recipe.recipe import Recipe
 from foveal.storage.location import Location
 from foveal.storage.marks import read_marks
 from foveal.storage.reader import Store

@@ -127,7 +127,7 @@ def test_importing_foveal_costs_nothing() -> None:
         ("import foveal; foveal.open_store", {"torch", "prefect", "cv2", "av", "ptlflow"}),
         ("import foveal.storage.writer", {"torch", "prefect", "cv2", "av", "ptlflow"}),
         ("import foveal; foveal.Recipe", {"torch", "prefect", "ptlflow"}),
-        ("import foveal.pipeline.run", {"prefect", "ptlflow"}),
+        ("import foveal.pipeline.build.run", {"prefect", "ptlflow"}),
         ("import foveal.models.saliency, foveal.models.i3d", {"prefect", "zarr", "ptlflow", "av"}),
     ],
 )

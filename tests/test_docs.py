@@ -15,8 +15,8 @@ import yaml
 from typer.testing import CliRunner
 
 from foveal.cli import app
-from foveal.pipeline.recipe import Recipe
-from foveal.pipeline.sections import DatasetSection, Section
+from foveal.pipeline.recipe.recipe import Recipe
+from foveal.pipeline.recipe.section import DatasetSection, Section
 
 REPOSITORY = Path(__file__).parents[1]
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]

@@ -11,7 +11,7 @@ import pytest
 from builds import FRAMES, build, recipe_values, write_raw
 from nbclient import NotebookClient
 
-from foveal.pipeline.recipe import Recipe
+from foveal.pipeline.recipe.recipe import Recipe
 from foveal.storage.location import Location
 from foveal.storage.reader import open_store
 from foveal.storage.statistics import compute_statistics, write_statistics

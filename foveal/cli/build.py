@@ -25,8 +25,8 @@ from foveal.cli.console import (
 )
 
 if TYPE_CHECKING:
-    from foveal.pipeline.recipe import Recipe
-    from foveal.pipeline.run import VideoResult
+    from foveal.pipeline.build.run import VideoResult
+    from foveal.pipeline.recipe.recipe import Recipe
 
 INTERRUPTED = 130
 
@@ -75,7 +75,7 @@ def load_recipe(
     path: Path, root: Path | None, store: str | None, overrides: Sequence[str] | None
 ) -> Recipe:
     """A recipe with what the command line changes."""
-    from foveal.pipeline.recipe import Recipe
+    from foveal.pipeline.recipe.recipe import Recipe
 
     changes = list(overrides or [])
     changes += [] if root is None else [f"dataset.root={_quoted(str(root.absolute()))}"]
@@ -93,9 +93,9 @@ def run_build(
     verbose: bool = False,
 ) -> list[VideoResult]:
     """Run the flow with live progress where there is a terminal; skip it where nothing is due."""
-    from foveal.pipeline.build import finalise, plan_build, prepare, remember
-    from foveal.pipeline.look.build_report import keep_report, kept_report
-    from foveal.pipeline.progress import listening
+    from foveal.pipeline.build.build import finalise, plan_build, prepare, remember
+    from foveal.pipeline.build.progress import listening
+    from foveal.pipeline.report.build_report import keep_report, kept_report
     from foveal.storage.location import Location
     from foveal.storage.root import store_lock
 
@@ -135,8 +135,8 @@ def _stop(*_: object) -> None:
 
 def show_results(recipe: Recipe, results: Sequence[VideoResult], as_json: bool) -> None:
     """What became of the videos: bad news in full, good news counted; and where the report is."""
-    from foveal.pipeline.look.build_report import kept_report
-    from foveal.pipeline.run import Status
+    from foveal.pipeline.build.run import Status
+    from foveal.pipeline.report.build_report import kept_report
 
     done = [result for result in results if result.status is Status.COMPLETE]
     bad = [result for result in results if not result.ok]
@@ -181,8 +181,8 @@ def show_results(recipe: Recipe, results: Sequence[VideoResult], as_json: bool) 
 def _foretell(
     recipe: Recipe, only: Sequence[str], limit: int | None, retry: bool, as_json: bool
 ) -> None:
-    from foveal.pipeline.build import plan_build
-    from foveal.pipeline.estimate import estimate
+    from foveal.pipeline.build.build import plan_build
+    from foveal.pipeline.build.forecast import estimate
 
     plan = plan_build(recipe, only, limit, retry)
     forecast = estimate(recipe, plan.to_do)

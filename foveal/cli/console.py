@@ -23,7 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from foveal.pipeline.run import VideoResult
+    from foveal.pipeline.build.run import VideoResult
 
 INCOMPLETE = 3
 """Exit status of a command that did its work but has bad news."""

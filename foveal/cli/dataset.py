@@ -12,7 +12,7 @@ from foveal.cli.console import INCOMPLETE, ROWS, Json, err, out, print_json, pri
 from foveal.errors import RecipeError
 
 if TYPE_CHECKING:
-    from foveal.pipeline.preflight import Report
+    from foveal.pipeline.check.preflight import Report
 
 
 def init(
@@ -23,7 +23,7 @@ def init(
     store: Annotated[str | None, typer.Option(help="Where the store shall go.")] = None,
 ) -> None:
     """Recognise which dataset lies in a folder and write a commented recipe for it."""
-    from foveal.pipeline.recognise import recognise
+    from foveal.pipeline.check.recognise import recognise
 
     found = recognise(root, store)
     err.print(found.message, markup=False)
@@ -50,7 +50,7 @@ def check(
     """Read a dataset cheaply and say what a build would stumble over."""
     from rich.progress import Progress
 
-    from foveal.pipeline.preflight import check as preflight
+    from foveal.pipeline.check.preflight import check as preflight
 
     resolved = load_recipe(recipe, root, None, overrides)
     with Progress(console=err, disable=not err.is_terminal) as progress:

@@ -20,8 +20,8 @@ def demo(
 ) -> None:
     """Write the demo dataset, build its store, draw a preview and a report."""
     from foveal.pipeline.demo import write_demo
-    from foveal.pipeline.look.preview import write_preview
-    from foveal.pipeline.recipe import Recipe
+    from foveal.pipeline.preview.preview import write_preview
+    from foveal.pipeline.recipe.recipe import Recipe
 
     raw, store = folder / "raw", folder / "store.zarr"
     write_demo(raw, seed)

@@ -68,7 +68,7 @@ def evaluate(
         predictions_in,
     )
     from foveal.pipeline.learn.evaluate import evaluate as score
-    from foveal.pipeline.learn.stream import choose_device
+    from foveal.pipeline.learn.inference import choose_device
     from foveal.pipeline.masks import stored_masks
     from foveal.storage.reader import open_store
 

@@ -25,7 +25,7 @@ def preview(
     as_json: Json = False,
 ) -> None:
     """Show frames, flow in colour, density and fixations of a video side by side."""
-    from foveal.pipeline.look.preview import write_preview
+    from foveal.pipeline.preview.preview import write_preview
 
     made = write_preview(store, video, output, frames=frame, columns=columns)
     if as_json:
@@ -47,7 +47,7 @@ def report(
 
     A build leaves such a page in the store as report.html; this one tells of the store as it is.
     """
-    from foveal.pipeline.look.report import write_report
+    from foveal.pipeline.report.report import write_report
 
     path = write_report(store, output)
     if as_json:
@@ -118,8 +118,8 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Hand arrays on as files: pictures, .flo, .npy, or WebDataset shards."""
-    from foveal.pipeline.look.export import export as write_files
-    from foveal.pipeline.look.webdataset import export_webdataset
+    from foveal.pipeline.export.export import export as write_files
+    from foveal.pipeline.export.webdataset import export_webdataset
 
     if webdataset:
         videos = _of_split(store, split) if only is None and split else only

@@ -20,9 +20,9 @@ from torch.utils.data import Dataset
 
 from foveal.errors import StoreError
 from foveal.models.normalise import Normaliser, normaliser
-from foveal.storage.gather import Gatherer, Slice
 from foveal.storage.reader import Store, open_store
 from foveal.storage.schema import MAX_SHARD_ITEMS
+from foveal.storage.slices import Gatherer, Slice
 from foveal.torch.batch import Sample, shared_empty, tensor_rows
 from foveal.torch.interface import Indices, Variable, VideoFacts
 from foveal.torch.plan import (

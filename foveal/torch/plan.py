@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveal.errors import StoreError
-from foveal.storage.gather import Gatherer, Slice
 from foveal.storage.marks import Mark, read_journal
 from foveal.storage.reader import Store
+from foveal.storage.slices import Gatherer, Slice
 from foveal.torch.interface import Indices, Variable, VideoFacts
 
 Padding = Literal["repeat_last", "repeat_first", "loop"]

@@ -26,7 +26,7 @@ from foveal.models.flow.device import (
 )
 from foveal.models.flow.errors import FlowDeviceError
 from foveal.models.flow.inputs import check_frames, pad_to_minimum
-from foveal.models.flow.network import (
+from foveal.models.flow.ptlflow import (
     DEFAULT_VARIANTS,
     FlowNetwork,
     find_weights,

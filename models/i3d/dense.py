@@ -14,9 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from foveal.models.i3d.network import I3D, Endpoint, endpoint_channels, map_size, time_layers
 from foveal.models.i3d.preprocess import Preprocessing
-from foveal.models.i3d.runtime import Precision
-from foveal.models.i3d.sharing import plan_stretch, stretch_ready, stretch_steps, window_levels
+from foveal.models.i3d.runner import Precision
 from foveal.models.i3d.stream import Stream
+from foveal.models.i3d.window_plan import plan_stretch, stretch_ready, stretch_steps, window_levels
 
 
 class DenseFeatures(Stream):

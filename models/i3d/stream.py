@@ -12,7 +12,7 @@ from torch import Tensor
 from foveal.errors import InputError
 from foveal.models.i3d.network import I3D, IN_CHANNELS, Endpoint, check_endpoint
 from foveal.models.i3d.preprocess import Preprocessing, check_preprocessing, preprocess
-from foveal.models.i3d.runtime import Precision, StepRunner
+from foveal.models.i3d.runner import Precision, StepRunner
 
 
 class Stream:

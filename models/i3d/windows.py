@@ -16,9 +16,9 @@ from torch import Tensor
 
 from foveal.models.i3d.network import I3D, Endpoint, endpoint_channels, map_size, time_layers
 from foveal.models.i3d.preprocess import Preprocessing
-from foveal.models.i3d.runtime import Precision
-from foveal.models.i3d.sharing import plan_windows, window_levels
+from foveal.models.i3d.runner import Precision
 from foveal.models.i3d.stream import Stream
+from foveal.models.i3d.window_plan import plan_windows, window_levels
 
 Pooling = Literal["paper", "k3s1", "none"]
 ShortClips = Literal["skip", "repeat_first"]

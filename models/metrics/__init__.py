@@ -2,7 +2,7 @@
 
 from foveal.models.metrics.auc import VARIANTS, Variant, auc_judd, auc_shuffled
 from foveal.models.metrics.maps import cc, kldiv, nss, sim
-from foveal.models.metrics.others import OtherFixations
+from foveal.models.metrics.other_fixations import OtherFixations
 from foveal.models.metrics.pixels import FixatedPixels, MapRows
 from foveal.models.metrics.table import METRICS, ScoreTable
 

@@ -7,11 +7,11 @@ frames into a file.
 
 from __future__ import annotations
 
-from foveal.pipeline.demo.encode import encode_video
 from foveal.pipeline.demo.natural import natural_scene
 from foveal.pipeline.demo.scene import Layer, Motion, RenderedFrame, Scene, render_scene
 from foveal.pipeline.demo.truth import TrueFlow, TrueGaze, load_true_flow, load_true_gaze
 from foveal.pipeline.demo.write import CLIPS, DemoClip, write_demo
+from foveal.pipeline.video.encode import encode_video
 
 __all__ = [
     "CLIPS",

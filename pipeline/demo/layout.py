@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.io import savemat
 
 from foveal.pipeline.demo.observers import Recording, video_from_screen
-from foveal.pipeline.density import density_map, preset_kernel
+from foveal.pipeline.stages.density_maps import density_map, preset_kernel
 
 GAZE_HEADER = (
     "Time\tType\tTrial\tL Dia X [px]\tL Dia Y [px]\tL POR X [px]\tL POR Y [px]\tL Event Info\n"

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from foveal.errors import FovealError
-from foveal.pipeline.demo.encode import encode_video
 from foveal.pipeline.demo.layout import write_gaze
 from foveal.pipeline.demo.observers import observe
 from foveal.pipeline.demo.scene import TEXELS_PER_PX, Layer, Motion, Scene, render_scene
 from foveal.pipeline.demo.textures import GROUNDS, PEBBLES, body, ground
+from foveal.pipeline.video.encode import encode_video
 
 FPS = 30
 FIRST_VAL = 601

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from foveal.errors import FovealError
-from foveal.pipeline.demo.encode import encode_video
 from foveal.pipeline.demo.layout import write_gaze, write_published
 from foveal.pipeline.demo.natural import natural_scene
 from foveal.pipeline.demo.observers import observe
 from foveal.pipeline.demo.scene import render_scene
 from foveal.pipeline.demo.truth import flow_truth, gaze_truth, save_truth
+from foveal.pipeline.video.encode import encode_video
 
 VERSION = 1
 """Raised whenever the same parameters would give another dataset."""

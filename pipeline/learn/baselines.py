@@ -11,11 +11,11 @@ from torch import Tensor
 
 from foveal.errors import StoreError
 from foveal.models.metrics import FixatedPixels
-from foveal.pipeline.density import density_map
-from foveal.pipeline.learn.data import choose_flow, resized_maps
-from foveal.pipeline.learn.truth import Points, Truth
-from foveal.storage.gather import Gatherer, Slice
+from foveal.pipeline.learn.ground_truth import Points, Truth
+from foveal.pipeline.learn.inputs import choose_flow, resized_maps
+from foveal.pipeline.stages.density_maps import density_map
 from foveal.storage.reader import Store
+from foveal.storage.slices import Gatherer, Slice
 
 CENTRE_BIAS_FRAMES = 4000
 """The train mean is taken over so many frames at most, evenly spread over the videos."""

@@ -16,8 +16,8 @@ from foveal.errors import RecipeError, StoreError
 from foveal.models.metrics import METRICS, OtherFixations, ScoreTable, Variant
 from foveal.pipeline.learn import baselines
 from foveal.pipeline.learn.baselines import Contestant
+from foveal.pipeline.learn.ground_truth import Truth
 from foveal.pipeline.learn.predict import PREFIX
-from foveal.pipeline.learn.truth import Truth
 from foveal.storage.evaluation import inputs_sha256
 from foveal.storage.marks import read_journal
 from foveal.storage.reader import Store

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from foveal.errors import FovealError, RecipeError, StoreError
 from foveal.models.saliency import SaliencyNetwork
-from foveal.pipeline.learn.data import flow_array, variables_for
+from foveal.pipeline.learn.inference import Estimates, autocast_dtype, choose_device, stream_video
+from foveal.pipeline.learn.inputs import flow_array, variables_for
 from foveal.pipeline.learn.settings import Precision
-from foveal.pipeline.learn.stream import Estimates, autocast_dtype, choose_device, stream_video
 from foveal.storage.index import index_row, read_index, write_index
 from foveal.storage.location import Location
 from foveal.storage.marks import Mark, fingerprint, read_journal

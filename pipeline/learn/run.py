@@ -17,15 +17,15 @@ from foveal.errors import FovealError, RecipeError
 from foveal.models import saliency
 from foveal.models.losses import saliency_loss
 from foveal.models.saliency import SaliencyNetwork, State, detach
+from foveal.pipeline.build.threads import ahead
 from foveal.pipeline.learn import checkpoint
-from foveal.pipeline.learn.data import to_network
-from foveal.pipeline.learn.joint import open_clips
+from foveal.pipeline.learn.inference import autocast_dtype, mixed
+from foveal.pipeline.learn.inputs import to_network
+from foveal.pipeline.learn.processes import World
 from foveal.pipeline.learn.settings import TrainSettings
+from foveal.pipeline.learn.several_stores import open_clips
 from foveal.pipeline.learn.step import Step
-from foveal.pipeline.learn.stream import autocast_dtype, mixed
 from foveal.pipeline.learn.validation import Validation
-from foveal.pipeline.learn.world import World
-from foveal.pipeline.threads import ahead
 from foveal.storage.reader import open_store
 from foveal.torch.batch import Sample
 from foveal.torch.clips import Clips

@@ -22,8 +22,8 @@ from foveal.errors import RecipeError
 from foveal.models import saliency
 from foveal.models.losses import saliency_loss
 from foveal.models.saliency import Schedule, Spec
-from foveal.pipeline.sections import Section
-from foveal.pipeline.yaml_files import explain, override, read_mapping
+from foveal.pipeline.recipe.section import Section
+from foveal.pipeline.recipe.yaml_files import explain, override, read_mapping
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Count = Annotated[int, Field(ge=1)]

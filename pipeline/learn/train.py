@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from foveal.pipeline.learn.processes import join
 from foveal.pipeline.learn.run import Run
 from foveal.pipeline.learn.settings import TrainSettings
 from foveal.pipeline.learn.step import Step
-from foveal.pipeline.learn.world import join
 
 Listen = Callable[[Step], None]
 

@@ -10,10 +10,10 @@ import torch
 
 from foveal.models.metrics import ScoreTable
 from foveal.models.saliency import SaliencyNetwork, Spec
-from foveal.pipeline.learn.data import flow_array
+from foveal.pipeline.learn.inference import stream_video
+from foveal.pipeline.learn.inputs import flow_array
+from foveal.pipeline.learn.processes import World
 from foveal.pipeline.learn.settings import TrainSettings
-from foveal.pipeline.learn.stream import stream_video
-from foveal.pipeline.learn.world import World
 from foveal.storage.reader import Store, open_store
 
 

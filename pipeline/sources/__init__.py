@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from foveal.pipeline.sections import FixationsSection
+from foveal.pipeline.recipe.section import FixationsSection
 from foveal.pipeline.sources.base import Source
 from foveal.pipeline.sources.dhf1k import DHF1KConfig, open_dhf1k
 from foveal.pipeline.sources.diem import DIEMConfig, open_diem

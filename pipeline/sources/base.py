@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from foveal.pipeline.values import Fixations, Video
+from foveal.pipeline.video.types import Fixations, Video
 
 
 class PublishedMaps(Protocol):

@@ -15,9 +15,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from foveal.errors import GazeError, RecipeError
-from foveal.pipeline.sections import FixationsSection
-from foveal.pipeline.sources.clips import Clip, ClipSource, GroundTruthSection
-from foveal.pipeline.sources.files import (
+from foveal.pipeline.recipe.section import FixationsSection
+from foveal.pipeline.sources.readers.clips import Clip, ClipSource, GroundTruthSection
+from foveal.pipeline.sources.readers.files import (
     check_confined,
     dataset_root,
     file_names,
@@ -25,10 +25,14 @@ from foveal.pipeline.sources.files import (
     natural_key,
     numbered_files,
 )
-from foveal.pipeline.sources.pictures import PICTURE_SUFFIXES, PictureMaps, points_of_pictures
-from foveal.pipeline.sources.points import PointsBuilder, ScreenFit, pixels_of_frames
-from foveal.pipeline.sources.smi_text import read_smi_text
-from foveal.pipeline.values import Fixations, Video
+from foveal.pipeline.sources.readers.pictures import (
+    PICTURE_SUFFIXES,
+    PictureMaps,
+    points_of_pictures,
+)
+from foveal.pipeline.sources.readers.points import PointsBuilder, ScreenFit, pixels_of_frames
+from foveal.pipeline.sources.readers.smi_text import read_smi_text
+from foveal.pipeline.video.types import Fixations, Video
 
 Split = Literal["train", "val", "test"]
 

@@ -19,19 +19,19 @@ import pandas as pd
 from pydantic import Field
 
 from foveal.errors import GazeError, RecipeError
-from foveal.pipeline.sections import FixationsSection
-from foveal.pipeline.sources.clips import Clip, ClipSource, GroundTruthSection
-from foveal.pipeline.sources.files import (
+from foveal.pipeline.recipe.section import FixationsSection
+from foveal.pipeline.sources.readers.clips import Clip, ClipSource, GroundTruthSection
+from foveal.pipeline.sources.readers.files import (
     VIDEO_SUFFIXES,
     check_confined,
     dataset_root,
     file_names,
     folder_names,
 )
-from foveal.pipeline.sources.pictures import PictureMaps
-from foveal.pipeline.sources.points import PointsBuilder, only_pairwise
-from foveal.pipeline.sources.tables import read_table
-from foveal.pipeline.values import Fixations, Video
+from foveal.pipeline.sources.readers.pictures import PictureMaps
+from foveal.pipeline.sources.readers.points import PointsBuilder, only_pairwise
+from foveal.pipeline.sources.readers.tables import read_table
+from foveal.pipeline.video.types import Fixations, Video
 
 Split = Literal["train", "test"]
 

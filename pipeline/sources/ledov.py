@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveal.errors import GazeError, RecipeError
-from foveal.pipeline.probe import probe
-from foveal.pipeline.sections import DatasetSection, FixationsSection
-from foveal.pipeline.sources.files import check_confined, dataset_root, folder_names
-from foveal.pipeline.sources.mat import mat_names, read_mat
-from foveal.pipeline.sources.pictures import PictureMaps
-from foveal.pipeline.sources.points import PointsBuilder, only_pairwise
-from foveal.pipeline.values import Fixations, Video
+from foveal.pipeline.recipe.section import DatasetSection, FixationsSection
+from foveal.pipeline.sources.readers.files import check_confined, dataset_root, folder_names
+from foveal.pipeline.sources.readers.mat import mat_names, read_mat
+from foveal.pipeline.sources.readers.pictures import PictureMaps
+from foveal.pipeline.sources.readers.points import PointsBuilder, only_pairwise
+from foveal.pipeline.video.probe import probe
+from foveal.pipeline.video.types import Fixations, Video
 
 Split = Literal["train", "val", "test"]
 

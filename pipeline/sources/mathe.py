@@ -16,19 +16,24 @@ import numpy as np
 from pydantic import Field
 
 from foveal.errors import GazeError, RecipeError
-from foveal.pipeline.probe import probe
-from foveal.pipeline.sections import FixationsSection
-from foveal.pipeline.sources.clips import GroundTruthSection
-from foveal.pipeline.sources.files import check_confined, dataset_root, file_names, natural_key
-from foveal.pipeline.sources.pictures import PictureMaps
-from foveal.pipeline.sources.points import (
+from foveal.pipeline.recipe.section import FixationsSection
+from foveal.pipeline.sources.readers.clips import GroundTruthSection
+from foveal.pipeline.sources.readers.files import (
+    check_confined,
+    dataset_root,
+    file_names,
+    natural_key,
+)
+from foveal.pipeline.sources.readers.pictures import PictureMaps
+from foveal.pipeline.sources.readers.points import (
     PointsBuilder,
     ScreenFit,
     only_pairwise,
     pixels_of_frames,
 )
-from foveal.pipeline.sources.tables import read_table
-from foveal.pipeline.values import Fixations, Video
+from foveal.pipeline.sources.readers.tables import read_table
+from foveal.pipeline.video.probe import probe
+from foveal.pipeline.video.types import Fixations, Video
 
 Split = Literal["train", "test"]
 

@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveal.errors import GazeError, RecipeError
-from foveal.pipeline.sections import FixationsSection
-from foveal.pipeline.sources.clips import GroundTruthSection
-from foveal.pipeline.sources.files import check_confined, dataset_root, file_names
-from foveal.pipeline.sources.mat import read_mat
-from foveal.pipeline.sources.pictures import PICTURE_SUFFIXES, PictureMaps
-from foveal.pipeline.sources.points import PointsBuilder, only_pairwise, pixels_of_frames
-from foveal.pipeline.values import Fixations, Video
+from foveal.pipeline.recipe.section import FixationsSection
+from foveal.pipeline.sources.readers.clips import GroundTruthSection
+from foveal.pipeline.sources.readers.files import check_confined, dataset_root, file_names
+from foveal.pipeline.sources.readers.mat import read_mat
+from foveal.pipeline.sources.readers.pictures import PICTURE_SUFFIXES, PictureMaps
+from foveal.pipeline.sources.readers.points import PointsBuilder, only_pairwise, pixels_of_frames
+from foveal.pipeline.video.types import Fixations, Video
 
 Split = Literal["train", "val", "test"]
 Points = list[tuple[str, NDArray[np.float64]]]

@@ -12,10 +12,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from foveal.pipeline.sections import FixationsSection
-from foveal.pipeline.sources.clips import ClipSource, split_clips
-from foveal.pipeline.sources.files import dataset_root
+from foveal.pipeline.recipe.section import FixationsSection
 from foveal.pipeline.sources.mathe import MatheConfig, MatheSource, Split
+from foveal.pipeline.sources.readers.clips import ClipSource, split_clips
+from foveal.pipeline.sources.readers.files import dataset_root
 
 _CLIP = re.compile(r"([A-Za-z-]+)[-_](\d+)")
 

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from foveal.errors import GazeError, RecipeError
-from foveal.pipeline.sections import FixationsSection, Section
+from foveal.pipeline.recipe.section import FixationsSection, Section
 from foveal.pipeline.sources.base import PublishedMaps
-from foveal.pipeline.sources.clips import Clip, ClipSource, GroundTruthSection
-from foveal.pipeline.sources.files import (
+from foveal.pipeline.sources.readers.clips import Clip, ClipSource, GroundTruthSection
+from foveal.pipeline.sources.readers.files import (
     VIDEO_SUFFIXES,
     check_confined,
     dataset_root,
@@ -22,10 +22,14 @@ from foveal.pipeline.sources.files import (
     folder_names,
     numbered_files,
 )
-from foveal.pipeline.sources.gaze_table import Columns, read_rows
-from foveal.pipeline.sources.pictures import PICTURE_SUFFIXES, PictureMaps, points_of_pictures
-from foveal.pipeline.sources.points import POOLED, PointsBuilder, only_pairwise
-from foveal.pipeline.values import Fixations, Video
+from foveal.pipeline.sources.readers.gaze_table import Columns, read_rows
+from foveal.pipeline.sources.readers.pictures import (
+    PICTURE_SUFFIXES,
+    PictureMaps,
+    points_of_pictures,
+)
+from foveal.pipeline.sources.readers.points import POOLED, PointsBuilder, only_pairwise
+from foveal.pipeline.video.types import Fixations, Video
 
 
 class GazeColumns(Section):

@@ -10,14 +10,14 @@ from foveal.errors import RecipeError
 from foveal.models.flow import make_estimator
 from foveal.models.flow.base import FlowEstimator
 from foveal.models.flow.encode import flow_encoding
-from foveal.pipeline.recipe import Recipe
+from foveal.pipeline.recipe.recipe import Recipe
 from foveal.pipeline.sources.base import Source
 from foveal.pipeline.stage_sections import DensitySection, FlowSection, I3DSection
 from foveal.pipeline.stages.base import Stage
 from foveal.pipeline.stages.flow import FlowStage
 from foveal.pipeline.stages.frames import FramesStage, TimeStage
 from foveal.pipeline.stages.gaze import DensityStage, FixationsStage, PublishedDensityStage
-from foveal.pipeline.values import Fixations, Video
+from foveal.pipeline.video.types import Fixations, Video
 
 if TYPE_CHECKING:
     from foveal.models.i3d.network import I3D

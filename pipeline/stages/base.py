@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from foveal.pipeline.values import VideoInfo
+from foveal.pipeline.video.types import VideoInfo
 from foveal.storage.schema import ArraySpec
 
 Arrays = Mapping[str, NDArray[Any]]

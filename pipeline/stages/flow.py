@@ -12,10 +12,10 @@ from foveal.models.flow.base import FlowEstimator
 from foveal.models.flow.encode import EncodingRecord, flow_encoding
 from foveal.models.flow.quality import FlowQuality
 from foveal.models.flow.resize import resize_flow
-from foveal.pipeline.resize import resize_frames
 from foveal.pipeline.stage_sections import FlowSection
 from foveal.pipeline.stages.base import DECODER, NO_ARRAYS, OF_THIS_RUN, Arrays
-from foveal.pipeline.values import FrameBatch, VideoInfo
+from foveal.pipeline.video.resize import resize_frames
+from foveal.pipeline.video.types import FrameBatch, VideoInfo
 from foveal.storage.schema import ArraySpec
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from foveal.pipeline.resize import resize_frames
 from foveal.pipeline.stage_sections import FramesSection
 from foveal.pipeline.stages.base import DECODER, NO_ARRAYS, Arrays
-from foveal.pipeline.values import FrameBatch, VideoInfo
+from foveal.pipeline.video.resize import resize_frames
+from foveal.pipeline.video.types import FrameBatch, VideoInfo
 from foveal.storage.schema import ArraySpec
 
 _TIMES_A_CHUNK = 2**14

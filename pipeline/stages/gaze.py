@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from foveal.errors import GazeError
-from foveal.pipeline.density import density_maps
 from foveal.pipeline.sources.base import PublishedMaps
 from foveal.pipeline.stage_sections import DensitySection
 from foveal.pipeline.stages.base import NO_ARRAYS, Arrays
-from foveal.pipeline.values import ArrayBatch, Fixations, VideoInfo
+from foveal.pipeline.stages.density_maps import density_maps
+from foveal.pipeline.video.types import ArrayBatch, Fixations, VideoInfo
 from foveal.storage.schema import ArraySpec
 
 _POINTS_A_CHUNK = 2**16

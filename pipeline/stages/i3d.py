@@ -13,7 +13,7 @@ from foveal.models.i3d.network import I3D
 from foveal.models.i3d.windows import WindowFeatures, feature_shape, window_starts
 from foveal.pipeline.stage_sections import I3DSection
 from foveal.pipeline.stages.base import DECODER, OF_THIS_RUN, Arrays
-from foveal.pipeline.values import ArrayBatch, FrameBatch, VideoInfo
+from foveal.pipeline.video.types import ArrayBatch, FrameBatch, VideoInfo
 from foveal.storage.schema import ArraySpec
 
 _STARTS_A_CHUNK = 2**12

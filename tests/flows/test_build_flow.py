@@ -19,11 +19,11 @@ from prefect import flow, get_run_logger
 
 from foveal.flows.build import BATCH_FRAMES, batches, build_store, default_workers, summary
 from foveal.flows.server import prefect_server
-from foveal.pipeline.build import plan_build, prepare
-from foveal.pipeline.plan import VideoPlan
-from foveal.pipeline.recipe import Recipe
-from foveal.pipeline.run import Status, VideoResult
-from foveal.pipeline.values import Video
+from foveal.pipeline.build.build import plan_build, prepare
+from foveal.pipeline.build.plan import VideoPlan
+from foveal.pipeline.build.run import Status, VideoResult
+from foveal.pipeline.recipe.recipe import Recipe
+from foveal.pipeline.video.types import Video
 from foveal.storage.location import Location
 from foveal.storage.reader import open_store
 from foveal.storage.verify import verify

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 from scipy.io import savemat
 
-from foveal.pipeline.demo.encode import encode_video
+from foveal.pipeline.video.encode import encode_video
 
 Point = tuple[int, float, float, str]
 """Frame from 0, x and y from 0, observer."""

@@ -18,7 +18,7 @@ from foveal.models.flow import FlowDeviceError, learned, make_estimator
 from foveal.models.flow.correlation import local_correlation
 from foveal.models.flow.device import resolve_device
 from foveal.models.flow.learned import Learned
-from foveal.models.flow.network import load_network
+from foveal.models.flow.ptlflow import load_network
 
 pytestmark = needs_ptlflow
 

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foveal.errors import InputError, MissingDependency
-from foveal.models.i3d import runtime
+from foveal.models.i3d import runner
 from foveal.models.i3d.network import random_i3d, time_layers
-from foveal.models.i3d.sharing import ZERO, plan_windows, window_levels
-from foveal.models.i3d.steps import StepNetwork, count_macs
+from foveal.models.i3d.step_network import StepNetwork, count_macs
+from foveal.models.i3d.window_plan import ZERO, plan_windows, window_levels
 from foveal.models.i3d.windows import WindowFeatures, feature_shape, window_starts
 
 SIZE = (32, 40)
@@ -291,7 +291,7 @@ def test_the_folded_network_lives_as_long_as_a_video_is_at_work():
 
 @pytest.mark.parametrize(("tolerance", "kept"), [(1e-1, "bfloat16"), (1e-9, "float32")])
 def test_half_precision_is_kept_only_where_it_agrees(monkeypatch, tolerance, kept):
-    monkeypatch.setattr(runtime, "HALF_TOLERANCE", tolerance)
+    monkeypatch.setattr(runner, "HALF_TOLERANCE", tolerance)
     windows = extractor(17, 1, precision="bfloat16")
     windows._runner._verify = True
     x = video(40)

@@ -13,14 +13,14 @@ import zarr
 from builds import FRAMES, SIZE, build, objects, recipe_values, write_raw
 
 from foveal.errors import ChecksumError, RecipeError, StoreError
-from foveal.pipeline.build import plan_build
-from foveal.pipeline.decode import decode
+from foveal.pipeline.build.build import plan_build
+from foveal.pipeline.build.run import Status
 from foveal.pipeline.demo import load_true_gaze
-from foveal.pipeline.density import density_map, gaussian
-from foveal.pipeline.probe import probe
-from foveal.pipeline.recipe import Recipe
-from foveal.pipeline.run import Status
-from foveal.pipeline.values import Video
+from foveal.pipeline.recipe.recipe import Recipe
+from foveal.pipeline.stages.density_maps import density_map, gaussian
+from foveal.pipeline.video.decode import decode
+from foveal.pipeline.video.probe import probe
+from foveal.pipeline.video.types import Video
 from foveal.storage.location import Location
 from foveal.storage.marks import read_marks
 from foveal.storage.reader import open_store

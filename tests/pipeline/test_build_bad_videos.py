@@ -13,9 +13,9 @@ import pytest
 from builds import build, recipe_values, write_raw
 
 from foveal.errors import RecipeError
+from foveal.pipeline.build.run import Status
 from foveal.pipeline.demo import encode_video
-from foveal.pipeline.recipe import Recipe
-from foveal.pipeline.run import Status
+from foveal.pipeline.recipe.recipe import Recipe
 from foveal.storage.location import Location
 from foveal.storage.reader import open_store
 from foveal.storage.verify import verify

@@ -16,9 +16,9 @@ import pytest
 from numpy.typing import NDArray
 
 from foveal.errors import DecodeError
-from foveal.pipeline.decode import BATCH_BYTES, MAX_BATCH_FRAMES, batch_frames, decode
-from foveal.pipeline.probe import probe
-from foveal.pipeline.values import FrameBatch, Video, VideoInfo
+from foveal.pipeline.video.decode import BATCH_BYTES, MAX_BATCH_FRAMES, batch_frames, decode
+from foveal.pipeline.video.probe import probe
+from foveal.pipeline.video.types import FrameBatch, Video, VideoInfo
 
 H264 = {"vcodec": "libx264", "pix_fmt": "yuv420p", "bf": 3, "g": 12}
 MPEG4_B = {"vcodec": "mpeg4", "bf": 2, "qscale": 3}
@@ -319,9 +319,9 @@ def test_batches_stay_within_their_budget() -> None:
 MEMORY = """
 import resource, sys
 from pathlib import Path
-from foveal.pipeline.decode import decode
-from foveal.pipeline.probe import probe
-from foveal.pipeline.values import Video
+from foveal.pipeline.video.decode import decode
+from foveal.pipeline.video.probe import probe
+from foveal.pipeline.video.types import Video
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 clip = Video("long", None, Path(sys.argv[1]))
 info = probe(clip)

@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foveal.errors import DecodeError
-from foveal.pipeline.decode import _command, decode
-from foveal.pipeline.probe import probe
-from foveal.pipeline.truncation import missing_bytes
-from foveal.pipeline.values import Video
+from foveal.pipeline.video.decode import _command, decode
+from foveal.pipeline.video.probe import probe
+from foveal.pipeline.video.truncation import missing_bytes
+from foveal.pipeline.video.types import Video
 
 H264 = {"vcodec": "libx264", "pix_fmt": "yuv420p", "bf": 2, "g": 12}
 AVI = {"vcodec": "mpeg4", "bf": 2, "qscale": 3, "g": 12}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from foveal.errors import GazeError, RecipeError
-from foveal.pipeline.density import (
+from foveal.pipeline.stages.density_maps import (
     PRESETS,
     DensityKernel,
     density_map,

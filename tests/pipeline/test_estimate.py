@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from builds import build, recipe_values, write_raw
 
-from foveal.pipeline.build import plan_build
-from foveal.pipeline.estimate import estimate
-from foveal.pipeline.recipe import Recipe
+from foveal.pipeline.build.build import plan_build
+from foveal.pipeline.build.forecast import estimate
+from foveal.pipeline.recipe.recipe import Recipe
 from foveal.storage.location import Location
 from foveal.storage.marks import read_journal
 

@@ -9,7 +9,7 @@ import imageio_ffmpeg
 import pytest
 
 from foveal.errors import MissingDependency
-from foveal.pipeline.ffmpeg import EXECUTABLE_VARIABLE, ffmpeg_executable, ffmpeg_version
+from foveal.pipeline.video.ffmpeg import EXECUTABLE_VARIABLE, ffmpeg_executable, ffmpeg_version
 
 
 def _executable(path: Path, version: str = "of the test") -> Path:

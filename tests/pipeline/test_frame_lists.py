@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from foveal.errors import GazeError
-from foveal.pipeline.sources.frame_lists import mask_of_frames, read_frame_lists
+from foveal.pipeline.sources.readers.frame_lists import mask_of_frames, read_frame_lists
 
 SAMPLES = Path(
     os.environ.get("FOVEAL_SAMPLES", Path(__file__).parents[3] / "shared" / "data")

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from builds import build, objects, recipe_values, write_raw
 
-from foveal.pipeline.recipe import Recipe
+from foveal.pipeline.recipe.recipe import Recipe
 from foveal.storage.location import Location
 from foveal.storage.verify import verify
 
@@ -23,7 +23,7 @@ KILLS = 6
 BUILD = """
 import sys
 from builds import build
-from foveal.pipeline.recipe import Recipe
+from foveal.pipeline.recipe.recipe import Recipe
 print("started", flush=True)
 build(Recipe.load(sys.argv[1]))
 """

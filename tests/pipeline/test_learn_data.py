@@ -15,8 +15,8 @@ from foveal.errors import RecipeError
 from foveal.models import saliency
 from foveal.models.flow.color import flow_to_color
 from foveal.models.normalise import bgr_mean
-from foveal.pipeline.learn.data import Prepare, choose_flow, flow_array, resized_maps, to_network
-from foveal.pipeline.learn.joint import open_clips
+from foveal.pipeline.learn.inputs import Prepare, choose_flow, flow_array, resized_maps, to_network
+from foveal.pipeline.learn.several_stores import open_clips
 from foveal.storage.reader import Store, open_store
 from foveal.torch.batch import collate
 

@@ -18,7 +18,6 @@ from typer.testing import CliRunner
 from foveal.cli import app
 from foveal.errors import RecipeError, StoreError
 from foveal.models.metrics import nss
-from foveal.pipeline.density import density_map, gaussian
 from foveal.pipeline.learn import baselines
 from foveal.pipeline.learn.evaluate import (
     BASELINES,
@@ -27,9 +26,10 @@ from foveal.pipeline.learn.evaluate import (
     evaluate,
     predictions_in,
 )
-from foveal.pipeline.learn.truth import Truth
+from foveal.pipeline.learn.ground_truth import Truth
 from foveal.pipeline.masks import attach_masks, stored_masks
-from foveal.pipeline.recipe import Recipe
+from foveal.pipeline.recipe.recipe import Recipe
+from foveal.pipeline.stages.density_maps import density_map, gaussian
 from foveal.storage.reader import Store, open_store
 
 SIGMA_PX = 4.0

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from foveal.cli import app
 from foveal.pipeline.learn.checkpoint import load_network
-from foveal.pipeline.recipe import Recipe
+from foveal.pipeline.recipe.recipe import Recipe
 from foveal.storage.location import Location
 from foveal.storage.reader import open_store
 from foveal.storage.verify import verify

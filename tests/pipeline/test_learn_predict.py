@@ -19,9 +19,9 @@ from foveal.models import saliency
 from foveal.models.normalise import bgr_mean
 from foveal.models.saliency import SaliencyNetwork
 from foveal.pipeline.learn.checkpoint import load_network, save_network
-from foveal.pipeline.learn.data import Prepare
+from foveal.pipeline.learn.inference import FRAMES_AT_ONCE, autocast_dtype, choose_device
+from foveal.pipeline.learn.inputs import Prepare
 from foveal.pipeline.learn.predict import Prediction, Predictor, predict_store
-from foveal.pipeline.learn.stream import FRAMES_AT_ONCE, autocast_dtype, choose_device
 from foveal.storage.index import JSON_COLUMNS, write_index
 from foveal.storage.location import Location
 from foveal.storage.marks import read_marks

@@ -20,9 +20,9 @@ from foveal.errors import FovealError, RecipeError
 from foveal.models import saliency
 from foveal.models.losses import saliency_loss
 from foveal.pipeline.learn.checkpoint import load, load_network
-from foveal.pipeline.learn.data import to_network
-from foveal.pipeline.learn.joint import open_clips
+from foveal.pipeline.learn.inputs import to_network
 from foveal.pipeline.learn.settings import TrainSettings
+from foveal.pipeline.learn.several_stores import open_clips
 from foveal.pipeline.learn.step import Step
 from foveal.pipeline.learn.train import TrainResult, train
 from foveal.storage.reader import open_store

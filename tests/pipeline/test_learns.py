@@ -19,7 +19,7 @@ from foveal.pipeline.learn.evaluate import contestants, evaluate
 from foveal.pipeline.learn.predict import Predictor, predict_store
 from foveal.pipeline.learn.settings import TrainSettings
 from foveal.pipeline.learn.train import train
-from foveal.pipeline.recipe import Recipe
+from foveal.pipeline.recipe.recipe import Recipe
 from foveal.storage.reader import Store, open_store
 
 GFSALNET = {"width": 0.125, "input_size": [64, 96]}

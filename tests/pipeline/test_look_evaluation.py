@@ -12,8 +12,8 @@ from builds import build, recipe_values, write_prediction, write_raw
 from typer.testing import CliRunner, Result
 
 from foveal.cli import app
-from foveal.pipeline.look.report import report_page
-from foveal.pipeline.recipe import Recipe
+from foveal.pipeline.recipe.recipe import Recipe
+from foveal.pipeline.report.report import report_page
 from foveal.storage.evaluation import read_evaluation
 from foveal.storage.location import Location
 from foveal.storage.marks import read_journal

@@ -24,9 +24,9 @@ from small_stores import (
 )
 
 from foveal.errors import FovealError, StoreError
-from foveal.pipeline.look.export import export
-from foveal.pipeline.look.files import density_file, flo_file, kitti_file
-from foveal.pipeline.look.webdataset import export_webdataset
+from foveal.pipeline.export.export import export
+from foveal.pipeline.export.files import density_file, flo_file, kitti_file
+from foveal.pipeline.export.webdataset import export_webdataset
 from foveal.storage.location import Location
 from foveal.storage.root import create_store
 

@@ -9,9 +9,9 @@ from small_stores import FPS, HEIGHT, WIDTH, density, frame, write_small_store
 
 from foveal.errors import FovealError, StoreError
 from foveal.models.flow.color import flow_to_color
-from foveal.pipeline.look.panels import heat, layers, observer_colours
-from foveal.pipeline.look.preview import write_preview
-from foveal.pipeline.look.view import Moment, VideoView
+from foveal.pipeline.preview.panels import heat, layers, observer_colours
+from foveal.pipeline.preview.preview import write_preview
+from foveal.pipeline.preview.view import Moment, VideoView
 from foveal.storage.reader import open_store
 
 FRAMES = 20

@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from foveal.cli import app
 from foveal.errors import FovealError, StoreError
-from foveal.pipeline.look.build_report import keep_report, kept_report
-from foveal.pipeline.look.report import write_report
-from foveal.pipeline.look.survey import CARDS
+from foveal.pipeline.report.build_report import keep_report, kept_report
+from foveal.pipeline.report.report import write_report
+from foveal.pipeline.report.survey import CARDS
 from foveal.storage.index import index_row, write_index
 from foveal.storage.location import Location
 from foveal.storage.marks import Quarantine, read_journal, write_quarantine

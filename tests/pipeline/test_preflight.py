@@ -11,8 +11,8 @@ import pytest
 from miniatures import WRITERS, dhf1k, hollywood2, ledov, ucf_sports
 from miniatures.base import density, write_image, write_video
 
-from foveal.pipeline.preflight import Report, check
-from foveal.pipeline.recipe import Recipe
+from foveal.pipeline.check.preflight import Report, check
+from foveal.pipeline.recipe.recipe import Recipe
 
 
 def checked(root: Path, dataset: dict[str, Any], **options: Any) -> Report:

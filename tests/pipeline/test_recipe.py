@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from foveal.errors import RecipeError
-from foveal.pipeline.recipe import Recipe
+from foveal.pipeline.recipe.recipe import Recipe
 from foveal.pipeline.stage_sections import DensitySection
 
 REPOSITORY = Path(__file__).parents[2]

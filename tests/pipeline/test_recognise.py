@@ -10,8 +10,8 @@ import yaml
 from miniatures import WRITERS, hollywood2
 
 from foveal.errors import RecipeError
-from foveal.pipeline.recipe import Recipe
-from foveal.pipeline.recognise import recognise
+from foveal.pipeline.check.recognise import recognise
+from foveal.pipeline.recipe.recipe import Recipe
 from foveal.pipeline.sources import open_source
 
 KNOWN = sorted(set(WRITERS) - {"videos-csv", "videos-parquet", "videos-frames"})

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foveal.pipeline.resize import resize_frames
+from foveal.pipeline.video.resize import resize_frames
 
 RNG = np.random.default_rng(0)
 

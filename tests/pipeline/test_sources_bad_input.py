@@ -20,14 +20,14 @@ from miniatures import WRITERS, Miniature, diem, hollywood2, ledov, salicon, ucf
 from miniatures.base import density, fixated, write_image, write_text, write_v5
 
 from foveal.errors import GazeError, InputError, RecipeError
-from foveal.pipeline.recipe import Recipe
+from foveal.pipeline.recipe.recipe import Recipe
 from foveal.pipeline.sources import Source, open_source
-from foveal.pipeline.sources.clips import ClipSource
-from foveal.pipeline.sources.files import file_names, natural_key, numbered_files
 from foveal.pipeline.sources.ledov import spanned_frames
-from foveal.pipeline.sources.mat import MAX_ELEMENTS, read_mat
-from foveal.pipeline.sources.pictures import read_fixated, read_grey
-from foveal.pipeline.sources.tables import read_table
+from foveal.pipeline.sources.readers.clips import ClipSource
+from foveal.pipeline.sources.readers.files import file_names, natural_key, numbered_files
+from foveal.pipeline.sources.readers.mat import MAX_ELEMENTS, read_mat
+from foveal.pipeline.sources.readers.pictures import read_fixated, read_grey
+from foveal.pipeline.sources.readers.tables import read_table
 
 
 def opened(root: Path, dataset: dict[str, Any], **fixations: Any) -> Source:
@@ -159,7 +159,7 @@ def test_a_v73_file_that_claims_a_huge_array_is_refused_before_it_is_read(tmp_pa
 def test_a_mat_file_that_inflates_beyond_bounds_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("foveal.pipeline.sources.mat.MAX_BYTES", 1 << 20)
+    monkeypatch.setattr("foveal.pipeline.sources.readers.mat.MAX_BYTES", 1 << 20)
     path = tmp_path / "bomb.mat"
     squeezed = zlib.compress(bytes(1 << 22), 9)
     header = b"MATLAB 5.0 MAT-file".ljust(124) + struct.pack("<H2s", 0x0100, b"IM")
@@ -443,7 +443,7 @@ def test_a_csv_of_ten_million_rows_is_read_in_batches(tmp_path: Path) -> None:
             file.write(b"mine,s,7,1,2\n")
     code = (
         "import sys, pathlib, pyarrow as pa\n"
-        "from foveal.pipeline.sources.gaze_table import Columns, read_rows\n"
+        "from foveal.pipeline.sources.readers.gaze_table import Columns, read_rows\n"
         "columns = Columns('video', ('subject',), ('frame', 'x', 'y'))\n"
         "found = read_rows(pathlib.Path(sys.argv[1]), 'mine', columns)\n"
         "assert found['frame'].tolist() == [7] * 10\n"

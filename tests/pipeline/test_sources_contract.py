@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from miniatures import WRITERS, Expected, Miniature, grey
 
-from foveal.pipeline.decode import decode
-from foveal.pipeline.probe import probe
-from foveal.pipeline.recipe import Recipe
+from foveal.pipeline.recipe.recipe import Recipe
 from foveal.pipeline.sources import Source, open_source
-from foveal.pipeline.values import Fixations, Video
+from foveal.pipeline.video.decode import decode
+from foveal.pipeline.video.probe import probe
+from foveal.pipeline.video.types import Fixations, Video
 
 LOSSY_LEVELS = 3
 """Grey levels by which a codec may miss; neighbouring frames are 7 apart."""

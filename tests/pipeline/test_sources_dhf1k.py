@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foveal.errors import GazeError, RecipeError
-from foveal.pipeline.sections import FixationsSection
+from foveal.pipeline.recipe.section import FixationsSection
 from foveal.pipeline.sources.dhf1k import DHF1K, DHF1KConfig
-from foveal.pipeline.sources.points import pixels_of_frames, round_half_away
-from foveal.pipeline.sources.smi_text import read_smi_text
-from foveal.pipeline.values import Fixations, Video
+from foveal.pipeline.sources.readers.points import pixels_of_frames, round_half_away
+from foveal.pipeline.sources.readers.smi_text import read_smi_text
+from foveal.pipeline.video.types import Fixations, Video
 
 HEADER = "Time\tType\tTrial\tL Dia X [px]\tL Dia Y [px]\tL POR X [px]\tL POR Y [px]\tL Event Info\n"
 REPOSITORY = Path(__file__).parents[2]

@@ -17,12 +17,12 @@ from foveal.models.flow import make_estimator
 from foveal.models.flow.errors import FlowDeviceError
 from foveal.models.flow.resize import resize_flow
 from foveal.pipeline import stages
-from foveal.pipeline.decode import decode
+from foveal.pipeline.build.run import Status
 from foveal.pipeline.demo import load_true_flow
-from foveal.pipeline.probe import probe
-from foveal.pipeline.recipe import Recipe
-from foveal.pipeline.run import Status
-from foveal.pipeline.values import Video
+from foveal.pipeline.recipe.recipe import Recipe
+from foveal.pipeline.video.decode import decode
+from foveal.pipeline.video.probe import probe
+from foveal.pipeline.video.types import Video
 from foveal.storage.location import Location
 from foveal.storage.marks import read_marks
 from foveal.storage.reader import open_store

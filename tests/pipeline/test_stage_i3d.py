@@ -11,10 +11,10 @@ from builds import build, recipe_values, write_raw
 from foveal.errors import FovealError, RecipeError
 from foveal.models.i3d.weights import load_i3d
 from foveal.models.i3d.windows import WindowFeatures
-from foveal.pipeline.decode import decode
-from foveal.pipeline.probe import probe
-from foveal.pipeline.recipe import Recipe
-from foveal.pipeline.values import Video
+from foveal.pipeline.recipe.recipe import Recipe
+from foveal.pipeline.video.decode import decode
+from foveal.pipeline.video.probe import probe
+from foveal.pipeline.video.types import Video
 from foveal.storage.location import Location
 from foveal.storage.reader import open_store
 from foveal.storage.verify import verify

@@ -9,8 +9,8 @@ from small_stores import density, frame, write_small_store
 from zarr.codecs import BloscCodec, BytesCodec, GzipCodec, ZstdCodec
 
 from foveal.errors import ChecksumError, StoreError
-from foveal.storage.gather import Gatherer, Slice
 from foveal.storage.location import Location
+from foveal.storage.slices import Gatherer, Slice
 
 VALUES = np.random.default_rng(0).integers(0, 4, (37, 3, 5)).astype(np.int16)
 VALUES[8:12] = 0

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from small_stores import SHARD, frame, write_small_store
 
 from foveal.errors import ChecksumError, StoreError
-from foveal.storage import gather
-from foveal.storage.gather import Gatherer
+from foveal.storage import slices
+from foveal.storage.slices import Gatherer
 from foveal.torch import ClipLoader, Clips
 from foveal.torch.loader import epoch_order
 
@@ -308,8 +308,8 @@ def test_all_readers_together_keep_few_files_open(clips, monkeypatch, workers):
         return found
 
     gc.collect()  # readers of other tests
-    others = len(gather._LIVING)
-    monkeypatch.setattr(gather, "_SHARDS_OPEN", 5 * (others + workers + 1))
+    others = len(slices._LIVING)
+    monkeypatch.setattr(slices, "_SHARDS_OPEN", 5 * (others + workers + 1))
     own = copy.deepcopy(clips)
     before = open_files()
     loader = ClipLoader(own, 20, num_workers=workers)

@@ -1,0 +1,164 @@
+"""How much disk and how long a build will take: measured on the first video, then multiplied."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from zarr.storage import MemoryStore
+
+from foveal.errors import InputError
+from foveal.pipeline.video.decode import decode
+from foveal.pipeline.build.plan import VideoPlan
+from foveal.pipeline.recipe.recipe import Recipe
+from foveal.pipeline.stages.base import DECODER, Stage
+from foveal.pipeline.stages.i3d import I3DStage
+from foveal.pipeline.video.types import ArrayBatch, FrameBatch
+from foveal.storage.location import Location
+from foveal.storage.writer import VideoWriter
+
+_SAMPLE_FRAMES = 33
+
+
+@dataclass(frozen=True)
+class StageForecast:
+    """What one stage will cost over all videos."""
+
+    stage: str
+    videos: int
+    frames: int
+    stored_bytes: int
+    compute_seconds: float
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a build will cost.
+
+    Attributes
+    ----------
+    stages : list of StageForecast
+    wall_seconds : float
+        Sum of the stages' computing and of decoding.
+    free_bytes : int or None
+        Free where the store will lie; None for object stores.
+    basis : str
+        What the figures were measured on.
+    unreadable : dict of str to str
+        Videos that cannot even be opened, with the reason.
+    """
+
+    stages: list[StageForecast]
+    wall_seconds: float
+    free_bytes: int | None
+    basis: str
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def stored_bytes(self) -> int:
+        return sum(stage.stored_bytes for stage in self.stages)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "stored_bytes": self.stored_bytes}
+
+
+def estimate(recipe: Recipe, to_do: Sequence[VideoPlan]) -> Forecast:
+    """Cost of the pending stages; opens every video, decodes a second of the first.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    to_do : sequence of VideoPlan
+    """
+    frames: dict[str, int] = {}
+    videos: dict[str, int] = {}
+    unreadable: dict[str, str] = {}
+    readable: list[tuple[VideoPlan, int]] = []
+    for plan in to_do:
+        try:
+            info = plan.info
+        except InputError as error:
+            unreadable[plan.video.id] = str(error)
+            continue
+        length = info.frames or round((info.duration_seconds or 0) * info.fps)
+        length = min(length, plan.video.max_frames or length)
+        readable.append((plan, length))
+        for stage in plan.pending:
+            frames[stage] = frames.get(stage, 0) + _items(plan.stages[stage], length)
+            videos[stage] = videos.get(stage, 0) + 1
+    rates: dict[str, tuple[float, float]] = {}
+    measured: list[str] = []
+    for plan, length in readable:
+        if set(plan.pending) <= rates.keys():
+            continue
+        try:
+            rates |= _measure(plan, length)
+            measured.append(plan.video.id)
+        except InputError as error:
+            unreadable[plan.video.id] = str(error)
+    stages = []
+    wall_seconds = 0.0
+    for stage, count in frames.items():
+        seconds, size = rates.get(stage, (0.0, 0.0))
+        stages.append(
+            StageForecast(stage, videos[stage], count, round(size * count), seconds * count)
+        )
+        wall_seconds += seconds * count
+    wall_seconds += rates.get(DECODER, (0.0, 0.0))[0] * max(frames.values(), default=0)
+    basis = f"the first frames of {', '.join(measured)}" if measured else "nothing to measure"
+    return Forecast(stages, wall_seconds, _free_bytes(recipe.store), basis, unreadable)
+
+
+def _measure(plan: VideoPlan, length: int) -> dict[str, tuple[float, float]]:
+    """Seconds and stored bytes a frame, by stage, over the first frames."""
+    started = time.monotonic()
+    windows = [stage for stage in plan.stages.values() if isinstance(stage, I3DStage)]
+    wanted = max([_SAMPLE_FRAMES, *(stage.frames_of_two_windows for stage in windows)])
+    batches: list[FrameBatch] = []
+    for batch in decode(plan.video, plan.info):
+        batches.append(batch)
+        if batch.stop >= wanted:
+            break
+    frames = np.concatenate([batch.frames for batch in batches])[:wanted]
+    times = np.concatenate([batch.pts_seconds for batch in batches])[:wanted]
+    seconds = (time.monotonic() - started) / len(frames)
+    rates = {DECODER: (seconds, 0.0)}
+    live: dict[str, Any] = {"time": times}
+    writer = VideoWriter(Location(MemoryStore()), plan.video.id, {})
+    for name, stage in plan.stages.items():
+        specs = stage.outputs(plan.info)
+        sink = writer.stage(name, plan.identities[name], specs)
+        started = time.monotonic()
+        fed: FrameBatch | ArrayBatch
+        if stage.feed == DECODER:
+            fed = FrameBatch(0, frames, times)
+        else:
+            fed = ArrayBatch(0, live[stage.feed])
+        for arrays in (stage.push(fed), stage.finish()):
+            live |= arrays
+            sink.append(arrays)
+        seconds = time.monotonic() - started
+        mark = sink.complete({})
+        # A gaze stage reads the whole recording, however few frames it is asked for.
+        sampled = max(1, _items(stage, len(frames)))
+        over = max(length, len(frames)) if name == "fixations" else sampled
+        rates[name] = (seconds / over, mark.stored_bytes / sampled)
+    return rates
+
+
+def _items(stage: Stage, frames: int) -> int:
+    """Items whose number the cost of a stage follows: windows of I3D, frames else."""
+    return stage.windows(frames) if isinstance(stage, I3DStage) else frames
+
+
+def _free_bytes(store: str) -> int | None:
+    local = Location(store, read_only=True).local
+    if local is None:
+        return None
+    existing = next(path for path in (local.absolute(), *local.absolute().parents) if path.exists())
+    return shutil.disk_usage(Path(existing)).free

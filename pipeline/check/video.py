@@ -1,0 +1,259 @@
+"""What a preflight looks at in one video."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from numpy.typing import NDArray
+
+from foveal.errors import GazeError, InputError
+from foveal.pipeline.build.digests import video_files
+from foveal.pipeline.recipe.recipe import Recipe
+from foveal.pipeline.sources import Source
+from foveal.pipeline.sources.readers.clips import ClipSource
+from foveal.pipeline.sources.readers.files import check_confined
+from foveal.pipeline.sources.readers.pictures import (
+    PICTURE_SUFFIXES,
+    picture_size,
+    read_fixated,
+    read_grey,
+)
+from foveal.pipeline.video.probe import probe
+from foveal.pipeline.video.types import Fixations, Video, VideoInfo
+
+Severity = Literal["error", "warning", "note"]
+
+SUSPICIOUS_SHARE = 0.2
+"""More samples than this off the screen, or after the video's end, hint at a wrong mapping."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something a person should know.
+
+    Attributes
+    ----------
+    severity : {'error', 'warning', 'note'}
+        An error quarantines the video when it is built; a warning may mean a silent mistake.
+    video : str
+        Empty where it concerns the dataset.
+    message : str
+    """
+
+    severity: Severity
+    video: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was seen of one video; None where it could not be seen.
+
+    Attributes
+    ----------
+    video, split
+    frames : int or None
+        As the container declares, or images counted.
+    height_px, width_px, fps
+    annotated_frames : int or None
+        Frames that have a published picture, where there are pictures.
+    observers : int or None
+    points : int or None
+        Fixated points, where gaze was read whole.
+    excluded : dict
+        Samples left out, by reason.
+    status : {'ok', 'note', 'warning', 'error'}
+        The gravest of its findings.
+    """
+
+    video: str
+    split: str | None
+    frames: int | None
+    height_px: int | None
+    width_px: int | None
+    fps: float | None
+    annotated_frames: int | None
+    observers: int | None
+    points: int | None
+    excluded: Mapping[str, int]
+    status: str
+
+
+def look(
+    source: Source, video: Video, recipe: Recipe, wants_gaze: bool
+) -> tuple[Row, list[Finding]]:
+    """One video: what is seen of it, and what is found odd."""
+    findings = [Finding("note", video.id, note) for note in video.notes]
+    info: VideoInfo | None = None
+    fixations: Fixations | None = None
+    try:
+        check_confined(recipe.dataset.root, video)
+        findings += _look_at_files(video, video_files(video), "frame")
+        info = probe(video)
+        if video.has_ground_truth and wants_gaze:
+            findings += _look_at_files(video, video.annotation_paths, "annotation")
+            findings += _compare_counts(video, info, recipe.dataset.reconcile)
+            folders = _picture_folders(source, video)
+            for pictures in folders.values():
+                findings += _look_at_pictures(video, info, pictures)
+            if isinstance(source, ClipSource):
+                findings += _look_at_clip(source, video, info)
+            elif not folders or len(folders) != len(_folders(video)):
+                fixations = source.fixations(video, info.height_px, info.width_px)
+                findings += _look_at_gaze(video, info, fixations)
+                source.published_maps(video)
+    except InputError as error:
+        findings.append(Finding("error", video.id, str(error)))
+    return _row(source, video, info, fixations, findings), findings
+
+
+def _row(
+    source: Source,
+    video: Video,
+    info: VideoInfo | None,
+    fixations: Fixations | None,
+    findings: list[Finding],
+) -> Row:
+    grave = {finding.severity for finding in findings}
+    folders = [len(paths) for paths in _picture_folders(source, video).values()]
+    by_frame = video.image_names is not None or video.expected_frames is not None
+    return Row(
+        video=video.id,
+        split=video.split,
+        frames=info.frames if info else None,
+        height_px=info.height_px if info else None,
+        width_px=info.width_px if info else None,
+        fps=info.fps if info else None,
+        annotated_frames=max(folders, default=0) if by_frame else None,
+        observers=len(fixations.subjects) if fixations else None,
+        points=len(fixations) if fixations else None,
+        excluded=dict(fixations.excluded) if fixations else {},
+        status=next((one for one in ("error", "warning", "note") if one in grave), "ok"),
+    )
+
+
+def _folders(video: Video) -> dict[str, list[Path]]:
+    """Annotation files by the folder they lie in."""
+    found: dict[str, list[Path]] = {}
+    for path in video.annotation_paths:
+        found.setdefault(os.fspath(path).rpartition(os.sep)[0], []).append(path)
+    return found
+
+
+def _picture_folders(source: Source, video: Video) -> dict[str, list[Path]]:
+    """Those that hold a picture (in clips, perhaps as MATLAB file) for each frame."""
+    suffixes = (*PICTURE_SUFFIXES, ".mat") if isinstance(source, ClipSource) else PICTURE_SUFFIXES
+    by_frame = video.image_names is not None or video.expected_frames is not None
+    return {
+        folder: paths
+        for folder, paths in _folders(video).items()
+        if by_frame and paths[0].suffix.lower() in suffixes
+    }
+
+
+def _look_at_files(video: Video, paths: Iterable[Path], what: str) -> list[Finding]:
+    """Files that are missing or empty."""
+    bad = []
+    for path in map(os.fspath, paths):
+        try:
+            if os.stat(path).st_size == 0:  # noqa: PTH116 (of a million files, pathlib takes twice as long)
+                bad.append(f"{path} is empty")
+        except OSError as error:
+            bad.append(f"{path}: {error.strerror}")
+    if not bad:
+        return []
+    shown = "; ".join(bad[:3]) + ("; …" if len(bad) > 3 else "")
+    return [Finding("error", video.id, f"{len(bad)} {what} files are unusable: {shown}")]
+
+
+def _compare_counts(video: Video, info: VideoInfo, rule: str) -> list[Finding]:
+    """Declared frames against published pictures of a video file."""
+    expected = video.expected_frames
+    if expected is None or info.frames is None or info.frames == expected:
+        return []
+    message = f"{info.frames} frames declared, {expected} in the annotation"
+    if rule == "strict":
+        return [Finding("error", video.id, f"{message}; dataset.reconcile is strict")]
+    return [Finding("note", video.id, f"{message}; {rule} applies")]
+
+
+def _look_at_pictures(video: Video, info: VideoInfo, pictures: list[Path]) -> list[Finding]:
+    """The middle picture of a folder; the first and last too where nothing is in it."""
+    middle = pictures[len(pictures) // 2]
+    name = f"{middle.parent.name}/{middle.name}"
+    pixels = _read(middle)
+    if pixels.shape != (info.height_px, info.width_px):
+        shown = f"{pixels.shape[1]}x{pixels.shape[0]}"
+        message = f"{name} is {shown}, the video {info.width_px}x{info.height_px}"
+        return [Finding("warning", video.id, message)]
+    if _varies(pixels):
+        return []
+    if any(_varies(_read(path)) for path in (pictures[0], pictures[-1])):
+        return [Finding("note", video.id, f"{name} is constant: nobody looked there")]
+    message = f"first, middle and last picture in {middle.parent.name}/ are constant"
+    return [Finding("warning", video.id, message)]
+
+
+def _read(path: Path) -> NDArray[Any]:
+    return read_fixated(path) if path.suffix.lower() == ".mat" else read_grey(path)
+
+
+def _varies(pixels: NDArray[Any]) -> bool:
+    return bool((pixels != pixels[0, 0]).any())
+
+
+def _look_at_clip(source: ClipSource, video: Video, info: VideoInfo) -> list[Finding]:
+    """Whether the pictures belong together, and the last image to the first."""
+    if problem := source.problem(video):
+        return [Finding("error", video.id, problem)]
+    names = video.image_names or ()
+    size = picture_size(video.path / names[-1])
+    if size != (info.height_px, info.width_px):
+        message = f"{names[-1]} is {size[1]}x{size[0]}, {names[0]} {info.width_px}x{info.height_px}"
+        return [Finding("error", video.id, message)]
+    return []
+
+
+def _look_at_gaze(video: Video, info: VideoInfo, fixations: Fixations) -> list[Finding]:
+    """Signs of a wrong mapping: points off the screen, after the end, in too few frames."""
+    if not len(fixations):
+        raise GazeError(f"{video.id}: no fixated point is left: {dict(fixations.excluded)}")
+    findings = []
+    attributes = fixations.attributes
+
+    def add(severity: Severity, message: str) -> None:
+        findings.append(Finding(severity, video.id, message))
+
+    if missing := attributes.get("observers_missing"):
+        add("note", f"no gaze of observers {', '.join(missing)}")
+    used = int(attributes["samples_used"])
+    off_screen = fixations.excluded.get("off_screen", 0)
+    if off_screen > SUSPICIOUS_SHARE * (used + off_screen):
+        add(
+            "warning",
+            f"{off_screen} of {used + off_screen} fixation samples lie off the video; are x and y "
+            "in order, and is it the right screen?",
+        )
+    if info.frames is not None:
+        frames = min(info.frames, video.max_frames or info.frames)
+        late = int((fixations.frame >= info.frames).sum())
+        if late > SUSPICIOUS_SHARE * len(fixations):
+            add("warning", f"{late} of {len(fixations)} points come after the last frame")
+        last = int(fixations.frame[-1]) + 1
+        if last < (1 - SUSPICIOUS_SHARE) * frames:
+            add("warning", f"gaze ends at frame {last} of {frames}")
+        declared = attributes.get("annotation_frames", info.frames)
+        if declared != info.frames:
+            add(
+                "note",
+                f"annotation of {declared} frames, {info.frames} in the container",
+            )
+    rate = float(attributes.get("frame_rate", info.fps))
+    if not math.isclose(rate, info.fps, rel_tol=1e-3):
+        add("note", f"gaze is mapped at {rate:g} frames a second, the video has {info.fps:g}")
+    return findings

@@ -1,0 +1,137 @@
+"""Ground truth of a video as an evaluation needs it, read part by part."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from foveal.errors import StoreError
+from foveal.models.metrics import FixatedPixels
+from foveal.pipeline.stage_sections import DensitySection
+from foveal.pipeline.stages.density_maps import DensityKernel
+from foveal.storage.marks import Mark
+from foveal.storage.reader import Store
+from foveal.storage.slices import Gatherer, Slice
+
+POINTS = ("fixation_frame", "fixation_x", "fixation_y", "fixation_subject")
+
+
+@dataclass(frozen=True)
+class Points:
+    """Fixated points of a video, sorted by frame; positions in pixels of the source video."""
+
+    frame: NDArray[np.int32]
+    x: NDArray[np.float32]
+    y: NDArray[np.float32]
+    subject: NDArray[np.int16]
+
+    def between(self, start: int, stop: int) -> Points:
+        """Those of frames `start` … `stop` - 1, which are numbered from 0."""
+        part = slice(*np.searchsorted(self.frame, (start, stop)))
+        return Points(self.frame[part] - start, self.x[part], self.y[part], self.subject[part])
+
+    def only(self, wanted: NDArray[np.bool_]) -> Points:
+        """Those that are wanted."""
+        return Points(self.frame[wanted], self.x[wanted], self.y[wanted], self.subject[wanted])
+
+
+class Truth:
+    """Ground truth of one video.
+
+    Parameters
+    ----------
+    store : Store
+    video : str
+
+    Attributes
+    ----------
+    frames : int
+    source_size, size : (int, int)
+        Height and width of the source video and of the density maps, on whose grid is scored.
+
+    Raises
+    ------
+    StoreError
+        The video has no complete fixations or density.
+    """
+
+    def __init__(self, store: Store, video: str) -> None:
+        self.store, self.video = store, video
+        self.marks: Mapping[str, Mark] = store.marks(video)
+        self.arrays: dict[str, Mapping[str, Any]] = {
+            name: about for mark in self.marks.values() for name, about in mark.arrays.items()
+        }
+        missing = [name for name in ("time", *POINTS, "density") if name not in self.arrays]
+        if missing:
+            raise StoreError(
+                f"{store.location}: video {video!r} has no complete {', '.join(missing)}; it "
+                "cannot be scored: build fixations and density, or choose another split"
+            )
+        self.frames = int(self.arrays["time"]["shape"][0])
+        height, width = self.marks["time"].provenance["video"]["source_size"]
+        self.source_size = (int(height), int(width))
+        self.size: tuple[int, int] = tuple(self.arrays["density"]["shape"][1:])
+        self._gatherer = Gatherer(store.location)
+
+    def read(self, array: str, start: int, stop: int) -> NDArray[Any]:
+        """Items of one of the video's arrays."""
+        values: NDArray[Any] = self._gatherer.read([Slice(self.video, array, start, stop)])[0]
+        return values
+
+    def density(self, start: int, stop: int) -> Tensor:
+        """Density maps float32 [n, height, width]."""
+        return torch.from_numpy(self.read("density", start, stop)).float()
+
+    def fixated(self, start: int, stop: int) -> FixatedPixels:
+        """Fixated pixels of these frames on the density's grid."""
+        return self.pixels(self.points.between(start, stop), stop - start)
+
+    def pixels(self, points: Points, frames: int) -> FixatedPixels:
+        """Points, whose frames are numbered from 0, on the density's grid."""
+        return FixatedPixels.from_points(
+            torch.from_numpy(points.frame),
+            torch.from_numpy(points.x),
+            torch.from_numpy(points.y),
+            frames,
+            self.source_size,
+            self.size,
+        )
+
+    @cached_property
+    def points(self) -> Points:
+        """All fixated points."""
+        count = int(self.arrays[POINTS[0]]["shape"][0])
+        return Points(*(self.read(name, 0, count) for name in POINTS))
+
+    @cached_property
+    def seconds(self) -> NDArray[np.float64]:
+        """Presentation times of the frames."""
+        return self.read("time", 0, self.frames)
+
+    @cached_property
+    def kernel(self) -> DensityKernel:
+        """What one point leaves on this store's density maps.
+
+        Raises
+        ------
+        StoreError
+            The maps are the published ones, whose kernel is not on record.
+        """
+        given = self.marks["density"].identity["parameters"]
+        known = {key: given[key] for key in DensitySection.model_fields if key in given}
+        try:
+            section = DensitySection.model_validate_json(json.dumps(known))
+        except ValueError:
+            raise StoreError(
+                f"{self.store.location}: how the density of {self.video!r} was blurred is not on "
+                "record; leave the baseline of one observer against the others out"
+            ) from None
+        return section.kernel(self.source_size[1])

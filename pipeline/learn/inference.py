@@ -1,0 +1,151 @@
+"""Running a network over whole videos in order; on which device, and how precisely."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from foveal.errors import RecipeError
+from foveal.models.saliency import SaliencyNetwork
+from foveal.pipeline.build.threads import ahead
+from foveal.pipeline.learn.inputs import Prepare, to_network, variables_for
+from foveal.pipeline.learn.settings import Precision
+from foveal.storage.reader import Store
+from foveal.torch.batch import Sample, collate
+from foveal.torch.clips import Clips
+
+FRAMES_AT_ONCE = 16
+
+
+def choose_device(name: str) -> torch.device:
+    """The device a setting names; ``auto`` takes a GPU where there is one.
+
+    Raises
+    ------
+    RecipeError
+        A GPU was asked for and there is none.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise RecipeError(f"device {name}: this torch sees no GPU; use device=cpu or auto")
+    return torch.device(name)
+
+
+def autocast_dtype(precision: Precision, network: str, device: torch.device) -> torch.dtype | None:
+    """Type of mixed precision, None for plain float32.
+
+    ``auto`` is bfloat16 on GPUs that compute in it: it needs no loss scaling and keeps float32's
+    range, which TP-CMRNet's products need. On a CPU it is float32.
+
+    Raises
+    ------
+    RecipeError
+        float16 was asked for where it overflows or is not offered.
+    """
+    if precision == "auto":
+        gpu = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if gpu else None
+    if precision == "float16" and (network == "tp_cmrnet" or device.type != "cuda"):
+        raise RecipeError(
+            f"precision float16 is for GPUs and not for tp_cmrnet (its products overflow); "
+            f"{network} on {device}: use bfloat16 or float32"
+        )
+    return {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}[precision]
+
+
+def mixed(device: torch.device, dtype: torch.dtype | None) -> Any:
+    """Context in which a network runs in a type of `autocast_dtype`."""
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """Maps of some frames of a video.
+
+    Attributes
+    ----------
+    frames : ndarray, int64 [n]
+        Increasing.
+    maps : Tensor, float32 [n, height, width]
+        On the device they were computed on.
+    fixations : Tensor or None, uint8 [n, height, width]
+        Fixated pixels on the same grid, where the ground truth was read.
+    """
+
+    frames: NDArray[np.int64]
+    maps: Tensor
+    fixations: Tensor | None
+
+
+def stream_video(
+    network: SaliencyNetwork,
+    store: Store,
+    video: str,
+    *,
+    flow: str | None,
+    device: torch.device,
+    dtype: torch.dtype | None = None,
+    targets: bool = False,
+) -> Iterator[Estimates]:
+    """Run a network over a video in order, in memory that does not grow with its length.
+
+    A recurrent network's state goes through the whole video. Frames without a window of features
+    (LSTS before its first, or between windows at a stride) get no estimate here.
+
+    Parameters
+    ----------
+    network : SaliencyNetwork
+        In evaluation mode, on `device`.
+    store : Store
+    video : str
+    flow : str or None
+        Flow array, see `data.flow_array`.
+    device : torch.device
+    dtype : torch.dtype, optional
+        Of mixed precision.
+    targets : bool
+        Read the ground truth too.
+
+    Raises
+    ------
+    StoreError
+        The video lacks what the network reads.
+    """
+    spec = network.spec
+    length = FRAMES_AT_ONCE if spec.recurrent else spec.training.clip_frames
+    clips = Clips(
+        store,
+        videos=[video],
+        frames=length,
+        variables=variables_for(spec, flow, targets=targets),
+        short="pad",
+        tail="pad",
+    )
+    at_once = 1 if spec.recurrent else max(1, FRAMES_AT_ONCE // length)
+    state = None
+    with torch.inference_mode():
+        for batch in ahead(_batches(clips, Prepare(spec, flow), at_once), 2):
+            inputs, truth = to_network(batch, spec, device)
+            with mixed(device, dtype):
+                maps, state = network(inputs, state)
+            valid = batch["valid"].flatten()
+            fixations = truth["fixation_map"].flatten(0, 1) if targets else None
+            yield Estimates(
+                batch["frame_number"].flatten()[valid].numpy(),
+                maps.flatten(0, 1)[valid.to(device)],
+                None if fixations is None else fixations[valid.to(device)],
+            )
+
+
+def _batches(clips: Clips, prepare: Prepare, at_once: int) -> Iterator[Sample]:
+    for start in range(0, len(clips), at_once):
+        numbers = range(start, min(start + at_once, len(clips)))
+        yield collate([prepare(sample) for sample in clips.__getitems__(list(numbers))])

@@ -1,0 +1,143 @@
+"""Clips of several stores as one dataset, prepared for a network."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from foveal.errors import StoreError
+from foveal.models.saliency import Spec
+from foveal.pipeline.learn.inputs import FLOW_KINDS, Prepare, flow_array, variables_for
+from foveal.storage.reader import Store
+from foveal.torch.batch import Sample
+from foveal.torch.clips import Clips, Draw
+
+
+class JointClips(Dataset[Sample]):
+    """Prepared clips of several stores as one dataset, which `ClipLoader` takes like a `Clips`.
+
+    Preparing is no ``transform`` of the clips: that seeds torch's global generator, which a reading
+    thread must leave to the network's dropout.
+
+    Parameters
+    ----------
+    parts : sequence of (Clips, Prepare)
+        Of one length and for one network, so that any of them share a batch.
+    by_video : bool
+        Clip i of an epoch is the i-th when whole videos, their clips in order, are drawn at random
+        by seed and epoch: for a loader that does not shuffle and a network that carries its state
+        from clip to clip. Otherwise clips are numbered part after part.
+    """
+
+    def __init__(self, parts: Sequence[tuple[Clips, Prepare]], *, by_video: bool = False) -> None:
+        self.parts = list(parts)
+        self.by_video = by_video
+        clips = [part for part, _ in self.parts]
+        self._first = np.cumsum([0, *map(len, clips)])
+        digest = hashlib.sha256("".join(part.identity for part in clips).encode())
+        self.identity = f"{digest.hexdigest()}{' by video' if by_video else ''}"
+        self._runs = _video_runs(clips) if by_video else []
+        self._order: tuple[tuple[int, int], NDArray[np.int64]] | None = None
+
+    def __len__(self) -> int:
+        return int(self._first[-1])
+
+    def __getitems__(self, draws: Sequence[Draw]) -> list[Sample]:
+        """Samples of several draws (number, seed, epoch), each store asked once."""
+        samples: list[Sample | None] = [None] * len(draws)
+        places = [self._place(*draw) for draw in draws]
+        for number, (part, prepare) in enumerate(self.parts):
+            mine = [at for at, (owner, _) in enumerate(places) if owner == number]
+            read = part.__getitems__([places[at][1] for at in mine]) if mine else []
+            for at, sample in zip(mine, read, strict=True):
+                samples[at] = prepare(sample)
+        return [sample for sample in samples if sample is not None]
+
+    def shard_groups(self) -> NDArray[np.int64]:
+        """Which clips lie together on disk, see `Clips.shard_groups`."""
+        groups, following = [], 0
+        for part, _ in self.parts:
+            numbers = part.shard_groups()
+            groups.append(following + numbers)
+            following += int(numbers.max()) + 1
+        return np.concatenate(groups)
+
+    @property
+    def only_reads(self) -> bool:
+        """Whether a network takes its inputs as they are stored: cached features."""
+        return not any(
+            each.kind in (*FLOW_KINDS, "frame")
+            for _, prepare in self.parts
+            for each in prepare.spec.inputs
+        )
+
+    def cached(self, cache_bytes: int) -> JointClips:
+        """These clips, read by whole shards, see `Clips.cached`."""
+        share = cache_bytes // len(self.parts)
+        parts = [(part.cached(share), prepare) for part, prepare in self.parts]
+        return JointClips(parts, by_video=self.by_video)
+
+    def _place(self, number: int, seed: int, epoch: int) -> tuple[int, int]:
+        """Part, and number in it, of a clip."""
+        if self.by_video:
+            if self._order is None or self._order[0] != (seed, epoch):
+                videos = np.random.default_rng([seed, epoch]).permutation(len(self._runs))
+                order = np.concatenate([self._runs[video] for video in videos])
+                self._order = (seed, epoch), order
+            number = int(self._order[1][number])
+        part = int(np.searchsorted(self._first, number, side="right")) - 1
+        return part, number - int(self._first[part])
+
+
+def _video_runs(parts: Sequence[Clips]) -> list[NDArray[np.int64]]:
+    """Numbers of the clips of each video, in order."""
+    runs: dict[tuple[int, str], list[int]] = {}
+    number = 0
+    for index, part in enumerate(parts):
+        for clip in range(len(part)):
+            runs.setdefault((index, part.where(clip)[0]), []).append(number)
+            number += 1
+    return [np.array(run, np.int64) for run in runs.values()]
+
+
+def open_clips(
+    stores: Sequence[Store],
+    split: str | None,
+    spec: Spec,
+    flow: str | None,
+    *,
+    by_video: bool = False,
+    **options: Any,
+) -> JointClips:
+    """Prepared training clips of a split of several stores, ground truth included.
+
+    Parameters
+    ----------
+    stores : sequence of Store
+    split : str or None
+    spec : Spec
+    flow : str or None
+        Flow array, see `flow_array`; of each store.
+    by_video : bool
+        See `JointClips`.
+    **options
+        Of `Clips`: ``frames``, ``stride``, ``short``, ``tail``.
+
+    Raises
+    ------
+    RecipeError, StoreError
+        What the network reads is not there, or no clip fits.
+    """
+    parts = []
+    for store in stores:
+        array = flow_array(store, spec, flow)
+        variables = variables_for(spec, array, targets=True)
+        parts.append((Clips(store, split, variables=variables, **options), Prepare(spec, array)))
+    if not parts:
+        raise StoreError("there is no store to read clips from; name at least one")
+    return JointClips(parts, by_video=by_video)

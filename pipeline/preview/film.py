@@ -1,0 +1,112 @@
+"""A film: every layer of a moment in one picture, moment after moment."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import ffmpeg
+import numpy as np
+from PIL import Image, ImageDraw
+
+from foveal.errors import FovealError
+from foveal.pipeline.preview.panels import Layer, Picture
+from foveal.pipeline.preview.text import FAINT, INK, PAPER, WARNING, fitted, font, wrapped
+from foveal.pipeline.preview.view import VideoView
+from foveal.pipeline.video.encode import encode_video
+from foveal.pipeline.video.ffmpeg import ffmpeg_executable
+
+_GAP = 6
+
+
+def film_pictures(
+    view: VideoView,
+    layers: Sequence[Layer],
+    frames: Sequence[int],
+    size: tuple[int, int],
+    title: str,
+    remarks: Sequence[str],
+) -> Iterator[Picture]:
+    """Draw the film's pictures, one after the other.
+
+    Yields
+    ------
+    ndarray, uint8 [even height, even width, 3]
+    """
+    height, width = size
+    text_px = max(11, width // 28)
+    line = int(text_px * 1.6)
+    columns = 1 if len(layers) == 1 else 2 if len(layers) <= 4 else 3
+    rows = -(-len(layers) // columns)
+    full = _GAP + columns * (width + _GAP)
+    foot = [text for remark in remarks for text in wrapped(remark, full - 2 * _GAP, text_px)]
+    panel_top = line + _GAP
+    foot_top = panel_top + rows * (line + height + _GAP) + 2 * _GAP
+    canvas = (full + full % 2, foot_top + len(foot) * line)
+    page = Image.new("RGB", (canvas[0], canvas[1] + canvas[1] % 2), PAPER)
+    pen = ImageDraw.Draw(page)
+    face = font(text_px)
+    places = [
+        (_GAP + n % columns * (width + _GAP), panel_top + n // columns * (line + height + _GAP))
+        for n in range(len(layers))
+    ]
+    for layer, (x, y) in zip(layers, places, strict=True):
+        pen.text((x, y + line // 6), layer.title, INK, font(text_px, True))
+        beside = x + font(text_px, True).getlength(layer.title + "  ")
+        notes = fitted(" · ".join(layer.notes), int(x + width - beside), text_px)
+        pen.text((beside, y + line // 6), notes, FAINT, face)
+    for n, text in enumerate(foot):
+        pen.text((_GAP, foot_top + n * line), text, WARNING, face)
+    pen.text((_GAP, _GAP // 2), fitted(title, full // 2, text_px, True), INK, font(text_px, True))
+
+    names = sorted({name for layer in layers for name in layer.arrays})
+    bar_top = foot_top - 2 * _GAP
+    for n, moment in enumerate(view.moments(names, frames)):
+        pen.rectangle((full // 2 + 2 * _GAP, 0, full, line), PAPER)
+        clock = f"{view.seconds[moment.frame]:.2f} s · frame {moment.frame}"
+        pen.text((full - _GAP, _GAP // 2), clock, INK, face, anchor="ra")
+        for layer, (x, y) in zip(layers, places, strict=True):
+            panel = layer.draw(moment)
+            if panel is None:
+                panel = np.full((height, width, 3), PAPER, np.uint8)
+            page.paste(Image.fromarray(panel), (x, y + line))
+        done = _GAP + (full - 2 * _GAP) * (n + 1) // len(frames)
+        pen.rectangle((_GAP, bar_top, full - _GAP, bar_top + 3), (52, 54, 62))
+        pen.rectangle((_GAP, bar_top, done, bar_top + 3), FAINT)
+        yield np.asarray(page)
+
+
+def write_film(pictures: Iterable[Picture], path: Path, fps: float) -> None:
+    """Write pictures as H.264 (``.mp4``) or as an animated GIF, a palette for each picture.
+
+    Parameters
+    ----------
+    pictures : iterable of ndarray, uint8 [even height, even width, 3]
+    path : Path
+    fps : float
+
+    Raises
+    ------
+    MissingDependency
+        Where there is no ffmpeg.
+    FovealError
+        Where ffmpeg fails; the message ends with what it said.
+    """
+    pace = Fraction(fps).limit_denominator(1001)
+    if path.suffix.lower() == ".mp4":
+        encode_video(pictures, path, pace, "libx264")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        exact = Path(folder) / "film.mkv"
+        encode_video(pictures, exact, pace, "ffv1")
+        both = ffmpeg.input(f"file:{exact}").filter_multi_output("split")
+        palette = both[1].filter("palettegen", stats_mode="single")
+        drawn = ffmpeg.filter([both[0], palette], "paletteuse", new=1, dither="sierra2_4a")
+        command = drawn.output(f"file:{path}", format="gif").global_args("-loglevel", "error")
+        try:
+            command.overwrite_output().run(cmd=ffmpeg_executable(), capture_stderr=True)
+        except ffmpeg.Error as error:
+            said = error.stderr.decode(errors="replace").strip()
+            raise FovealError(f"ffmpeg could not write {path}: {said}") from None

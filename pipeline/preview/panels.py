@@ -1,0 +1,246 @@
+"""What one frame of a video looks like: the picture, its motion, where people looked."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from foveal.models.flow.color import flow_to_color
+from foveal.pipeline.preview.text import PAPER
+from foveal.pipeline.preview.view import Moment, Points, VideoView, sample
+
+Picture = NDArray[np.uint8]
+"""uint8 [height, width, 3], RGB."""
+
+_SAMPLED_FRAMES = 24
+_LEAST_SCALE_PX = 0.25
+_DIMMED = 0.55
+_GREY = 52
+_SHIFT = 4
+_HEAT_FLOOR = 0.04
+
+
+_LAB_TO_LMS = np.array(
+    [
+        [1.0, 0.3963377774, 0.2158037573],
+        [1.0, -0.1055613458, -0.0638541728],
+        [1.0, -0.0894841775, -1.2914855480],
+    ]
+)
+_LMS_TO_RGB = np.array(
+    [
+        [4.0767416621, -3.3077115913, 0.2309699292],
+        [-1.2684380046, 2.6097574011, -0.3413193965],
+        [-0.0041960863, -0.7034186147, 1.7076147010],
+    ]
+)
+"""OKLab to linear sRGB in two steps (Ottosson 2020)."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One way to see a moment.
+
+    Attributes
+    ----------
+    title : str
+    notes : tuple of str
+        Short lines of explanation: grid, scale.
+    arrays : tuple of str
+        What must be read to draw it.
+    draw : callable
+        Gives the picture of a moment; None where there is nothing to show.
+    key : Picture or None
+        A small colour key.
+    """
+
+    title: str
+    notes: tuple[str, ...]
+    arrays: tuple[str, ...]
+    draw: Callable[[Moment], Picture | None]
+    key: Picture | None = None
+
+
+def layers(view: VideoView, frames: Sequence[int], size: tuple[int, int]) -> list[Layer]:
+    """Every layer that the arrays of a video allow.
+
+    Parameters
+    ----------
+    view : VideoView
+    frames : sequence of int
+        The frames that will be shown; colour scales are chosen by them and hold for all.
+    size : (height, width)
+        Size of the panels in pixels.
+    """
+    ground: tuple[str, ...] = ("frames",) if "frames" in view.names else ()
+    found = []
+    if ground:
+        height, width = view.array("frames").shape[1:3]
+        notes = (f"stored {width}×{height}",)
+        found.append(
+            Layer("frames", notes, ground, lambda moment: resized(moment.items["frames"], size))
+        )
+    found += [_flow_layer(view, name, frames, size) for name in view.flows]
+    if "density" in view.names:
+        found.append(_density_layer(view, frames, size, ground))
+    if view.points is not None:
+        found.append(_fixation_layer(view, view.points, size, ground))
+    return found
+
+
+def resized(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    """An image at another size: by area when shrinking, bilinear when enlarging."""
+    shrinks = size[0] * size[1] < image.shape[0] * image.shape[1]
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, size[::-1], interpolation=how))
+
+
+def _flow_layer(view: VideoView, name: str, frames: Sequence[int], size: tuple[int, int]) -> Layer:
+    array = view.array(name)
+    max_px = flow_scale(view, name, frames)
+
+    def draw(moment: Moment) -> Picture | None:
+        flow = moment.items.get(name)
+        if flow is None:
+            return None
+        return resized(flow_to_color(flow.astype(np.float32), max_px), size)
+
+    notes = (f"grid {array.shape[2]}×{array.shape[1]}", f"full colour: {max_px:.2g} px")
+    return Layer(name.replace("_", " "), notes, (name,), draw, flow_key())
+
+
+def flow_scale(view: VideoView, name: str, frames: Sequence[int]) -> float:
+    """Motion in pixels that only 1 % of the pixels shown exceed."""
+    pairs = [frame for frame in frames if frame < view.array(name).shape[0]]
+    speeds = []
+    for moment in view.moments((name,), sample(pairs, _SAMPLED_FRAMES)):
+        flow = moment.items[name].astype(np.float32)
+        speed = np.hypot(flow[..., 0], flow[..., 1])
+        speeds.append(speed[np.isfinite(speed)])
+    fast = np.percentile(np.concatenate(speeds), 99) if speeds else 0.0
+    return max(float(fast), _LEAST_SCALE_PX)
+
+
+@functools.cache
+def flow_key(side_px: int = 72) -> Picture:
+    """The colour wheel on paper: the colour of a motion stands in its direction from the centre."""
+    axis = np.linspace(-1, 1, side_px, dtype=np.float32)
+    flow = np.stack(np.meshgrid(axis, axis), axis=-1)
+    inside = np.clip((1 - np.hypot(flow[..., 0], flow[..., 1])) * side_px / 2, 0, 1)[..., None]
+    return (flow_to_color(flow, 1.0) * inside + PAPER * (1 - inside)).astype(np.uint8)
+
+
+def _density_layer(
+    view: VideoView, frames: Sequence[int], size: tuple[int, int], ground: tuple[str, ...]
+) -> Layer:
+    array = view.array("density")
+    peak = array.attrs.get("peak")
+    if not isinstance(peak, int | float):
+        sampled = view.moments(("density",), sample(frames, _SAMPLED_FRAMES))
+        peak = max(float(moment.items["density"].max()) for moment in sampled)
+
+    def draw(moment: Moment) -> Picture:
+        density = moment.items["density"].astype(np.float32) / np.float32(peak or 1)
+        return heat(backdrop(moment, size), resized(density, size))
+
+    notes = (f"map {array.shape[2]}×{array.shape[1]}", f"0 to {peak:.3g}")
+    ramp = np.tile(resized(heat_colours()[None], (1, 140)), (12, 1, 1))
+    return Layer("density", notes, ("density", *ground), draw, ramp)
+
+
+def heat(ground: Picture, density: NDArray[np.float32]) -> Picture:
+    """Lay density in [0, 1] over a picture: more of it is brighter and hides more.
+
+    The colours (matplotlib's ``inferno``) rise evenly in perceived lightness, so equal steps of
+    density look equal; below a few per cent the picture is left alone.
+    """
+    level = np.clip(density, 0, 1)
+    colour = heat_colours()[(level * 255).astype(np.uint8)]
+    alpha = 0.9 * np.clip((level - _HEAT_FLOOR) / 0.5, 0, 1)[..., None] ** 0.7
+    return np.asarray(ground * (1 - alpha) + colour * alpha, np.uint8)
+
+
+@functools.cache
+def heat_colours(start: float = 0.3) -> Picture:
+    """The 256 colours of density, [256, 3]; 0 starts at black, more where they lie on pictures."""
+    from matplotlib import colormaps
+
+    ramp = colormaps["inferno"](np.linspace(start, 1.0, 256))[:, :3]
+    return np.asarray(ramp * 255, np.uint8)
+
+
+def _fixation_layer(
+    view: VideoView, points: Points, size: tuple[int, int], ground: tuple[str, ...]
+) -> Layer:
+    colours = observer_colours(len(points.subjects))
+    source = view.source_size
+
+    def draw(moment: Moment) -> Picture:
+        rows = slice(points.offset[moment.frame], points.offset[moment.frame + 1])
+        image = backdrop(moment, size)
+        draw_points(image, points.x[rows], points.y[rows], colours[points.subject[rows]], source)
+        return image
+
+    counts = np.diff(points.offset)
+    notes = (
+        f"{len(points.subjects)} observers",
+        f"{counts.mean():.1f} points a frame",
+    )
+    return Layer("fixations", notes, ground, draw)
+
+
+def draw_points(
+    image: Picture,
+    x: NDArray[np.float32],
+    y: NDArray[np.float32],
+    colours: Picture,
+    source_size: tuple[int, int],
+) -> None:
+    """Dots with a dark rim into `image`, at pixel coordinates of a source of another size."""
+    height, width = image.shape[:2]
+    radius = max(2.5, width / 90)
+    centres_x = ((x + 0.5) * width / source_size[1] - 0.5) * 2**_SHIFT
+    centres_y = ((y + 0.5) * height / source_size[0] - 0.5) * 2**_SHIFT
+    centres = np.rint(np.stack([centres_x, centres_y], axis=1)).astype(int).tolist()
+    for grown, rim in ((1.2, True), (0.0, False)):
+        for centre, colour in zip(centres, colours.tolist(), strict=True):
+            cv2.circle(
+                image,
+                centre,
+                round((radius + grown) * 2**_SHIFT),
+                (12, 12, 16) if rim else colour,
+                cv2.FILLED,
+                cv2.LINE_AA,
+                _SHIFT,
+            )
+
+
+def observer_colours(observers: int) -> Picture:
+    """A colour for each observer, uint8 [observers, 3].
+
+    Hues evenly apart, neighbours of unlike lightness; chosen in OKLCH (Ottosson 2020), where equal
+    steps look equal.
+    """
+    hue = 2 * np.pi * np.arange(observers) / max(observers, 1) + 0.4
+    lightness = np.where(np.arange(observers) % 2, 0.68, 0.84)
+    chroma = np.full(observers, 0.145)
+    a, b = chroma * np.cos(hue), chroma * np.sin(hue)
+    lightness_a_b = np.stack([lightness, a, b])
+    linear = (_LMS_TO_RGB @ (_LAB_TO_LMS @ lightness_a_b) ** 3).T.clip(0, 1)
+    shown = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return np.asarray(np.rint(shown * 255), np.uint8)
+
+
+def backdrop(moment: Moment, size: tuple[int, int]) -> Picture:
+    """The frame in dimmed grey, for something to lie upon; flat grey where no frames are stored."""
+    frame = moment.items.get("frames")
+    if frame is None:
+        return np.full((*size, 3), _GREY, np.uint8)
+    grey = cv2.cvtColor(resized(frame, size), cv2.COLOR_RGB2GRAY)
+    return np.repeat((grey * _DIMMED).astype(np.uint8)[..., None], 3, axis=2)

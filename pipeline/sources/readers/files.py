@@ -1,0 +1,129 @@
+"""Paths inside a dataset: confined to its root, in natural order, cheap to list by the thousand."""
+
+from __future__ import annotations
+
+import os
+import re
+from itertools import pairwise
+from pathlib import Path
+
+from foveal.errors import InputError, RecipeError
+from foveal.pipeline.video.types import Video
+
+VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
+
+_DIGITS = re.compile(r"(\d+)")
+_NUMBERED = re.compile(r"(.*?)(\d{1,9})(\.[A-Za-z]+)")
+
+
+def natural_key(name: str) -> list[tuple[int, int | str]]:
+    """Sort key that orders embedded numbers by value, so that ``2`` stands before ``10``.
+
+    Examples
+    --------
+    >>> sorted(["shot_10", "shot_2", "Shot_1"], key=natural_key)
+    ['Shot_1', 'shot_2', 'shot_10']
+    """
+    return [
+        (0, int(part)) if index % 2 else (1, part.casefold())
+        for index, part in enumerate(_DIGITS.split(name))
+        if part
+    ]
+
+
+def dataset_root(root: Path) -> Path:
+    """The dataset's folder, resolved.
+
+    Raises
+    ------
+    RecipeError
+        Where it does not exist or is no folder.
+    """
+    if not root.is_dir():
+        raise RecipeError(
+            f"dataset.root {root} is {'not a folder' if root.exists() else 'not there'}; "
+            "give the folder the dataset was unpacked into"
+        )
+    return root.resolve()
+
+
+def check_confined(root: Path, video: Video) -> None:
+    """Make certain that no file of a video, nor of its annotation, lies outside the dataset.
+
+    Symbolic links and ``..`` are followed before the comparison.
+
+    Raises
+    ------
+    InputError
+        Naming the first that does.
+    """
+    folder = os.fspath(video.path)
+    files = [*(f"{folder}/{name}" for name in video.image_names or ()), folder]
+    files.extend(map(os.fspath, video.annotation_paths))
+    folders = {file.rpartition(os.sep)[0] for file in files}
+    top = os.path.realpath(root)
+    for path in folders.union(filter(os.path.islink, files)):
+        target = os.path.realpath(path)
+        if target != top and not target.startswith(top.rstrip(os.sep) + os.sep):
+            raise InputError(
+                f"{path} leads out of the dataset, to {target}; only files below {top} are read: "
+                "copy or mount the file there, or make the common folder the root"
+            )
+
+
+def file_names(folder: Path) -> list[str]:
+    """Names of the files in a folder in natural order, none where there is no such folder.
+
+    Hidden files are left out; links are listed wherever they lead, even to nothing, so that a
+    lost file is missed when it is asked for.
+
+    Raises
+    ------
+    InputError
+        Where the folder cannot be listed.
+    """
+    names = [entry.name for entry in _entries(folder) if entry.is_file() or _dangles(entry)]
+    return sorted(names, key=natural_key)
+
+
+def folder_names(folder: Path) -> list[str]:
+    """Names of the folders in a folder in natural order; see `file_names`."""
+    return sorted((entry.name for entry in _entries(folder) if entry.is_dir()), key=natural_key)
+
+
+def numbered_files(folder: Path, suffixes: tuple[str, ...]) -> dict[int, str]:
+    """Names of the files whose name ends in a number, by that number, in its order.
+
+    Files of other suffixes, without a number, or whose text before the number differs from that
+    of most others (stray pictures) are left out.
+
+    Raises
+    ------
+    InputError
+        Where two files bear the same number.
+    """
+    groups: dict[str, list[tuple[int, str]]] = {}
+    for entry in _entries(folder):
+        match = _NUMBERED.fullmatch(entry.name)
+        if match and match[3].lower() in suffixes and not entry.is_dir():
+            groups.setdefault(match[1], []).append((int(match[2]), entry.name))
+    members = sorted(groups[max(groups, key=lambda prefix: len(groups[prefix]))]) if groups else []
+    found = dict(members)
+    if len(found) != len(members):
+        twice = next(b for (i, _), (j, b) in pairwise(members) if i == j)
+        raise InputError(f"{folder}: {twice} is not the only file of its number; remove one")
+    return found
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not entry.name.startswith(".")]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise InputError(f"{folder} cannot be listed: {error.strerror}") from error
+
+
+def _dangles(entry: os.DirEntry[str]) -> bool:
+    return entry.is_symlink() and not entry.is_dir()

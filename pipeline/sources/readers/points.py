@@ -1,0 +1,179 @@
+"""From gaze in screen pixels to fixated points: the steps that all raw gaze has in common."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foveal.errors import RecipeError
+from foveal.pipeline.recipe.section import FixationsSection
+from foveal.pipeline.video.types import Fixations
+
+GazeMapping = Literal["pairwise", "authors"]
+
+POOLED = "all"
+"""Observer id of points whose observers a dataset does not tell apart."""
+
+
+def only_pairwise(fixations: FixationsSection | None) -> None:
+    """Refuse `mapping: authors`, a slip of DHF1K's script, for any other dataset.
+
+    Raises
+    ------
+    RecipeError
+    """
+    if fixations is not None and fixations.mapping != "pairwise":
+        raise RecipeError(
+            f"fixations.mapping: {fixations.mapping} belongs to DHF1K alone; write pairwise"
+        )
+
+
+def round_half_away(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Nearest integer, halves away from zero, as MATLAB's ``round`` (NumPy's rounds to even)."""
+    return np.copysign(np.floor(np.abs(values) + 0.5), values)
+
+
+@dataclass(frozen=True)
+class ScreenFit:
+    """A video shown at the screen's full width, centred vertically.
+
+    Attributes
+    ----------
+    screen_height_px, screen_width_px : int
+        The screen that gaze is measured on.
+    """
+
+    screen_height_px: int
+    screen_width_px: int
+
+    def to_video(
+        self,
+        x_screen: NDArray[np.float64],
+        y_screen: NDArray[np.float64],
+        height_px: int,
+        width_px: int,
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+        """Screen pixels to pixels of the video, and which of them lie on it.
+
+        The rule of DHF1K's ``record_mapping.m``: scale to the width, subtract the upper border,
+        round half away from zero, keep 0 < x < width and 0 < y < height (counted from 1).
+
+        Returns
+        -------
+        x, y : ndarray, float64 [n]
+            0-based pixels.
+        inside : ndarray, bool [n]
+        """
+        scale = width_px / self.screen_width_px
+        border = (self.screen_height_px - height_px / scale) / 2
+        x = round_half_away(scale * x_screen)
+        y = round_half_away(scale * (y_screen - border))
+        inside = (x > 0) & (x < width_px) & (y > 0) & (y < height_px)
+        return x - 1, y - 1, inside
+
+
+class PointsBuilder:
+    """Collects the points of observer after observer, counting what is left out and why."""
+
+    def __init__(self) -> None:
+        self.excluded: Counter[str] = Counter()
+        self.samples_read = 0
+        self.samples_used = 0
+        self._subjects: list[str] = []
+        self._columns: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]] = []
+
+    def count(self, reason: str, left_out: int | NDArray[np.bool_]) -> None:
+        """Count samples left out: how many, or those that are True."""
+        self.excluded[reason] += int(np.sum(left_out))
+
+    def add(
+        self,
+        subject: str,
+        frame: NDArray[Any],
+        x: NDArray[Any],
+        y: NDArray[Any],
+        *,
+        read: int,
+        used: int,
+    ) -> None:
+        """Points of one observer, from `used` of the `read` samples."""
+        self._subjects.append(subject)
+        self._columns.append((frame, x, y))
+        self.samples_read += read
+        self.samples_used += used
+
+    def build(self, attributes: Mapping[str, Any]) -> Fixations:
+        """All points sorted by frame, observers in the order they were added within a frame."""
+        empty = (np.empty(0, np.int32), np.empty(0, np.float32), np.empty(0, np.float32))
+        columns = list(zip(*(self._columns or [empty]), strict=True))
+        frame = np.concatenate(columns[0]).astype(np.int32)
+        subject = np.repeat(
+            np.arange(len(self._subjects), dtype=np.int16),
+            [len(points[0]) for points in self._columns],
+        )
+        order = np.argsort(frame, kind="stable")
+        return Fixations(
+            frame=frame[order],
+            x=np.concatenate(columns[1]).astype(np.float32)[order],
+            y=np.concatenate(columns[2]).astype(np.float32)[order],
+            subject=subject[order],
+            subjects=tuple(self._subjects),
+            excluded={reason: count for reason, count in sorted(self.excluded.items()) if count},
+            attributes={
+                "samples_read": self.samples_read,
+                "samples_used": self.samples_used,
+                **attributes,
+            },
+        )
+
+
+def pixels_of_frames(
+    frame: NDArray[Any], x: NDArray[Any], y: NDArray[Any], mapping: GazeMapping
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+    """The distinct pixels one observer fixated in each frame.
+
+    Parameters
+    ----------
+    frame, x, y : ndarray [n]
+        Whole numbers, one sample an item, not negative.
+    mapping : {'pairwise', 'authors'}
+        Each sample's own (x, y), or every x of a frame with every y of it, which is what indexing
+        a matrix with two vectors does in DHF1K's ``record_mapping.m``.
+
+    Returns
+    -------
+    frame, x, y : ndarray, int32 [m]
+        Sorted by frame, then y, then x; no pixel twice in a frame.
+    """
+    if not len(frame):
+        empty = np.empty(0, np.int32)
+        return empty, empty, empty
+    frame, x, y = (np.asarray(values, np.int64) for values in (frame, x, y))
+    width, height = int(x.max()) + 1, int(y.max()) + 1
+    if mapping == "pairwise":
+        key = _distinct((frame * height + y) * width + x)
+    else:
+        rows = _distinct(frame * height + y)
+        columns = _distinct(frame * width + x)
+        per_frame = np.bincount(columns // width)
+        first = np.concatenate([[0], np.cumsum(per_frame)])
+        repeats = per_frame[rows // height]
+        start = np.repeat(first[rows // height], repeats)
+        within = np.arange(len(start)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
+        key = np.repeat(rows, repeats) * width + columns[start + within] % width
+    row = key // width
+    frame = row // height
+    x, y = key - row * width, row - frame * height
+    return frame.astype(np.int32), x.astype(np.int32), y.astype(np.int32)
+
+
+def _distinct(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Sorted distinct values; `values` itself is sorted (`np.unique` takes six times as long)."""
+    values.sort()
+    first = np.concatenate([[True], values[1:] != values[:-1]])
+    return np.asarray(values[first])

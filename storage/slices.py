@@ -1,0 +1,253 @@
+"""Reading many slices at once, for training: their chunks are fetched and decoded together.
+
+zarr-python spends about half a millisecond of bookkeeping a chunk, as much as it takes to decode
+sixteen frames and far more than to read a window of features. Shards of local stores are therefore
+read directly: their own index says where a chunk lies, and it is decoded, or brought by one system
+call where it is not compressed, into the result. Everything else goes through zarr.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from weakref import WeakSet
+
+import numpy as np
+from numpy.typing import NDArray
+from zarr.api.asynchronous import open_array
+from zarr.core.array import AsyncArray
+from zarr.core.sync import sync
+from zarr.storage import FsspecStore
+
+from foveal.errors import StoreError
+from foveal.storage.arrays import WholeStore
+from foveal.storage.cf import Scale, physical
+from foveal.storage.location import Location
+from foveal.storage.marks import group_name
+from foveal.storage.schema import VIDEOS
+from foveal.storage.shards import ABSENT, Shard, ShardLayout, shard_layout
+
+_ARRAYS_OPEN = 1024
+_SHARDS_OPEN = 256
+"""By all gatherers of a process together: systems commonly allow a process 1024 open files."""
+
+_LIVING: WeakSet[Gatherer] = WeakSet()
+
+
+Allocate = Callable[[tuple[int, ...], np.dtype[Any]], NDArray[Any]]
+Rows = Callable[[NDArray[Any]], Sequence[Any]]
+
+
+class Slice(NamedTuple):
+    """Items ``start … stop - 1`` of an array of a video."""
+
+    video: str
+    array: str
+    start: int
+    stop: int
+
+
+class Gatherer:
+    """Reads slices of complete arrays; may be pickled, and used after a fork.
+
+    Parameters
+    ----------
+    location : Location
+    cache_bytes : int
+        Where more than 0, whole shards are read and the latest kept decoded up to so many bytes:
+        right for reading that stays among few shards, wrong for random access.
+    """
+
+    def __init__(self, location: Location, cache_bytes: int = 0) -> None:
+        self._location = location
+        self._cache_bytes = cache_bytes
+        self._forget()
+        _LIVING.add(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Gatherer, (self._location, self._cache_bytes)
+
+    def read(
+        self, slices: Sequence[Slice], allocate: Allocate = np.empty, rows: Rows = list
+    ) -> list[Any]:
+        """Read them all.
+
+        Parameters
+        ----------
+        slices : sequence of Slice
+        allocate : callable
+            Makes the arrays that direct reads fill, from shape and dtype.
+        rows : callable
+            Makes what is returned: one thing for each row of an array, views of it.
+
+        Returns
+        -------
+        list of ndarray, or of what `rows` makes
+            The items of each slice, [stop - start, ...]. Equally large slices of one array lie side
+            by side in memory where they are read directly. What is stored as integers with a scale
+            (CF ``scale_factor``) comes as float32, NaN where it has no value.
+
+        Raises
+        ------
+        StoreError
+            Where an array is gone because a build is replacing it.
+        ChecksumError
+            Where a shard is missing or damaged; its key is named.
+        """
+        if os.getpid() != self._pid:
+            self._reopen()
+        if self._cache_bytes:
+            return [rows(values[None])[0] for values in self._read_cached(slices)]
+        return self._read(slices, allocate, rows)
+
+    def _read(
+        self, slices: Sequence[Slice], allocate: Allocate = np.empty, rows: Rows = list
+    ) -> list[Any]:
+        arrays = self._open({(wanted.video, wanted.array) for wanted in slices})
+        values: list[Any] = [None] * len(slices)
+        through_zarr = []
+        alike: dict[tuple[Any, ...], list[int]] = {}
+        for n, (video, name, start, stop) in enumerate(slices):
+            direct = arrays[video, name].direct
+            if direct is None:
+                through_zarr.append(n)
+            else:
+                scale = arrays[video, name].scale
+                kind = (name, stop - start, direct.item_shape, direct.dtype, scale)
+                alike.setdefault(kind, []).append(n)
+        for (_, items, item_shape, dtype, scale), group in alike.items():
+            together = allocate((len(group), items, *item_shape), dtype)
+            for n, into in zip(group, together, strict=True):
+                layout = arrays[slices[n][:2]].direct
+                assert layout is not None
+                self._read_direct(layout, slices[n].start, slices[n].stop, into)
+            for n, row in zip(group, rows(physical(together, scale)), strict=True):
+                values[n] = row
+
+        async def decode() -> list[Any]:
+            return await asyncio.gather(
+                *(
+                    arrays[slices[n][:2]].array.getitem(slice(slices[n].start, slices[n].stop))
+                    for n in through_zarr
+                )
+            )
+
+        if through_zarr:
+            for n, value in zip(through_zarr, sync(decode()), strict=True):
+                read = physical(np.asarray(value), arrays[slices[n][:2]].scale)
+                values[n] = rows(read[None])[0]
+        return values
+
+    def _read_cached(self, slices: Sequence[Slice]) -> list[NDArray[Any]]:
+        arrays = self._open({(wanted.video, wanted.array) for wanted in slices})
+        shards: dict[Slice, list[Slice]] = {}
+        for wanted in slices:
+            array = arrays[wanted.video, wanted.array].array
+            step, length = (array.shards or array.chunks)[0], array.shape[0]
+            first = wanted.start // step * step
+            shards[wanted] = [
+                Slice(wanted.video, wanted.array, at, min(at + step, length))
+                for at in range(first, wanted.stop, step)
+            ] or [Slice(wanted.video, wanted.array, first, first)]
+        touched = {shard for group in shards.values() for shard in group}
+        missing = sorted(touched - self._cache.keys())
+        self._cache.update(zip(missing, self._read(missing), strict=True))
+        values = []
+        for wanted in slices:
+            group = shards[wanted]
+            parts = [
+                self._cache[shard][max(0, wanted.start - shard.start) : wanted.stop - shard.start]
+                for shard in group
+            ]
+            values.append(np.concatenate(parts))
+        for shard in touched:
+            self._cache.move_to_end(shard)
+        held = sum(value.nbytes for value in self._cache.values())
+        while held > self._cache_bytes and self._cache:
+            held -= self._cache.popitem(last=False)[1].nbytes
+        return values
+
+    def _reopen(self) -> None:
+        """A fork leaves connections and locks to its parent."""
+        if isinstance(self._location.zarr, FsspecStore) and "://" in self._location.url:
+            self._location = Location(self._location.url, read_only=True)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._pid = os.getpid()
+        self._arrays: OrderedDict[tuple[str, str], _Opened] = OrderedDict()
+        self._shards: OrderedDict[tuple[str, int], Shard] = OrderedDict()
+        self._cache: OrderedDict[Slice, NDArray[Any]] = OrderedDict()
+
+    def _open(self, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], _Opened]:
+        missing = [name for name in sorted(wanted) if name not in self._arrays]
+
+        async def open_all() -> list[_Opened]:
+            return await asyncio.gather(*(_open_one(self._location, *name) for name in missing))
+
+        if missing:
+            self._arrays.update(zip(missing, sync(open_all()), strict=True))
+        found = {}
+        for name in wanted:
+            found[name] = self._arrays[name]
+            self._arrays.move_to_end(name)
+        while len(self._arrays) > max(_ARRAYS_OPEN, len(wanted)):
+            self._arrays.popitem(last=False)
+        return found
+
+    def _read_direct(
+        self, layout: ShardLayout, start: int, stop: int, values: NDArray[Any]
+    ) -> None:
+        if not values.size:
+            return
+        item_bytes = values[0].nbytes
+        raw = values.reshape(len(values), -1).view(np.uint8)
+        for chunk in range(start // layout.chunk_items, -(-stop // layout.chunk_items)):
+            before = chunk * layout.chunk_items
+            first, last = max(before, start), min(before + layout.chunk_items, stop)
+            into = raw[first - start : last - start]
+            shard = self._shard(layout, chunk // layout.chunks_a_shard)
+            offset, length = shard.index[chunk % layout.chunks_a_shard]
+            if offset == ABSENT:
+                values[first - start : last - start] = layout.fill_value
+            elif not layout.compressed:
+                shard.read(offset + (first - before) * item_bytes, into)
+            elif last - first == layout.chunk_items:
+                shard.decode(offset, length, into)
+            else:
+                whole = np.empty((layout.chunk_items, item_bytes), np.uint8)
+                shard.decode(offset, length, whole)
+                into[:] = whole[first - before : last - before]
+
+    def _shard(self, layout: ShardLayout, number: int) -> Shard:
+        key = (layout.folder, number)
+        shard = self._shards.get(key)
+        if shard is None:
+            shard = self._shards[key] = Shard(layout, number)
+            while len(self._shards) > max(1, _SHARDS_OPEN // len(_LIVING)):
+                self._shards.popitem(last=False)
+        self._shards.move_to_end(key)
+        return shard
+
+
+@dataclass(frozen=True)
+class _Opened:
+    array: AsyncArray[Any]
+    direct: ShardLayout | None
+    scale: Scale | None
+
+
+async def _open_one(location: Location, video: str, name: str) -> _Opened:
+    path = f"{VIDEOS}/{group_name(video)}/{name}"
+    try:
+        array = await open_array(store=WholeStore(location), path=path, mode="r")
+    except FileNotFoundError:
+        raise StoreError(
+            f"{location}: array {name!r} of video {video!r} is gone; a build may be replacing it: "
+            "open the store again when it has ended"
+        ) from None
+    return _Opened(array, shard_layout(location, path, array), Scale.of(array.attrs))
