@@ -70,6 +70,9 @@ def attach_masks(url: str, frame_list: Path, name: str) -> dict[str, int]:
                 {"long_name": f"frame counts in {name}", "source": frame_list.name},
                 _FRAMES_A_CHUNK,
                 _FRAMES_A_CHUNK,
+                axis="frame",
+                kind="scalar",
+                role="mask",
             )
             digest = hashlib.sha256(np.packbits(lists[video]).tobytes()).hexdigest()
             identity = {

@@ -66,7 +66,15 @@ def write_prediction(store: Store, video: str, name: str, maps: NDArray[Any]) ->
     writer.invalidate([array] if array in read_marks(location, video) else [], [array])
     dims = ("time", f"{array}_y", f"{array}_x")
     identity = {"stage": array, "maps_sha256": hashlib.sha256(maps.tobytes()).hexdigest()}
-    stage = writer.stage(array, identity, [ArraySpec(array, dims, maps.shape[1:], maps.dtype)])
+    stage = writer.stage(
+        array,
+        identity,
+        [
+            ArraySpec(
+                array, dims, maps.shape[1:], maps.dtype, axis="frame", kind="map", role="prediction"
+            )
+        ],
+    )
     stage.append({array: maps})
     stage.complete({})
 

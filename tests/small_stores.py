@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from foveal.storage.index import index_row, write_index
+from foveal.storage.kinds import said_by_name
 from foveal.storage.location import Location
 from foveal.storage.marks import read_journal
 from foveal.storage.root import create_store
@@ -73,10 +74,10 @@ def _arrays(stage: str, number: int, frames: int) -> dict[str, tuple[tuple[str, 
     shape = (len(starts), 4, 2, 2, 1)
     return {
         "i3d_rgb": (
-            ("window", "feature", "i3d_t", "i3d_y", "i3d_x"),
+            ("i3d_rgb_window", "i3d_rgb_feature", "i3d_rgb_t", "i3d_rgb_y", "i3d_rgb_x"),
             np.array(values, np.float16).reshape(shape),
         ),
-        "window_start": (("window",), starts.astype(np.int64)),
+        "i3d_rgb_window_start": (("i3d_rgb_window",), starts.astype(np.int64)),
     }
 
 
@@ -102,7 +103,9 @@ def write_video(
     for stage in stages:
         arrays = _arrays(stage, number, frames)
         specs = [
-            ArraySpec(name, dims, values.shape[1:], values.dtype, {}, CHUNK, SHARD)
+            ArraySpec(
+                name, dims, values.shape[1:], values.dtype, {}, CHUNK, SHARD, **said_by_name(name)
+            )
             for name, (dims, values) in arrays.items()
         ]
         identity = {"stage": stage, "version": 1, "parameters": {}, "video": number}

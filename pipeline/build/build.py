@@ -19,7 +19,7 @@ from foveal.pipeline.recipe.recipe import Recipe
 from foveal.pipeline.build.run import Status, VideoResult, process_video
 from foveal.pipeline.sources import open_source
 from foveal.pipeline.sources.base import Source
-from foveal.pipeline.stages import stage_names
+from foveal.pipeline.build.make_stages import stage_names
 from foveal.pipeline.video.types import Video
 from foveal.storage.index import index_row, write_index
 from foveal.storage.location import Location

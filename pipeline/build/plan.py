@@ -13,7 +13,7 @@ from foveal.pipeline.video.probe import probe
 from foveal.pipeline.recipe.recipe import Recipe
 from foveal.pipeline.sources.base import Source
 from foveal.pipeline.sources.readers.files import check_confined
-from foveal.pipeline.stages import GAZE_STAGES, make_stages
+from foveal.pipeline.build.make_stages import GAZE_STAGES, make_stages
 from foveal.pipeline.stages.base import DECODER, Stage
 from foveal.pipeline.video.types import Fixations, Video, VideoInfo
 from foveal.storage.marks import Mark, Quarantine, fingerprint

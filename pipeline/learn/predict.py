@@ -242,6 +242,9 @@ class _Session:
             spec.output_size,
             np.dtype(self.predictor.stored_dtype),
             {"long_name": f"saliency estimated by {spec.name}", "units": "1", "paper": spec.paper},
+            axis="frame",
+            kind="map",
+            role="prediction",
         )
 
     def _stored(self, video: str, start: int, maps: NDArray[np.float32]) -> NDArray[Any]:

@@ -58,7 +58,17 @@ class FlowStage:
             **encoding.attributes,
         }
         dims = ("pair", f"{self.name}_y", f"{self.name}_x", "uv")
-        return [ArraySpec(self.name, dims, (*self._size, 2), encoding.dtype, attributes)]
+        return [
+            ArraySpec(
+                self.name,
+                dims,
+                (*self._size, 2),
+                encoding.dtype,
+                attributes,
+                axis="pair",
+                kind="flow",
+            )
+        ]
 
     def push(self, batch: FrameBatch) -> Arrays:
         frames = resize_frames(batch.frames, self._compute_size)

@@ -33,12 +33,12 @@ class TimeStage:
         attributes = {
             "units": "seconds",
             "long_name": "presentation time since the first frame",
-            "axis": "T",
+            "standard_name": "time",
         }
         return [
             ArraySpec(
                 "time", ("time",), (), np.dtype("float64"), attributes,
-                _TIMES_A_CHUNK, _TIMES_A_CHUNK,
+                _TIMES_A_CHUNK, _TIMES_A_CHUNK, axis="frame", kind="scalar", role="timeline",
             )
         ]  # fmt: skip
 
@@ -76,7 +76,17 @@ class FramesStage:
             "source_size": [info.height_px, info.width_px],
         }
         dims = ("time", "y", "x", "rgb")
-        return [ArraySpec("frames", dims, (*self._size, 3), np.dtype("uint8"), attributes)]
+        return [
+            ArraySpec(
+                "frames",
+                dims,
+                (*self._size, 3),
+                np.dtype("uint8"),
+                attributes,
+                axis="frame",
+                kind="picture",
+            )
+        ]
 
     def push(self, batch: FrameBatch) -> Arrays:
         assert self._size is not None

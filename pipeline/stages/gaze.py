@@ -68,7 +68,16 @@ class FixationsStage:
         }
         return [
             ArraySpec(
-                name, (dim,), (), np.dtype(dtype), attributes, _POINTS_A_CHUNK, _POINTS_A_CHUNK
+                name,
+                (dim,),
+                (),
+                np.dtype(dtype),
+                attributes,
+                _POINTS_A_CHUNK,
+                _POINTS_A_CHUNK,
+                axis="point" if dim == "fixation" else "frame_plus_1",
+                kind="points" if dim == "fixation" else "scalar",
+                role="ground_truth",
             )
             for name, (dim, dtype, attributes) in about.items()
         ]
@@ -133,7 +142,18 @@ class DensityStage:
             "source_size": list(self._source_size),
         }
         dims = ("time", "map_y", "map_x")
-        return [ArraySpec("density", dims, self._size, self._dtype, attributes)]
+        return [
+            ArraySpec(
+                "density",
+                dims,
+                self._size,
+                self._dtype,
+                attributes,
+                axis="frame",
+                kind="map",
+                role="ground_truth",
+            )
+        ]
 
     def push(self, batch: ArrayBatch) -> Arrays:
         fixations = self._load()
@@ -196,7 +216,18 @@ class PublishedDensityStage:
             "source_size": list(self._size),
         }
         dims = ("time", "map_y", "map_x")
-        return [ArraySpec("density", dims, self._size, np.dtype("uint8"), attributes)]
+        return [
+            ArraySpec(
+                "density",
+                dims,
+                self._size,
+                np.dtype("uint8"),
+                attributes,
+                axis="frame",
+                kind="map",
+                role="ground_truth",
+            )
+        ]
 
     def push(self, batch: ArrayBatch) -> Arrays:
         if batch.stop > len(self._maps):

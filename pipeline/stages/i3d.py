@@ -103,6 +103,9 @@ class I3DStage:
             chunk_items=1,
             shard_items=max(1, min(128, _SHARD_BYTES // item_bytes)),
             compress=False,
+            axis="window",
+            kind="features",
+            starts=f"{self.name}_window_start",
         )
         about = {
             "window_start": "frame that the window starts with",
@@ -117,6 +120,9 @@ class I3DStage:
                 {"long_name": text},
                 _STARTS_A_CHUNK,
                 _STARTS_A_CHUNK,
+                axis="window",
+                kind="scalar",
+                starts=f"{self.name}_window_start",
             )
             for name, text in about.items()
         ]

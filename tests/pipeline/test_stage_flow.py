@@ -16,7 +16,7 @@ from foveal.errors import RecipeError
 from foveal.models.flow import make_estimator
 from foveal.models.flow.errors import FlowDeviceError
 from foveal.models.flow.resize import resize_flow
-from foveal.pipeline import stages
+from foveal.pipeline.build import make_stages as stages
 from foveal.pipeline.build.run import Status
 from foveal.pipeline.demo import load_true_flow
 from foveal.pipeline.recipe.recipe import Recipe
