@@ -19,7 +19,7 @@ _log = logging.getLogger("foveal")
 
 def method_names() -> tuple[str, ...]:
     """Methods known by name; any other ptlflow model works too, given its weights."""
-    return ("auto", "tvl1", "dis", "raft", "raft_small", "pwcnet", "flownet2")
+    return ("auto", "tvl1", "tvl1_cuda", "dis", "raft", "raft_small", "pwcnet", "flownet2")
 
 
 def make_estimator(
@@ -30,16 +30,18 @@ def make_estimator(
     Parameters
     ----------
     method : str
-        ``tvl1``, ``dis``, ``raft``, ``raft_small``, ``pwcnet``, ``flownet2``, another ptlflow
-        model, or ``auto``: RAFT where there are a CUDA device and its weights, else TV-L1; which
-        and why is logged and stands in `FlowEstimator.provenance`.
+        ``tvl1``, ``tvl1_cuda``, ``dis``, ``raft``, ``raft_small``, ``pwcnet``, ``flownet2``,
+        another ptlflow model, or ``auto``: RAFT where there are a CUDA device and its weights, else
+        TV-L1; which and why is logged and stands in `FlowEstimator.provenance`.
     weights : str, optional
         Of learned methods: variant, registered name, path, or ``random``
         (see `foveal.models.flow.learned.Learned`).
     device : str
-        ``auto``, ``cuda``, ``cuda:n`` or ``cpu``; TV-L1 and DIS always run on the CPU.
+        ``auto``, ``cuda``, ``cuda:n`` or ``cpu``; ``tvl1`` and ``dis`` always run on the CPU,
+        ``tvl1_cuda`` on a GPU or not at all.
     **settings
         Further settings of the method: those of `foveal.models.flow.tvl1.TVL1`,
+        `foveal.models.flow.tvl1_cuda.TVL1Cuda`,
         `foveal.models.flow.dis.DIS` or `foveal.models.flow.learned.Learned`. ``auto`` takes none.
 
     Returns
@@ -61,9 +63,11 @@ def make_estimator(
             raise ValueError(f"method auto takes no settings, got {', '.join(settings)}")
         return _automatic(weights, device)
     try:
-        if method in ("tvl1", "dis"):
+        if method in ("tvl1", "tvl1_cuda", "dis"):
             if weights is not None:
                 raise ValueError(f"{method} has no weights, got weights: {weights}")
+            if method == "tvl1_cuda":
+                settings["device"] = device
             return _classical(method, settings)
         from foveal.models.flow.learned import Learned
 
@@ -77,6 +81,10 @@ def _classical(method: str, settings: dict[str, Any]) -> FlowEstimator:
         from foveal.models.flow.dis import DIS
 
         return DIS(**settings)
+    if method == "tvl1_cuda":
+        from foveal.models.flow.tvl1_cuda import TVL1Cuda
+
+        return TVL1Cuda(**settings)
     from foveal.models.flow.tvl1 import TVL1
 
     return TVL1(**settings)

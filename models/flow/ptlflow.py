@@ -151,7 +151,7 @@ def _variants(method: str) -> dict[str, str]:
 def _model_class(method: str) -> Any:
     names = ptlflow_names()
     if method not in names:
-        ours = ["tvl1", "dis", "auto"]
+        ours = ["tvl1", "tvl1_cuda", "dis", "auto"]
         near = difflib.get_close_matches(method, [*ours, *names], 3)
         meant = f"did you mean {' or '.join(near)}? " if near else ""
         raise ValueError(
