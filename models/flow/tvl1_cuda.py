@@ -23,7 +23,11 @@ from foveal.models.flow.inputs import check_frames
 LEAST_SIDE_PX = 16
 """Levels of the pyramid with a smaller side are left out, as by OpenCV."""
 
-_TILE_PX = 1024
+_TILE_PX = {"cuda": 256, "cpu": 4096}
+"""Pixels a program works on: on a GPU one a thread, or registers are too few to hide latency."""
+_WARPS = 8
+_LEAST_TILES = 64
+"""Sums of so many tiles are read at once at least: fewer kernels to compile."""
 _ITERATIONS_BETWEEN_QUESTIONS = 6
 _PIXEL_BYTES = 120
 """Memory a pixel of a pair takes, over all levels."""
@@ -195,7 +199,8 @@ class TVL1Cuda:
         run, s = self._kernels, self._settings
         pairs, _, height, width = flow.shape
         size, device = height * width, flow.device
-        tiles = -(-size // _TILE_PX)
+        tile_px = _TILE_PX[device.type]
+        tiles = -(-size // tile_px)
         frames = torch.stack([images, *gradient(images)], dim=1)
         u = torch.stack([flow, flow])
         p = torch.zeros((2, pairs, 4, size), device=device)
@@ -206,8 +211,8 @@ class TVL1Cuda:
         grid = (pairs * tiles,)
         # The limit of the sum of squared updates, as OpenCV computes it.
         epsilon = float(np.float32(s["epsilon"] * s["epsilon"] * size))
-        block: dict[str, Any] = {"BLOCK": _TILE_PX, "num_warps": 8}
-        per_pair: dict[str, Any] = {"TILES": 1 << (tiles - 1).bit_length(), **block}
+        block: dict[str, Any] = {"BLOCK": tile_px, "num_warps": _WARPS, "enable_fp_fusion": True}
+        per_pair: dict[str, Any] = {"TILES": _padded(tiles), **block}
         done = 0
         for _ in range(s["warps"]):
             run.warp[grid](
@@ -237,6 +242,14 @@ class TVL1Cuda:
                     break
         index = (counts[0] % 2).long()
         return u[index, torch.arange(pairs, device=device)], counts[0]
+
+
+def _padded(tiles: int) -> int:
+    """The next power of 4 from `_LEAST_TILES` on."""
+    padded = _LEAST_TILES
+    while padded < tiles:
+        padded *= 4
+    return padded
 
 
 def grey(frames: Tensor) -> Tensor:

@@ -15,6 +15,8 @@ import triton.language as tl
 
 _FLT_EPSILON = tl.constexpr(1.1920929e-07)
 _CUBIC = tl.constexpr(-0.75)
+_SIZES = ("pairs", "height", "width", "size", "tiles")
+"""Not compiled anew for each size of picture: every level has another."""
 
 
 @triton.jit
@@ -49,7 +51,7 @@ def _primal(u, p, g, at, x, y, inside, width, size, bound, theta):
     return u1, u2, u1 + step * gx + theta * div1, u2 + step * gy + theta * div2
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_SIZES)
 def iterate(
     u,  # [2, pairs, 2, size]: the flow, twice
     p,  # [2, pairs, 4, size]: the dual variables, twice
@@ -160,7 +162,7 @@ def _sample(frame, left, top, x0, x1, x2, x3, y0, y1, y2, y3, inside, height, wi
     return value
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_SIZES)
 def warp(
     frames,  # [pairs + 1, 3, size]: grey values and their gradient
     u,
@@ -288,7 +290,7 @@ def _median25(plane, x, y, inside, height, width):
     return e2
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_SIZES)
 def median(
     u,
     filtered,
