@@ -26,7 +26,7 @@ GROUPS = {
     "networks": "network",
     "metrics": "metric",
 }
-"""Groups of plug-ins, and what one of each is called; the entry points' group is ``foveal.<group>``."""
+"""Groups of plug-ins (entry points ``foveal.<group>``), and what one of each is called."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Plugin:
             It cannot be imported; the message names the distribution.
         """
         try:
-            return metadata.EntryPoint(self.name, f"foveal.{self.group}", self.target).load()
+            return metadata.EntryPoint(self.name, self.target, f"foveal.{self.group}").load()
         except (ImportError, AttributeError) as error:
             raise RecipeError(
                 f"{GROUPS[self.group]} {self.name!r} of {self.origin} cannot be imported from "
