@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from numpy.typing import NDArray
 
-from foveal.pipeline.build.build import finalise, plan_build, prepare, remember, run_named
+from foveal.pipeline.build.build import Build
 from foveal.pipeline.build.run import VideoResult
 from foveal.pipeline.demo import DemoClip, write_demo
 from foveal.pipeline.recipe.recipe import Recipe
@@ -49,11 +49,13 @@ def recipe_values(root: Path, store: Path | str, **sections: Any) -> dict[str, A
 
 def build(recipe: Recipe, **options: Any) -> tuple[dict[str, VideoResult], pd.DataFrame]:
     """Build everything in this process; results by video, and the index."""
-    prepare(recipe)
-    plan = plan_build(recipe, **options)
-    remember(recipe, plan)
-    results = [*plan.settled, *(run_named(recipe, item.video.id) for item in plan.to_do)]
-    index = finalise(recipe, results).set_index("video")
+    work = Build.open(recipe)
+    work.prepare()
+    plan = work.plan(**options)
+    work.remember(plan)
+    recompute = options.get("recompute", ())
+    results = [*plan.settled, *(work.run(item.video.id, recompute) for item in plan.to_do)]
+    index = work.finalise(results).set_index("video")
     return {result.video: result for result in results}, index
 
 

@@ -69,7 +69,7 @@ def evaluate(
     )
     from foveal.pipeline.learn.evaluate import evaluate as score
     from foveal.pipeline.learn.inference import choose_device
-    from foveal.pipeline.masks import stored_masks
+    from foveal.pipeline.learn.masks import stored_masks
     from foveal.storage.reader import open_store
 
     opened = open_store(store)

@@ -198,7 +198,7 @@ def evaluate(
     variant : {'mit', 'dhf1k', 'pysaliency'}
     masks : mapping of str to ndarray, bool [frames], optional
         Frames that count; videos that are not named here are left out (see
-        `foveal.pipeline.masks.stored_masks`).
+        `foveal.pipeline.learn.masks.stored_masks`).
     without_baselines : mapping, optional
         Noted in the result.
     made_from : mapping, optional

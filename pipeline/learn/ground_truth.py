@@ -15,8 +15,8 @@ from torch import Tensor
 
 from foveal.errors import StoreError
 from foveal.models.metrics import FixatedPixels
-from foveal.pipeline.stage_sections import DensitySection
-from foveal.pipeline.stages.density_maps import DensityKernel
+from foveal.pipeline.stages.density import DensitySection
+from foveal.pipeline.video.density_kernels import DensityKernel
 from foveal.storage.marks import Mark
 from foveal.storage.reader import Store
 from foveal.storage.slices import Gatherer, Slice

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from foveal.errors import RecipeError
 from foveal.models.saliency import SaliencyNetwork
-from foveal.pipeline.build.threads import ahead
 from foveal.pipeline.learn.inputs import Prepare, to_network, variables_for
 from foveal.pipeline.learn.settings import Precision
+from foveal.pipeline.stages.threads import ahead
 from foveal.storage.reader import Store
 from foveal.torch.batch import Sample, collate
 from foveal.torch.clips import Clips

@@ -17,7 +17,6 @@ from foveal.errors import FovealError, RecipeError
 from foveal.models import saliency
 from foveal.models.losses import saliency_loss
 from foveal.models.saliency import SaliencyNetwork, State, detach
-from foveal.pipeline.build.threads import ahead
 from foveal.pipeline.learn import checkpoint
 from foveal.pipeline.learn.inference import autocast_dtype, mixed
 from foveal.pipeline.learn.inputs import to_network
@@ -26,6 +25,7 @@ from foveal.pipeline.learn.settings import TrainSettings
 from foveal.pipeline.learn.several_stores import open_clips
 from foveal.pipeline.learn.step import Step
 from foveal.pipeline.learn.validation import Validation
+from foveal.pipeline.stages.threads import ahead
 from foveal.storage.reader import open_store
 from foveal.torch.batch import Sample
 from foveal.torch.clips import Clips
