@@ -193,10 +193,10 @@ def _windows_of_frames(
 ) -> dict[str, dict[str, Indices]]:
     """`window_of_frames` by video and array, of those arrays that hold windows."""
     wanted = [
-        (info, Slice(video, info.starts, 0, found[info.starts].items))
+        (info, Slice(video, starts, 0, found[starts].items))
         for video, found in arrays.items()
         for info in (found[name] for name in names if name in found)
-        if info.axis == "window" and info.starts in found
+        if (starts := info.starts) is not None and starts in found
     ]
     windows: dict[str, dict[str, Indices]] = {}
     values = Gatherer(store.location).read([read for _, read in wanted])

@@ -6,7 +6,7 @@ aligned by frame whatever their own leading dimension is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -237,7 +237,7 @@ class FixationMap:
         return {self.key: torch.from_numpy(maps)}
 
 
-_BY_AXIS = {"frame": Items, "pair": Flow, "window": Windows}
+_BY_AXIS: dict[str, Callable[[str], Variable]] = {"frame": Items, "pair": Flow, "window": Windows}
 
 
 def make_variable(wanted: str | Variable, known: Mapping[str, ArrayInfo]) -> Variable:

@@ -44,7 +44,7 @@ def names() -> tuple[str, ...]:
     return tuple(plugins("metrics"))
 
 
-def metric(name: str) -> Metric:
+def find_metric(name: str) -> Metric:
     """The metric that is registered under a name.
 
     Raises

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from foveal.models.metrics.base import Variant, check_variant, metric, names
+from foveal.models.metrics.base import Variant, check_variant, find_metric, names
 from foveal.models.metrics.pixels import FixatedPixels, MapRows, as_fixated_pixels
 
 
@@ -40,7 +40,7 @@ class ScoreTable:
     def __init__(self, metrics: Sequence[str] | None = None, variant: Variant = "mit") -> None:
         check_variant(variant)
         self.metrics = names() if metrics is None else tuple(metrics)
-        self._registered = {name: metric(name) for name in self.metrics}
+        self._registered = {name: find_metric(name) for name in self.metrics}
         self.variant = variant
         self._scores: dict[str, dict[str, list[NDArray[np.float64]]]] = {}
         self._excluded: dict[str, dict[str, Counter[str]]] = {}

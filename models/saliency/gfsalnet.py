@@ -171,9 +171,7 @@ class GFSalNet(SaliencyNetwork):
         self.spec = Spec(
             name=name,
             paper=PAPER,
-            inputs=tuple(
-                Input(READS[stream], shape, "imagenet", "bilinear") for stream in used
-            ),
+            inputs=tuple(Input(READS[stream], shape, "imagenet", "bilinear") for stream in used),
             output_size=(height, input_width),
             training=Training(
                 loss="kl - 0.1*nss",

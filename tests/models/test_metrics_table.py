@@ -19,7 +19,7 @@ from foveal.models.metrics import (
     ScoreTable,
     auc_judd,
     cc,
-    metric,
+    find_metric,
     names,
     nss,
 )
@@ -194,7 +194,7 @@ def test_a_strangers_metric_stands_in_the_table() -> None:
     assert scores == pytest.approx((data["density"].mean((1, 2)) + counts) / 2, rel=1e-6)
     assert table.table()["dataset"]["half"]["frames"] == 3
     with pytest.raises(RecipeError, match=r"metric 'number' .*is a int; register"):
-        metric("number")
+        find_metric("number")
 
 
 def one_pixel_videos() -> dict[str, FixatedPixels]:
