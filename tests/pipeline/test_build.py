@@ -17,8 +17,9 @@ from foveal.pipeline.build.build import Build
 from foveal.pipeline.build.run import Status
 from foveal.pipeline.demo import load_true_gaze
 from foveal.pipeline.recipe.recipe import Recipe
-from foveal.pipeline.stages.density_maps import density_map, gaussian
+from foveal.pipeline.stages.density_maps import density_map
 from foveal.pipeline.video.decode import decode
+from foveal.pipeline.video.density_kernels import gaussian
 from foveal.pipeline.video.probe import probe
 from foveal.pipeline.video.types import Video
 from foveal.storage.location import Location

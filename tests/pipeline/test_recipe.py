@@ -138,7 +138,7 @@ def test_the_recipes_that_come_along_are_right(path: Path) -> None:
     [
         (
             {"frams": {}},
-            "frams: unknown key; did you mean 'frames'? allowed: dataset, store, frame",
+            "frams: unknown key; did you mean 'frames'? allowed: dataset, store, ",
         ),
         ({"frames": {"sise": [1, 2]}}, "frames.sise: unknown key; did you mean 'size'? allowed:"),
         ({"frames": {"colour": 1}}, "frames.colour: unknown key; allowed: size, interpolation"),
