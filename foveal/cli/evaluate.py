@@ -38,9 +38,13 @@ def evaluate(
     ] = "train",
     flow: Annotated[str | None, typer.Option(help="Flow array, where there are several.")] = None,
     metrics: Annotated[
-        str,
-        typer.Option(help="Comma-separated, such as nss,cc (`foveal plugins` lists them); or all."),
-    ] = "all",
+        list[str] | None,
+        typer.Option(
+            "--metric",
+            "--metrics",
+            help="Metric of `foveal plugins`, default all. Repeatable, or comma-separated.",
+        ),
+    ] = None,
     variant: Annotated[
         str, typer.Option(help="Whose definitions: mit, dhf1k or pysaliency.")
     ] = "mit",
@@ -74,7 +78,7 @@ def evaluate(
 
     opened = open_store(store)
     videos = only or opened.select(split)
-    chosen_metrics = _listed("metrics", metrics, names())
+    chosen_metrics = _listed("metric", ",".join(metrics or ["all"]), names())
     definitions: Any = _listed("variant", variant, VARIANTS)[0]
     _listed("average", average, ("videos", "frames"))
     wanted, missing = contestants(

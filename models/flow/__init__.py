@@ -19,7 +19,7 @@ _log = logging.getLogger("foveal")
 
 def method_names() -> tuple[str, ...]:
     """Methods known by name; any other ptlflow model works too, given its weights."""
-    return ("auto", "tvl1", "dis", "raft", "raft_small", "pwcnet", "flownet2")
+    return ("auto", "tvl1", "tvl1_opencv", "dis", "raft", "raft_small", "pwcnet", "flownet2")
 
 
 def make_estimator(
@@ -30,9 +30,9 @@ def make_estimator(
     Parameters
     ----------
     method : str
-        ``tvl1``, ``dis``, ``raft``, ``raft_small``, ``pwcnet``, ``flownet2``, another ptlflow
-        model, or ``auto``: RAFT where there are a CUDA device and its weights, else TV-L1; which
-        and why is logged and stands in `FlowEstimator.provenance`.
+        ``tvl1``, ``tvl1_opencv``, ``dis``, ``raft``, ``raft_small``, ``pwcnet``, ``flownet2``,
+        another ptlflow model, or ``auto``: RAFT where there are a CUDA device and its weights, else
+        TV-L1; which and why is logged and stands in `FlowEstimator.provenance`.
     weights : str, optional
         Of learned methods: variant, registered name, path, or ``random``
         (see `foveal.models.flow.learned.Learned`).
@@ -40,7 +40,8 @@ def make_estimator(
         ``auto``, ``cuda``, ``cuda:n`` or ``cpu``; TV-L1 and DIS always run on the CPU.
     **settings
         Further settings of the method: those of `foveal.models.flow.tvl1.TVL1`,
-        `foveal.models.flow.dis.DIS` or `foveal.models.flow.learned.Learned`. ``auto`` takes none.
+        `foveal.models.flow.tvl1_opencv.OpenCVTVL1`, `foveal.models.flow.dis.DIS` or
+        `foveal.models.flow.learned.Learned`. ``auto`` takes none.
 
     Returns
     -------
@@ -50,7 +51,7 @@ def make_estimator(
     Raises
     ------
     MissingDependency
-        opencv-contrib, ptlflow or the weights are missing; the message says how to mend it.
+        numba, opencv-contrib, ptlflow or the weights are missing; the message says how to mend it.
     FlowDeviceError
         The CUDA device asked for is not there.
     ValueError
@@ -61,7 +62,7 @@ def make_estimator(
             raise ValueError(f"method auto takes no settings, got {', '.join(settings)}")
         return _automatic(weights, device)
     try:
-        if method in ("tvl1", "dis"):
+        if method in ("tvl1", "tvl1_opencv", "dis"):
             if weights is not None:
                 raise ValueError(f"{method} has no weights, got weights: {weights}")
             return _classical(method, settings)
@@ -77,6 +78,10 @@ def _classical(method: str, settings: dict[str, Any]) -> FlowEstimator:
         from foveal.models.flow.dis import DIS
 
         return DIS(**settings)
+    if method == "tvl1_opencv":
+        from foveal.models.flow.tvl1_opencv import OpenCVTVL1
+
+        return OpenCVTVL1(**settings)
     from foveal.models.flow.tvl1 import TVL1
 
     return TVL1(**settings)
@@ -113,6 +118,9 @@ class _Chosen:
 
     def parameters(self) -> dict[str, Any]:
         return self._estimator.parameters()
+
+    def former_parameters(self) -> list[dict[str, Any]]:
+        return self._estimator.former_parameters()
 
     def provenance(self) -> dict[str, Any]:
         return {**self._estimator.provenance(), "chosen_by": "auto", "because": self._reason}

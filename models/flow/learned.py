@@ -156,6 +156,10 @@ class Learned:
             weights = {"weights_sha256": self._file.sha256}
         return {"method": self.name, **weights, "precision": self._asked_precision}
 
+    def former_parameters(self) -> list[dict[str, Any]]:
+        """None: nothing was stored under this name by another implementation."""
+        return []
+
     def provenance(self) -> dict[str, Any]:
         """Weights by name, device, precision that ran, micro-batches and versions."""
         from importlib.metadata import version

@@ -20,15 +20,15 @@ from foveal.pipeline.video.types import FrameBatch
 from foveal.storage.schema import ArraySpec
 
 
-class BackboneSection(StageSection):
-    """Section ``backbone`` of the recipe."""
+class SqueezeNetSection(StageSection):
+    """Section ``squeezenet`` of the recipe."""
 
     size: Size = (32, 32)
     seed: int = 0
 
     def make(self, request: StageRequest) -> Sequence[Stage]:
-        network = request.shared.once(("backbone", self.seed), lambda: _network(self.seed))
-        return [BackboneStage(self, network)]
+        network = request.shared.once(("squeezenet", self.seed), lambda: _network(self.seed))
+        return [SqueezeNetStage(self, network)]
 
 
 def _network(seed: int) -> Any:
@@ -40,14 +40,14 @@ def _network(seed: int) -> Any:
         return squeezenet1_1(weights=None).features.eval()
 
 
-class BackboneStage(PlainStage):
-    """``backbone``: float16 [frame, 512, y, x]."""
+class SqueezeNetStage(PlainStage):
+    """``squeezenet``: float16 [frame, 512, y, x]."""
 
-    name = "backbone"
+    name = "squeezenet"
     inputs = (FRAMES,)
-    arrays = ("backbone",)
+    arrays = ("squeezenet",)
 
-    def __init__(self, section: BackboneSection, network: Any) -> None:
+    def __init__(self, section: SqueezeNetSection, network: Any) -> None:
         self._section, self._network = section, network
 
     def parameters(self) -> dict[str, Any]:
@@ -55,13 +55,13 @@ class BackboneStage(PlainStage):
 
     def outputs(self) -> Sequence[ArraySpec]:
         shape = self._features(np.zeros((1, *self._section.size, 3), np.uint8)).shape[1:]
-        dims = ("time", "backbone_feature", "backbone_y", "backbone_x")
+        dims = ("time", "squeezenet_feature", "squeezenet_y", "squeezenet_x")
         return [
-            ArraySpec("backbone", dims, shape, np.dtype(np.float16), axis="frame", kind="features")
+            ArraySpec("squeezenet", dims, shape, np.dtype(np.float16), axis="frame", kind="features")
         ]
 
     def push(self, batch: FrameBatch) -> Arrays:
-        return {"backbone": self._features(resize_frames(batch.frames, self._section.size))}
+        return {"squeezenet": self._features(resize_frames(batch.frames, self._section.size))}
 
     def _features(self, frames: np.ndarray) -> np.ndarray:
         import torch

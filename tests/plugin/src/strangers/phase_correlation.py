@@ -11,7 +11,7 @@ import numpy as np
 class PhaseCorrelation:
     """See `foveal.models.flow.base.FlowEstimator`."""
 
-    name = "phase"
+    name = "phase_correlation"
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
         grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32) for frame in frames]
@@ -21,7 +21,7 @@ class PhaseCorrelation:
         return flow
 
     def parameters(self) -> dict[str, Any]:
-        return {"method": "phase", "version": 1}
+        return {"method": "phase_correlation", "version": 1}
 
     def provenance(self) -> dict[str, Any]:
         return {"device": "cpu"}
