@@ -26,6 +26,17 @@ CLIPS = (
     DemoClip(601, 14, "autumn", 2),
 )
 FRAMES = {"001": 20, "002": 9, "601": 14}
+I3D = {
+    "window": 9,
+    "stride": 2,
+    "pooling": "none",
+    "endpoint": "global",
+    "size": [32, 32],
+    "weights_rgb": "random:1",
+    "weights_flow": "random:2",
+    "dtype": "float32",
+}
+"""The cheapest windows whose rows are no frames."""
 
 
 def write_raw(root: Path) -> Path:
@@ -60,22 +71,22 @@ def build(recipe: Recipe, **options: Any) -> tuple[dict[str, VideoResult], pd.Da
 def write_prediction(store: Store, video: str, name: str, maps: NDArray[Any]) -> None:
     """Write maps [frames, height, width] as ``saliency_<name>``, in place of former ones."""
     array = f"saliency_{name}"
+    dims = ("time", f"{array}_y", f"{array}_x")
+    write_array(store, video, array, maps, dims, axis="frame", kind="map", role="prediction")
+
+
+def write_array(
+    store: Store, video: str, name: str, values: NDArray[Any], dims: tuple[str, ...], **said: Any
+) -> None:
+    """Write an array as a stage of its own, in place of a former one; `said` as in `ArraySpec`."""
     location = Location(store.location.url)
     attributes = location.read_json(f"videos/{video}/zarr.json")["attributes"]
     writer = VideoWriter(location, video, attributes)
-    writer.invalidate([array] if array in read_marks(location, video) else [], [array])
-    dims = ("time", f"{array}_y", f"{array}_x")
-    identity = {"stage": array, "maps_sha256": hashlib.sha256(maps.tobytes()).hexdigest()}
-    stage = writer.stage(
-        array,
-        identity,
-        [
-            ArraySpec(
-                array, dims, maps.shape[1:], maps.dtype, axis="frame", kind="map", role="prediction"
-            )
-        ],
-    )
-    stage.append({array: maps})
+    writer.invalidate([name] if name in read_marks(location, video) else [], [name])
+    identity = {"stage": name, "values_sha256": hashlib.sha256(values.tobytes()).hexdigest()}
+    spec = ArraySpec(name, dims, values.shape[1:], values.dtype, **said)
+    stage = writer.stage(name, identity, [spec])
+    stage.append({name: values})
     stage.complete({})
 
 
