@@ -15,7 +15,7 @@ from foveal.pipeline.demo import DemoClip, write_demo
 from foveal.pipeline.recipe.recipe import Recipe
 from foveal.storage.location import Location
 from foveal.storage.marks import read_marks
-from foveal.storage.reader import Store
+from foveal.storage.reader import Store, open_store
 from foveal.storage.schema import ArraySpec
 from foveal.storage.writer import VideoWriter
 
@@ -66,6 +66,23 @@ def build(recipe: Recipe, **options: Any) -> tuple[dict[str, VideoResult], pd.Da
     results = [*plan.settled, *(run_named(recipe, item.video.id) for item in plan.to_do)]
     index = finalise(recipe, results).set_index("video")
     return {result.video: result for result in results}, index
+
+
+def built_store(folder: Path, **sections: Any) -> Store:
+    """The three clips and a store of them, see `recipe_values`."""
+    values = recipe_values(write_raw(folder / "raw"), folder / "store.zarr", **sections)
+    results, _ = build(Recipe.parse(values))
+    assert all(result.ok for result in results.values()), results
+    return open_store(folder / "store.zarr")
+
+
+def bare_store(folder: Path) -> Store:
+    """Like `built_store` with I3D windows, but only the timeline of video 002 is complete."""
+    raw, url = write_raw(folder / "raw"), folder / "store.zarr"
+    only_time: dict[str, Any] = {"frames": None, "flow": [], "fixations": None, "density": None}
+    build(Recipe.parse(recipe_values(raw, url, **only_time)), only=["002"])
+    build(Recipe.parse(recipe_values(raw, url, i3d=I3D)), only=["001", "601"])
+    return open_store(url)
 
 
 def write_prediction(store: Store, video: str, name: str, maps: NDArray[Any]) -> None:

@@ -134,7 +134,7 @@ def _samples(
             begin = np.maximum(starts, 0)
             rows = np.flatnonzero((begin >= first) & (begin < first + len(clip)))
             if len(rows):
-                values = np.concatenate([view.read(name, row, row + 1) for row in rows])
+                values = np.concatenate([view.read(name, row, row + 1) for row in rows.tolist()])
                 alone = clip_frames == 1 and len(rows) == 1
                 members[f"{name}.npy"] = npy_file(values[0] if alone else values)
                 long = view.array(name).attrs.get("window_frames")

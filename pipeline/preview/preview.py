@@ -133,7 +133,8 @@ def write_preview(
         write_film(pictures, path, pace)
     else:
         contact_sheet(view, rows, lines, chosen, size, title, remarks).save(path)
-    return Preview(path, tuple(one.title for one in (*rows, *lines)), tuple(chosen), view.missing)
+    shown = [row.title for row in rows] + [line.title for line in lines]
+    return Preview(path, tuple(shown), tuple(chosen), view.missing)
 
 
 def _remarks(view: VideoView) -> list[str]:

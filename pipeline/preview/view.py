@@ -186,7 +186,8 @@ class VideoView:
 
     def _points(self, names: Mapping[str, str]) -> Points:
         offset, x, y = (np.asarray(self.array(names[each])[:]) for each in ("offset", "x", "y"))
-        subject, subjects = np.zeros(len(x), np.int16), ("all",)
+        subject: NDArray[np.int16] = np.zeros(len(x), np.int16)
+        subjects: tuple[str, ...] = ("all",)
         if "subject" in names:
             subject = np.asarray(self.array(names["subject"])[:])
             given: Any = self.array(names["subject"]).attrs.get("subjects", ())

@@ -1,53 +1,31 @@
+"""Files hold what the store holds, numbered and named as others expect them."""
+
 import io
-import json
-import tarfile
 
 import cv2
 import numpy as np
 import pytest
 import zarr
+from builds import FRAMES, I3D, SIZE, bare_store, built_store, write_array, write_prediction
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
-from small_stores import (
-    FPS,
-    HEIGHT,
-    RECIPE,
-    WIDTH,
-    density,
-    features,
-    frame,
-    write_small_index,
-    write_small_store,
-    write_video,
-)
 
 from foveal.errors import FovealError, StoreError
 from foveal.pipeline.export.export import export
 from foveal.pipeline.export.files import density_file, flo_file, kitti_file
-from foveal.pipeline.export.webdataset import export_webdataset
-from foveal.storage.location import Location
-from foveal.storage.root import create_store
-
-FRAMES = 11
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("export") / "small.zarr"
-    write_small_store(
-        folder,
-        {
-            "a": {"frames": FRAMES},
-            "b.c": {"frames": 3, "split": "val"},
-            "bare": {"frames": 2, "stages": ("time",)},
-        },
-    )
-    for video in ("a", "b.c"):
-        path = folder / "videos" / video / "fixation_subject"
-        zarr.open_array(path).attrs["subjects"] = ["ann", "bo"]
-    return folder
+def store(tmp_path_factory):
+    """Videos 001 and 601 with everything; of 002 only the timeline."""
+    return bare_store(tmp_path_factory.mktemp("export"))
+
+
+@pytest.fixture(scope="module")
+def folder(store):
+    return store.location.url
 
 
 def picture(path):
@@ -55,37 +33,31 @@ def picture(path):
         return np.asarray(image)
 
 
-def true_flow(k):
-    return np.broadcast_to(np.float32([k + 0.5, -k]), (3, 4, 2))
-
-
-def test_frames_are_numbered_from_1_and_exact(folder, tmp_path):
+def test_frames_are_numbered_from_1_and_exact(store, folder, tmp_path):
     done = export(folder, tmp_path, "frames")
-    assert done.videos == ("a", "b.c")
-    assert done.skipped == {"bare": "has no complete frames"}
-    names = sorted(path.name for path in (tmp_path / "a" / "images").iterdir())
-    assert names == [f"{k + 1:04d}.png" for k in range(FRAMES)]
-    for k in range(FRAMES):
-        np.testing.assert_array_equal(
-            picture(tmp_path / "a" / "images" / f"{k + 1:04d}.png"), frame(0, k)
-        )
-    assert done.files == FRAMES + 3
+    assert done.videos == ("001", "601")
+    assert done.skipped == {"002": "has no complete frames"}
+    images = tmp_path / "0001" / "images"
+    assert sorted(path.name for path in images.iterdir()) == [f"{k:04d}.png" for k in range(1, 21)]
+    for k, frame in enumerate(store.array("001", "frames")[:]):
+        np.testing.assert_array_equal(picture(images / f"{k + 1:04d}.png"), frame)
+    assert done.files == FRAMES["001"] + FRAMES["601"]
 
 
-def test_jpg_is_close_and_smaller_with_less_quality(folder, tmp_path):
-    export(folder, tmp_path / "fine", "frames", "jpg", videos=["a"], quality=100)
-    export(folder, tmp_path / "coarse", "frames", "jpg", videos=["a"], quality=5)
-    fine, coarse = (tmp_path / part / "a" / "images" / "0001.jpg" for part in ("fine", "coarse"))
-    assert np.abs(picture(fine).astype(int) - frame(0, 0)).mean() < 4
+def test_jpg_is_close_and_smaller_with_less_quality(store, folder, tmp_path):
+    export(folder, tmp_path / "fine", "frames", "jpg", videos=["001"], quality=100)
+    export(folder, tmp_path / "coarse", "frames", "jpg", videos=["001"], quality=5)
+    fine, coarse = (tmp_path / part / "0001/images/0001.jpg" for part in ("fine", "coarse"))
+    assert np.abs(picture(fine).astype(int) - store.array("001", "frames")[0]).mean() < 4
     assert coarse.stat().st_size < fine.stat().st_size
 
 
-def test_flo_is_what_opencv_reads(folder, tmp_path):
-    export(folder, tmp_path, "flow_tvl1", videos=["a"])
-    files = sorted((tmp_path / "a" / "flow_tvl1").iterdir())
-    assert [path.name for path in files] == [f"{k + 1:04d}.flo" for k in range(FRAMES - 1)]
-    for k, path in enumerate(files):
-        np.testing.assert_array_equal(cv2.readOpticalFlow(str(path)), true_flow(k))
+def test_flo_is_what_opencv_reads(store, folder, tmp_path):
+    export(folder, tmp_path, "flow_tvl1", videos=["001"])
+    files = sorted((tmp_path / "0001" / "flow_tvl1").iterdir())
+    assert [path.name for path in files] == [f"{k:04d}.flo" for k in range(1, 20)]
+    for path, flow in zip(files, store.array("001", "flow_tvl1")[:], strict=True):
+        np.testing.assert_array_equal(cv2.readOpticalFlow(str(path)), flow)
 
 
 @given(
@@ -114,27 +86,39 @@ def test_unknown_motion_is_marked_in_flo(tmp_path):
     assert not read[1].any()
 
 
-def test_flow_pictures_share_one_scale(folder, tmp_path):
-    export(folder, tmp_path, "flow_tvl1", "color", videos=["a"])
+def test_flow_pictures_share_one_scale(tmp_path):
+    store = built_store(tmp_path, flow=[], density=None, fixations=None)
+    flow = np.zeros((19, 3, 4, 2), np.float16)
+    flow[..., 0] = np.arange(19)[:, None, None]
+    write_array(store, "001", "drift", flow, ("pair", "y", "x", "uv"), axis="pair", kind="flow")
+    export(store.location.url, tmp_path / "out", "drift", "color", videos=["001"])
     slow, fast = (
-        picture(tmp_path / "a" / "flow_tvl1" / name)[0, 0].astype(int)
-        for name in ("0001.png", "0010.png")
+        picture(tmp_path / "out/0001/drift" / name)[0, 0].astype(int)
+        for name in ("0001.png", "0018.png")
     )
     assert slow.min() > 200
     assert fast.min() < 60
 
 
-def test_density_lies_as_dhf1k_publishes_maps(tmp_path):
-    location = Location(tmp_path / "s.zarr")
-    create_store(location, "dhf1k", RECIPE)
-    write_video(location, "002", frames=3)
-    write_small_index(location)
-    export(tmp_path / "s.zarr", tmp_path / "out", "density")
-    for k in range(3):
-        stored = picture(tmp_path / "out" / "0002" / "maps" / f"{k + 1:04d}.png")
-        np.testing.assert_array_equal(stored, density(k))
-    export(tmp_path / "s.zarr", tmp_path / "flat", "density", flat=True)
-    assert (tmp_path / "flat" / "0002" / "0003.png").is_file()
+def test_density_lies_as_dhf1k_publishes_maps(store, folder, tmp_path):
+    export(folder, tmp_path / "out", "density", videos=["001"])
+    for k, density in enumerate(store.array("001", "density")[:]):
+        stored = picture(tmp_path / "out" / "0001" / "maps" / f"{k + 1:04d}.png")
+        np.testing.assert_array_equal(stored, density)
+    export(folder, tmp_path / "flat", "density", flat=True)
+    assert (tmp_path / "flat" / "0601" / "0003.png").is_file()
+
+
+def test_predictions_leave_as_maps_under_their_own_name(tmp_path):
+    store = built_store(tmp_path, flow=[])
+    maps = np.linspace(-3, 1, 20 * 6, dtype=np.float32).reshape(20, 2, 3)
+    write_prediction(store, "001", "log", maps)
+    export(store.location.url, tmp_path / "out", "saliency_log", flat=True, source_size=True)
+    assert picture(tmp_path / "out/0001/0001.png").shape == SIZE
+    export(store.location.url, tmp_path / "out", "saliency_log")
+    files = sorted((tmp_path / "out/0001/saliency_log").iterdir())
+    assert len(files) == 20
+    np.testing.assert_array_equal(picture(files[0]).ravel(), [0, 51, 102, 153, 204, 255])
 
 
 @pytest.mark.parametrize("peak", [0.0, 1e-6, 1.0, 300.0])
@@ -146,36 +130,58 @@ def test_density_of_any_scale_peaks_at_255_and_empty_stays_black(peak):
 
 
 def test_maps_can_be_brought_to_the_source_size(folder, tmp_path):
-    export(folder, tmp_path, "density", videos=["a"], source_size=True)
-    assert picture(tmp_path / "a" / "maps" / "0001.png").shape == (HEIGHT, WIDTH)
+    export(folder, tmp_path, "density", videos=["001"], source_size=True)
+    assert picture(tmp_path / "0001" / "maps" / "0001.png").shape == SIZE
 
 
-def test_fixations_are_the_fixated_pixels(folder, tmp_path):
-    export(folder, tmp_path, "fixations", videos=["a"])
-    for k in range(FRAMES):
-        expected = np.zeros((HEIGHT, WIDTH), np.uint8)
-        expected[: k % 3, k % WIDTH] = 255
-        stored = picture(tmp_path / "a" / "fixation" / f"{k + 1:04d}.png")
+def test_fixations_are_the_fixated_pixels(store, folder, tmp_path):
+    export(folder, tmp_path, "fixations", videos=["001"])
+    data = store["001"]
+    for k in range(FRAMES["001"]):
+        of_frame = data.fixation_frame.values == k
+        x, y = (data[name].values[of_frame] for name in ("fixation_x", "fixation_y"))
+        expected = np.zeros(SIZE, np.uint8)
+        rows = np.rint(y).astype(int).clip(0, SIZE[0] - 1)
+        expected[rows, np.rint(x).astype(int).clip(0, SIZE[1] - 1)] = 255
+        stored = picture(tmp_path / "0001" / "fixation" / f"{k + 1:04d}.png")
         np.testing.assert_array_equal(stored, expected)
 
 
-def test_features_are_one_npy_a_video(folder, tmp_path):
-    export(folder, tmp_path, "i3d_rgb")
-    stored = np.load(tmp_path / "a" / "i3d_rgb.npy")
-    np.testing.assert_array_equal(stored, [features(s) for s in range(FRAMES - 4)])
-    assert np.load(tmp_path / "b.c" / "i3d_rgb.npy").shape == (0, 4, 2, 2, 1)
+@pytest.mark.parametrize("array", ["i3d_rgb", "i3d_flow"])
+def test_features_are_one_npy_a_video_and_another_says_where_windows_start(
+    store, folder, tmp_path, array
+):
+    done = export(folder, tmp_path, array)
+    assert done.files == 4
+    for video in ("001", "601"):
+        for name in (array, f"{array}_window_start"):
+            stored = np.load(tmp_path / f"0{video}" / f"{name}.npy")
+            np.testing.assert_array_equal(stored, store.array(video, name)[:])
+    starts = np.load(tmp_path / "0001" / f"{array}_window_start.npy")
+    assert (np.diff(starts) == I3D["stride"]).all()
+    with pytest.raises(FovealError, match="exported as npy, not as 'png'"):
+        export(folder, tmp_path, array, "png")
 
 
-def test_scaled_integers_leave_as_what_they_stand_for(folder, tmp_path):
-    copy = tmp_path / "s.zarr"
-    write_small_store(copy, {"a": {"frames": 3}})
-    array = zarr.open_array(copy / "videos" / "a" / "density")
-    array.attrs.update({"scale_factor": 0.5, "add_offset": -1.0, "_FillValue": 200})
-    export(copy, tmp_path / "out", "density", "npy")
-    stored = np.load(tmp_path / "out" / "a" / "density.npy")
-    assert stored.dtype == np.float32
-    assert np.isnan(stored[1, 1, 2])
-    assert stored[1, 0, 0] == -0.5
+def test_scaled_integers_leave_as_what_they_stand_for(tmp_path):
+    store = built_store(tmp_path, flow=[])
+    path = f"{store.location.url}/videos/001/density"
+    array = zarr.open_array(path)
+    stored = array[:]
+    array.attrs.update({"scale_factor": 0.5, "add_offset": -1.0, "_FillValue": 255})
+    export(store.location.url, tmp_path / "out", "density", "npy", videos=["001"])
+    values = np.load(tmp_path / "out" / "0001" / "density.npy")
+    assert values.dtype == np.float32
+    np.testing.assert_array_equal(values, np.where(stored == 255, np.nan, stored / 2 - 1))
+    assert np.isnan(values).any()
+
+
+def test_a_kind_nobody_has_seen_leaves_as_npy(tmp_path):
+    store = built_store(tmp_path, flow=[], density=None, fixations=None)
+    values = np.arange(20 * 24).reshape(20, 2, 3, 4)
+    write_array(store, "001", "aura", values, ("time", "a", "b", "c"), axis="frame", kind="aura")
+    export(store.location.url, tmp_path / "out", "aura")
+    np.testing.assert_array_equal(np.load(tmp_path / "out/0001/aura.npy"), values)
 
 
 @pytest.mark.parametrize(
@@ -187,8 +193,8 @@ def test_scaled_integers_leave_as_what_they_stand_for(folder, tmp_path):
         ({"what": "frames", "quality": 0}, FovealError, "1 to 100, not 0"),
         ({"what": "frames", "split": "test"}, StoreError, "split 'test'"),
         ({"what": "frames", "videos": ["z"]}, StoreError, "'z'"),
-        ({"what": "frames", "videos": ["a"], "split": "val"}, FovealError, "not both"),
-        ({"what": "frames", "videos": ["bare"]}, StoreError, "there are time"),
+        ({"what": "frames", "videos": ["001"], "split": "val"}, FovealError, "not both"),
+        ({"what": "frames", "videos": ["002"]}, StoreError, "there are time"),
     ],
 )
 def test_what_cannot_be_exported_is_said_clearly(folder, tmp_path, options, error, message):
@@ -201,73 +207,3 @@ def test_a_place_that_cannot_be_written_is_named(folder, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(FovealError, match=r"file.* cannot be written"):
         export(folder, tmp_path / "file", "frames")
-
-
-def samples_of(folder):
-    """Members by key, as WebDataset groups them: up to the first dot of the last part."""
-    found = {}
-    for path in sorted(folder.glob("*.tar")):
-        with tarfile.open(path) as tar:
-            for member in tar:
-                place, _, name = member.name.rpartition("/")
-                key, _, suffix = name.partition(".")
-                found.setdefault(f"{place}/{key}", {})[suffix] = tar.extractfile(member).read()
-    return found
-
-
-def test_webdataset_single_frames_hold_the_stored_values(folder, tmp_path):
-    wanted = ["frames", "density", "flow_tvl1", "fixations", "i3d_rgb"]
-    done = export_webdataset(folder, tmp_path, wanted, shard_samples=4)
-    assert done.files == -(-(FRAMES + 3) // 4)
-    samples = samples_of(tmp_path)
-    assert list(samples)[:2] == ["a/000000", "a/000001"]
-    assert len(samples) == FRAMES + 3
-    for k in range(FRAMES):
-        sample = samples[f"a/{k:06d}"]
-        np.testing.assert_array_equal(picture(io.BytesIO(sample["frames.png"])), frame(0, k))
-        np.testing.assert_array_equal(picture(io.BytesIO(sample["density.png"])), density(k))
-        about = json.loads(sample["json"])
-        assert about["seconds"] == [pytest.approx(k / FPS)]
-        names = ["ann", "bo"]
-        assert about["fixations"] == [[k, k % WIDTH, y, names[y]] for y in range(k % 3)]
-        assert ("flow_tvl1.npy" in sample) == (k < FRAMES - 1)
-        if k < FRAMES - 1:
-            np.testing.assert_array_equal(
-                np.load(io.BytesIO(sample["flow_tvl1.npy"])), true_flow(k)
-            )
-        assert ("i3d_rgb.npy" in sample) == (k < FRAMES - 4)
-        if k < FRAMES - 4:
-            np.testing.assert_array_equal(np.load(io.BytesIO(sample["i3d_rgb.npy"])), features(k))
-
-
-def test_webdataset_clips_hold_every_frame_once(folder, tmp_path):
-    export_webdataset(folder, tmp_path, ["frames", "flow_tvl1"], videos=["a"], clip_frames=4)
-    samples = samples_of(tmp_path)
-    assert list(samples) == ["a/000000", "a/000004", "a/000008"]
-    clips = [np.load(io.BytesIO(sample["frames.npy"])) for sample in samples.values()]
-    np.testing.assert_array_equal(np.concatenate(clips), [frame(0, k) for k in range(FRAMES)])
-    flows = [len(np.load(io.BytesIO(sample["flow_tvl1.npy"]))) for sample in samples.values()]
-    assert flows == [4, 4, 2]
-
-
-def test_webdataset_shards_are_the_same_bytes_every_time(folder, tmp_path):
-    for place in ("one", "two"):
-        export_webdataset(folder, tmp_path / place, ["frames"], split="train", jpeg_quality=90)
-    one, two = ((tmp_path / place / "train-000000.tar").read_bytes() for place in ("one", "two"))
-    assert one == two
-    assert b"frames.jpg" in one
-
-
-@pytest.mark.parametrize(
-    ("arrays", "options", "message"),
-    [
-        ([], {}, "at least one array"),
-        (["frames"], {"clip_frames": 0}, "clip_frames is at least 1, not 0"),
-        (["frames"], {"jpeg_quality": 101}, "1 to 100, not 101"),
-        (["fixation_x"], {}, "ask for fixations"),
-        (["frames", "flow_raft"], {}, "no video has frames and flow_raft"),
-    ],
-)
-def test_webdataset_misuse_is_said_clearly(folder, tmp_path, arrays, options, message):
-    with pytest.raises(FovealError, match=message):
-        export_webdataset(folder, tmp_path / "out", arrays, **options)
