@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +16,9 @@ from foveal.pipeline.build.build import finalise, plan_build, prepare, remember,
 from foveal.pipeline.build.run import VideoResult
 from foveal.pipeline.demo import DemoClip, write_demo
 from foveal.pipeline.recipe.recipe import Recipe
+from foveal.storage.index import index_row, write_index
 from foveal.storage.location import Location
-from foveal.storage.marks import read_marks
+from foveal.storage.marks import group_name, read_journal, read_marks
 from foveal.storage.reader import Store, open_store
 from foveal.storage.schema import ArraySpec
 from foveal.storage.writer import VideoWriter
@@ -83,6 +87,29 @@ def bare_store(folder: Path) -> Store:
     build(Recipe.parse(recipe_values(raw, url, **only_time)), only=["002"])
     build(Recipe.parse(recipe_values(raw, url, i3d=I3D)), only=["001", "601"])
     return open_store(url)
+
+
+def multiply(store: Store, video: str, names: Iterable[str]) -> None:
+    """Copy a video of a local store under other names, and index them all."""
+    folder = Path(store.location.url)
+    for name in names:
+        shutil.copytree(folder / "videos" / video, folder / "videos" / group_name(name))
+        journal = folder / "_foveal" / group_name(name)
+        shutil.copytree(folder / "_foveal" / video, journal)
+        for path in journal.iterdir():
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"video": name}))
+    reindex(store.location.url)
+
+
+def reindex(url: str) -> None:
+    """Write the index of what the journal holds."""
+    location = Location(url)
+    marks, quarantined = read_journal(location)
+    rows = [
+        index_row(video, None, marks.get(video, {}), quarantined.get(video))
+        for video in sorted(marks.keys() | quarantined.keys())
+    ]
+    write_index(location, rows)
 
 
 def write_prediction(store: Store, video: str, name: str, maps: NDArray[Any]) -> None:
