@@ -52,9 +52,12 @@ Sums = dict[str, NDArray[Any]]
 Summing = Callable[[str, Iterator[NDArray[Any]], tuple[int, int]], Sums]
 _ADDED_AT_ONCE = 16
 
+BIAS_SIZE = (90, 160)
+"""Height and width of ``centre_bias`` where nothing else is asked for."""
+
 
 def compute_statistics(
-    store: Store, split: str | None = "train", bias_size: tuple[int, int] = (90, 160)
+    store: Store, split: str | None = "train", bias_size: tuple[int, int] = BIAS_SIZE
 ) -> xr.Dataset:
     """Compute the statistics of a split.
 
@@ -82,10 +85,10 @@ def compute_statistics(
     parts = [delayed(_sums)(shared, video, bias_size) for video in videos]
     while len(parts) > 1:
         parts = [
-            delayed(_total)(parts[at : at + _ADDED_AT_ONCE])
+            delayed(total_of)(parts[at : at + _ADDED_AT_ONCE])
             for at in range(0, len(parts), _ADDED_AT_ONCE)
         ]
-    return _dataset(parts[0].compute()).assign_attrs(
+    return as_statistics(parts[0].compute()).assign_attrs(
         split=split or "all",
         videos=videos,
         inputs_sha256=_inputs(store, videos),
@@ -145,7 +148,7 @@ def _inputs(store: Store, videos: list[str]) -> str:
         video: {
             stage: mark.fingerprint
             for stage, mark in sorted(journal.get(video, {}).items())
-            if any(_summing(info) for info in mark.infos.values())
+            if any(summing(info) for info in mark.infos.values())
         }
         for video in videos
     }
@@ -157,15 +160,15 @@ def _sums(store: Store, video: str, bias_size: tuple[int, int]) -> Sums:
     """What one video adds, by name of the sum; the first array by name where several add to it."""
     sums: Sums = {}
     for name, info in sorted(store.infos(video).items()):
-        compute = _summing(info)
+        compute = summing(info)
         if compute is not None:
             shards = _shards(store.array(video, name))
             sums = compute(name, shards, bias_size) | sums
     return sums
 
 
-def _summing(info: ArrayInfo) -> Summing | None:
-    """What is summed of an array; None where nothing is."""
+def summing(info: ArrayInfo) -> Summing | None:
+    """What is summed of an array, given its name, its items and `BIAS_SIZE`; None for nothing."""
     if info.kind == "picture" and info.dtype == "uint8":
         return _picture_sums
     if info.kind == "flow":
@@ -230,7 +233,8 @@ def _overlap(source: int, target: int) -> NDArray[np.float64]:
     return shares
 
 
-def _total(parts: Sequence[Sums]) -> Sums:
+def total_of(parts: Sequence[Sums]) -> Sums:
+    """Several videos' sums, or totals of them, as one."""
     total: Sums = {}
     for key in {key for part in parts for key in part}:
         values = [part[key] for part in parts if key in part]
@@ -244,7 +248,8 @@ def _total(parts: Sequence[Sums]) -> Sums:
     return total
 
 
-def _dataset(sums: Sums) -> xr.Dataset:
+def as_statistics(sums: Sums) -> xr.Dataset:
+    """The variables that this module lists, of a total."""
     variables: dict[str, Any] = {}
     for key in sorted(key for key in sums if key.endswith("_levels")):
         histogram, level, name = sums[key], np.arange(256), key.removesuffix("_levels")

@@ -29,22 +29,6 @@ _HEAT_FLOOR = 0.04
 _NO_PICTURES = ("features", "points", "waveform", "scalar")
 """Kinds whose items are no pictures, whatever their shape."""
 
-_LAB_TO_LMS = np.array(
-    [
-        [1.0, 0.3963377774, 0.2158037573],
-        [1.0, -0.1055613458, -0.0638541728],
-        [1.0, -0.0894841775, -1.2914855480],
-    ]
-)
-_LMS_TO_RGB = np.array(
-    [
-        [4.0767416621, -3.3077115913, 0.2309699292],
-        [-1.2684380046, 2.6097574011, -0.3413193965],
-        [-0.0041960863, -0.7034186147, 1.7076147010],
-    ]
-)
-"""OKLab to linear sRGB in two steps (Ottosson 2020)."""
-
 
 @dataclass(frozen=True)
 class Layer:
@@ -270,17 +254,13 @@ def draw_points(
 def observer_colours(observers: int) -> Picture:
     """A colour for each observer, uint8 [observers, 3].
 
-    Hues evenly apart, neighbours of unlike lightness; chosen in OKLCH (Ottosson 2020), where equal
-    steps look equal.
+    Hues evenly apart in CIELAB, where equal steps look about equal; neighbours of unlike lightness.
     """
     hue = 2 * np.pi * np.arange(observers) / max(observers, 1) + 0.4
-    lightness = np.where(np.arange(observers) % 2, 0.68, 0.84)
-    chroma = np.full(observers, 0.145)
-    a, b = chroma * np.cos(hue), chroma * np.sin(hue)
-    lightness_a_b = np.stack([lightness, a, b])
-    linear = (_LMS_TO_RGB @ (_LAB_TO_LMS @ lightness_a_b) ** 3).T.clip(0, 1)
-    shown = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return np.asarray(np.rint(shown * 255), np.uint8)
+    lightness = np.where(np.arange(observers) % 2, 64.0, 80.0)
+    lab = np.stack([lightness, 52 * np.cos(hue), 52 * np.sin(hue)], axis=-1)
+    shown = cv2.cvtColor(lab[None].astype(np.float32), cv2.COLOR_LAB2RGB)[0]
+    return np.asarray(np.rint(shown.clip(0, 1) * 255), np.uint8)
 
 
 def backdrop(picture: NDArray[Any] | None, size: tuple[int, int]) -> Picture:

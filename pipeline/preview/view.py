@@ -135,7 +135,8 @@ class VideoView:
     @cached_property
     def ground(self) -> str | None:
         """The pictures that other things lie upon; None where no pictures are stored."""
-        return next(iter(self.select("picture", axis="frame")), None)
+        pictures = self.select("picture", axis="frame")
+        return next((name for name in pictures if self.infos[name].dtype == "uint8"), None)
 
     @cached_property
     def ground_truth_map(self) -> str | None:

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 from PIL import Image
 
 from foveal.pipeline.preview.panels import heat_colours, resized
-from foveal.pipeline.report.survey import Figures, Shot
+from foveal.pipeline.report.survey import Shot
 from foveal.storage.statistics import MAGNITUDE_EDGES_PX
 
 _MOST_BARS = 40
@@ -78,18 +79,25 @@ def _anchor(place: float) -> str:
     return "start" if place < 0.05 else "end" if place > 0.95 else "middle"
 
 
-def statistics_boxes(figures: Figures) -> list[dict[str, Any]]:
+def statistics_boxes(statistics: xr.Dataset) -> list[dict[str, Any]]:
     """Centre bias, motion, fixated points by frame; what there is of them.
+
+    Parameters
+    ----------
+    statistics : xarray.Dataset
+        See `foveal.storage.statistics`.
 
     Returns
     -------
     list of dict
         ``title``, ``about``, and ``shot`` or ``chart``.
     """
-    boxes = [] if figures.bias is None else [_bias(figures.bias)]
-    boxes += [_motion(name, counts) for name, counts in figures.magnitudes.items() if counts.any()]
-    if figures.points.any():
-        boxes.append(_points(figures.points))
+    boxes = [_bias(statistics.centre_bias.values)] if "centre_bias" in statistics else []
+    for name, counts in statistics.items():
+        if str(name).endswith("_magnitude") and counts.values.any():
+            boxes.append(_motion(str(name).removesuffix("_magnitude"), counts.values))
+    if "fixations_per_frame" in statistics and statistics.fixations_per_frame.values.any():
+        boxes.append(_points(statistics.fixations_per_frame.values))
     return boxes
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -24,111 +23,69 @@ _FIGURES = {
 """Heading and form of the figures of `foveal.models.flow.quality`."""
 
 
-@dataclass(frozen=True)
-class FlowOfVideo:
-    """One method's flow of one video: its figures, with ``flags``."""
-
-    video: str
-    method: str
-    figures: Mapping[str, Any]
-
-    @property
-    def flags(self) -> list[str]:
-        """What looks wrong."""
-        return list(self.figures["flags"])
-
-    @property
-    def values(self) -> list[str]:
-        """The figures for people, in the order of the headings."""
-        known = [(form, self.figures.get(name)) for name, (_, form) in _FIGURES.items()]
-        return ["" if value is None else form.format(value) for form, value in known]
+Figures = Mapping[str, Any]
+"""Of one method's flow of one video, with ``flags``."""
 
 
-@dataclass(frozen=True)
-class Fallback:
-    """A video that was computed by another method than the recipe wants.
+def flow_of(store: Store, journal: Journal) -> dict[str, Any] | None:
+    """All there is to say on a store's flow; None where there is nothing.
 
-    Attributes
-    ----------
-    video : str
-    wanted : str
-        Methods that it lacks.
-    why : str
+    Returns
+    -------
+    dict or None
+        ``headings`` of the figures; ``methods`` (``name``, ``videos``, how many are ``suspicious``,
+        and by figure ``median``, ``most`` and whose that is, or None where no video has it);
+        ``choices`` of ``auto``, a sentence for each reason; ``suspicious`` videos (``video``,
+        ``method``, ``flags``, ``shown``); ``fallbacks`` (``video``, what it lacks, ``why``).
     """
-
-    video: str
-    wanted: str
-    why: str
-
-
-@dataclass(frozen=True)
-class FlowReport:
-    """Everything on flow.
-
-    Attributes
-    ----------
-    headings : list of str
-        Of the figures.
-    methods : list of dict
-        ``name``, ``videos``, ``suspicious`` (a count) and ``figures``: for each ``median``,
-        ``most`` and whose that is (``video``), or None where no video has it.
-    choices : list of str
-        What ``auto`` chose, a sentence for each reason.
-    suspicious : list of FlowOfVideo
-        Those whose figures say that something is wrong.
-    fallbacks : list of Fallback
-    """
-
-    headings: list[str]
-    methods: list[dict[str, Any]]
-    choices: list[str]
-    suspicious: list[FlowOfVideo]
-    fallbacks: list[Fallback]
-
-
-def flow_of(store: Store, journal: Journal) -> FlowReport | None:
-    """All there is to say on a store's flow; None where there is nothing."""
-    found = [
-        FlowOfVideo(video, stage, mark.provenance["quality"])
-        for video, marks in journal.items()
-        for stage, mark in marks.items()
-        if _is_flow(mark) and "quality" in mark.provenance
-    ]
-    found.sort(key=lambda each: (each.method, each.video))
-    report = FlowReport(
-        [heading for heading, _ in _FIGURES.values()],
-        [_method(name, found) for name in sorted({each.method for each in found})],
-        _choices(journal),
-        [each for each in found if each.flags],
-        _fallbacks(store, journal),
-    )
-    return report if report.methods or report.choices or report.fallbacks else None
+    found: dict[str, dict[str, Figures]] = {}
+    for video, marks in sorted(journal.items()):
+        for stage, mark in marks.items():
+            if _is_flow(mark) and "quality" in mark.provenance:
+                found.setdefault(stage, {})[video] = mark.provenance["quality"]
+    choices, fallen_back = _choices(journal), _fallbacks(store, journal)
+    if not found and not choices and not fallen_back:
+        return None
+    return {
+        "headings": [heading for heading, _ in _FIGURES.values()],
+        "methods": [_method(name, found[name]) for name in sorted(found)],
+        "choices": choices,
+        "suspicious": [
+            {"video": video, "method": name, "flags": of["flags"], "shown": _shown(of)}
+            for name in sorted(found)
+            for video, of in found[name].items()
+            if of["flags"]
+        ],
+        "fallbacks": fallen_back,
+    }
 
 
 def _is_flow(mark: Mark) -> bool:
     return any(info.kind == "flow" for info in mark.infos.values())
 
 
-def _method(name: str, found: list[FlowOfVideo]) -> dict[str, Any]:
-    its = [each for each in found if each.method == name]
+def _method(name: str, figures: Mapping[str, Figures]) -> dict[str, Any]:
     return {
         "name": name,
-        "videos": len(its),
-        "suspicious": sum(bool(each.flags) for each in its),
-        "figures": [_spread(its, figure, form) for figure, (_, form) in _FIGURES.items()],
+        "videos": len(figures),
+        "suspicious": sum(bool(of["flags"]) for of in figures.values()),
+        "figures": [_spread(figures, figure, form) for figure, (_, form) in _FIGURES.items()],
     }
 
 
-def _spread(found: list[FlowOfVideo], figure: str, form: str) -> dict[str, str] | None:
+def _spread(figures: Mapping[str, Figures], figure: str, form: str) -> dict[str, str] | None:
     """The median of some videos, the largest, and whose it is."""
-    known = [
-        (value, each.video) for each in found if (value := each.figures.get(figure)) is not None
-    ]
+    known = [(of[figure], video) for video, of in figures.items() if of.get(figure) is not None]
     if not known:
         return None
     most, video = max(known)
     middle = median(value for value, _ in known)
     return {"median": form.format(middle), "most": form.format(most), "video": video}
+
+
+def _shown(of: Figures) -> list[str]:
+    known = [(form, of.get(name)) for name, (_, form) in _FIGURES.items()]
+    return ["" if value is None else form.format(value) for form, value in known]
 
 
 def _choices(journal: Journal) -> list[str]:
@@ -144,7 +101,7 @@ def _choices(journal: Journal) -> list[str]:
     ]
 
 
-def _fallbacks(store: Store, journal: Journal) -> list[Fallback]:
+def _fallbacks(store: Store, journal: Journal) -> list[dict[str, str]]:
     """Videos that lack a method the recipe wants because another one stood in for it.
 
     Told by the marks; by the index's reason where the other method's flow was complete before. A
@@ -161,7 +118,7 @@ def _fallbacks(store: Store, journal: Journal) -> list[Fallback]:
         there = {method for mark in made for method in _methods_of(mark)}
         missing = [method for method in wanted if method not in there]
         if why and missing:
-            found.append(Fallback(str(video), ", ".join(missing), why))
+            found.append({"video": str(video), "wanted": ", ".join(missing), "why": why})
     return found
 
 

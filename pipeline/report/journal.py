@@ -43,24 +43,6 @@ class StageSummary:
     by_random_weights: int = 0
 
 
-@dataclass(frozen=True)
-class Excluded:
-    """Gaze samples left out of the fixated points, by reason; `read` samples in all, 0 unknown."""
-
-    counts: Counter[str]
-    read: int
-
-    @property
-    def total(self) -> int:
-        """Samples left out."""
-        return self.counts.total()
-
-    @property
-    def whole(self) -> int:
-        """What shares are of: of all that were read where that is known."""
-        return self.read or self.total
-
-
 def stage_summaries(journal: Journal) -> list[StageSummary]:
     """Every stage of a store, the one that took longest first."""
     found: dict[str, StageSummary] = {}
@@ -86,15 +68,25 @@ def device(mark: Mark) -> str:
     return str(mark.provenance.get("device", "cpu"))
 
 
-def excluded_samples(journal: Journal) -> Excluded | None:
-    """Gaze samples left out of fixated points; None where none were."""
+def excluded_samples(journal: Journal) -> dict[str, Any] | None:
+    """Gaze samples left out of the fixated points; None where none were.
+
+    Returns
+    -------
+    dict or None
+        ``counts`` by reason (a Counter), their ``total``, samples ``read`` in all (0: unknown) and
+        ``whole``: what shares are of, the samples read where that is known.
+    """
     counts: Counter[str] = Counter()
     read = 0
     for marks in journal.values():
         for mark in marks.values():
             counts.update(mark.provenance.get("excluded_samples", {}))
             read += mark.provenance.get("samples_read", 0)
-    return Excluded(+counts, read) if counts.total() else None
+    total = counts.total()
+    return (
+        {"counts": +counts, "total": total, "read": read, "whole": read or total} if total else None
+    )
 
 
 def utc(stamp: str) -> str:

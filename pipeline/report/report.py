@@ -23,7 +23,7 @@ from foveal.errors import FovealError
 from foveal.pipeline.report import survey
 from foveal.pipeline.report.charts import data_uri, statistics_boxes
 from foveal.pipeline.report.evaluation import evaluation_of
-from foveal.pipeline.report.flow import FlowReport, flow_of
+from foveal.pipeline.report.flow import flow_of
 from foveal.pipeline.report.journal import (
     Journal,
     device,
@@ -139,7 +139,7 @@ def report_page(store: Store, run: Mapping[str, object] | None = None) -> str:
     journal, _ = read_journal(store.location)
     table = store.videos.reset_index()[_LISTED].astype(object)
     videos = table.where(table.notna(), None).to_dict("records")
-    cards, figures = survey.survey(store)
+    cards, statistics, scope = survey.survey(store)
     flows = flow_of(store, journal)
     return (
         _templates()
@@ -156,7 +156,7 @@ def report_page(store: Store, run: Mapping[str, object] | None = None) -> str:
             flow=flows,
             excluded=excluded_samples(journal),
             evaluation=evaluation_of(store),
-            statistics={"boxes": statistics_boxes(figures), "scope": figures.scope},
+            statistics={"boxes": statistics_boxes(statistics), "scope": scope},
             cards=cards,
             most_cards=survey.CARDS,
             moments=survey.MOMENTS,
@@ -165,12 +165,14 @@ def report_page(store: Store, run: Mapping[str, object] | None = None) -> str:
     )
 
 
-def _tiles(videos: pd.DataFrame, flows: FlowReport | None) -> list[dict[str, Any]]:
+def _tiles(videos: pd.DataFrame, flows: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     """Big figures with what they count; some are bad news."""
     status = videos.status
     bad = {
-        "without the wanted flow, see Flow": len(flows.fallbacks) if flows else 0,
-        "with suspicious flow, see Flow": len({f.video for f in flows.suspicious}) if flows else 0,
+        "without the wanted flow, see Flow": len(flows["fallbacks"]) if flows else 0,
+        "with suspicious flow, see Flow": len({row["video"] for row in flows["suspicious"]})
+        if flows
+        else 0,
         "given up, see below": int(status.isin(_PROBLEMS).sum()),
     }
     pending = int((status == "pending").sum())

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from foveal.errors import FovealError, StoreError
 from foveal.pipeline.preview.panels import Picture, as_map, backdrop, drawn_as, heat, resized
 from foveal.pipeline.preview.view import Moment, VideoView, sample
 from foveal.storage.reader import Store
-from foveal.storage.statistics import MAGNITUDE_EDGES_PX
+from foveal.storage.statistics import BIAS_SIZE, Sums, as_statistics, summing, total_of
 
 CARDS = 48
 """Videos that get pictures and curves, at most."""
@@ -28,7 +28,6 @@ PREDICTIONS = 5
 """Predictions that each such video is shown under, at most."""
 
 SHOT_WIDTH_PX = 240
-_BIAS_SIZE = (90, 160)
 
 
 @dataclass(frozen=True)
@@ -94,51 +93,17 @@ class Card:
     problem: str = ""
 
 
-@dataclass
-class Figures:
-    """Statistics to be shown.
-
-    Attributes
-    ----------
-    scope : str
-        What they were computed on, for people.
-    bias : ndarray, float64 [height, width], or None
-        Mean density, each frame weighing the same; stretched to one shape.
-    magnitudes : dict of str to ndarray, int64 [bins]
-        Pixels by length of motion, by flow array; bins of `MAGNITUDE_EDGES_PX`.
-    points : ndarray, int64 [most + 1]
-        Frames by their number of fixated points.
-    """
-
-    scope: str
-    bias: NDArray[np.float64] | None
-    magnitudes: dict[str, NDArray[np.int64]]
-    points: NDArray[np.int64]
-
-
-def stored_figures(store: Store) -> Figures | None:
-    """Statistics kept in the store, of train or of all; None where none are or they are old."""
+def _kept_statistics(store: Store) -> tuple[xr.Dataset, str] | None:
+    """Statistics that the store keeps, of train or of all, and their scope; None where too old."""
     for split in ("train", None):
         try:
             kept = store.statistics(split)
         except StoreError:
             continue
-        if not kept.attrs["up_to_date"]:
-            continue
-        count = len(kept.attrs["videos"])
-        kind = "train videos" if split else "videos"
-        return Figures(
-            f"all {count:,} {kind}, every frame; kept in the store as statistics/{split or 'all'}",
-            kept["centre_bias"].values if "centre_bias" in kept else None,
-            {
-                str(name).removesuffix("_magnitude"): kept[name].values
-                for name in kept.data_vars
-                if str(name).endswith("_magnitude")
-            },
-            kept["fixations_per_frame"].values
-            if "fixations_per_frame" in kept
-            else np.zeros(0, int),
-        )
+        if kept.attrs["up_to_date"]:
+            kind = "train videos" if split else "videos"
+            where = f"kept in the store as statistics/{split or 'all'}"
+            return kept, f"all {len(kept.attrs['videos']):,} {kind}, every frame; {where}"
     return None
 
 
@@ -153,101 +118,81 @@ def _exact_by(store: Store) -> str:
     return f"Those in the store are out of date: {command} computes them anew, on every frame"
 
 
-def survey(store: Store) -> tuple[list[Card], Figures]:
+def survey(store: Store) -> tuple[list[Card], xr.Dataset, str]:
     """Look into a sample of videos, evenly spread over the store.
 
-    Figures are the store's own where it keeps them and they still hold; else those of the sample's
-    train videos, or of the whole sample where nothing in it is for training.
+    Returns
+    -------
+    cards
+    statistics : xarray.Dataset
+        The store's own where it keeps them and they still hold; else those of the sample's train
+        videos, or of the whole sample where nothing in it is for training.
+    scope : str
+        What they were computed on, for people.
     """
     names = store.select() if (store.videos.frames > 0).any() else []
     chosen = sample(names, CARDS)
     splits = store.videos.split.to_dict()
     trained = [name for name in chosen if splits[name] == "train"]
-    counted = set(trained or chosen)
-    sums = _Sums()
-    cards = [_card(store, name, sums if name in counted else None) for name in chosen]
+    sums: dict[str, Sums] = {}
+    cards = [_card(store, name, sums) for name in chosen]
+    if kept := _kept_statistics(store):
+        return cards, *kept
+    counted = [sums[name] for name in trained or chosen if name in sums]
     kind = "train video" if trained else "video"
     scope = (
         f"{len(counted)} {kind}{'' if len(counted) == 1 else 's'}; "
         f"density and motion at up to {MOMENTS} frames of each"
     )
-    return cards, stored_figures(store) or sums.figures(f"{scope}. {_exact_by(store)}")
+    return cards, as_statistics(total_of(counted)), f"{scope}. {_exact_by(store)}"
 
 
-class _Sums:
-    """Sums over sampled frames."""
-
-    def __init__(self) -> None:
-        self._maps = 0
-        self._bias = np.zeros(_BIAS_SIZE)
-        self._magnitudes: dict[str, NDArray[np.int64]] = {}
-        self._points = np.zeros(0, np.int64)
-
-    def add_density(self, density: NDArray[np.float32]) -> None:
-        if density.any():
-            small = resized(density, _BIAS_SIZE)
-            self._maps += 1
-            self._bias += small / small.sum()
-
-    def add_motion(self, name: str, magnitude: NDArray[np.float32]) -> None:
-        counts = np.histogram(magnitude, MAGNITUDE_EDGES_PX)[0]
-        self._magnitudes[name] = self._magnitudes.get(name, 0) + counts
-
-    def add_points(self, offset: NDArray[np.int64]) -> None:
-        counts = np.bincount(np.diff(offset), minlength=len(self._points))
-        counts[: len(self._points)] += self._points
-        self._points = counts
-
-    def figures(self, scope: str) -> Figures:
-        bias = self._bias / self._maps if self._maps else None
-        return Figures(scope, bias, dict(sorted(self._magnitudes.items())), self._points)
-
-
-def _card(store: Store, video: str, sums: _Sums | None) -> Card:
+def _card(store: Store, video: str, sums: dict[str, Sums]) -> Card:
+    """The card of a video; what its sampled frames add to statistics goes into `sums`."""
     try:
         view = VideoView(store, video)
-        caption = view.length
-        if view.about.get("split"):
-            caption = f"{view.about['split']} · {caption}"
-        return _read_card(view, caption, sums)
+        split = f"{view.about['split']} · " if view.about.get("split") else ""
+        curves, sums[video] = _sampled(view)
+        return Card(video, split + view.length, _shots(view), curves)
     except FovealError as error:
         return Card(video, problem=str(error))
 
 
-def _read_card(view: VideoView, caption: str, sums: _Sums | None) -> Card:
+def _sampled(view: VideoView) -> tuple[list[Curve], Sums]:
+    """Curves of a video, and its sums over the same frames (of points, over all)."""
     frames = sample(range(view.frames), MOMENTS)
-    flows = [name for name in sorted(view.infos) if drawn_as(view, name) == "flow"]
-    truth = view.ground_truth_map
-    values: dict[str, list[float]] = {}
-    for moment in view.moments([*([truth] if truth else []), *flows], frames):
-        for name, stored in moment.items.items():
-            item = stored.astype(np.float32)
-            if name == truth:
-                value = float((item > COVERED * item.max()).mean()) if item.any() else 0.0
-                if sums:
-                    sums.add_density(item)
-            else:
-                magnitude = np.hypot(item[..., 0], item[..., 1])
-                magnitude = magnitude[np.isfinite(magnitude)]
-                value = float(magnitude.mean()) if magnitude.size else 0.0
-                if sums:
-                    sums.add_motion(name, magnitude)
-            values.setdefault(name, []).append(value)
-    if sums:
-        for points in view.points.values():
-            sums.add_points(points.offset)
-    curves = []
-    for name, line in values.items():
-        covers = name == truth
-        what = f"{name} {'covers' if covers else 'moves'}"
-        low, high = min(line), max(line)
-        extent = f"{low:.1%} to {high:.1%}" if covers else f"{low:.2f} to {high:.2f} px"
-        curves.append(_curve(what, extent, view.seconds[frames[: len(line)]], line))
-    return Card(view.video, caption, _shots(view), curves)
+    curves: list[Curve] = []
+    sums: Sums = {}
+    for name, info in sorted(view.infos.items()):
+        add = summing(info)
+        if add is None or info.kind == "picture":
+            continue
+        if not view.is_by_frame(name):
+            sums |= add(name, iter([view.read(name, 0, info.items)]), BIAS_SIZE)
+            continue
+        items = [each.items[name] for each in view.moments((name,), frames) if each.items]
+        if not items:
+            continue
+        values = np.stack(items).astype(np.float32)
+        sums |= add(name, iter([values]), BIAS_SIZE)
+        seconds = view.seconds[frames[: len(items)]]
+        if info.kind == "flow":
+            speed = np.hypot(values[..., 0], values[..., 1])
+            known = np.isfinite(speed)
+            total = np.where(known, speed, 0).sum(axis=(1, 2))
+            line = total / np.maximum(known.sum(axis=(1, 2)), 1)
+            extent = f"{line.min():.2f} to {line.max():.2f} px"
+            curves.append(_curve(f"{name} moves", extent, seconds, line))
+        else:
+            peaks = values.max(axis=(1, 2), keepdims=True)
+            line = ((values > COVERED * peaks) & (peaks > 0)).mean(axis=(1, 2))
+            extent = f"{line.min():.1%} to {line.max():.1%}"
+            curves.append(_curve(f"{name} covers", extent, seconds, line))
+    return curves, sums
 
 
-def _curve(what: str, extent: str, x: NDArray[np.float64], y: Sequence[float]) -> Curve:
-    top = max(max(y), 1e-12)
+def _curve(what: str, extent: str, x: NDArray[np.float64], y: NDArray[Any]) -> Curve:
+    top = max(float(y.max()), 1e-12)
     whole = x[-1] - x[0] if x[-1] > x[0] else 1.0
     across = [f"{100 * (at - x[0]) / whole:.1f}" for at in x]
     down = [f"{24 - 22 * value / top:.1f}" for value in y]
