@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
-import ffmpeg
 import numpy as np
 from PIL import Image, ImageDraw
 
-from foveal.errors import FovealError
 from foveal.pipeline.preview.panels import Layer, Picture
 from foveal.pipeline.preview.strips import Strip, draw_strip, label_strip, place_of
 from foveal.pipeline.preview.text import FAINT, INK, PAPER, WARNING, fitted, font, wrapped
 from foveal.pipeline.preview.view import VideoView
 from foveal.pipeline.video.encode import encode_video
-from foveal.pipeline.video.ffmpeg import ffmpeg_executable
 
 _GAP = 6
 _STRIP_PX, _STRIP_LABEL_PX = 58, 150
@@ -107,23 +103,13 @@ def write_film(pictures: Iterable[Picture], path: Path, fps: float) -> None:
     Raises
     ------
     MissingDependency
-        Where there is no ffmpeg.
+        Where H.264 is wanted and there is no ffmpeg.
     FovealError
         Where ffmpeg fails; the message ends with what it said.
     """
-    pace = Fraction(fps).limit_denominator(1001)
-    if path.suffix.lower() == ".mp4":
-        encode_video(pictures, path, pace, "libx264")
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        exact = Path(folder) / "film.mkv"
-        encode_video(pictures, exact, pace, "ffv1")
-        both = ffmpeg.input(f"file:{exact}").filter_multi_output("split")
-        palette = both[1].filter("palettegen", stats_mode="single")
-        drawn = ffmpeg.filter([both[0], palette], "paletteuse", new=1, dither="sierra2_4a")
-        command = drawn.output(f"file:{path}", format="gif").global_args("-loglevel", "error")
-        try:
-            command.overwrite_output().run(cmd=ffmpeg_executable(), capture_stderr=True)
-        except ffmpeg.Error as error:
-            said = error.stderr.decode(errors="replace").strip()
-            raise FovealError(f"ffmpeg could not write {path}: {said}") from None
+    if path.suffix.lower() == ".gif":
+        drawn = (Image.fromarray(picture).quantize(256) for picture in pictures)
+        first = next(drawn)
+        first.save(path, save_all=True, append_images=drawn, duration=1000 / fps, loop=0)
+    else:
+        encode_video(pictures, path, Fraction(fps).limit_denominator(1001), "libx264")

@@ -85,7 +85,7 @@ def write_preview(
     FovealError
         Where the suffix or a number is not allowed, or nothing that could be shown is complete.
     MissingDependency
-        Where a film is wanted and there is no ffmpeg.
+        Where an ``.mp4`` is wanted and there is no ffmpeg.
     """
     path = Path(path)
     suffix = path.suffix.lower()
