@@ -204,6 +204,7 @@ def test_what_an_array_says_of_itself_decides_what_is_computed_of_it(tmp_path):
     assert set(found) == {
         *(f"{name}_{what}" for name in ("frames", "thumbs") for what in ("mean", "std")),
         "drift_magnitude",
+        "magnitude_edge",
     }
     np.testing.assert_allclose(found.thumbs_mean, small.mean(axis=(0, 1, 2)))
     (filled,) = np.flatnonzero(found.drift_magnitude)
