@@ -19,7 +19,14 @@ from foveal.storage.kinds import select_arrays
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
-NAMES = ("walkers", "squeezenet", "loudness", "phase_correlation", "linear_readout", "peak_distance")
+NAMES = (
+    "walkers",
+    "squeezenet",
+    "loudness",
+    "phase_correlation",
+    "linear_readout",
+    "peak_distance",
+)
 FRAMES, RATE_HZ = 24, 8000
 
 Foveal = Callable[..., str]
@@ -126,7 +133,9 @@ def test_their_dataset_is_recognised(foveal: Foveal, root: Path, tmp_path: Path)
 def test_a_mistake_in_their_section_is_told_as_in_any(
     foveal: Foveal, store: Path, tmp_path: Path
 ) -> None:
-    recipe = yaml.safe_load((store.parent / "recipe.yaml").read_text()) | {"squeezenet": {"sise": 3}}
+    recipe = yaml.safe_load((store.parent / "recipe.yaml").read_text()) | {
+        "squeezenet": {"sise": 3}
+    }
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(recipe))
     done = subprocess.run(
         [sys.executable, "-m", "foveal", "build", str(tmp_path / "r.yaml")], capture_output=True
