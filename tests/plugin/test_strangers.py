@@ -1,4 +1,4 @@
-"""A stranger's package, installed into a folder of its own: foveal works with it and knows none of it."""
+"""A stranger's package, installed beside foveal: foveal works with it and knows none of it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def write_clip(path: Path, texture: np.ndarray) -> None:
         seconds = np.arange(RATE_HZ) / RATE_HZ
         tone = (np.sin(2 * np.pi * 440 * seconds) * (seconds >= 0.5)).astype(np.float32)
         heard = av.AudioFrame.from_ndarray(tone[None], "fltp", "mono")
-        heard.sample_rate = RATE_HZ
+        heard.sample_rate, heard.pts, heard.time_base = RATE_HZ, 0, Fraction(1, RATE_HZ)
         container.mux(sound.encode(heard))
         container.mux(video.encode())
         container.mux(sound.encode())
