@@ -45,8 +45,8 @@ def read(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         why = (
-            "holds more than tensors and plain values; pickled code is never run: save the state "
-            "dict alone with torch.save"
+            "cannot be loaded as tensors and plain values; files that need pickled code are "
+            "refused: save the state dict alone with torch.save"
         )
     except OSError as error:
         why = f"cannot be read: {error.strerror or error}"

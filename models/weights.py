@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from foveal.errors import FovealError, MissingDependency
+from foveal.errors import FovealError, MissingDependency, RecipeError
 from foveal.models.weights_registry import REGISTRY, Weights
 
 MAX_BYTES = 4 << 30
@@ -80,7 +80,7 @@ def lookup(name: str) -> Weights:
 
     Raises
     ------
-    ValueError
+    RecipeError
         There is none; the message lists near names and all names.
     """
     if name in REGISTRY:
@@ -92,7 +92,7 @@ def lookup(name: str) -> Weights:
             return entry
     near = difflib.get_close_matches(name, REGISTRY, 1)
     meant = f"did you mean {near[0]!r}? " if near else ""
-    raise ValueError(f"no weights are called {name!r}; {meant}there are: {', '.join(REGISTRY)}")
+    raise RecipeError(f"no weights are called {name!r}; {meant}there are: {', '.join(REGISTRY)}")
 
 
 def list_weights() -> list[WeightsStatus]:
@@ -119,7 +119,7 @@ def find(weights: str | Path | Weights) -> WeightsFile:
     MissingDependency
         The file is not there (the message says which, from where, into which folder) or is not
         what was published.
-    ValueError
+    RecipeError
         No weights of that name are registered.
     """
     if isinstance(weights, str) and not is_path(weights):
@@ -156,7 +156,7 @@ def fetch(weights: str | Weights) -> WeightsFile:
     MissingDependency
         The download failed or is not what was published; nothing is left behind, and the message
         says how to place the file by hand.
-    ValueError
+    RecipeError
         No weights of that name are registered.
     """
     entry = lookup(weights) if isinstance(weights, str) else weights

