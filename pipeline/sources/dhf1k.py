@@ -16,7 +16,7 @@ from pydantic import Field
 
 from foveal.errors import GazeError, RecipeError
 from foveal.pipeline.recipe.section import GazeSelection
-from foveal.pipeline.sources.base import Dataset
+from foveal.pipeline.sources.base import AVI_FILE, PICTURE_FILE, Dataset, Form
 from foveal.pipeline.sources.readers.clips import Clip, ClipSource, GroundTruthSection
 from foveal.pipeline.sources.readers.files import (
     check_confined,
@@ -275,4 +275,36 @@ def _clips(root: Path, config: DHF1KConfig) -> list[Clip]:
 # the fixated pixel; here it sits on the pixel (offset_px=2.0 would follow the script).
 DENSITY = DensityConstants(DensityKernel(30.0 / FWHM_PER_SIGMA))
 
-DATASET = Dataset("dhf1k", "DHF1K", DHF1KConfig, open_dhf1k, density=DENSITY)
+_GAZE_FILES = "exportdata_train/P*/P*_Trail*.txt"
+_PUBLISHED = {"train": 600, "val": 100, "test": 300}
+
+FORMS = (
+    Form(
+        "DHF1K, as published",
+        ((f"video/[0-9]{AVI_FILE}",), (_GAZE_FILES, f"annotation/*/maps/{PICTURE_FILE}")),
+        {"form": "raw"},
+        {_GAZE_FILES: {}, "annotation": {"ground_truth": "import"}},
+        _PUBLISHED,
+    ),
+    Form(
+        "DHF1K with extracted frames",
+        (
+            (f"annotation/[0-9]*/images/{PICTURE_FILE}", f"frames/[0-9]*/{PICTURE_FILE}"),
+            (f"annotation/[0-9]*/maps/{PICTURE_FILE}",),
+            ("annotation/[0-9]*/fixation/*.*", "annotation/[0-9]*/fixation/maps/*.mat"),
+        ),
+        {"form": "frames", "ground_truth": "import"},
+        videos=_PUBLISHED,
+    ),
+)
+
+DATASET = Dataset(
+    "dhf1k",
+    "DHF1K",
+    DHF1KConfig,
+    open_dhf1k,
+    forms=FORMS,
+    density=DENSITY,
+    citation='W. Wang et al., "Revisiting Video Saliency", CVPR 2018 and TPAMI 2021',
+    terms="CC BY 4.0 by its README (https://github.com/wenguanwang/DHF1K); footage from the web",
+)

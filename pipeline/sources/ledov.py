@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from foveal.errors import GazeError, RecipeError
 from foveal.pipeline.recipe.section import DatasetSection, GazeSelection
-from foveal.pipeline.sources.base import Dataset
+from foveal.pipeline.sources.base import MP4_FILE, Dataset, Form
 from foveal.pipeline.sources.readers.files import check_confined, dataset_root, folder_names
 from foveal.pipeline.sources.readers.mat import mat_names, read_mat
 from foveal.pipeline.sources.readers.pictures import PictureMaps
@@ -224,4 +224,24 @@ DENSITY = DensityConstants(
     DensityKernel(80.0 / FWHM_PER_SIGMA, half_width_px=100.0, binarise=False), "none"
 )
 
-DATASET = Dataset("ledov", "LEDOV", LEDOVConfig, LEDOV, density=DENSITY)
+FORM = Form(
+    "LEDOV, as published",
+    (
+        (f"LEDOV/*/{MP4_FILE}", f"*/{MP4_FILE}"),
+        ("LEDOV/*/Data.mat", "*/Data.mat"),
+        ("namelist.mat", "LEDOV/namelist.mat"),
+    ),
+    videos={"train": 461, "val": 36, "test": 41},
+)
+
+DATASET = Dataset(
+    "ledov",
+    "LEDOV",
+    LEDOVConfig,
+    LEDOV,
+    forms=(FORM,),
+    density=DENSITY,
+    citation='L. Jiang et al., "DeepVS: A Deep Learning Based Video Saliency Prediction Approach", '
+    "ECCV 2018",
+    terms="research (https://github.com/remega/LEDOV-eye-tracking-database)",
+)

@@ -17,6 +17,7 @@ from pydantic import Field
 
 from foveal.errors import GazeError, RecipeError
 from foveal.pipeline.recipe.section import GazeSelection
+from foveal.pipeline.sources.base import AVI_FILE, Form
 from foveal.pipeline.sources.readers.clips import GroundTruthSection
 from foveal.pipeline.sources.readers.files import (
     check_confined,
@@ -36,6 +37,12 @@ from foveal.pipeline.video.probe import probe
 from foveal.pipeline.video.types import Fixations, Video
 
 Split = Literal["train", "test"]
+
+CITATION = 'S. Mathe, C. Sminchisescu, "Actions in the Eye", TPAMI 2015'
+TERMS = (
+    "gaze for academic use, on registration (http://vision.imar.ro/eyetracking/); repackaged form "
+    "with DHF1K (https://github.com/wenguanwang/DHF1K); videos from "
+)
 
 _SAMPLES = re.compile(r"(\d{3})_(.+)\.avi\.txt", re.IGNORECASE)
 _COLUMNS = ("timestamp", "first value", "second value", "x", "y", "event")
@@ -213,3 +220,35 @@ class MatheSource:
             "free_viewing_subjects": self.config.free_viewing_subjects,
             "subjects": self.wanted,
         }
+
+
+def forms(
+    title: str,
+    clip: str,
+    videos: str,
+    gaze: str,
+    clips_published: dict[str, int],
+    videos_published: dict[str, int],
+) -> tuple[Form, Form]:
+    """The repackaged and the raw form of a dataset whose clips match the pattern `clip`."""
+    return (
+        Form(
+            f"{title}, repackaged by the DHF1K authors",
+            [
+                tuple(f"{split}/{clip}/{part}/*.*" for split in ("training", "testing"))
+                for part in ("images", "maps", "fixation")
+            ],
+            {"form": "frames"},
+            videos=clips_published,
+        ),
+        Form(
+            f"{title}, raw gaze of Mathe and Sminchisescu",
+            (
+                (f"{videos}/{AVI_FILE}",),
+                (f"{gaze}/samples/[0-9][0-9][0-9]_*.txt",),
+                (f"{gaze}/geometry.txt",),
+            ),
+            {"form": "raw", "free_viewing_subjects": None},
+            videos=videos_published,
+        ),
+    )

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from foveal.errors import GazeError, RecipeError
 from foveal.pipeline.recipe.section import GazeSelection
-from foveal.pipeline.sources.base import Dataset
+from foveal.pipeline.sources.base import Dataset, Form
 from foveal.pipeline.sources.readers.clips import GroundTruthSection
 from foveal.pipeline.sources.readers.files import check_confined, dataset_root, file_names
 from foveal.pipeline.sources.readers.mat import read_mat
@@ -235,4 +235,23 @@ DENSITY = DensityConstants(
     DensityKernel(19.0, half_width_px=76.0, border="reflect", subtract_min=True)
 )
 
-DATASET = Dataset("salicon", "SALICON", SALICONConfig, SALICON, density=DENSITY)
+FORM = Form(
+    "SALICON",
+    (
+        ("images/COCO_*", "images/*/COCO_*"),
+        ("fixations/*/COCO_*.mat", "fixations_*2014.json"),
+    ),
+    options={"fixations/*/COCO_*.mat": {"gaze": "mat"}, "fixations_*.json": {"gaze": "json"}},
+    videos={"train": 10000, "val": 5000, "test": 5000},
+)
+
+DATASET = Dataset(
+    "salicon",
+    "SALICON",
+    SALICONConfig,
+    SALICON,
+    forms=(FORM,),
+    density=DENSITY,
+    citation='M. Jiang et al., "SALICON: Saliency in Context", CVPR 2015',
+    terms="see http://salicon.net/; the images are COCO's",
+)

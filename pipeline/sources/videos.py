@@ -12,7 +12,7 @@ from pydantic import Field
 
 from foveal.errors import GazeError, RecipeError
 from foveal.pipeline.recipe.section import GazeSelection, Section
-from foveal.pipeline.sources.base import Dataset, PublishedMaps
+from foveal.pipeline.sources.base import Dataset, Form, PublishedMaps
 from foveal.pipeline.sources.readers.clips import Clip, ClipSource, GroundTruthSection
 from foveal.pipeline.sources.readers.files import (
     VIDEO_SUFFIXES,
@@ -302,4 +302,10 @@ def _clips(config: VideosConfig) -> list[Clip]:
     return clips
 
 
-DATASET = Dataset("videos", "Videos with gaze tables", VideosConfig, open_videos)
+FORM = Form(
+    "a folder of videos",
+    [tuple(f"*{suffix}" for own in VIDEO_SUFFIXES for suffix in (own, own.upper()))],
+    folder_key="videos",
+)
+
+DATASET = Dataset("videos", "Videos with gaze tables", VideosConfig, open_videos, forms=(FORM,))

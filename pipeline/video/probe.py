@@ -6,11 +6,8 @@ import math
 from fractions import Fraction
 from pathlib import Path
 
-import av
-import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
 from foveal.errors import DecodeError
 from foveal.pipeline.recipe.section import MAX_SIDE_PX
@@ -20,7 +17,6 @@ from foveal.pipeline.video.types import Video, VideoInfo
 _MAX_FPS = 1000
 _PLAYLISTS = frozenset(("concat", "dash", "hls", "hls,applehttp", "imf", "image2", "lavfi", "sdp"))
 """Formats that name other files, which may lie anywhere."""
-_COVER = av.stream.Disposition.attached_pic
 
 
 def probe(video: Video) -> VideoInfo:
@@ -34,6 +30,8 @@ def probe(video: Video) -> VideoInfo:
     DecodeError
         Where the file is missing, empty, no video, has no video stream or no frame.
     """
+    import av
+
     if video.image_names is not None:
         return _probe_images(video)
     path = video.path
@@ -47,7 +45,8 @@ def probe(video: Video) -> VideoInfo:
                 raise DecodeError(
                     f"{path.name}: a playlist of other files ({container.format.name}), no video"
                 )
-            streams = [s for s in container.streams.video if not s.disposition & _COVER]
+            cover = av.stream.Disposition.attached_pic
+            streams = [s for s in container.streams.video if not s.disposition & cover]
             if not streams:
                 kinds = ", ".join(sorted({s.type for s in container.streams})) or "nothing readable"
                 raise DecodeError(f"{path.name}: no video stream in it, only {kinds}{_cut(path)}")
@@ -90,6 +89,9 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     DecodeError
         Where it is missing, no image, damaged, or larger than 8192 px on a side.
     """
+    import cv2
+    from PIL import Image, UnidentifiedImageError
+
     try:
         with Image.open(path) as header:
             width, height = header.size

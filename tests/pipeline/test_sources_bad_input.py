@@ -174,7 +174,7 @@ def test_what_is_no_mat_file_is_an_error(tmp_path: Path, content: bytes) -> None
     path.write_bytes(content)
     with pytest.raises(GazeError, match=re.escape(str(path))):
         read_mat(path, "I")
-    with pytest.raises(GazeError, match="there is no"):
+    with pytest.raises(GazeError, match="cannot be read: No such file"):
         read_mat(tmp_path / "absent.mat", "I")
 
 

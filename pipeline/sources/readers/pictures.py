@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
 from foveal.errors import GazeError
 from foveal.pipeline.recipe.section import MAX_SIDE_PX
@@ -31,6 +29,8 @@ def picture_size(path: Path) -> tuple[int, int]:
     GazeError
         Where the file is missing, no picture, or larger than 8192 px on a side.
     """
+    from PIL import Image, UnidentifiedImageError
+
     try:
         with Image.open(path) as picture:
             width, height = picture.size
@@ -51,6 +51,8 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
     GazeError
         Where the picture is unreadable, coloured, or has more than 8 bits.
     """
+    import cv2
+
     picture_size(path)
     pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
