@@ -188,7 +188,7 @@ class DHF1K:
         builder.count("off_screen", ~lost & ~on_border & ~inside)
         kept = ~lost & ~on_border & inside
         points = pixels_of_frames(frame[kept], x[kept], y[kept], self.fixations_section.mapping)
-        builder.add(observer, *points, read=gaze.samples, used=int(kept.sum()))
+        builder.add(observer, *points, read=gaze.samples, used=frame[kept])
 
     def published_maps(self, video: Video) -> PictureMaps | None:
         """Density pictures of ``annotation/`` where `ground_truth` is ``import``."""

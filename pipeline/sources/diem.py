@@ -203,7 +203,7 @@ class DIEM:
                 x[kept][order],
                 y[kept][order],
                 read=len(table),
-                used=int(kept.sum()),
+                used=frame,
             )
         return builder.build({"origin": "raw gaze", **_RULES})
 

@@ -186,7 +186,7 @@ class MatheSource:
             kept = fixated & inside
             frame = np.floor(seconds[kept] * fps)
             points = pixels_of_frames(frame, x[kept], y[kept], "pairwise")
-            builder.add(subject, *points, read=len(table), used=int(kept.sum()))
+            builder.add(subject, *points, read=len(table), used=frame)
         everybody = {one for files in self._samples.values() for one in files}
         return builder.build(
             {

@@ -232,7 +232,7 @@ class Videos:
             builder.count("missing_value", own & ~other & missing)
             builder.count("off_screen", own & ~other & ~missing & ~inside)
             builder.add(
-                str(name), frame[kept], x[kept], y[kept], read=int(own.sum()), used=int(kept.sum())
+                str(name), frame[kept], x[kept], y[kept], read=int(own.sum()), used=frame[kept]
             )
         return builder.build({"origin": "table"})
 

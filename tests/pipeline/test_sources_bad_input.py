@@ -22,7 +22,7 @@ from miniatures.base import density, fixated, write_image, write_text, write_v5
 from foveal.errors import GazeError, InputError, RecipeError
 from foveal.pipeline.recipe.recipe import Recipe
 from foveal.pipeline.sources import Source, open_source
-from foveal.pipeline.sources.ledov import spanned_frames
+from foveal.pipeline.sources.ledov import spanned_frames, spans
 from foveal.pipeline.sources.readers.clips import ClipSource
 from foveal.pipeline.sources.readers.files import file_names, natural_key, numbered_files
 from foveal.pipeline.sources.readers.mat import MAX_ELEMENTS, read_mat
@@ -550,11 +550,11 @@ def test_ledov_without_its_list_of_names_says_what_to_do(tmp_path: Path) -> None
 
 
 def test_a_fixation_that_claims_to_last_forever_is_bounded() -> None:
-    start, forever = np.array([0.0]), np.array([1e12])
-    frame, _ = spanned_frames(start, forever, 25, frames=10)
+    first, last = spans(np.array([0.0]), np.array([1e300]), 25)
+    frame, _ = spanned_frames(first, last, frames=10)
     assert frame.tolist() == list(range(10))
     with pytest.raises(GazeError, match="refused"):
-        spanned_frames(start, forever, 25, frames=None)
+        spanned_frames(first, last, frames=None)
 
 
 def test_empty_min_frames_leaves_short_shots_out(tmp_path: Path) -> None:

@@ -260,4 +260,6 @@ def test_fixated_pixels_a_frame_of_the_real_video_002(mapping: str, expected: in
     pixels = np.unique(np.stack([found.frame, found.x, found.y]), axis=1).shape[1]
     assert round(pixels / 783) == expected
     assert len(found.subjects) == 17
-    assert found.excluded["out_of_time"] > 0, "recordings run longer than the video"
+    assert found.excluded["out_of_time"] == 2373, "recordings run longer than the video"
+    assert found.attributes["samples_read"] == 115_357
+    assert found.attributes["samples_used"] == 115_357 - sum(found.excluded.values()) == 68_991

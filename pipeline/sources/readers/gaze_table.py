@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveal.errors import GazeError
+from foveal.pipeline.sources.readers.files import check_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,6 +46,7 @@ def read_rows(path: Path, video_id: str, columns: Columns) -> dict[str, NDArray[
     import pyarrow as pa
     import pyarrow.dataset as pads
 
+    check_file(path)
     form = "parquet" if path.suffix.lower() in (".parquet", ".pq") else "csv"
     wanted = list(dict.fromkeys((*columns.text, *columns.numbers)))
     batches: list[pa.RecordBatch] = []
@@ -76,7 +78,7 @@ def read_rows(path: Path, video_id: str, columns: Columns) -> dict[str, NDArray[
             **{name: _numbers(found[name]) for name in columns.numbers},
             **{name: _text(found[name]) for name in columns.text},
         }
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise GazeError(f"{path} cannot be read: {error}") from None
 
 
