@@ -14,7 +14,7 @@ from typing import Any
 
 from foveal.pipeline.check.video import Finding, Row, look
 from foveal.pipeline.recipe.recipe import Recipe
-from foveal.pipeline.sources import open_source
+from foveal.pipeline.sources import list_videos, open_source
 from foveal.registry import find
 
 __all__ = ["Finding", "Report", "Row", "check"]
@@ -86,7 +86,7 @@ def check(
         Where the dataset cannot be listed at all.
     """
     source = open_source(recipe.dataset, recipe.fixations)
-    videos = list(source.videos())[:limit]
+    videos = list_videos(source, recipe.dataset)[:limit]
     wants_gaze = recipe.fixations is not None or recipe.density is not None
     rows, findings = [], []
     with ThreadPoolExecutor(workers) as pool:
@@ -108,7 +108,11 @@ def check(
         videos=dict(counts),
         published={split: count for split, count in published.items() if split in counts},
         rows=tuple(rows),
-        findings=(*(_missing(counts, published) if limit is None else ()), *findings),
+        findings=(
+            *(_missing(counts, published) if limit is None else ()),
+            *(Finding("note", "", one) for one in [getattr(source, "left_out", "")] if one),
+            *findings,
+        ),
     )
 
 

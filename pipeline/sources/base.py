@@ -27,6 +27,9 @@ class PublishedMaps(Protocol):
 class Source(Protocol):
     """A raw dataset on disk.
 
+    Files that lie beside the videos and are not read may be told in an attribute ``left_out``, a
+    sentence for people, which `videos` sets.
+
     Sources only read; whatever is wrong with one video raises `GazeError` or `DecodeError` when
     that video is asked for, so that listing the others still works.
     """

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from foveal.errors import GazeError, RecipeError
+from foveal.errors import GazeError, InputError, RecipeError
 from foveal.pipeline.recipe.section import GazeSelection
 from foveal.pipeline.sources.base import AVI_FILE, PICTURE_FILE, Dataset, Form
 from foveal.pipeline.sources.readers.clips import Clip, ClipSource, GroundTruthSection
@@ -23,6 +23,7 @@ from foveal.pipeline.sources.readers.files import (
     dataset_root,
     file_names,
     folder_names,
+    left_out,
     natural_key,
     numbered_files,
 )
@@ -89,6 +90,7 @@ class DHF1K:
 
     def __init__(self, config: DHF1KConfig, fixations: GazeSelection | None) -> None:
         self.config = config
+        self.left_out = ""
         self.root = dataset_root(config.root)
         self.fixations_section = fixations or GazeSelection()
         self._imports = config.ground_truth == "import"
@@ -102,9 +104,10 @@ class DHF1K:
             raise RecipeError(
                 f"{self.root} holds no folder video/; DHF1K has video/001.AVI … 1000.AVI"
             )
+        names = {name: _VIDEO.fullmatch(name) for name in file_names(folder)}
+        self.left_out = left_out(folder, [name for name, match in names.items() if match])
         found = []
-        for name in file_names(folder):
-            match = _VIDEO.fullmatch(name)
+        for name, match in names.items():
             split = _split_of(int(match[1])) if match else None
             if match and split in self.config.splits:
                 found.append(self._video(folder / name, match[1], split))
@@ -116,7 +119,10 @@ class DHF1K:
         if not self._imports:
             gaze = tuple(self._gaze.get(int(number), {}).values())
             return Video(id=number, split=split, path=path, annotation_paths=gaze)
-        maps, points = self._pictures(number, "maps"), self._pictures(number, "fixation")
+        try:
+            maps, points = self._pictures(number, "maps"), self._pictures(number, "fixation")
+        except InputError as error:  # raised again when they are read
+            return Video(id=number, split=split, path=path, notes=(str(error),))
         return Video(
             id=number,
             split=split,

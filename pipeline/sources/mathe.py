@@ -23,6 +23,7 @@ from foveal.pipeline.sources.readers.files import (
     check_confined,
     dataset_root,
     file_names,
+    left_out,
     natural_key,
 )
 from foveal.pipeline.sources.readers.pictures import PictureMaps
@@ -92,6 +93,7 @@ class MatheSource:
         split_of: Callable[[str], Split | None],
     ) -> None:
         self.config = config
+        self.left_out = ""
         self.root = dataset_root(config.root)
         self.wanted = fixations.subjects if fixations else "all"
         self._split_of = split_of
@@ -116,6 +118,7 @@ class MatheSource:
         names = [name for name in file_names(folder) if name.lower().endswith(".avi")]
         if not names:
             raise RecipeError(f"{folder} holds no AVI files (dataset.videos)")
+        self.left_out = left_out(folder, [one for one in names if self._split_of(Path(one).stem)])
         found = []
         for name in names:
             split = self._split_of(Path(name).stem)

@@ -5,13 +5,20 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Collection
 from itertools import pairwise
 from pathlib import Path
 
 from foveal.errors import GazeError, InputError, RecipeError
 from foveal.pipeline.video.types import Video
 
-VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
+VIDEO_SUFFIXES = (
+    ".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg",
+    ".mpg", ".mts", ".mxf", ".nut", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m",
+)  # fmt: skip
+"""Endings of files that are taken for videos; ffmpeg decodes all of them."""
+
+_SHOWN_NAMES = 5
 
 _DIGITS = re.compile(r"(\d+)")
 _NUMBERED = re.compile(r"(.*?)(\d{1,9})(\.[A-Za-z]+)")
@@ -110,6 +117,14 @@ def file_names(folder: Path) -> list[str]:
 def folder_names(folder: Path) -> list[str]:
     """Names of the folders in a folder in natural order; see `file_names`."""
     return sorted((one.name for one in _entries(folder) if _is_dir(one)), key=natural_key)
+
+
+def left_out(folder: Path, taken: Collection[str]) -> str:
+    """A sentence that names the files of a folder which are not among those `taken`, if any."""
+    others = [name for name in file_names(folder) if name not in taken]
+    more = ", …" if len(others) > _SHOWN_NAMES else ""
+    shown = ", ".join(others[:_SHOWN_NAMES]) + more
+    return f"{folder}: {len(others)} files are not read, {shown}" if others else ""
 
 
 def numbered_files(folder: Path, suffixes: tuple[str, ...]) -> dict[int, str]:
