@@ -39,7 +39,9 @@ def flow_of(clip: Path, frames: int) -> NDArray[np.float32]:
 def measure(name: str, flow: NDArray[np.float32], folder: Path) -> dict[str, Any]:
     encoding = ENCODINGS[name]
     dims = ("pair", "y", "x", "uv")
-    spec = ArraySpec("flow", dims, flow.shape[1:], encoding.dtype, encoding.attributes)
+    spec = ArraySpec(
+        "flow", dims, flow.shape[1:], encoding.dtype, encoding.attributes, axis="pair", kind="flow"
+    )
     location = Location(folder / name)
     sink = VideoWriter(location, "clip", {}).stage("flow", {"encoding": name}, [spec])
     started = time.perf_counter()

@@ -26,7 +26,9 @@ from foveal.models import saliency
 from foveal.pipeline.learn.settings import TrainSettings
 from foveal.pipeline.learn.several_stores import open_clips
 from foveal.pipeline.learn.train import train
-from foveal.pipeline.stages.density_maps import density_maps, gaussian
+from foveal.pipeline.stages.density_maps import density_maps
+from foveal.pipeline.video.density_kernels import gaussian
+from foveal.storage.kinds import said_by_name
 from foveal.storage.location import Location
 from foveal.storage.reader import open_store
 from foveal.storage.root import create_store
@@ -91,6 +93,7 @@ def write_store(folder: Path) -> str:
                     dims,
                     values.shape[1:],
                     values.dtype,
+                    **said_by_name(array),
                     **(plain if array in TOWERS else {}),  # type: ignore[arg-type]
                 )
                 for array, (dims, values) in arrays.items()

@@ -30,7 +30,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from foveal.models.i3d.dense import DenseFeatures
 from foveal.models.i3d.half_precision import half_precision
 from foveal.models.i3d.network import I3D, IN_CHANNELS, Unit, random_i3d
 from foveal.models.i3d.runner import choose_device, relative_difference
@@ -113,7 +112,6 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="float32")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--dense", action="store_true", help="also time and compare dense mode")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -214,38 +212,6 @@ def main() -> None:
         "peers_s_a_window": peer_seconds,
         "strides": rows,
     }
-    if options.dense:
-        dense = DenseFeatures(
-            network,
-            preprocessing="none",
-            size=(size, size),
-            device=options.device,
-            precision=options.precision,
-        )
-        long = np.resize(frames, (window + 64, *frames.shape[1:]))
-        steps = np.concatenate([dense.push(long), dense.finish()])
-        alone = WindowFeatures(
-            network,
-            window=window,
-            stride=dense.frames_per_step,
-            pooling="none",
-            preprocessing="none",
-            size=(size, size),
-            device=options.device,
-        )
-        maps = np.concatenate([alone.push(long), alone.finish()]).swapaxes(1, 2)
-        same_place = np.stack([steps[n : n + maps.shape[1]] for n in range(len(maps))])
-        difference = np.linalg.norm(same_place - maps) / np.linalg.norm(maps)
-        report["dense_difference_from_windows"] = float(difference)
-        dense = DenseFeatures(
-            network,
-            preprocessing="none",
-            size=(size, size),
-            device=options.device,
-            precision=options.precision,
-        )
-        dense.push(long)
-        report["dense_s_a_frame"] = seconds(lambda: dense.push(long[:64]), device, 3) / 64
     print(json.dumps(report) if options.json else table(report))
 
 
@@ -293,11 +259,6 @@ def table(report: dict[str, Any]) -> str:
                 f"difference {row['half_difference']:.1e}"
             )
     lines.append(in_half(report))
-    if "dense_s_a_frame" in report:
-        lines.append(
-            f"dense: {report['dense_s_a_frame']:.4f} s a frame; differs from the windows' features "
-            f"by {report['dense_difference_from_windows']:.0%} (relative, root of squares)"
-        )
     return "\n".join(lines)
 
 

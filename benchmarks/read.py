@@ -32,11 +32,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from foveal.models.flow.dis import DIS
 from foveal.pipeline.demo import encode_video, natural_scene, render_scene
-from foveal.pipeline.stages.density_maps import density_maps, gaussian
+from foveal.pipeline.stages.density_maps import density_maps
 from foveal.pipeline.video.decode import decode
+from foveal.pipeline.video.density_kernels import gaussian
 from foveal.pipeline.video.probe import probe
 from foveal.pipeline.video.resize import resize_frames
 from foveal.pipeline.video.types import Video
+from foveal.storage.kinds import said_by_name
 from foveal.storage.location import Location
 from foveal.storage.root import create_store
 from foveal.storage.schema import ArraySpec
@@ -108,19 +110,29 @@ def write_store(folder: Path, arrays: Arrays, features: NDArray[np.float16]) -> 
         writer = VideoWriter(location, video, about)
         content = arrays if video == "clip" else {"time": np.arange(length) / 30}
         for name, values in content.items():
-            spec = ArraySpec(name, dims[name], values.shape[1:], values.dtype)
+            spec = ArraySpec(name, dims[name], values.shape[1:], values.dtype, **said_by_name(name))
             stage = writer.stage(name, {"stage": name}, [spec])
             stage.append({name: values})
             last = float(content["time"][-1])
             stage.complete({"parameters": {}, "video": about, "last_pts_seconds": last})
         if video == "features":
-            five = ("window", "feature", "t", "y", "x")
+            five = tuple(f"i3d_rgb_{axis}" for axis in ("window", "feature", "t", "y", "x"))
+            starts = "i3d_rgb_window_start"
             specs = [
-                Plain("i3d_rgb", five, FEATURE_SHAPE, np.dtype(np.float16), {}, 1, 128),
-                ArraySpec("window_start", ("window",), (), np.dtype(np.int64)),
+                Plain(
+                    "i3d_rgb",
+                    five,
+                    FEATURE_SHAPE,
+                    np.dtype(np.float16),
+                    {},
+                    1,
+                    128,
+                    **said_by_name("i3d_rgb"),
+                ),
+                ArraySpec(starts, five[:1], (), np.dtype(np.int64), **said_by_name(starts)),
             ]
             stage = writer.stage("i3d_rgb", {"stage": "i3d_rgb"}, specs)
-            stage.append({"i3d_rgb": features, "window_start": np.arange(FEATURE_WINDOWS)})
+            stage.append({"i3d_rgb": features, starts: np.arange(FEATURE_WINDOWS)})
             stage.complete({"parameters": {"window": WINDOW}})
 
 

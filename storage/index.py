@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from foveal.storage.location import Location
-from foveal.storage.marks import Mark, Quarantine
+from foveal.storage.marks import Mark, Quarantine, read_journal
 from foveal.storage.schema import INDEX
 
 COLUMNS = {
@@ -96,6 +96,36 @@ def write_index(location: Location, rows: Iterable[Mapping[str, Any]]) -> pd.Dat
     table.to_parquet(content, index=False)
     location.write(INDEX, content.getvalue())
     return table
+
+
+_OF_ALL_STAGES = (
+    "random_weights",
+    "stages",
+    "fingerprints",
+    "stored_bytes",
+    "compute_seconds",
+    "completed_at",
+)
+
+
+def refresh_index(location: Location, videos: Iterable[str]) -> None:
+    """Bring these videos' rows up to date with their marks, after stages were added to them.
+
+    A store that is being built for the first time has no index yet: nothing is written then.
+    """
+    table = read_index(location)
+    if table is None:
+        return
+    marks, quarantined = read_journal(location, videos)
+    rows = []
+    for record in table.to_dict("records"):
+        row = {str(column): value for column, value in record.items()}
+        video = str(row["video"])
+        if video in marks and video not in quarantined:
+            now = index_row(video, row["split"], marks[video], None)
+            row |= {column: now[column] for column in _OF_ALL_STAGES}
+        rows.append(row)
+    write_index(location, rows)
 
 
 def read_index(location: Location) -> pd.DataFrame | None:

@@ -20,6 +20,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
 from foveal.errors import StoreError
+from foveal.storage.kinds import ArrayInfo, array_info
 from foveal.storage.location import Location
 from foveal.storage.schema import JOURNAL
 
@@ -44,7 +45,8 @@ class Mark:
     identity : mapping
         What determines the numbers: stage, version, parameters, source content, upstream.
     arrays : mapping
-        By array name: ``shape``, ``dtype``, ``dims`` and ``sha256`` by object key below the array.
+        By array name: ``shape``, ``dtype``, ``dims``, what the array says of itself (``axis``,
+        ``kind``, …; see `foveal.storage.kinds`) and ``sha256`` by object key below the array.
     provenance : mapping
         What happened: software, device, seconds, counts, source files.
     """
@@ -55,6 +57,11 @@ class Mark:
     identity: Mapping[str, Any]
     arrays: Mapping[str, Mapping[str, Any]]
     provenance: Mapping[str, Any]
+
+    @property
+    def infos(self) -> dict[str, ArrayInfo]:
+        """What each of its arrays is, by name."""
+        return {name: array_info(name, self.stage, about) for name, about in self.arrays.items()}
 
     @property
     def random_weights(self) -> bool:

@@ -23,6 +23,7 @@ from foveal.errors import StoreError
 from foveal.storage.arrays import WholeStore, read_array
 from foveal.storage.describe import count_splits, describe, describe_html
 from foveal.storage.index import COLUMNS, JSON_COLUMNS, index_row, read_index
+from foveal.storage.kinds import ArrayInfo
 from foveal.storage.location import Location
 from foveal.storage.marks import Mark, group_name, read_journal
 from foveal.storage.root import check_format
@@ -145,7 +146,8 @@ class Store:
         """
         import xarray as xr
 
-        names = self.arrays(video)
+        infos = self.infos(video)
+        names = list(infos)
         with warnings.catch_warnings():
             # Arrays still being built have chunks, but no metadata yet.
             warnings.simplefilter("ignore", ZarrUserWarning)
@@ -169,9 +171,8 @@ class Store:
                 dataset[name] = dataset[name].chunk(
                     dict(zip(variable.dims, encoding["shards"] or encoding["chunks"], strict=True))
                 )
-        if "window_start" in dataset:
-            dataset = dataset.set_coords("window_start")
-        return dataset
+        starts = {info.starts for info in infos.values() if info.starts}
+        return dataset.set_coords(sorted(starts & set(dataset.variables)))
 
     def marks(self, video: str) -> dict[str, Mark]:
         """What is complete of a video, by stage, as the store says this very moment.
@@ -204,6 +205,17 @@ class Store:
         """
         marks = self.marks(video)
         return [name for stage in sorted(marks) for name in marks[stage].arrays]
+
+    def infos(self, video: str) -> dict[str, ArrayInfo]:
+        """What each complete array of a video is (axis, kind, …), by name, stage by stage.
+
+        Raises
+        ------
+        StoreError
+            Where the store has no such video, or nothing of it is complete.
+        """
+        marks = self.marks(video)
+        return {name: info for stage in sorted(marks) for name, info in marks[stage].infos.items()}
 
     def select(self, split: str | None = None) -> list[str]:
         """Ids of the videos of a split (of all, for None) whose timeline is complete.

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from zarr.codecs import BloscCodec, BloscShuffle
 
+from foveal.storage.kinds import SAID
+
 FORMAT_VERSION = 1
 """Raised when a store written by this version could not be read by the former one."""
 
@@ -43,6 +45,14 @@ class ArraySpec:
     item_shape : tuple of int
         Shape of one item (all axes but the leading one).
     dtype : numpy dtype
+    axis, kind : str
+        What the leading axis counts and what one item is, see `foveal.storage.kinds`.
+    starts : str, optional
+        For windows, the array that holds their first frames.
+    role : str, optional
+        What the array is for, see `foveal.storage.kinds.ROLES`.
+    source_frames : str, optional
+        Where frames are sampled at another rate, the array of their numbers in the source.
     attributes : mapping
         Units, description and whatever a reader without foveal needs to understand the values.
     chunk_items, shard_items : int, optional
@@ -61,6 +71,11 @@ class ArraySpec:
     chunk_items: int = 0
     shard_items: int = 0
     compress: bool = True
+    axis: str = field(kw_only=True)
+    kind: str = field(kw_only=True)
+    starts: str | None = field(default=None, kw_only=True)
+    role: str | None = field(default=None, kw_only=True)
+    source_frames: str | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if len(self.dims) != 1 + len(self.item_shape):
@@ -82,6 +97,11 @@ class ArraySpec:
     def item_bytes(self) -> int:
         """Bytes of one uncompressed item."""
         return int(np.prod(self.item_shape, dtype=np.int64)) * self.dtype.itemsize
+
+    @property
+    def said(self) -> dict[str, str]:
+        """What the array says of itself, in its attributes and in the mark."""
+        return {key: getattr(self, key) for key in SAID if getattr(self, key) is not None}
 
     def zarr_layout(self) -> dict[str, Any]:
         """Arguments of `zarr.create_array` for an array that is still empty."""

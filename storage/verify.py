@@ -31,7 +31,6 @@ Progress = Callable[[int, int], None]
 """Called with videos checked so far and videos in all."""
 
 _BLOCK_BYTES = 8 * 2**20
-_LENGTHS = {"time": 0, "pair": -1, "time_plus_1": 1}
 
 
 @dataclass(frozen=True)
@@ -160,15 +159,15 @@ def _check_mark(mark: Mark, marks: dict[str, Mark]) -> Iterator[Problem]:
                 f"{mark.stage} of {mark.video} was made from another {name} than is stored",
             )
     frames = marks["time"].arrays["time"]["shape"][0] if "time" in marks else None
-    for array, about in mark.arrays.items():
-        dim, length = about["dims"][0], about["shape"][0]
-        if frames is not None and dim in _LENGTHS and length != max(0, frames + _LENGTHS[dim]):
+    for array, info in mark.infos.items():
+        expected = None if frames is None else info.items_expected(frames)
+        if expected is not None and info.items != expected:
             yield Problem(
                 mark.video,
                 mark.stage,
                 key,
                 "alignment",
-                f"{array} of {mark.video} has {length} items along {dim}, "
+                f"{array} of {mark.video} has {info.items} items along {info.dims[0]}, "
                 f"its timeline {frames} frames",
             )
 

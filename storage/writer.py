@@ -40,7 +40,9 @@ class ArrayWriter:
         self.spec = spec
         self.path = f"{group}/{spec.name}"
         layout = spec.zarr_layout() | {"name": self.path}
-        self._array = zarr.create_array(store, attributes=dict(spec.attributes), **layout)
+        self._array = zarr.create_array(
+            store, attributes={**spec.attributes, **spec.said}, **layout
+        )
         self._waiting: list[NDArray[Any]] = []
         self._waiting_items = 0
 
@@ -138,6 +140,7 @@ class StageWriter:
                 "dims": list(array.spec.dims),
                 "shape": list(array.shape),
                 "dtype": str(array.spec.dtype),
+                **array.spec.said,
                 "sha256": {
                     key.removeprefix(below): value
                     for key, value in sorted(checksums.items())

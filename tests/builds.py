@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from numpy.typing import NDArray
 
-from foveal.pipeline.build.build import finalise, plan_build, prepare, remember, run_named
+from foveal.pipeline.build.build import Build
 from foveal.pipeline.build.run import VideoResult
 from foveal.pipeline.demo import DemoClip, write_demo
 from foveal.pipeline.recipe.recipe import Recipe
@@ -49,11 +49,13 @@ def recipe_values(root: Path, store: Path | str, **sections: Any) -> dict[str, A
 
 def build(recipe: Recipe, **options: Any) -> tuple[dict[str, VideoResult], pd.DataFrame]:
     """Build everything in this process; results by video, and the index."""
-    prepare(recipe)
-    plan = plan_build(recipe, **options)
-    remember(recipe, plan)
-    results = [*plan.settled, *(run_named(recipe, item.video.id) for item in plan.to_do)]
-    index = finalise(recipe, results).set_index("video")
+    work = Build.open(recipe)
+    work.prepare()
+    plan = work.plan(**options)
+    work.remember(plan)
+    recompute = options.get("recompute", ())
+    results = [*plan.settled, *(work.run(item.video.id, recompute) for item in plan.to_do)]
+    index = work.finalise(results).set_index("video")
     return {result.video: result for result in results}, index
 
 
@@ -66,7 +68,15 @@ def write_prediction(store: Store, video: str, name: str, maps: NDArray[Any]) ->
     writer.invalidate([array] if array in read_marks(location, video) else [], [array])
     dims = ("time", f"{array}_y", f"{array}_x")
     identity = {"stage": array, "maps_sha256": hashlib.sha256(maps.tobytes()).hexdigest()}
-    stage = writer.stage(array, identity, [ArraySpec(array, dims, maps.shape[1:], maps.dtype)])
+    stage = writer.stage(
+        array,
+        identity,
+        [
+            ArraySpec(
+                array, dims, maps.shape[1:], maps.dtype, axis="frame", kind="map", role="prediction"
+            )
+        ],
+    )
     stage.append({array: maps})
     stage.complete({})
 

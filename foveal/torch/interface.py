@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from foveal.storage.kinds import ArrayInfo
+
 Indices = NDArray[np.int64]
 
 
@@ -23,20 +25,18 @@ class VideoFacts:
     frames : int
     source_size : (int, int)
         Height and width of the source video in pixels.
-    shapes : mapping of str to tuple of int
-        Shape by name of its complete arrays.
-    dims : mapping of str to tuple of str
-        Dimension names by array name.
-    window_end : mapping of str to ndarray, int64 [window]
-        Last frame of each window, by name of an array of I3D features.
+    infos : mapping of str to ArrayInfo
+        What each complete array is, by name.
+    window_of : mapping of str to ndarray, int64 [frames]
+        By name of an array of windows, number of the window that belongs to each frame, -1 for
+        none.
     """
 
     video: str
     frames: int
     source_size: tuple[int, int]
-    shapes: Mapping[str, tuple[int, ...]]
-    dims: Mapping[str, tuple[str, ...]]
-    window_end: Mapping[str, Indices]
+    infos: Mapping[str, ArrayInfo]
+    window_of: Mapping[str, Indices]
 
 
 class Variable(Protocol):

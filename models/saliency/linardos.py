@@ -273,7 +273,7 @@ def _spec(
     name: str, input_size: tuple[int, int], options: Mapping[str, object], recurrent: bool
 ) -> Spec:
     height, width = check_size(name, input_size, 16)
-    frame = Input("frame", (3, height, width), "bgr_mean", "area", "frame t")
+    frame = Input("frame", (3, height, width), "bgr_mean", "area")
     clip_frames = 10
     training = Training(
         loss="bce",

@@ -14,8 +14,6 @@ from foveal.models.weights import WeightsFile, find, load_state_dict
 def read_state_dict(weights: str | Path) -> tuple[dict[str, Tensor], WeightsFile]:
     """Read the weights of a file by path or registered name (`foveal.models.weights`).
 
-    The ``module.`` that DataParallel prefixes to names is stripped.
-
     Raises
     ------
     MissingDependency
@@ -29,8 +27,7 @@ def read_state_dict(weights: str | Path) -> tuple[dict[str, Tensor], WeightsFile
         file = find(weights)
     except ValueError as error:
         raise RecipeError(str(error)) from error
-    state = load_state_dict(file.path)
-    return {str(key).removeprefix("module."): value for key, value in state.items()}, file
+    return load_state_dict(file.path), file
 
 
 def load_strictly(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from foveal.errors import GazeError, InputError
 from foveal.pipeline.build.digests import video_files
 from foveal.pipeline.recipe.recipe import Recipe
-from foveal.pipeline.sources import Source
+from foveal.pipeline.sources.base import Source
 from foveal.pipeline.sources.readers.clips import ClipSource
 from foveal.pipeline.sources.readers.files import check_confined
 from foveal.pipeline.sources.readers.pictures import (

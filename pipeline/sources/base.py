@@ -1,13 +1,16 @@
-"""What every dataset adapter offers. One file a dataset; `open_source` finds it by its kind."""
+"""What every dataset adapter offers: one file per dataset, which ends in its `Dataset`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from foveal.pipeline.recipe.section import DatasetSection, GazeSelection
+from foveal.pipeline.video.density_kernels import DensityConstants
 from foveal.pipeline.video.types import Fixations, Video
 
 
@@ -43,3 +46,60 @@ class Source(Protocol):
 
     def parameters(self) -> dict[str, Any]:
         """Every setting that changes the fixations; enters the fingerprint."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """One published form of a dataset, and the signs by which ``foveal init`` knows it.
+
+    Attributes
+    ----------
+    title : str
+    signs : sequence of tuple of str
+        Each a part that must be there, as glob patterns of which one has to match.
+    settings : mapping
+        Keys of the recipe's dataset section that this form calls for.
+    options : mapping of str to mapping
+        Further settings by the pattern that calls for them; the first that matches counts.
+    """
+
+    title: str
+    signs: Sequence[tuple[str, ...]]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Everything foveal knows of a dataset; registered in the group ``foveal.sources``.
+
+    Attributes
+    ----------
+    kind : str
+        The recipe's ``dataset.kind``.
+    title : str
+        For people.
+    config : type of DatasetSection
+        Its keys in the recipe.
+    open : callable
+        Gives the `Source` for a section and a selection of gaze; raises RecipeError where the
+        root is not there or the settings do not fit what lies in it.
+    forms : sequence of Form
+        Published forms that ``foveal init`` recognises.
+    density : DensityConstants, optional
+        The authors' own constants.
+    published_counts : mapping of str to int
+        What the paper says there is (videos, frames, observers, …).
+    citation, terms : str
+        The paper to cite, and under which terms the data may be used.
+    """
+
+    kind: str
+    title: str
+    config: type[DatasetSection]
+    open: Callable[[Any, GazeSelection | None], Source]
+    forms: Sequence[Form] = ()
+    density: DensityConstants | None = None
+    published_counts: Mapping[str, int] = field(default_factory=dict)
+    citation: str = ""
+    terms: str = ""

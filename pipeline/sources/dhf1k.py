@@ -15,7 +15,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from foveal.errors import GazeError, RecipeError
-from foveal.pipeline.recipe.section import FixationsSection
+from foveal.pipeline.recipe.section import GazeSelection
+from foveal.pipeline.sources.base import Dataset
 from foveal.pipeline.sources.readers.clips import Clip, ClipSource, GroundTruthSection
 from foveal.pipeline.sources.readers.files import (
     check_confined,
@@ -32,6 +33,7 @@ from foveal.pipeline.sources.readers.pictures import (
 )
 from foveal.pipeline.sources.readers.points import PointsBuilder, ScreenFit, pixels_of_frames
 from foveal.pipeline.sources.readers.smi_text import read_smi_text
+from foveal.pipeline.video.density_kernels import FWHM_PER_SIGMA, DensityConstants, DensityKernel
 from foveal.pipeline.video.types import Fixations, Video
 
 Split = Literal["train", "val", "test"]
@@ -63,7 +65,7 @@ class DHF1KConfig(GroundTruthSection):
         Videos 1-600, 601-700 and 701-1000; the ground truth of the last is withheld.
     ground_truth : {'regenerate', 'import'}
         The two differ: the published pictures stem from the outer product that
-        `FixationsSection.mapping` calls ``authors``.
+        `GazeSelection.mapping` calls ``authors``.
     fps : float
         Of the frames form.
     """
@@ -74,7 +76,7 @@ class DHF1KConfig(GroundTruthSection):
     fps: Annotated[float, Field(gt=0, le=1000)] = 30.0
 
 
-def open_dhf1k(config: DHF1KConfig, fixations: FixationsSection | None) -> DHF1K | ClipSource:
+def open_dhf1k(config: DHF1KConfig, fixations: GazeSelection | None) -> DHF1K | ClipSource:
     """The source for the form the recipe names."""
     root = dataset_root(config.root)
     if config.form == "raw":
@@ -85,10 +87,10 @@ def open_dhf1k(config: DHF1KConfig, fixations: FixationsSection | None) -> DHF1K
 class DHF1K:
     """DHF1K as published; see `Source`."""
 
-    def __init__(self, config: DHF1KConfig, fixations: FixationsSection | None) -> None:
+    def __init__(self, config: DHF1KConfig, fixations: GazeSelection | None) -> None:
         self.config = config
         self.root = dataset_root(config.root)
-        self.fixations_section = fixations or FixationsSection()
+        self.fixations_section = fixations or GazeSelection()
         self._imports = config.ground_truth == "import"
         self._gaze = {} if self._imports else self._find_gaze()
         self._observers = {name for files in self._gaze.values() for name in files}
@@ -266,3 +268,11 @@ def _clips(root: Path, config: DHF1KConfig) -> list[Clip]:
             )
         )
     return clips
+
+
+# Gaussians of FWHM 30 px (σ = 12.7398) on the binary map, untruncated, divided by their maximum:
+# make_gauss_masks.m of Wang et al. 2018. The script's slices put the peak 2 px right and down of
+# the fixated pixel; here it sits on the pixel (offset_px=2.0 would follow the script).
+DENSITY = DensityConstants(DensityKernel(30.0 / FWHM_PER_SIGMA))
+
+DATASET = Dataset("dhf1k", "DHF1K", DHF1KConfig, open_dhf1k, density=DENSITY)

@@ -19,7 +19,8 @@ import pandas as pd
 from pydantic import Field
 
 from foveal.errors import GazeError, RecipeError
-from foveal.pipeline.recipe.section import FixationsSection
+from foveal.pipeline.recipe.section import GazeSelection
+from foveal.pipeline.sources.base import Dataset
 from foveal.pipeline.sources.readers.clips import Clip, ClipSource, GroundTruthSection
 from foveal.pipeline.sources.readers.files import (
     VIDEO_SUFFIXES,
@@ -92,7 +93,7 @@ class DIEMConfig(GroundTruthSection):
     fps: Annotated[float, Field(gt=0, le=1000)] = 30.0
 
 
-def open_diem(config: DIEMConfig, fixations: FixationsSection | None) -> DIEM | ClipSource:
+def open_diem(config: DIEMConfig, fixations: GazeSelection | None) -> DIEM | ClipSource:
     """The source for the form the recipe names."""
     root = dataset_root(config.root)
     if config.form == "raw":
@@ -107,7 +108,7 @@ class DIEM:
     fixation; where both do, the point is their mean.
     """
 
-    def __init__(self, config: DIEMConfig, fixations: FixationsSection | None) -> None:
+    def __init__(self, config: DIEMConfig, fixations: GazeSelection | None) -> None:
         self.config = config
         self.root = dataset_root(config.root)
         self.subjects = fixations.subjects if fixations else "all"
@@ -249,3 +250,6 @@ def _clips(root: Path, config: DIEMConfig) -> list[Clip]:
                 )
             )
     return clips
+
+
+DATASET = Dataset("diem", "DIEM", DIEMConfig, open_diem)

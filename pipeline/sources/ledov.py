@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveal.errors import GazeError, RecipeError
-from foveal.pipeline.recipe.section import DatasetSection, FixationsSection
+from foveal.pipeline.recipe.section import DatasetSection, GazeSelection
+from foveal.pipeline.sources.base import Dataset
 from foveal.pipeline.sources.readers.files import check_confined, dataset_root, folder_names
 from foveal.pipeline.sources.readers.mat import mat_names, read_mat
 from foveal.pipeline.sources.readers.pictures import PictureMaps
 from foveal.pipeline.sources.readers.points import PointsBuilder, only_pairwise
+from foveal.pipeline.video.density_kernels import FWHM_PER_SIGMA, DensityConstants, DensityKernel
 from foveal.pipeline.video.probe import probe
 from foveal.pipeline.video.types import Fixations, Video
 
@@ -57,7 +59,7 @@ class LEDOVConfig(DatasetSection):
 class LEDOV:
     """LEDOV as published; see `Source`."""
 
-    def __init__(self, config: LEDOVConfig, fixations: FixationsSection | None) -> None:
+    def __init__(self, config: LEDOVConfig, fixations: GazeSelection | None) -> None:
         self.config = config
         self.root = dataset_root(config.root)
         self.subjects = fixations.subjects if fixations else "all"
@@ -213,3 +215,13 @@ def _kept(
     builder.count("before_leaving_centre", ~started)
     builder.count("off_screen", started & ~inside)
     return rows[started & inside]
+
+
+# Unit peaks of FWHM 80 px (σ = 33.97), cut at ±100 px, summed over all points: make_gauss_masks4.m,
+# called with fixsize 100 by TestLEDOV.m (Jiang et al. 2018). Points of several observers in one
+# pixel each count, and the authors leave the sum unnormalised.
+DENSITY = DensityConstants(
+    DensityKernel(80.0 / FWHM_PER_SIGMA, half_width_px=100.0, binarise=False), "none"
+)
+
+DATASET = Dataset("ledov", "LEDOV", LEDOVConfig, LEDOV, density=DENSITY)

@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from foveal.errors import GazeError, RecipeError
-from foveal.pipeline.recipe.section import FixationsSection
+from foveal.pipeline.recipe.section import GazeSelection
 from foveal.pipeline.sources.readers.clips import GroundTruthSection
 from foveal.pipeline.sources.readers.files import (
     check_confined,
@@ -81,7 +81,7 @@ class MatheSource:
     def __init__(
         self,
         config: MatheConfig,
-        fixations: FixationsSection | None,
+        fixations: GazeSelection | None,
         split_of: Callable[[str], Split | None],
     ) -> None:
         self.config = config

@@ -17,12 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveal.errors import GazeError, RecipeError
-from foveal.pipeline.recipe.section import FixationsSection
+from foveal.pipeline.recipe.section import GazeSelection
+from foveal.pipeline.sources.base import Dataset
 from foveal.pipeline.sources.readers.clips import GroundTruthSection
 from foveal.pipeline.sources.readers.files import check_confined, dataset_root, file_names
 from foveal.pipeline.sources.readers.mat import read_mat
 from foveal.pipeline.sources.readers.pictures import PICTURE_SUFFIXES, PictureMaps
 from foveal.pipeline.sources.readers.points import PointsBuilder, only_pairwise, pixels_of_frames
+from foveal.pipeline.video.density_kernels import DensityConstants, DensityKernel
 from foveal.pipeline.video.types import Fixations, Video
 
 Split = Literal["train", "val", "test"]
@@ -61,7 +63,7 @@ class SALICONConfig(GroundTruthSection):
 class SALICON:
     """The source behind `SALICONConfig`; see `Source`."""
 
-    def __init__(self, config: SALICONConfig, fixations: FixationsSection | None) -> None:
+    def __init__(self, config: SALICONConfig, fixations: GazeSelection | None) -> None:
         self.config = config
         self.root = dataset_root(config.root)
         self.subjects = fixations.subjects if fixations else "all"
@@ -224,3 +226,13 @@ def _annotations(path: Path) -> Iterator[dict[str, Any]]:
                 text, at = text[at:] + block, 0
                 continue
             yield item
+
+
+# The binary map under a Gaussian of σ = 19 px, minus its minimum, divided by its maximum:
+# SALICON.buildFixMap in salicon.py (Jiang et al. 2015), which calls scipy.ndimage.gaussian_filter
+# with its defaults: cut at 4 σ = 76 px, mirrored border.
+DENSITY = DensityConstants(
+    DensityKernel(19.0, half_width_px=76.0, border="reflect", subtract_min=True)
+)
+
+DATASET = Dataset("salicon", "SALICON", SALICONConfig, SALICON, density=DENSITY)

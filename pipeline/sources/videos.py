@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from foveal.errors import GazeError, RecipeError
-from foveal.pipeline.recipe.section import FixationsSection, Section
-from foveal.pipeline.sources.base import PublishedMaps
+from foveal.pipeline.recipe.section import GazeSelection, Section
+from foveal.pipeline.sources.base import Dataset, PublishedMaps
 from foveal.pipeline.sources.readers.clips import Clip, ClipSource, GroundTruthSection
 from foveal.pipeline.sources.readers.files import (
     VIDEO_SUFFIXES,
@@ -118,7 +118,7 @@ class VideosConfig(GroundTruthSection):
     points: str | None = None
 
 
-def open_videos(config: VideosConfig, fixations: FixationsSection | None) -> Videos | ClipSource:
+def open_videos(config: VideosConfig, fixations: GazeSelection | None) -> Videos | ClipSource:
     """The source for what the recipe describes.
 
     Raises
@@ -144,7 +144,7 @@ def open_videos(config: VideosConfig, fixations: FixationsSection | None) -> Vid
 class Videos:
     """Video files, or folders of images with a table; see `Source`."""
 
-    def __init__(self, config: VideosConfig, fixations: FixationsSection | None) -> None:
+    def __init__(self, config: VideosConfig, fixations: GazeSelection | None) -> None:
         self.config = config
         self.root = dataset_root(config.root)
         self.subjects = fixations.subjects if fixations else "all"
@@ -300,3 +300,6 @@ def _clips(config: VideosConfig) -> list[Clip]:
             )
         )
     return clips
+
+
+DATASET = Dataset("videos", "Videos with gaze tables", VideosConfig, open_videos)

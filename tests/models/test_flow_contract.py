@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from foveal.models.flow import FlowEstimator, make_estimator, method_names
 
-CLASSICAL = ("tvl1", "dis")
+CLASSICAL = ("tvl1", "tvl1_opencv", "dis")
 LEARNED = ("raft", "raft_small", "pwcnet", "flownet2")
 EVERY_LEARNED = tuple(pytest.param(method, marks=needs_ptlflow) for method in LEARNED)
 EVERY_METHOD = (*CLASSICAL, *EVERY_LEARNED)
@@ -37,7 +37,7 @@ def error_inside(flow: NDArray[np.float32], u: float, v: float, margin_px: int =
 
 
 def test_the_suite_covers_every_named_method() -> None:
-    assert {*CLASSICAL, *LEARNED} | {"auto"} == set(method_names())
+    assert {*CLASSICAL, *LEARNED} | {"auto", "tvl1_cuda"} == set(method_names())
 
 
 @pytest.mark.parametrize("method", EVERY_METHOD)

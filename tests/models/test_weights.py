@@ -88,7 +88,6 @@ def test_the_folder_is_chosen_by_environment_then_by_cache(
     monkeypatch.setenv("FOVEAL_WEIGHTS", str(tmp_path / "mine"))
     assert weights.weights_folder() == tmp_path / "mine"
     monkeypatch.delenv("FOVEAL_WEIGHTS")
-    monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert weights.weights_folder() == tmp_path / "cache" / "foveal" / "weights"
 

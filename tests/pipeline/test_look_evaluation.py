@@ -89,7 +89,18 @@ def test_the_centre_bias_ages_with_the_train_split_it_is_made_from(store: Store)
     journal = read_journal(store.location, ["001"])[0]["001"]["density"]
     writer = VideoWriter(Location(store.location.url), "001", {})
     writer.invalidate(["density"], [])
-    spec = ArraySpec("density", ("time", "map_y", "map_x"), maps.shape[1:], maps.dtype, {}, 8, 8)
+    spec = ArraySpec(
+        "density",
+        ("time", "map_y", "map_x"),
+        maps.shape[1:],
+        maps.dtype,
+        {},
+        8,
+        8,
+        axis="frame",
+        kind="map",
+        role="ground_truth",
+    )
     stage = writer.stage("density", {**journal.identity, "changed": True}, [spec])
     stage.append({"density": maps[:, ::-1]})
     stage.complete({})

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foveal.errors import GazeError, RecipeError
-from foveal.pipeline.recipe.section import FixationsSection
+from foveal.pipeline.recipe.section import GazeSelection
 from foveal.pipeline.sources.dhf1k import DHF1K, DHF1KConfig
 from foveal.pipeline.sources.readers.points import pixels_of_frames, round_half_away
 from foveal.pipeline.sources.readers.smi_text import read_smi_text
@@ -39,7 +39,7 @@ def write_gaze(root: Path, observer: str, lines: list[str], number: str = "007")
 
 def open_dhf1k(root: Path, **fixations: object) -> DHF1K:
     config = DHF1KConfig(kind="dhf1k", root=root)
-    return DHF1K(config, FixationsSection.model_validate(fixations))
+    return DHF1K(config, GazeSelection.model_validate(fixations))
 
 
 def points(source: DHF1K, height: int = 360, width: int = 640) -> Fixations:

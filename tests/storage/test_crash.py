@@ -30,9 +30,15 @@ from foveal.storage.root import create_store, store_lock
 from foveal.storage.schema import ArraySpec
 from foveal.storage.writer import VideoWriter
 
-FRAMES = ArraySpec("frames", ("time", "y", "x"), (4, 5), np.dtype("uint8"), {}, 2, 4)
-X = ArraySpec("fixation_x", ("fixation",), (), np.dtype("float32"), {}, 8, 8)
-Y = ArraySpec("fixation_y", ("fixation",), (), np.dtype("float32"), {}, 8, 8)
+FRAMES = ArraySpec(
+    "frames", ("time", "y", "x"), (4, 5), np.dtype("uint8"), {}, 2, 4, axis="frame", kind="map"
+)
+X = ArraySpec(
+    "fixation_x", ("fixation",), (), np.dtype("float32"), {}, 8, 8, axis="point", kind="points"
+)
+Y = ArraySpec(
+    "fixation_y", ("fixation",), (), np.dtype("float32"), {}, 8, 8, axis="point", kind="points"
+)
 VIDEOS = ("a/1",)
 
 

@@ -55,8 +55,8 @@ def test_a_dataset_has_values_times_units_and_shard_sized_chunks(store):
     assert video.frames.chunks[0] == (8, 8, 4)
     assert video.attrs["fps"] == FPS
     assert video.frames.attrs["foveal"]["stage"] == "frames"
-    assert video.window_start.dims == ("window",)
-    assert "window_start" in video.coords
+    assert video.i3d_rgb_window_start.dims == ("i3d_rgb_window",)
+    assert "i3d_rgb_window_start" in video.coords
 
 
 def test_a_dataset_reaches_other_processes(store):

@@ -16,7 +16,9 @@ MIB = 2**20
 
 def spec(item_shape: tuple[int, ...], dtype: str, chunk: int = 0, shard: int = 0) -> ArraySpec:
     dims = ("n", *(f"d{k}" for k in range(len(item_shape))))
-    return ArraySpec("x", dims, item_shape, np.dtype(dtype), {}, chunk, shard)
+    return ArraySpec(
+        "x", dims, item_shape, np.dtype(dtype), {}, chunk, shard, axis="item", kind="scalar"
+    )
 
 
 @pytest.mark.parametrize(
@@ -55,7 +57,7 @@ def test_sizes_that_do_not_fit_each_other_are_refused() -> None:
     with pytest.raises(ValueError, match="shard_items 10 is no multiple of chunk_items 4"):
         spec((2,), "uint8", chunk=4, shard=10)
     with pytest.raises(ValueError, match=r"x: 1 dims for items \(2, 3\)"):
-        ArraySpec("x", ("n",), (2, 3), np.dtype("uint8"))
+        ArraySpec("x", ("n",), (2, 3), np.dtype("uint8"), axis="item", kind="scalar")
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "float16", "float32", "float64", "int64"])

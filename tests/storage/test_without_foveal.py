@@ -10,23 +10,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from foveal.storage.kinds import said_by_name
 from foveal.storage.location import Location
 from foveal.storage.root import create_store
 from foveal.storage.schema import ArraySpec
 from foveal.storage.writer import VideoWriter
 
 SPECS = [
-    ArraySpec("time", ("time",), (), np.dtype("float64"), {"units": "seconds", "axis": "T"}),
-    ArraySpec("frames", ("time", "y", "x", "rgb"), (6, 8, 3), np.dtype("uint8"), {}, 4, 8),
-    ArraySpec(
-        "flow_tvl1", ("pair", "flow_tvl1_y", "flow_tvl1_x", "uv"), (3, 4, 2), np.dtype("float16")
-    ),
-    ArraySpec(
-        "flow_raft", ("pair", "flow_raft_y", "flow_raft_x", "uv"), (5, 6, 2), np.dtype("float32")
-    ),
-    ArraySpec("density", ("time", "map_y", "map_x"), (6, 8), np.dtype("uint8")),
-    ArraySpec("fixation_x", ("fixation",), (), np.dtype("float32"), {"units": "pixels"}),
-    ArraySpec("fixation_offset", ("time_plus_1",), (), np.dtype("int64")),
+    ArraySpec(name, dims, shape, np.dtype(dtype), attributes, *layout, **said_by_name(name))
+    for name, dims, shape, dtype, attributes, *layout in [
+        ("time", ("time",), (), "float64", {"units": "seconds"}),
+        ("frames", ("time", "y", "x", "rgb"), (6, 8, 3), "uint8", {}, 4, 8),
+        ("flow_tvl1", ("pair", "flow_tvl1_y", "flow_tvl1_x", "uv"), (3, 4, 2), "float16", {}),
+        ("flow_raft", ("pair", "flow_raft_y", "flow_raft_x", "uv"), (5, 6, 2), "float32", {}),
+        ("density", ("time", "map_y", "map_x"), (6, 8), "uint8", {}),
+        ("fixation_x", ("fixation",), (), "float32", {"units": "pixels"}),
+        ("fixation_offset", ("time_plus_1",), (), "int64", {}),
+    ]
 ]
 
 PROGRAM = """

@@ -28,8 +28,29 @@ from foveal.storage.schema import ArraySpec
 from foveal.storage.writer import VideoWriter
 
 RECIPE = {"dataset": {"kind": "test"}, "frames": {"size": [6, 8]}}
-FRAMES = ArraySpec("frames", ("time", "y", "x", "rgb"), (6, 8, 3), np.dtype("uint8"), {}, 4, 16)
-TIME = ArraySpec("time", ("time",), (), np.dtype("float64"), {"units": "seconds"}, 64, 64)
+FRAMES = ArraySpec(
+    "frames",
+    ("time", "y", "x", "rgb"),
+    (6, 8, 3),
+    np.dtype("uint8"),
+    {},
+    4,
+    16,
+    axis="frame",
+    kind="picture",
+)
+TIME = ArraySpec(
+    "time",
+    ("time",),
+    (),
+    np.dtype("float64"),
+    {"units": "seconds"},
+    64,
+    64,
+    axis="frame",
+    kind="scalar",
+    role="timeline",
+)
 
 
 @pytest.fixture(params=["local", "file-url", "memory-url", "memory-store", "s3"])
@@ -138,7 +159,17 @@ def test_any_batches_give_the_same_array_and_each_shard_is_written_once(
 ) -> None:
     counting = CountingStore(MemoryStore())
     location = Location(counting)
-    spec = ArraySpec("x", ("n", "k"), (3,), np.dtype("int32"), {}, chunk, chunk * chunks_a_shard)
+    spec = ArraySpec(
+        "x",
+        ("n", "k"),
+        (3,),
+        np.dtype("int32"),
+        {},
+        chunk,
+        chunk * chunks_a_shard,
+        axis="item",
+        kind="scalar",
+    )
     values = np.arange(sum(batches) * 3, dtype=np.int32).reshape(-1, 3)
     stage = VideoWriter(location, "v", {}).stage("s", {}, [spec])
     start = 0

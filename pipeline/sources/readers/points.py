@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveal.errors import RecipeError
-from foveal.pipeline.recipe.section import FixationsSection
+from foveal.pipeline.recipe.section import GazeSelection
 from foveal.pipeline.video.types import Fixations
 
 GazeMapping = Literal["pairwise", "authors"]
@@ -20,7 +20,7 @@ POOLED = "all"
 """Observer id of points whose observers a dataset does not tell apart."""
 
 
-def only_pairwise(fixations: FixationsSection | None) -> None:
+def only_pairwise(fixations: GazeSelection | None) -> None:
     """Refuse `mapping: authors`, a slip of DHF1K's script, for any other dataset.
 
     Raises

@@ -1,20 +1,20 @@
-"""What a fixated point leaves on a density map: Gaussians, the datasets' presets, visual angles."""
+"""What a fixated point leaves on a density map: Gaussians, and visual angles in pixels."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from foveal.errors import RecipeError
 
+Normalise = Literal["max", "sum", "none"]
 Border = Literal["zero", "replicate", "reflect"]
 
 REACH_SIGMAS = 7.0
 """An untruncated Gaussian is cut here, at 2.3e-11 of its peak."""
 
-_FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
+FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
 
 
 @dataclass(frozen=True)
@@ -67,75 +67,26 @@ class DensityKernel:
         return limit if self.half_width_px is None else min(self.half_width_px, limit)
 
 
+@dataclass(frozen=True)
+class DensityConstants:
+    """How a dataset's authors blur fixations; the recipe's ``density.preset`` names the dataset.
+
+    Attributes
+    ----------
+    kernel : DensityKernel
+    normalise : {'max', 'sum', 'none'}
+    """
+
+    kernel: DensityKernel
+    normalise: Normalise = "max"
+
+
 def gaussian(
     sigma_px: float, truncate_sigmas: float | None = None, *, binarise: bool = True
 ) -> DensityKernel:
     """Plain Gaussian of `sigma_px` source pixels, cut at `truncate_sigmas` (None: never)."""
     half_width_px = None if truncate_sigmas is None else truncate_sigmas * sigma_px
     return DensityKernel(sigma_px, half_width_px, binarise=binarise)
-
-
-def dhf1k() -> DensityKernel:
-    """DHF1K: Gaussians of FWHM 30 px (σ = 12.7398) on the binary map, untruncated.
-
-    Source: ``make_gauss_masks.m`` of the DHF1K authors (Wang et al. 2018), whose result is divided
-    by its maximum. The script's slices put the peak 2 px right and down of the fixated pixel; here
-    it sits on the pixel (``dataclasses.replace(dhf1k(), offset_px=2.0)`` follows the script).
-    """
-    return DensityKernel(30.0 / _FWHM_PER_SIGMA)
-
-
-def hollywood2() -> DensityKernel:
-    """Hollywood-2 as repackaged by the DHF1K authors (Wang et al. 2018).
-
-    Source: the binary map filtered by ``imfilter(map, fspecial('gaussian', 150, 20),
-    'replicate')``, divided by its maximum, times 255, rounded. A 150-pixel kernel has no middle
-    pixel: MATLAB's correlation puts the peak half a pixel left and up.
-    """
-    return DensityKernel(20.0, half_width_px=74.5, offset_px=-0.5, border="replicate")
-
-
-def ucf_sports() -> DensityKernel:
-    """UCF-Sports as repackaged by the DHF1K authors: the same filter as `hollywood2`."""
-    return hollywood2()
-
-
-def ledov() -> DensityKernel:
-    """LEDOV: unit peaks of FWHM 80 px (σ = 33.97), cut at ±100 px, summed over all points.
-
-    Source: ``make_gauss_masks4.m``, called with ``fixsize`` 100 by ``TestLEDOV.m`` of the LEDOV
-    authors (Jiang et al. 2018). Points of several observers in one pixel each count, and the
-    authors leave the sum unnormalised (``normalise='none'``).
-    """
-    return DensityKernel(80.0 / _FWHM_PER_SIGMA, half_width_px=100.0, binarise=False)
-
-
-def salicon() -> DensityKernel:
-    """SALICON: the binary map under a Gaussian of σ = 19 px, minus its minimum, divided by its max.
-
-    Source: ``SALICON.buildFixMap`` in the authors' ``salicon.py`` (Jiang et al. 2015), which calls
-    ``scipy.ndimage.gaussian_filter`` with its defaults: cut at 4 σ = 76 px, mirrored border.
-    """
-    return DensityKernel(19.0, half_width_px=76.0, border="reflect", subtract_min=True)
-
-
-PRESETS: Mapping[str, Callable[[], DensityKernel]] = {
-    "dhf1k": dhf1k,
-    "hollywood2": hollywood2,
-    "ucf_sports": ucf_sports,
-    "ledov": ledov,
-    "salicon": salicon,
-}
-"""The kernels of the datasets' authors by the recipe's preset name."""
-
-
-def preset_kernel(name: str) -> DensityKernel:
-    """Kernel of the preset `name`; `RecipeError` for any other name."""
-    if name not in PRESETS:
-        raise RecipeError(
-            f"density preset {name!r} is unknown; allowed: {', '.join(PRESETS)}, or give sigma_px"
-        )
-    return PRESETS[name]()
 
 
 def sigma_px_from_degrees(

@@ -4,25 +4,85 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foveal.errors import GazeError, RecipeError
 from foveal.pipeline.sources.readers.frame_lists import mask_of_frames, read_frame_lists
-from foveal.storage.arrays import read_array
+from foveal.pipeline.stages.base import NO_ARRAYS, Arrays, PlainStage
+from foveal.pipeline.stages.beside import write_beside
+from foveal.pipeline.stages.frames import TIMELINE
+from foveal.pipeline.video.types import ArrayBatch
+from foveal.storage.index import refresh_index
+from foveal.storage.kinds import select_arrays
 from foveal.storage.location import Location
 from foveal.storage.marks import read_journal
 from foveal.storage.reader import Store
 from foveal.storage.root import store_lock
 from foveal.storage.schema import ArraySpec
-from foveal.storage.writer import VideoWriter
 
 MASK_PREFIX = "mask_"
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _FRAMES_A_CHUNK = 2**14
+
+
+class MaskStage(PlainStage):
+    """``mask_<name>``: whether each frame counts.
+
+    Parameters
+    ----------
+    name : str
+        Without ``mask_``.
+    counts_at_30_hz : ndarray, bool [n]
+        Whether each frame of the video resampled to 30 Hz counts.
+    source : str
+        Name of the list's file.
+    """
+
+    inputs = (TIMELINE,)
+
+    def __init__(self, name: str, counts_at_30_hz: NDArray[np.bool_], source: str) -> None:
+        self.name = MASK_PREFIX + name
+        self.arrays = (self.name,)
+        self.frames_counted = 0
+        self._counts = counts_at_30_hz
+        self._about = {"long_name": f"frame counts in {name}", "source": source}
+        self._pts_seconds: list[NDArray[np.float64]] = []
+
+    def parameters(self) -> dict[str, Any]:
+        return {"list_sha256": hashlib.sha256(np.packbits(self._counts).tobytes()).hexdigest()}
+
+    def outputs(self) -> Sequence[ArraySpec]:
+        return [
+            ArraySpec(
+                self.name,
+                ("time",),
+                (),
+                np.dtype(bool),
+                self._about,
+                _FRAMES_A_CHUNK,
+                _FRAMES_A_CHUNK,
+                axis="frame",
+                kind="scalar",
+                role="mask",
+            )
+        ]
+
+    def push(self, batch: ArrayBatch) -> Arrays:
+        self._pts_seconds.append(batch.values)
+        return NO_ARRAYS
+
+    def finish(self) -> Iterable[Arrays]:
+        mask = mask_of_frames(self._counts, np.concatenate(self._pts_seconds))
+        self.frames_counted = int(mask.sum())
+        return [{self.name: mask}]
+
+    def provenance(self) -> dict[str, Any]:
+        return {"frames_counted": self.frames_counted}
 
 
 def attach_masks(url: str, frame_list: Path, name: str) -> dict[str, int]:
@@ -52,38 +112,16 @@ def attach_masks(url: str, frame_list: Path, name: str) -> dict[str, int]:
         raise GazeError(f"a mask cannot be called {name!r}; use a-z, 0-9 and _, a letter first")
     lists = read_frame_lists(frame_list)
     location = Location(url)
-    array = stage = MASK_PREFIX + name
     counted: dict[str, int] = {}
     with store_lock(location):
         marks, _ = read_journal(location)
         for video in sorted(lists.keys() & marks.keys()):
-            time = marks[video].get("time")
-            if time is None:
+            if TIMELINE not in marks[video]:
                 continue
-            pts_seconds = np.asarray(read_array(location, video, "time")[:], np.float64)
-            mask = mask_of_frames(lists[video], pts_seconds)
-            spec = ArraySpec(
-                array,
-                ("time",),
-                (),
-                np.dtype(bool),
-                {"long_name": f"frame counts in {name}", "source": frame_list.name},
-                _FRAMES_A_CHUNK,
-                _FRAMES_A_CHUNK,
-            )
-            digest = hashlib.sha256(np.packbits(lists[video]).tobytes()).hexdigest()
-            identity = {
-                "stage": stage,
-                "version": 1,
-                "parameters": {"list_sha256": digest},
-                "upstream": {"time": time.fingerprint},
-            }
-            writer = VideoWriter(location, video, time.provenance["video"])
-            writer.invalidate([stage] if stage in marks[video] else [], [array])
-            sink = writer.stage(stage, identity, [spec])
-            sink.append({array: mask})
-            sink.complete({"frames_counted": int(mask.sum())})
-            counted[video] = int(mask.sum())
+            stage = MaskStage(name, lists[video], frame_list.name)
+            write_beside(location, video, marks[video], stage)
+            counted[video] = stage.frames_counted
+        refresh_index(location, counted)
     if not counted:
         some = ", ".join(list(lists)[:3])
         raise GazeError(f"{url} has none of the {len(lists)} videos of {frame_list}: {some}, …")
@@ -115,8 +153,13 @@ def stored_masks(store: Store, videos: Sequence[str], name: str) -> dict[str, ND
     marks, _ = read_journal(store.location, videos)
     having = [video for video in videos if array in marks.get(video, {})]
     if not having:
-        there = sorted({each for found in marks.values() for each in found})
-        known = ", ".join(each for each in there if each.startswith(MASK_PREFIX)) or "none"
+        infos = [
+            info
+            for found in marks.values()
+            for mark in found.values()
+            for info in mark.infos.values()
+        ]
+        known = ", ".join(sorted(set(select_arrays(infos, role="mask")))) or "none"
         raise RecipeError(
             f"{store.location}: none of {len(videos)} videos has {array}; masks there: {known}; "
             "`foveal mask` attaches a list of frames"
