@@ -35,7 +35,7 @@ from foveal.torch.cutting import (
     keep_complete,
     read_facts,
 )
-from foveal.torch.interface import Indices, Variable, VideoFacts
+from foveal.torch.interface import Indices, Reading, Variable, VideoFacts
 from foveal.torch.variables import make_variable
 
 Draw = tuple[int, int, int]
@@ -193,7 +193,7 @@ class Clips(Dataset[Sample]):
             for variable, items in zip(self.variables, items_of, strict=True):
                 whole = {name: self._whole[facts.video, name] for name in variable.whole_arrays}
                 values = {array: _picked(*next(read), items) for array in variable.arrays}
-                entries = variable.tensors(facts, indices, items, values, whole)
+                entries = variable.tensors(Reading(facts, indices, items, values, whole))
                 if variable.key in self._normalise:
                     entries[variable.key] = self._normalise[variable.key](entries[variable.key])
                 sample.update(entries)

@@ -39,6 +39,28 @@ class VideoFacts:
     window_of: Mapping[str, Indices]
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What was read for a variable of one clip.
+
+    Attributes
+    ----------
+    facts : VideoFacts
+    frames, items : ndarray
+        Frames of the clip, and what `Variable.items` gave for them.
+    values : mapping of str to Tensor
+        Those items of `Variable.arrays`.
+    whole : mapping of str to ndarray
+        The `Variable.whole_arrays`.
+    """
+
+    facts: VideoFacts
+    frames: Indices
+    items: Indices
+    values: Mapping[str, Tensor]
+    whole: Mapping[str, NDArray[Any]]
+
+
 class Variable(Protocol):
     """One entry of a sample.
 
@@ -67,23 +89,5 @@ class Variable(Protocol):
     def items(self, facts: VideoFacts, frames: Indices) -> Indices:
         """Items of `arrays` that these frames need: [n], or [n, m] for m a frame."""
 
-    def tensors(
-        self,
-        facts: VideoFacts,
-        frames: Indices,
-        items: Indices,
-        values: Mapping[str, Tensor],
-        whole: Mapping[str, NDArray[Any]],
-    ) -> dict[str, Tensor]:
-        """Entries of the sample.
-
-        Parameters
-        ----------
-        facts : VideoFacts
-        frames, items : ndarray
-            Frames of the clip, and what `items` gave for them.
-        values : mapping of str to Tensor
-            Those items of `arrays`.
-        whole : mapping of str to ndarray
-            The `whole_arrays`.
-        """
+    def tensors(self, read: Reading) -> dict[str, Tensor]:
+        """Entries of the sample."""

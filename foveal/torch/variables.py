@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from foveal.errors import StoreError
 from foveal.storage.kinds import AXES, ArrayInfo
-from foveal.torch.interface import Indices, Variable, VideoFacts
+from foveal.torch.interface import Indices, Reading, Variable, VideoFacts
 
 
 @dataclass(frozen=True)
@@ -58,15 +58,8 @@ class Items(_OfOneArray):
     def items(self, facts: VideoFacts, frames: Indices) -> Indices:
         return frames
 
-    def tensors(
-        self,
-        facts: VideoFacts,
-        frames: Indices,
-        items: Indices,
-        values: Mapping[str, Tensor],
-        whole: Mapping[str, NDArray[Any]],
-    ) -> dict[str, Tensor]:
-        return {self.key: _channels_first(values[self.array], facts.infos[self.array])}
+    def tensors(self, read: Reading) -> dict[str, Tensor]:
+        return {self.key: _channels_first(read.values[self.array], read.facts.infos[self.array])}
 
 
 @dataclass(frozen=True)
@@ -114,19 +107,12 @@ class Flow(_OfOneArray):
         items = np.minimum(np.maximum(self._wanted(frames), 0), pairs - 1)
         return items if self.stack > 1 else items[:, 0]
 
-    def tensors(
-        self,
-        facts: VideoFacts,
-        frames: Indices,
-        items: Indices,
-        values: Mapping[str, Tensor],
-        whole: Mapping[str, NDArray[Any]],
-    ) -> dict[str, Tensor]:
-        info = facts.infos[self.array]
-        maps = _channels_first(values[self.array], info)
+    def tensors(self, read: Reading) -> dict[str, Tensor]:
+        info = read.facts.infos[self.array]
+        maps = _channels_first(read.values[self.array], info)
         if self.stack > 1 and info.kind == "flow":
             maps = maps.flatten(1, 2)
-        wanted = self._wanted(frames)
+        wanted = self._wanted(read.frames)
         valid = (wanted >= 0) & (wanted < info.items)
         return {self.key: maps, f"{self.key}_valid": torch.from_numpy(valid)}
 
@@ -172,16 +158,9 @@ class Windows(_OfOneArray):
     def items(self, facts: VideoFacts, frames: Indices) -> Indices:
         return np.maximum(facts.window_of[self.array][frames], 0)
 
-    def tensors(
-        self,
-        facts: VideoFacts,
-        frames: Indices,
-        items: Indices,
-        values: Mapping[str, Tensor],
-        whole: Mapping[str, NDArray[Any]],
-    ) -> dict[str, Tensor]:
-        valid = facts.window_of[self.array][frames] >= 0
-        features, is_valid = values[self.array], torch.from_numpy(valid)
+    def tensors(self, read: Reading) -> dict[str, Tensor]:
+        valid = read.facts.window_of[self.array][read.frames] >= 0
+        features, is_valid = read.values[self.array], torch.from_numpy(valid)
         if not valid.all():
             features = features.clone()
             features[~is_valid] = 0
@@ -213,21 +192,15 @@ class FixationMap:
     def items(self, facts: VideoFacts, frames: Indices) -> Indices:
         return frames
 
-    def tensors(
-        self,
-        facts: VideoFacts,
-        frames: Indices,
-        items: Indices,
-        values: Mapping[str, Tensor],
-        whole: Mapping[str, NDArray[Any]],
-    ) -> dict[str, Tensor]:
-        height, width = self.size or facts.source_size
-        offset = whole["fixation_offset"]
-        maps = np.zeros((len(frames), height, width), np.uint8)
-        for drawn, frame in zip(maps, frames, strict=True):
+    def tensors(self, read: Reading) -> dict[str, Tensor]:
+        source_height, source_width = read.facts.source_size
+        height, width = self.size or read.facts.source_size
+        offset, x, y = (read.whole[f"fixation_{name}"] for name in ("offset", "x", "y"))
+        maps = np.zeros((len(read.frames), height, width), np.uint8)
+        for drawn, frame in zip(maps, read.frames, strict=True):
             points = slice(offset[frame], offset[frame + 1])
-            rows = _rescaled(whole["fixation_y"][points], facts.source_size[0], height)
-            columns = _rescaled(whole["fixation_x"][points], facts.source_size[1], width)
+            rows = _rescaled(y[points], source_height, height)
+            columns = _rescaled(x[points], source_width, width)
             if self.counts:
                 counted = np.bincount(rows * width + columns, minlength=height * width)
                 drawn[:] = np.minimum(counted, 255).reshape(height, width)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -173,16 +172,8 @@ def _flow_stack(flow: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def resized_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Maps [n, h, w] on another grid, float32: averaged where both sides shrink, else bilinear."""
-    height, width = maps.shape[1:]
-    if (height, width) == tuple(size):
-        return maps.float()
-    shrinks = size[0] <= height and size[1] <= width
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    resized = np.empty((len(maps), *size), np.float32)
-    for one, target in zip(maps.float().numpy(), resized, strict=True):
-        cv2.resize(one, (size[1], size[0]), dst=target, interpolation=how)
-    return torch.from_numpy(resized)
+    """Maps [n, h, w] on another grid, float32; averaged along sides that shrink, else bilinear."""
+    return torch.from_numpy(resize_frames(maps.float().numpy(), (size[0], size[1])))
 
 
 def to_network(
