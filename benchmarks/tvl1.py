@@ -24,7 +24,7 @@ from llvmlite import binding
 from numba import njit
 from numpy.typing import NDArray
 
-from foveal.models.flow import tvl1_kernel
+from foveal.models.flow import tvl1_kernel, tvl1_planes, tvl1_pyramid
 from foveal.models.flow.opencv import available_cores, grey_frames
 from foveal.models.flow.tvl1 import TVL1
 from foveal.models.flow.tvl1_opencv import OpenCVTVL1
@@ -112,8 +112,8 @@ def limit_ns() -> float:
 
 def inner_loop_ns(height: int, width: int) -> float:
     """Nanoseconds of one core for a pixel and iteration of the finest level."""
-    stride = -(-width // tvl1_kernel.LANES) * tvl1_kernel.LANES + 2 * tvl1_kernel.LEFT
-    planes = np.zeros((tvl1_kernel.PLANES, height + 2, stride), np.float32)
+    stride = -(-width // tvl1_planes.LANES) * tvl1_planes.LANES + 2 * tvl1_planes.LEFT
+    planes = np.zeros((tvl1_planes.PLANES, height + 2, stride), np.float32)
     planes[:6] = np.random.default_rng(0).normal(size=planes[:6].shape)
     sums = np.zeros(stride, np.float32)
     scheme = tvl1_kernel.make_scheme(TVL1Settings())
@@ -136,7 +136,7 @@ def iterations_and_ms(clip: NDArray[np.uint8]) -> tuple[float, float]:
     settings = TVL1Settings()
     scheme = tvl1_kernel.make_scheme(settings)
     grey = grey_frames(clip)
-    levels = tvl1_kernel.pyramid_levels(*grey[0].shape, settings.scales, settings.scale_step)
+    levels = tvl1_pyramid.pyramid_levels(*grey[0].shape, settings.scales, settings.scale_step)
     before, after = np.empty((2, levels[-1, 2]), np.float32)
     counts = np.zeros(2, np.int64)
     flow = np.empty((*grey[0].shape, 2), np.float32)

@@ -80,7 +80,7 @@ class TVL1:
         pairs = len(grey) - 1
         height, width = grey[0].shape
         s = self._settings
-        levels = self._kernel.pyramid_levels(height, width, s.scales, s.scale_step)
+        levels = self._kernel.tvl1_pyramid.pyramid_levels(height, width, s.scales, s.scale_step)
         flow = np.empty((pairs, height, width, 2), np.float32)
         length = max(1, min(_MOST_PAIRS, -(-pairs // self._threads)))
 

@@ -18,7 +18,13 @@ from flow_scenes import panning_frames
 from numpy.typing import NDArray
 
 from foveal.errors import MissingDependency
-from foveal.models.flow import make_estimator, tvl1_kernel
+from foveal.models.flow import (
+    make_estimator,
+    tvl1_kernel,
+    tvl1_median,
+    tvl1_planes,
+    tvl1_pyramid,
+)
 from foveal.models.flow.tvl1 import TVL1
 from foveal.models.flow.tvl1_opencv import OpenCVTVL1
 from foveal.pipeline.demo import natural_scene, render_scene
@@ -50,7 +56,7 @@ def resizes_alike() -> bool:
     theirs = cv2.resize(picture, None, fx=0.8, fy=0.8, interpolation=cv2.INTER_LINEAR)
     ours = np.empty((90, 90), np.float32)
     ratio = (1.25, 1.25)
-    tvl1_kernel._resize(picture, 112, 112, ours, ratio, np.float32(1), 1)
+    tvl1_pyramid.resize(picture, 112, 112, ours, ratio, np.float32(1), 1)
     return np.array_equal(ours, theirs)
 
 
@@ -144,12 +150,12 @@ def test_medians_are_opencvs(side: int, size: tuple[int, int]) -> None:
 
 def blurred(picture: NDArray[np.float32], side: int) -> NDArray[np.float32]:
     height, width = picture.shape
-    left = tvl1_kernel.LEFT
-    stride = -(-width // tvl1_kernel.LANES) * tvl1_kernel.LANES + 2 * left
+    left = tvl1_planes.LEFT
+    stride = -(-width // tvl1_planes.LANES) * tvl1_planes.LANES + 2 * left
     plane, around = np.zeros((height + 2, stride), np.float32), np.zeros((height + 4, stride))
     plane[1:-1, left : left + width] = picture
     ranks = np.zeros((5, stride), np.float32)
-    tvl1_kernel._blur(plane, height, width, side, around.astype(np.float32), ranks)
+    tvl1_median.blur(plane, height, width, side, around.astype(np.float32), ranks)
     return plane[1:-1, left : left + width]
 
 
