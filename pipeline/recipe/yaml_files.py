@@ -45,8 +45,8 @@ def _parse(text: str) -> Any:
     ValueError
         It is none, or holds more than `MAX_VALUES`.
     """
-    loader = _UniqueKeys(text)
     try:
+        loader = _UniqueKeys(text)
         node = loader.get_single_node()
         if node is None:
             return None
@@ -55,8 +55,6 @@ def _parse(text: str) -> Any:
         return loader.construct_document(node)
     except Exception as error:  # PyYAML's constructors raise KeyError, AttributeError and others
         raise ValueError(str(error)) from None
-    finally:
-        loader.dispose()
 
 
 def _count(node: yaml.Node, counted: dict[int, int]) -> int:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from miniatures import WRITERS, hollywood2
+from miniatures.mutants import mutated
 
 from foveal.errors import RecipeError
 from foveal.pipeline.check.recognise import recognise
 from foveal.pipeline.recipe.recipe import Recipe
+from foveal.pipeline.recipe.yaml_files import read_mapping
 from foveal.pipeline.sources import open_source
 from foveal.registry import find, plugins
 
@@ -139,3 +147,41 @@ def test_every_dataset_says_whom_to_cite_and_under_which_terms() -> None:
         assert about.forms
         general = any(form.folder_key for form in about.forms)
         assert general or (about.citation and about.terms)
+
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in pairwise("abcdefghi")
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (BOMB, "more than 10000 values, aliases followed"),
+        ("a: &a [*a]", "more than 10000 values"),
+        ("[" * 3000, "not YAML"),
+        ("a: 1\na: 2\n", "the key 'a' stands twice"),
+        ("a: 2001-13-45", "not YAML"),
+        ("a: !!bool x", "not YAML"),
+        ("a: " + "9" * 5000, "not YAML"),
+        ("? [a]\n: b", "not YAML"),
+        ("a: é", "cannot be read"),
+        ("#" * (1 << 20) + "\n", "larger than"),
+        ("- a", "not a mapping"),
+    ],
+)
+def test_yaml_that_no_recipe_is_ends_in_one_line(tmp_path: Path, text: str, complaint: str) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(RecipeError, match=complaint):
+        read_mapping(path)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 2**32))
+def test_mutants_of_recipes_are_read_or_refused(tmp_path_factory: Any, seed: int) -> None:
+    rng = random.Random(seed)
+    path = tmp_path_factory.getbasetemp() / "mutant.yaml"
+    path.write_bytes(mutated(rng.choice(RECIPES).read_bytes(), rng))
+    with contextlib.suppress(RecipeError):
+        Recipe.load(path)

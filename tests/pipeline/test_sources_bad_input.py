@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from miniatures import WRITERS, Miniature, diem, hollywood2, ledov, salicon, ucf_sports
 from miniatures.base import density, fixated, write_image, write_text, write_v5
+from scipy.io import savemat
 
 from foveal.errors import DecodeError, GazeError, InputError, RecipeError
 from foveal.pipeline.recipe.recipe import Recipe
@@ -287,7 +288,35 @@ def test_a_mat_file_that_inflates_beyond_bounds_is_refused(
     squeezed = zlib.compress(bytes(1 << 22), 9)
     header = b"MATLAB 5.0 MAT-file".ljust(124) + struct.pack("<H2s", 0x0100, b"IM")
     path.write_bytes(header + struct.pack("<II", 15, len(squeezed)) + squeezed)
-    with pytest.raises(GazeError, match="inflates to more than"):
+    with pytest.raises(GazeError, match="inflates to more than is read"):
+        read_mat(path, "I")
+
+
+@pytest.mark.parametrize(
+    ("at", "value"), [(0, 14), (16, 2), (20, 1), (32, 14), (40, 0), (40, 14), (40, 99), (44, 4000)]
+)
+def test_tags_that_would_crash_scipy_are_refused_before_it_reads_them(
+    tmp_path: Path, at: int, value: int
+) -> None:
+    """SciPy looks types up in a table without asking whether they are in it."""
+    path = tmp_path / "map.mat"
+    savemat(path, {"I": np.ones((4, 6), np.uint8)}, do_compression=False)
+    data = bytearray(path.read_bytes())
+    assert read_fixated(path).all()
+    struct.pack_into("<I", data, 128 + 8 + at, value)
+    path.write_bytes(data)
+    with pytest.raises(GazeError, match=r"map\.mat"):
+        read_fixated(path)
+
+
+def test_a_cell_that_claims_more_than_it_holds_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "cells.mat"
+    savemat(path, {"I": {"a": np.array([1.0, "b"], object)}}, do_compression=False)
+    dimensions = struct.pack("<IIII", 5, 8, 1, 2)
+    data = path.read_bytes()
+    assert data.count(dimensions) == 1
+    path.write_bytes(data.replace(dimensions, struct.pack("<IIII", 5, 8, 1 << 15, 1 << 15)))
+    with pytest.raises(GazeError, match="an array of 1073741824 arrays, of which 2 are there"):
         read_mat(path, "I")
 
 

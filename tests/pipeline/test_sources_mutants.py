@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import shutil
 import warnings
 from pathlib import Path
 
 import pytest
 from miniatures import WRITERS, Miniature
+from miniatures.mutants import mutated
 
 from foveal.errors import InputError, RecipeError
 from foveal.pipeline.recipe.recipe import Recipe
@@ -22,37 +22,8 @@ from foveal.pipeline.video.probe import probe
 
 MUTANTS = int(os.environ.get("FOVEAL_MUTANTS", "12"))
 SEED = int(os.environ.get("FOVEAL_SEED", "0"))
-NUMBERS = (b"-1", b"nan", b"inf", b"1e300", b"9" * 30, b"9" * 5000, b"1e-9", b"0x10", b"", b"a\xe9")
 OF_THE_WHOLE_DATASET = ("namelist.mat", "VideoNameList.mat")
 """What lists the videos may stop the listing."""
-
-
-def mutated(data: bytes, rng: random.Random) -> bytes:
-    """One change of a kind that files really suffer, or that a mischievous mind would make."""
-    if not data:
-        return b"\x00"
-    at, length = rng.randrange(len(data)), rng.randrange(1, 64)
-    numbers = list(re.finditer(rb"\d+\.?\d*", data))
-    change = rng.choice(
-        ("flip", "flip", "flips", "cut", "drop", "double", "noise", "number", "text")
-    )
-    if change == "number" and numbers:
-        number = rng.choice(numbers)
-        return data[: number.start()] + rng.choice(NUMBERS) + data[number.end() :]
-    if change == "cut":
-        return data[:at]
-    if change == "drop":
-        return data[:at] + data[at + length :]
-    if change == "double":
-        return data[: at + length] + data[at:]
-    if change == "noise":
-        return data[:at] + rng.randbytes(length) + data[at + length :]
-    if change == "text":
-        return data[:at] + "ÿé\r\n\t,".encode("latin-1") + data[at:]
-    flipped = bytearray(data)
-    for _ in range(1 if change == "flip" else 20):
-        flipped[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-    return bytes(flipped)
 
 
 def opened(root: Path, miniature: Miniature) -> tuple[Recipe, Source]:
@@ -68,7 +39,8 @@ def read(root: Path, miniature: Miniature, name: str) -> list[str]:
         recipe, source = opened(root, miniature)
         videos = list_videos(source, recipe.dataset)
     except RecipeError as error:
-        assert name in OF_THE_WHOLE_DATASET, f"the listing ended: {error}"
+        if name not in OF_THE_WHOLE_DATASET:
+            raise AssertionError("the listing ended") from error
         return [str(error)]
     for video in videos:
         size = miniature.videos[video.id].size if video.id in miniature.videos else (8, 8)

@@ -7,8 +7,7 @@ text as str, a structure as dict, cells and structure arrays as list.
 from __future__ import annotations
 
 import math
-import struct
-import zlib
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from foveal.errors import GazeError
 from foveal.pipeline.sources.readers.files import check_file
+from foveal.pipeline.sources.readers.mat_v5 import plain_v5
 
 if TYPE_CHECKING:
     import h5py
@@ -27,8 +27,6 @@ MAX_ELEMENTS = 1 << 26
 MAX_BYTES = 1 << 29
 """Largest content of a file, once inflated and with all its references followed."""
 
-_V5_HEADER_BYTES = 128
-_COMPRESSED = 15
 _NODE_BYTES = 1 << 10
 """What each HDF5 object counts at least, so that references in a circle come to an end."""
 
@@ -42,34 +40,63 @@ def read_mat(path: Path, *names: str) -> Any:
         Where the file is missing, damaged, holds none of them, or claims more than `MAX_ELEMENTS`
         in an array or `MAX_BYTES` in all.
     """
-    variables = mat_names(path)
-    for name in names:
-        if name in variables:
-            return _read(path, name)
-    raise GazeError(
-        f"{path} holds {', '.join(variables) or 'no variables'}, not {' or '.join(names)}"
-    )
+    import scipy.io
+
+    content = _content(path)
+    variables = _names(path, content)
+    name = next((name for name in names if name in variables), None)
+    if name is None:
+        raise GazeError(
+            f"{path} holds {', '.join(variables) or 'no variables'}, not {' or '.join(names)}"
+        )
+    try:
+        if content is None:
+            with _hdf5(path) as file:
+                return _Hdf5(path, file).value(file[name])
+        found = scipy.io.loadmat(BytesIO(content), variable_names=[name], simplify_cells=True)
+        return _as_list(found[name])
+    except GazeError:
+        raise
+    except Exception as error:
+        raise GazeError(f"{path}: variable {name} cannot be read: {error}") from None
 
 
 def mat_names(path: Path) -> list[str]:
-    """Names of the variables; their sizes are checked before anything is read."""
+    """Names of the variables of a MATLAB file; raises as `read_mat` does."""
+    return _names(path, _content(path))
+
+
+def _content(path: Path) -> bytes | None:
+    """A v5 file's content, fit for SciPy; None for HDF5."""
     import h5py
+
+    check_file(path, MAX_BYTES)
+    try:
+        return None if h5py.is_hdf5(path) else plain_v5(path.read_bytes(), MAX_BYTES)
+    except (OSError, ValueError) as error:
+        raise GazeError(f"{path} is no readable MATLAB file: {error}") from None
+
+
+def _names(path: Path, content: bytes | None) -> list[str]:
+    """Names of the variables; their sizes are checked before anything is read."""
     import scipy.io
 
-    check_file(path)
     try:
-        if h5py.is_hdf5(path):
-            with h5py.File(path, "r") as file:
+        if content is None:
+            with _hdf5(path) as file:
                 return [name for name in file if not name.startswith("#")]
-        _check_inflated(path)
-        shapes = {name: shape for name, shape, _ in scipy.io.whosmat(path)}
-    except GazeError:
-        raise
+        shapes = {name: shape for name, shape, _ in scipy.io.whosmat(BytesIO(content))}
     except Exception as error:
         raise GazeError(f"{path} is no readable MATLAB file: {error}") from None
     for name, shape in shapes.items():
         _check_size(path, name, shape)
     return list(shapes)
+
+
+def _hdf5(path: Path) -> h5py.File:
+    import h5py
+
+    return h5py.File(path, "r")
 
 
 def real_numbers(value: Any) -> NDArray[np.float64]:
@@ -86,46 +113,12 @@ def real_numbers(value: Any) -> NDArray[np.float64]:
     return array.astype(np.float64)
 
 
-def _read(path: Path, name: str) -> Any:
-    import h5py
-    import scipy.io
-
-    try:
-        if h5py.is_hdf5(path):
-            with h5py.File(path, "r") as file:
-                return _Hdf5(path, file).value(file[name])
-        return _as_list(scipy.io.loadmat(path, variable_names=[name], simplify_cells=True)[name])
-    except GazeError:
-        raise
-    except Exception as error:
-        raise GazeError(f"{path}: variable {name} cannot be read: {error}") from None
-
-
 def _check_size(path: Path, name: str, shape: tuple[int, ...]) -> None:
     if math.prod(shape) > MAX_ELEMENTS:
         claimed = "x".join(map(str, shape))
         raise GazeError(
             f"{path}: {name} claims {claimed} elements; more than {MAX_ELEMENTS} are not read"
         )
-
-
-def _check_inflated(path: Path) -> None:
-    """Bound what the compressed elements of a v5 file inflate to."""
-    left = MAX_BYTES
-    with path.open("rb") as file:
-        order = "<" if file.read(_V5_HEADER_BYTES)[126:] == b"IM" else ">"
-        while len(tag := file.read(8)) == 8:
-            kind, size = struct.unpack(order + "II", tag)
-            if kind != _COMPRESSED:
-                file.seek(size, 1)
-                continue
-            inflate = zlib.decompressobj()
-            block = file.read(min(size, MAX_BYTES))
-            while block and left > 0:
-                left -= len(inflate.decompress(block, 1 << 20))
-                block = inflate.unconsumed_tail
-            if left <= 0:
-                raise GazeError(f"{path} inflates to more than {MAX_BYTES} bytes; it is not read")
 
 
 def _as_list(value: Any) -> Any:

@@ -42,8 +42,7 @@ def read_table(path: Path, columns: Sequence[str], text: Sequence[str] = ()) -> 
             path,
             sep=r"\s+",
             header=None,
-            names=[*columns, "rest"],
-            dtype=dict.fromkeys(text, str),
+            dtype={columns.index(name): str for name in text},
             quoting=csv.QUOTE_NONE,
             skip_blank_lines=False,
             index_col=False,
@@ -55,6 +54,10 @@ def read_table(path: Path, columns: Sequence[str], text: Sequence[str] = ()) -> 
         raise GazeError(f"{path}: {error}") from None
     if table.empty:
         raise GazeError(f"{path} is empty")
+    if len(table.columns) != len(columns):
+        more = "more" if len(table.columns) > len(columns) else "fewer"
+        raise _complaint(path, 0, f"{more} than {len(columns)} columns")
+    table.columns = pd.Index(columns)
     for name in columns:
         if name in text:
             bad = table[name].isna().to_numpy()
@@ -64,9 +67,7 @@ def read_table(path: Path, columns: Sequence[str], text: Sequence[str] = ()) -> 
             bad = ~np.isfinite(numbers)
         if bad.any():
             raise _complaint(path, int(np.argmax(bad)), f"{name} is missing or no finite number")
-    if (extra := table["rest"].notna().to_numpy()).any():
-        raise _complaint(path, int(np.argmax(extra)), f"more than {len(columns)} columns")
-    return table[list(columns)]
+    return table
 
 
 def _complaint(path: Path, row: int, what: str) -> GazeError:
