@@ -30,9 +30,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from foveal.models.device import choose_device
 from foveal.models.i3d.half_precision import half_precision
 from foveal.models.i3d.network import I3D, IN_CHANNELS, Unit, random_i3d
-from foveal.models.i3d.runner import choose_device, relative_difference
+from foveal.models.i3d.runner import relative_difference
 from foveal.models.i3d.step_network import count_macs
 from foveal.models.i3d.windows import WindowFeatures
 

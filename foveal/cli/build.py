@@ -101,7 +101,7 @@ def run_build(
 ) -> list[VideoResult]:
     """Run the flow with live progress where there is a terminal; skip it where nothing is due."""
     from foveal.pipeline.build.build import Build
-    from foveal.pipeline.report.build_report import keep_report, kept_report
+    from foveal.pipeline.report.report import keep_report, kept_report
     from foveal.storage.root import store_lock
 
     with ExitStack() as stack:
@@ -135,7 +135,7 @@ def _stop(*_: object) -> None:
 def show_results(recipe: Recipe, results: Sequence[VideoResult], as_json: bool) -> None:
     """What became of the videos: bad news in full, good news counted; and where the report is."""
     from foveal.pipeline.build.run import Status
-    from foveal.pipeline.report.build_report import kept_report
+    from foveal.pipeline.report.report import kept_report
 
     done = [result for result in results if result.status is Status.COMPLETE]
     bad = [result for result in results if not result.ok]

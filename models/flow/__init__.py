@@ -59,9 +59,8 @@ def make_estimator(
     Raises
     ------
     MissingDependency
-        numba, opencv-contrib, ptlflow or the weights are missing; the message says how to mend it.
-    FlowDeviceError
-        The CUDA device asked for is not there.
+        numba, opencv-contrib, ptlflow, the weights or the GPU asked for are missing; the message
+        says how to mend it.
     ValueError
         Unknown method, setting, variant or device.
     """
@@ -97,10 +96,10 @@ def _parameters(factory: Callable[..., FlowEstimator]) -> Mapping[str, inspect.P
 
 
 def _automatic(weights: str | None, device: str) -> FlowEstimator:
-    from foveal.models.flow.device import resolve_device
+    from foveal.models.device import choose_device
 
     try:
-        found = resolve_device(device)
+        found = choose_device(device)
         if found.type != "cuda":
             raise FlowDeviceError(f"device {device} means the CPU here")
         chosen = make_estimator("raft", weights=weights, device=str(found))

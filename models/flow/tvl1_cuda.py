@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from foveal.errors import MissingDependency
-from foveal.models.flow.device import device_name, resolve_device
+from foveal.models.device import choose_device
+from foveal.models.flow.device import device_name
 from foveal.models.flow.errors import FlowDeviceError
 from foveal.models.flow.inputs import check_frames
 
@@ -95,7 +96,7 @@ class TVL1Cuda:
         if pairs_at_once is not None and pairs_at_once < 1:
             raise ValueError(f"pairs_at_once must be at least 1 (or None), got {pairs_at_once}")
         self._kernels = _kernels()
-        self._device = resolve_device("cuda" if device == "auto" else device)
+        self._device = choose_device("cuda" if device == "auto" else device)
         if self._device.type != "cuda" and not _interpreted(self._kernels):
             raise FlowDeviceError(
                 "tvl1_cuda runs on CUDA devices only; use method: tvl1 on a CPU (or set "

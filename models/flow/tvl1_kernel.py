@@ -99,6 +99,12 @@ def pyramid_levels(height: int, width: int, scales: int, scale_step: float) -> N
 
 
 @part
+def _clear(values: Floats) -> None:
+    for k in range(len(values)):
+        values[k] = F(0)
+
+
+@part
 def _resize(
     source: Floats, rows: int, columns: int, out: Floats, ratio: Any, factor: Any, back: int
 ) -> None:
@@ -153,8 +159,11 @@ def prepare(
         Written: each level [h + 8, w + 8, 4] of grey value, its half differences along x and y,
         and 0, in a margin of zeros.
     """
-    frame[:] = F(0)
-    picture = grey.astype(np.float32)
+    _clear(frame)
+    picture = np.empty(grey.shape, np.float32)
+    for y in range(len(grey)):
+        for x in range(grey.shape[1]):
+            picture[y, x] = grey[y, x]
     for k in range(len(levels) - 1):
         height, width = levels[k, 0], levels[k, 1]
         if k > 0:
@@ -268,7 +277,7 @@ def _iterate(planes: Floats, sums: Floats, height: int, width: int, scheme: Sche
     inverse = planes[INVERSE].ravel()
     pux, puy = planes[PUX].ravel(), planes[PUY].ravel()
     pvx, pvy = planes[PVX].ravel(), planes[PVY].ravel()
-    sums[:] = F(0)
+    _clear(sums)
     for y in range(1, height + 2):
         here = np.uintp(y) * stride + np.uintp(LEFT)
         if y <= height:
@@ -479,8 +488,8 @@ def _solve_level(
             if not error > limit:
                 break
             if scheme.median > 1:
-                _blur(planes[U], height, width, scheme.median, around, ranks)
-                _blur(planes[V], height, width, scheme.median, around, ranks)
+                for c in range(2):
+                    _blur(planes[U + c], height, width, scheme.median, around, ranks)
             for _ in range(scheme.inner):
                 if not error > limit:
                     break
@@ -523,7 +532,7 @@ def solve(
         height, width = levels[k, 0], levels[k, 1]
         stride = ((width + LANES - 1) // LANES) * LANES + 2 * LEFT
         flat = room[: PLANES * (height + 2) * stride]
-        flat[:] = F(0)
+        _clear(flat)
         planes = flat.reshape((PLANES, height + 2, stride))
         if k < len(levels) - 2:
             ratio = (rows / height, columns / width)
@@ -534,7 +543,8 @@ def solve(
         _solve_level(planes, before[level], after[level], height, width, scheme, counts)
         for c in range(2):
             for y in range(height):
-                if k > 0:
-                    coarse[c, y, :width] = planes[c, y + 1, LEFT : LEFT + width]
-                else:
-                    flow[y, :, c] = planes[c, y + 1, LEFT : LEFT + width]
+                for x in range(width):
+                    if k > 0:
+                        coarse[c, y, x] = planes[c, y + 1, LEFT + x]
+                    else:
+                        flow[y, x, c] = planes[c, y + 1, LEFT + x]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from foveal.errors import MissingDependency
+from foveal.models.device import choose_device
 from foveal.models.i3d.half_precision import LEAST_SPEEDUP, half_precision, trial
 from foveal.models.i3d.network import I3D, Endpoint
 from foveal.models.i3d.step_network import State, StepNetwork
@@ -28,16 +29,6 @@ MOST_WINDOWS = {"cpu": 8, "cuda": 64}
 
 CPU_BATCH_FRAMES = 32
 """Frames a batch of windows advances on a CPU at most; more only spill its caches (measured)."""
-
-
-def choose_device(name: str) -> torch.device:
-    """``auto`` is CUDA where there is one, else the CPU."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise MissingDependency(f"device {name!r} was asked for, but torch sees no CUDA device")
-    return device
 
 
 def available_memory_bytes() -> int | None:

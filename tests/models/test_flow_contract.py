@@ -106,6 +106,9 @@ def test_settings_and_circumstances_can_be_stored(method: str) -> None:
     assert one.name == method
     assert json.loads(json.dumps(one.parameters()))["method"] == method
     assert json.loads(json.dumps(one.provenance()))["device"] == "cpu"
+    former = json.loads(json.dumps(one.former_parameters()))
+    assert all(parameters["method"] == method for parameters in former)
+    assert one.parameters() not in former
 
 
 @pytest.mark.parametrize("method", CLASSICAL)

@@ -9,11 +9,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
 
 from foveal.errors import InputError, MissingDependency
-from foveal.models.i3d import half_precision, runner
+from foveal.models.i3d import half_precision, runner, step_network
 from foveal.models.i3d.network import random_i3d, time_layers
-from foveal.models.i3d.step_network import StepNetwork, _spatial_max, count_macs
+from foveal.models.i3d.step_network import StepNetwork, _spatial_max, count_macs, steps_by_taps
 from foveal.models.i3d.window_plan import ZERO, plan_windows, window_levels
 from foveal.models.i3d.windows import WindowFeatures, feature_shape, window_starts
 
@@ -234,13 +235,30 @@ def test_operations_of_the_published_network():
 def test_counted_operations_are_those_that_ran():
     windows = extractor(79, 1, batch_windows=8)
     windows.push(video(101)[: 79 + 7])
-    first = windows.provenance()["steps_computed"]
-    windows.push(video(8))
-    second = windows.provenance()["steps_computed"]
-    meta = StepNetwork(random_i3d("rgb", 7, 0.0625).to("meta"), "mixed_5c", torch.device("meta"))
-    macs = meta.macs_per_step(SIZE)
-    ran = sum(m * (b - a) for m, a, b in zip(macs, first, second, strict=True))
-    assert ran // 8 == count_macs("rgb", SIZE, width=0.0625)[1]
+    with FlopCounterMode(display=False) as counter:
+        windows.push(video(8))
+    assert counter.get_total_flops() // 2 // 8 == count_macs("rgb", SIZE, width=0.0625)[1]
+
+
+def test_steps_are_grouped_by_the_taps_they_read(monkeypatch):
+    monkeypatch.setattr(step_network, "LEAST_STEPS_APART", 2)
+    front, back, inner = (ZERO, 0, 1), (4, 5, ZERO), (1, 2, 3)
+    assert steps_by_taps([front, inner, front, back, inner], 3) == {
+        (0, 3): [1, 3, 4],
+        (1, 3): [0, 2],
+    }
+    assert steps_by_taps([front, front], 3) == {(1, 3): [0, 1]}
+    assert steps_by_taps([(ZERO, ZERO, ZERO)], 3) == {(0, 3): [0]}
+    assert steps_by_taps([], 3) == {}
+
+
+@pytest.mark.parametrize("least", [1, 3, 1000])
+@pytest.mark.parametrize("stride", [1, 5, 17])
+def test_leaving_out_products_with_padding_changes_nothing(monkeypatch, least, stride):
+    monkeypatch.setattr(step_network, "LEAST_STEPS_APART", least)
+    x = video(60)
+    got = streamed(extractor(17, stride, batch_windows=5), x)
+    assert relative(got, alone(x, 17, range(0, 44, stride))) < 1e-5
 
 
 def test_preprocessing_is_part_of_the_stream():

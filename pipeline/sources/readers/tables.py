@@ -5,11 +5,15 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from foveal.errors import GazeError
+from foveal.pipeline.sources.readers.files import check_file
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MAX_TABLE_BYTES = 1 << 30
 
@@ -30,9 +34,10 @@ def read_table(path: Path, columns: Sequence[str], text: Sequence[str] = ()) -> 
     GazeError
         Naming file and line.
     """
+    import pandas as pd
+
+    check_file(path, MAX_TABLE_BYTES)
     try:
-        if path.stat().st_size > MAX_TABLE_BYTES:
-            raise GazeError(f"{path} is larger than {MAX_TABLE_BYTES} bytes: no recording is")
         table = pd.read_csv(
             path,
             sep=r"\s+",
