@@ -345,8 +345,12 @@ def training() -> list[Row]:
 
 
 def waiting() -> list[Row]:
-    """How much of a training on a store is spent waiting for it."""
-    report = script("feeding", "--device", "cuda", "--steps", "8" if QUICK else "24")
+    """How much of a training on a store is spent waiting for it, with four processes reading."""
+    from foveal.models.saliency import names
+
+    networks = ["lsts_rgb_flow"] if QUICK else sorted(set(names()) - {"lsts_rgb", "lsts_flow"})
+    steps = ["--steps", "8" if QUICK else "24", "--workers", "4"]
+    report = script("feeding", "--device", "cuda", "--networks", *networks, *steps)
     return [
         {
             "what": f"training {row['network']} from a store",
@@ -386,7 +390,7 @@ PARTS: dict[str, Part] = {
     "flownet2": Part(learned_flow("flownet2"), 60, ("ptlflow", "cv2")),
     "training": Part(training, 90),
     "metrics": Part(metrics, 60),
-    "waiting": Part(waiting, 90, STORE),
+    "waiting": Part(waiting, 150, STORE),
     "tests": Part(tests, 120, ("pytest",)),
     "i3d_cpu": Part(i3d_on_the_cpu, 90),
     "compile": Part(compiled_flow, 120, ("ptlflow",)),
