@@ -28,8 +28,7 @@ from foveal.pipeline.build.build import Build, BuildPlan, failed
 from foveal.pipeline.build.plan import VideoPlan
 from foveal.pipeline.build.run import VideoResult
 from foveal.pipeline.recipe.recipe import Recipe
-from foveal.pipeline.report.build_report import keep_report, kept_report
-from foveal.pipeline.report.page import duration
+from foveal.pipeline.report.report import duration, keep_report, kept_report
 from foveal.storage.root import store_lock
 
 MAX_WORKERS = 32

@@ -8,12 +8,13 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from foveal.storage.kinds import ArrayInfo
 from foveal.storage.location import Location
 from foveal.storage.marks import Mark, read_journal
 from foveal.storage.schema import EVALUATION
 
-_TRUTH = ("time", "fixations", "density")
-_PREFIXES = {"flow_magnitude": "flow_"}
+_ROLES = ("timeline", "ground_truth")
+_KIND_OF_BASELINE = {"flow_magnitude": "flow"}
 
 
 def inputs_sha256(location: Location, origins: Mapping[str, Iterable[str]]) -> dict[str, str]:
@@ -37,12 +38,16 @@ def inputs_sha256(location: Location, origins: Mapping[str, Iterable[str]]) -> d
 
 
 def _hash(journal: Mapping[str, Mapping[str, Mark]], contestant: str, videos: Iterable[str]) -> str:
-    prefix = _PREFIXES.get(contestant)
+    kind = _KIND_OF_BASELINE.get(contestant)
+
+    def counts(info: ArrayInfo) -> bool:
+        return info.name == contestant or info.role in _ROLES or info.kind == kind
+
     found = {
         video: {
             stage: mark.fingerprint
             for stage, mark in journal.get(video, {}).items()
-            if stage in (*_TRUTH, contestant) or (prefix and stage.startswith(prefix))
+            if any(map(counts, mark.infos.values()))
         }
         for video in videos
     }

@@ -1,11 +1,11 @@
-"""What numba kernels share: the decorator, and two instructions that Python has no word for.
-
-numba's cache does not watch this file: whoever changes it here changes the kernels' files, too.
-"""
+"""What numba kernels share: decorators, and two instructions that Python has no word for."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -38,6 +38,12 @@ def kernel(function: Function) -> Function:
     except RuntimeError:  # numba: "no locator available"
         compiled = njit(**_OPTIONS)(function)
     return compiled  # type: ignore[no-any-return]
+
+
+def digest(*modules: ModuleType) -> str:
+    """SHA-256 of the source of modules."""
+    sources = (Path(str(module.__file__)).read_bytes() for module in modules)
+    return hashlib.sha256(b"".join(sources)).hexdigest()
 
 
 def _fma(context: Any, a: Any, b: Any, c: Any) -> Any:

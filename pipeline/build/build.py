@@ -89,7 +89,13 @@ class Build:
         ------
         InputError, RecipeError
             The dataset cannot be listed.
+        MissingDependency
+            The GPU that the recipe names is not there.
         """
+        if recipe.device.startswith("cuda"):
+            from foveal.models.device import choose_device
+
+            choose_device(recipe.device)
         source = open_source(recipe.dataset, recipe.fixations)
         videos = {video.id: video for video in source.videos()}
         return cls(recipe, source, videos, Location(recipe.store), listener or Silent())

@@ -105,7 +105,6 @@ class VideoPlan:
         )
         due = []
         for name in self.pending if names is None else names:
-            self.stages[name].prepare(context)
             notes = {
                 "source_sha256": {key: value.sha256 for key, value in self.contents.items()},
                 **self.notes.get(name, {}),
@@ -113,9 +112,9 @@ class VideoPlan:
             if name == TIMELINE:
                 notes["video"] = self.attributes
             files = {key: value.to_dict() for key, value in self.contents.items()}
-            due.append(
-                StageWork(self.stages[name], self.identities[name], notes, {"contents": files})
-            )
+            work = StageWork(self.stages[name], self.identities[name], notes, {"contents": files})
+            work.prepare(context)
+            due.append(work)
         return due
 
     @functools.cached_property

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveal.errors import FovealError, RecipeError, StoreError
+from foveal.models.device import choose_device
 from foveal.models.saliency import SaliencyNetwork
-from foveal.pipeline.learn.inference import Estimates, autocast_dtype, choose_device, stream_video
-from foveal.pipeline.learn.inputs import flow_array, variables_for
+from foveal.pipeline.learn.inference import Estimates, autocast_dtype, estimate_video
+from foveal.pipeline.learn.inputs import arrays_read, flow_array
 from foveal.pipeline.learn.settings import Precision
 from foveal.pipeline.stages.base import OF_THIS_RUN, Arrays, PlainStage, StageContext
 from foveal.pipeline.stages.beside import write_beside
@@ -25,7 +26,6 @@ from foveal.storage.marks import Mark, read_journal
 from foveal.storage.reader import Store, open_store
 from foveal.storage.root import store_lock
 from foveal.storage.schema import ArraySpec
-from foveal.torch.variables import make_variable
 
 VERSION = 1
 """Raised whenever the same network and inputs would give other maps."""
@@ -162,8 +162,7 @@ class _Session:
         self.device = choose_device(predictor.device)
         self.dtype = autocast_dtype(predictor.precision, spec.name, self.device)
         self.network = predictor.network.to(self.device).eval()
-        variables = variables_for(spec, self.flow, targets=False)
-        self.reads = [array for each in variables for array in make_variable(each).arrays]
+        self.reads = arrays_read(spec, self.flow)
 
     def predict(self, video: str, marks: Mapping[str, Mark], advance: Advance) -> Prediction:
         """Maps of one video, unless they are complete already."""
@@ -223,7 +222,7 @@ class SaliencyStage(PlainStage):
 
     def prepare(self, context: StageContext) -> None:
         session = self._session
-        estimates = stream_video(
+        estimates = estimate_video(
             session.network,
             session.store,
             self._video,

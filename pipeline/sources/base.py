@@ -27,6 +27,9 @@ class PublishedMaps(Protocol):
 class Source(Protocol):
     """A raw dataset on disk.
 
+    Files that lie beside the videos and are not read may be told in an attribute ``left_out``, a
+    sentence for people, which `videos` sets.
+
     Sources only read; whatever is wrong with one video raises `GazeError` or `DecodeError` when
     that video is asked for, so that listing the others still works.
     """
@@ -48,9 +51,15 @@ class Source(Protocol):
         """Every setting that changes the fixations; enters the fingerprint."""
 
 
+PICTURE_FILE, AVI_FILE, MP4_FILE = "*.[pjPJ][npNP][gG]", "*.[aA][vV][iI]", "*.[mM][pP]4"
+"""Patterns for `Form.signs`."""
+
+
 @dataclass(frozen=True)
 class Form:
     """One published form of a dataset, and the signs by which ``foveal init`` knows it.
+
+    Where several forms match a folder, the one with the most signs is taken.
 
     Attributes
     ----------
@@ -61,12 +70,19 @@ class Form:
         Keys of the recipe's dataset section that this form calls for.
     options : mapping of str to mapping
         Further settings by the pattern that calls for them; the first that matches counts.
+    videos : mapping of str to int
+        Videos of each split as published; ``foveal check`` compares what it finds with them.
+    folder_key : str
+        Key of the section that takes the folder in which the signs were found. Such a form is
+        general: it is taken only where no other is recognised, not even half of one.
     """
 
     title: str
     signs: Sequence[tuple[str, ...]]
     settings: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    videos: Mapping[str, int] = field(default_factory=dict)
+    folder_key: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,10 +104,11 @@ class Dataset:
         Published forms that ``foveal init`` recognises.
     density : DensityConstants, optional
         The authors' own constants.
-    published_counts : mapping of str to int
-        What the paper says there is (videos, frames, observers, …).
     citation, terms : str
-        The paper to cite, and under which terms the data may be used.
+        The paper to cite; where the data come from and under which terms they may be used.
+    recipe : str
+        YAML with comments that ``foveal init`` fills in. Empty: ``recipes/<kind>.yaml`` of foveal,
+        or a plain recipe of frames where there is none.
     """
 
     kind: str
@@ -100,6 +117,6 @@ class Dataset:
     open: Callable[[Any, GazeSelection | None], Source]
     forms: Sequence[Form] = ()
     density: DensityConstants | None = None
-    published_counts: Mapping[str, int] = field(default_factory=dict)
     citation: str = ""
     terms: str = ""
+    recipe: str = ""

@@ -12,15 +12,14 @@ import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-import pandas as pd
 from pydantic import Field
 
 from foveal.errors import GazeError, RecipeError
 from foveal.pipeline.recipe.section import GazeSelection
-from foveal.pipeline.sources.base import Dataset
+from foveal.pipeline.sources.base import MP4_FILE, Dataset, Form
 from foveal.pipeline.sources.readers.clips import Clip, ClipSource, GroundTruthSection
 from foveal.pipeline.sources.readers.files import (
     VIDEO_SUFFIXES,
@@ -33,6 +32,9 @@ from foveal.pipeline.sources.readers.pictures import PictureMaps
 from foveal.pipeline.sources.readers.points import PointsBuilder, only_pairwise
 from foveal.pipeline.sources.readers.tables import read_table
 from foveal.pipeline.video.types import Fixations, Video
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Split = Literal["train", "test"]
 
@@ -201,7 +203,7 @@ class DIEM:
                 x[kept][order],
                 y[kept][order],
                 read=len(table),
-                used=int(kept.sum()),
+                used=frame,
             )
         return builder.build({"origin": "raw gaze", **_RULES})
 
@@ -252,4 +254,35 @@ def _clips(root: Path, config: DIEMConfig) -> list[Clip]:
     return clips
 
 
-DATASET = Dataset("diem", "DIEM", DIEMConfig, open_diem)
+_PUBLISHED = {"train": 64, "test": 20}
+
+FORMS = (
+    Form(
+        "DIEM, as published",
+        ((f"*_*x*/video/{MP4_FILE}", "*_*x*/video/*.*"), ("*_*x*/event_data/diem*.txt",)),
+        {"form": "raw"},
+        videos=_PUBLISHED,
+    ),
+    Form(
+        "DIEM, repackaged by STAViS",
+        (
+            ("video_frames/DIEM/*/*.*",),
+            ("annotations/DIEM/*/maps/*.*",),
+            ("annotations/DIEM/*/fixMap_*.mat",),
+        ),
+        {"form": "frames", "ground_truth": "import"},
+        videos=_PUBLISHED,
+    ),
+)
+
+DATASET = Dataset(
+    "diem",
+    "DIEM",
+    DIEMConfig,
+    open_diem,
+    forms=FORMS,
+    citation='P. Mital et al., "Clustering of Gaze During Dynamic Scene Viewing is Predicted by '
+    'Motion", Cognitive Computation 2011',
+    terms="non-commercial use (https://thediemproject.wordpress.com/); repackaged by STAViS "
+    "(https://github.com/atsiami/STAViS)",
+)

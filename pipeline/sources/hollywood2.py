@@ -15,7 +15,7 @@ from pydantic import Field
 
 from foveal.pipeline.recipe.section import GazeSelection
 from foveal.pipeline.sources.base import Dataset
-from foveal.pipeline.sources.mathe import MatheConfig, MatheSource, Split
+from foveal.pipeline.sources.mathe import CITATION, TERMS, MatheConfig, MatheSource, Split, forms
 from foveal.pipeline.sources.readers.clips import ClipSource, split_clips
 from foveal.pipeline.sources.readers.files import dataset_root
 from foveal.pipeline.video.density_kernels import DensityConstants, DensityKernel
@@ -66,4 +66,20 @@ DENSITY = DensityConstants(
     DensityKernel(20.0, half_width_px=74.5, offset_px=-0.5, border="replicate")
 )
 
-DATASET = Dataset("hollywood2", "Hollywood-2", Hollywood2Config, open_hollywood2, density=DENSITY)
+DATASET = Dataset(
+    "hollywood2",
+    "Hollywood-2",
+    Hollywood2Config,
+    open_hollywood2,
+    forms=forms(
+        "Hollywood-2",
+        "actionclip*",
+        "AVIClips",
+        "gaze_hollywood2",
+        {"train": 2699, "test": 3558},
+        {"train": 823, "test": 884},
+    ),
+    density=DENSITY,
+    citation=CITATION,
+    terms=TERMS + "https://www.di.ens.fr/~laptev/actions/hollywood2/",
+)

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from foveal.pipeline.recipe.section import GazeSelection
 from foveal.pipeline.sources.base import Dataset
-from foveal.pipeline.sources.mathe import MatheConfig, MatheSource, Split
+from foveal.pipeline.sources.mathe import CITATION, TERMS, MatheConfig, MatheSource, Split, forms
 from foveal.pipeline.sources.readers.clips import ClipSource, split_clips
 from foveal.pipeline.sources.readers.files import dataset_root
 from foveal.pipeline.video.density_kernels import DensityConstants, DensityKernel
@@ -69,4 +69,22 @@ DENSITY = DensityConstants(
     DensityKernel(20.0, half_width_px=74.5, offset_px=-0.5, border="replicate")
 )
 
-DATASET = Dataset("ucf_sports", "UCF-Sports", UCFSportsConfig, open_ucf_sports, density=DENSITY)
+_PUBLISHED = {"train": 103, "test": 47}
+
+DATASET = Dataset(
+    "ucf_sports",
+    "UCF-Sports",
+    UCFSportsConfig,
+    open_ucf_sports,
+    forms=forms(
+        "UCF-Sports",
+        "[A-Z]*-[0-9][0-9][0-9]",
+        "videos",
+        "gaze_ucf_sports",
+        _PUBLISHED,
+        _PUBLISHED,
+    ),
+    density=DENSITY,
+    citation=CITATION,
+    terms=TERMS + "https://www.crcv.ucf.edu/",
+)

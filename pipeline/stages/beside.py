@@ -52,8 +52,8 @@ def write_beside(
     about = marks[TIMELINE].provenance["video"]
     height_px, width_px = about["source_size"]
     info = VideoInfo(height_px, width_px, about["fps"], infos[TIMELINE].items)
-    stage.prepare(StageContext(info, _no_annotation, _no_annotation))
     work = StageWork(stage, identity, notes or {})
+    work.prepare(StageContext(info, _no_annotation, _no_annotation))
     inputs = [infos[name] for name in stage.inputs]
     write_stages(
         location,

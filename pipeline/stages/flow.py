@@ -71,6 +71,11 @@ class FlowSection(StageSection):
 
     @classmethod
     def check(cls, sections: Sequence[FlowSection], recipe: Recipe) -> None:
+        from foveal.models.flow import takes_weights
+
+        for section in sections:
+            if section.weights is not None and not takes_weights(section.method):
+                raise ValueError(f"flow: {section.method} has no weights; leave weights out")
         methods = [section.method for section in sections]
         if len(set(methods)) != len(methods):
             raise ValueError(f"flow: each method may stand once, got {methods}")

@@ -13,7 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
-from foveal.pipeline.stages.base import OF_THIS_RUN, Arrays, Stage
+from foveal.pipeline.stages.base import OF_THIS_RUN, Arrays, Stage, StageContext
 from foveal.pipeline.stages.threads import Sink
 from foveal.pipeline.video.types import ArrayBatch, AudioBatch, FrameBatch
 from foveal.storage.cf import Scale
@@ -38,7 +38,6 @@ class StageWork:
     Attributes
     ----------
     stage : Stage
-        Prepared.
     identity : mapping
         What determines its numbers, see `identity_of`.
     notes : mapping
@@ -57,6 +56,12 @@ class StageWork:
     mark: Mark | None = None
     compute_seconds: float = 0.0
     write_seconds: float = 0.0
+
+    def prepare(self, context: StageContext) -> None:
+        """Prepare the stage; the time counts."""
+        started = time.monotonic()
+        self.stage.prepare(context)
+        self.compute_seconds += time.monotonic() - started
 
 
 def identity_of(stage: Stage, origins: Mapping[str, str], **content: Any) -> dict[str, Any]:

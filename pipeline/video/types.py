@@ -205,6 +205,10 @@ class Fixations:
         Samples left out, counted by reason (``off_screen``, ``blink``, …).
     attributes : mapping
         How the points came to be (mapping, rules, screen), JSON-serialisable; stored beside them.
+        ``samples_read`` is ``samples_used`` and all of `excluded` together.
+    sample_frame : ndarray, int32 [samples used], optional
+        Frame of each sample behind the points (one sample may leave many points, many the same
+        one); None where the points are the samples.
     """
 
     frame: NDArray[np.int32]
@@ -214,6 +218,7 @@ class Fixations:
     subjects: tuple[str, ...]
     excluded: Mapping[str, int] = field(default_factory=dict)
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    sample_frame: NDArray[np.int32] | None = None
 
     def __post_init__(self) -> None:
         lengths = {len(self.frame), len(self.x), len(self.y), len(self.subject)}
@@ -228,18 +233,24 @@ class Fixations:
         return len(self.frame)
 
     def clipped(self, frames: int) -> Fixations:
-        """These fixations without those outside frames [0, `frames`), counted as out_of_time."""
+        """These fixations without those outside frames [0, `frames`).
+
+        Their samples move from ``samples_used`` to the excluded ones, as ``out_of_time``.
+        """
         inside = (self.frame >= 0) & (self.frame < frames)
-        dropped = int(len(self) - inside.sum())
-        excluded = dict(self.excluded)
-        excluded["out_of_time"] = excluded.get("out_of_time", 0) + dropped
+        sample_frame = self.frame if self.sample_frame is None else self.sample_frame
+        in_time = (sample_frame >= 0) & (sample_frame < frames)
+        used, late = int(in_time.sum()), int((~in_time).sum())
+        out_of_time = self.excluded.get("out_of_time", 0) + late
         return replace(
             self,
             frame=self.frame[inside],
             x=self.x[inside],
             y=self.y[inside],
             subject=self.subject[inside],
-            excluded=excluded,
+            excluded={**self.excluded, "out_of_time": out_of_time},
+            attributes={**self.attributes, "samples_used": used},
+            sample_frame=sample_frame[in_time],
         )
 
     def offsets(self, frames: int) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""A stranger's package, installed into a folder of its own: foveal works with it and knows none of it."""
+"""A stranger's package, installed beside foveal: foveal works with it and knows none of it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,14 @@ from foveal.storage.kinds import select_arrays
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
-NAMES = ("walkers", "squeezenet", "loudness", "phase_correlation", "linear_readout", "peak_distance")
+NAMES = (
+    "walkers",
+    "squeezenet",
+    "loudness",
+    "phase_correlation",
+    "linear_readout",
+    "peak_distance",
+)
 FRAMES, RATE_HZ = 24, 8000
 
 Foveal = Callable[..., str]
@@ -74,7 +82,7 @@ def write_clip(path: Path, texture: np.ndarray) -> None:
         seconds = np.arange(RATE_HZ) / RATE_HZ
         tone = (np.sin(2 * np.pi * 440 * seconds) * (seconds >= 0.5)).astype(np.float32)
         heard = av.AudioFrame.from_ndarray(tone[None], "fltp", "mono")
-        heard.sample_rate = RATE_HZ
+        heard.sample_rate, heard.pts, heard.time_base = RATE_HZ, 0, Fraction(1, RATE_HZ)
         container.mux(sound.encode(heard))
         container.mux(video.encode())
         container.mux(sound.encode())
@@ -126,7 +134,9 @@ def test_their_dataset_is_recognised(foveal: Foveal, root: Path, tmp_path: Path)
 def test_a_mistake_in_their_section_is_told_as_in_any(
     foveal: Foveal, store: Path, tmp_path: Path
 ) -> None:
-    recipe = yaml.safe_load((store.parent / "recipe.yaml").read_text()) | {"squeezenet": {"sise": 3}}
+    recipe = yaml.safe_load((store.parent / "recipe.yaml").read_text()) | {
+        "squeezenet": {"sise": 3}
+    }
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(recipe))
     done = subprocess.run(
         [sys.executable, "-m", "foveal", "build", str(tmp_path / "r.yaml")], capture_output=True

@@ -162,7 +162,7 @@ class ClipSource:
             max_frames=clip.max_frames,
             annotation_paths=annotation,
             has_ground_truth=clip.has_ground_truth,
-            notes=aligned.notes,
+            notes=aligned.notes or ((aligned.problem,) if not aligned.images else ()),
         )
 
     @property

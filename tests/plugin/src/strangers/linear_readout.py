@@ -25,7 +25,7 @@ class LinearReadout(SaliencyNetwork):
         self.spec = Spec(
             name,
             "A. Stranger, 2026",
-            (Input("squeezenet", (512, *feature_size), "none", None, "frame t"),),
+            (Input("squeezenet", (512, *feature_size), "none"),),
             (output_size[0], output_size[1]),
             Training("bce", "adam", 1e-3, batch_size=2, clip_frames=4, epochs=2),
             options=options,

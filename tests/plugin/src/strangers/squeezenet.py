@@ -57,7 +57,9 @@ class SqueezeNetStage(PlainStage):
         shape = self._features(np.zeros((1, *self._section.size, 3), np.uint8)).shape[1:]
         dims = ("time", "squeezenet_feature", "squeezenet_y", "squeezenet_x")
         return [
-            ArraySpec("squeezenet", dims, shape, np.dtype(np.float16), axis="frame", kind="features")
+            ArraySpec(
+                "squeezenet", dims, shape, np.dtype(np.float16), axis="frame", kind="features"
+            )
         ]
 
     def push(self, batch: FrameBatch) -> Arrays:

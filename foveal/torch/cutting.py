@@ -1,15 +1,16 @@
-"""Which clips there are: decided from completion marks, before anything is read."""
+"""How videos are cut into clips: decided from completion marks, before anything is read."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foveal.errors import StoreError
-from foveal.storage.marks import Mark, read_journal
+from foveal.storage.kinds import ArrayInfo
+from foveal.storage.marks import Mark
 from foveal.storage.reader import Store
 from foveal.storage.slices import Gatherer, Slice
 from foveal.torch.interface import Indices, Variable, VideoFacts
@@ -38,9 +39,20 @@ def choose_videos(store: Store, split: str | None, videos: Sequence[str] | None)
 
 
 def read_facts(
-    store: Store, videos: Sequence[str], variables: Sequence[Variable]
+    store: Store,
+    videos: Sequence[str],
+    marks: Mapping[str, Mapping[str, Mark]],
+    variables: Sequence[Variable],
 ) -> tuple[list[VideoFacts], dict[str, str]]:
     """What the clips must know of each video.
+
+    Parameters
+    ----------
+    store : Store
+    videos : sequence of str
+    marks : mapping
+        By video, marks of its complete stages by name.
+    variables : sequence of Variable
 
     Returns
     -------
@@ -52,13 +64,10 @@ def read_facts(
     StoreError
         Where an array is in none of them; the message lists those that are.
     """
-    marks, _ = read_journal(store.location, videos)
     arrays = {
-        video: {
-            name: about for mark in marks[video].values() for name, about in mark.arrays.items()
-        }
-        for video in videos
-        if "time" in marks.get(video, {})
+        video: {name: info for mark in of.values() for name, info in mark.infos.items()}
+        for video, of in marks.items()
+        if "time" in of
     }
     needed = [name for variable in variables for name in (*variable.arrays, *variable.whole_arrays)]
     there = sorted({name for found in arrays.values() for name in found})
@@ -69,7 +78,7 @@ def read_facts(
                 f"{name!r}; there are {', '.join(there) or 'none at all'}"
             )
     facts, skipped = [], {}
-    ends = _window_ends(store, marks, arrays, [name for name in needed if name.startswith("i3d_")])
+    window_of = _windows_of_frames(store, marks, arrays, needed)
     for video in videos:
         found = arrays.get(video, {})
         missing = [name for name in needed if name not in found]
@@ -80,11 +89,10 @@ def read_facts(
         facts.append(
             VideoFacts(
                 video,
-                found["time"]["shape"][0],
+                found["time"].items,
                 (height, width),
-                {name: tuple(about["shape"]) for name, about in found.items()},
-                {name: tuple(about["dims"]) for name, about in found.items()},
-                ends.get(video, {}),
+                found,
+                window_of.get(video, {}),
             )
         )
     return facts, skipped
@@ -148,23 +156,53 @@ def keep_complete(starts: Indices, has: NDArray[np.bool_], length: int) -> Indic
     return complete
 
 
-def _window_ends(
+def window_of_frames(starts: Indices, window: int | None, frames: int) -> Indices:
+    """Number of the window that belongs to each frame, -1 for none.
+
+    Parameters
+    ----------
+    starts : ndarray, int64 [windows]
+        First frame of each window, increasing.
+    window : int or None
+        Frames in a window: it belongs to its last frame. None where they differ or are not known:
+        a frame then has the latest window that has begun.
+    frames : int
+        Of the video.
+
+    Examples
+    --------
+    >>> window_of_frames(np.array([0, 2]), 3, 6).tolist()
+    [-1, -1, 0, -1, 1, -1]
+    >>> window_of_frames(np.array([1, 4]), None, 6).tolist()
+    [-1, 0, 0, 0, 1, 1]
+    """
+    if window is None:
+        return starts.searchsorted(np.arange(frames), side="right") - 1
+    ends = starts + window - 1
+    numbers = np.flatnonzero((ends >= 0) & (ends < frames))
+    found = np.full(frames, -1)
+    found[ends[numbers]] = numbers
+    return found
+
+
+def _windows_of_frames(
     store: Store,
     marks: Mapping[str, Mapping[str, Mark]],
-    arrays: Mapping[str, Mapping[str, Any]],
+    arrays: Mapping[str, Mapping[str, ArrayInfo]],
     names: Sequence[str],
 ) -> dict[str, dict[str, Indices]]:
-    """Last frame of each window, by video and array."""
-    wanted, slices = [], []
-    for video, found in arrays.items():
-        for name in names:
-            if name in found:
-                mark = next(mark for mark in marks[video].values() if name in mark.arrays)
-                start = next(other for other in mark.arrays if other.endswith("window_start"))
-                wanted.append((name, int(mark.provenance["parameters"]["window"])))
-                slices.append(Slice(video, start, 0, found[start]["shape"][0]))
-    ends: dict[str, dict[str, Indices]] = {}
-    values = Gatherer(store.location).read(slices)
-    for (name, window), read, starts in zip(wanted, slices, values, strict=True):
-        ends.setdefault(read.video, {})[name] = starts.astype(np.int64) + window - 1
-    return ends
+    """`window_of_frames` by video and array, of those arrays that hold windows."""
+    wanted = [
+        (info, Slice(video, starts, 0, found[starts].items))
+        for video, found in arrays.items()
+        for info in (found[name] for name in names if name in found)
+        if (starts := info.starts) is not None and starts in found
+    ]
+    windows: dict[str, dict[str, Indices]] = {}
+    values = Gatherer(store.location).read([read for _, read in wanted])
+    for (info, read), starts in zip(wanted, values, strict=True):
+        parameters = marks[read.video][info.stage].provenance.get("parameters", {})
+        frames = arrays[read.video]["time"].items
+        of_frames = window_of_frames(starts.astype(np.int64), parameters.get("window"), frames)
+        windows.setdefault(read.video, {})[info.name] = of_frames
+    return windows

@@ -1,4 +1,4 @@
-"""Weight files of saliency networks: check names and shapes, then load strictly."""
+"""Weights into a network whose names and shapes they fit exactly."""
 
 from __future__ import annotations
 
@@ -8,29 +8,6 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from foveal.errors import RecipeError
-from foveal.models.weights import WeightsFile, find, load_state_dict
-
-
-def read_state_dict(weights: str | Path) -> tuple[dict[str, Tensor], WeightsFile]:
-    """Read the weights of a file by path or registered name (`foveal.models.weights`).
-
-    The ``module.`` that DataParallel prefixes to names is stripped.
-
-    Raises
-    ------
-    MissingDependency
-        The file does not exist.
-    RecipeError
-        No weights of that name are registered.
-    FovealError
-        The file holds something else than named tensors.
-    """
-    try:
-        file = find(weights)
-    except ValueError as error:
-        raise RecipeError(str(error)) from error
-    state = load_state_dict(file.path)
-    return {str(key).removeprefix("module."): value for key, value in state.items()}, file
 
 
 def load_strictly(

@@ -4,15 +4,15 @@ import re
 import shutil
 import subprocess
 
+import numpy as np
 import pytest
-import zarr
-from small_stores import RECIPE, write_small_index, write_small_store
+from builds import I3D, build, multiply, recipe_values, reindex, write_prediction, write_raw
 from typer.testing import CliRunner
 
 from foveal.cli import app
 from foveal.errors import FovealError, StoreError
-from foveal.pipeline.report.build_report import keep_report, kept_report
-from foveal.pipeline.report.report import write_report
+from foveal.pipeline.recipe.recipe import Recipe
+from foveal.pipeline.report.report import keep_report, kept_report, write_report
 from foveal.pipeline.report.survey import CARDS
 from foveal.storage.index import index_row, write_index
 from foveal.storage.location import Location
@@ -66,29 +66,31 @@ def read_page(path):
     return page
 
 
-def name_observers(folder, *videos):
-    for video in videos:
-        path = folder / "videos" / video / "fixation_subject"
-        zarr.open_array(path).attrs["subjects"] = ["ann", "bo"]
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    return write_raw(tmp_path_factory.mktemp("raw"))
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("report") / "small.zarr"
-    location = write_small_store(
-        folder,
-        {
-            "a": {"frames": 40},
-            "b & c": {"frames": 9, "split": "val"},
-            "bare": {"frames": 1, "stages": ("time",)},
-            "dark": {"frames": 12, "stages": ("time", "flow_tvl1", "fixations")},
-        },
-    )
-    name_observers(folder, "a", "b & c", "dark")
+def folder(raw, tmp_path_factory):
+    """001 and a twin with everything and a prediction, 601 without pictures, one given up."""
+    folder = tmp_path_factory.mktemp("report") / "store.zarr"
+    dark = recipe_values(raw, folder, frames=None, density=None)
+    build(Recipe.parse(dark), only=["601"])
+    build(Recipe.parse(recipe_values(raw, folder, i3d=I3D)), only=["001"])
+    store = open_store(folder)
+    write_prediction(store, "001", "mine", np.ones((20, 4, 4), np.float32))
+    multiply(store, "001", ["b & c"])
     reason = "broken.avi: <script>alert(1)</script> is no video; fetch it again"
-    write_quarantine(location, Quarantine("broken", "DecodeError", reason, {}))
-    write_small_index(location)
+    write_quarantine(Location(folder), Quarantine("broken", "DecodeError", reason, {}))
+    reindex(str(folder))
     return folder
+
+
+def built(raw, url, only=("002",), **sections):
+    """A store of some of the clips, without flow."""
+    build(Recipe.parse(recipe_values(raw, url, **({"flow": []} | sections))), only=list(only))
+    return open_store(url)
 
 
 @pytest.fixture(scope="module")
@@ -97,23 +99,34 @@ def report(folder, tmp_path_factory):
     return write_report(folder, path, {"took": "3 min 20 s", "workers": 2})
 
 
+PICTURES = 2 * 3 + 1
+"""Frame, density and prediction of two videos, and the centre bias."""
+
+
 def test_the_page_is_whole_and_fetches_nothing(report):
     page = read_page(report)
     assert page.tags.count("h1") == 1
-    # Thumbnails of the two videos that have pictures, and the centre bias.
-    assert page.tags.count("img") == 3
-    assert not re.search(r"https?://", report.read_text().replace("http://www.w3.org/2000/svg", ""))
+    assert page.tags.count("img") == PICTURES
+    assert not re.search(r"https?://", report.read_text())
 
 
 def test_it_says_what_was_built_and_how_the_run_went(report):
     words = read_page(report).words()
-    assert "4 of 5 videos complete" in words
+    assert "3 of 4 videos complete" in words
     assert "3 min 20 s" in words
     assert "workers" in words
-    for stage in ("frames", "flow_tvl1", "density", "fixations", "i3d_rgb"):
+    for stage in ("frames", "flow_tvl1", "density", "fixations", "i3d_rgb", "saliency_mine"):
         assert stage in words
-    assert "kind: small" in words
+    assert "kind: dhf1k" in words
     assert "zarr" in words
+
+
+def test_a_prediction_is_shown_beside_the_density(report):
+    alts = re.findall('<img [^>]*alt="([^"]*)"', report.read_text())
+    about = "frame 10 of 001"
+    assert [alt for alt in alts if about in alt] == [
+        about, f"{about} under density", f"{about} under saliency_mine"
+    ]  # fmt: skip
 
 
 def test_what_was_given_up_is_shown_with_its_reason_and_nothing_in_it_is_run(report):
@@ -122,41 +135,35 @@ def test_what_was_given_up_is_shown_with_its_reason_and_nothing_in_it_is_run(rep
     assert "<script>alert(1)</script> is no video; fetch it again" in words
 
 
-def test_statistics_are_of_train_videos_and_exact(report):
+def test_statistics_are_of_train_videos_and_exact(folder, report):
     words = read_page(report).words()
-    assert "Of 3 train videos" in words
-    frames = 40 + 12
-    points = sum(k % 3 for k in range(40)) + sum(k % 3 for k in range(12))
-    empty = len(range(0, 40, 3)) + len(range(0, 12, 3))
-    assert f"Mean {points / frames:.1f}, most 2; {empty} of {frames} frames have none" in words
+    assert "Of 2 train videos" in words
+    counts = 2 * [*np.diff(open_store(folder)["001"].fixation_offset.values)]
+    empty = counts.count(0)
+    about = f"Mean {np.mean(counts):.1f}, most {max(counts)}; {empty} of {len(counts)} frames"
+    assert f"{about} have none" in words
 
 
-def test_statistics_kept_in_the_store_are_preferred_while_they_hold(tmp_path):
+def test_statistics_kept_in_the_store_are_preferred_while_they_hold(raw, tmp_path):
     folder = tmp_path / "s.zarr"
-    location = write_small_store(folder, {"a": {"frames": 9, "stages": ("time", "density")}})
+    store = built(raw, folder)
     page = read_page(write_report(folder, tmp_path / "r.html"))
     assert f"foveal statistics {folder} computes them on every frame" in page.words()
-    write_statistics(location, compute_statistics(open_store(folder), bias_size=(6, 8)))
+    write_statistics(Location(folder), compute_statistics(store, bias_size=(6, 8)))
     page = read_page(write_report(folder, tmp_path / "r.html"))
     assert "kept in the store as statistics/train" in page.words()
-    write_small_store(folder, {"b": {"frames": 3, "stages": ("time", "density")}})
+    multiply(store, "002", ["b"])
     page = read_page(write_report(folder, tmp_path / "r.html"))
     assert "Of 2 train videos; density and motion at up to 32 frames" in page.words()
     assert f"out of date: foveal statistics {folder} computes them anew" in page.words()
 
 
-def test_gaze_left_out_is_counted_by_reason(tmp_path, monkeypatch):
+def test_gaze_left_out_is_counted_by_reason(raw, tmp_path):
     folder = tmp_path / "s.zarr"
-    write_small_store(folder, {"a": {"frames": 9}, "b": {"frames": 9}})
-    name_observers(folder, "a", "b")
-    for video, blinks in (("a", 30), ("b", 12)):
-        path = folder / "_foveal" / video / "fixations.json"
-        mark = json.loads(path.read_text())
-        mark["provenance"] |= {
-            "excluded_samples": {"blink": blinks, "off_screen": 0},
-            "samples_read": 100,
-        }
-        path.write_text(json.dumps(mark))
+    multiply(built(raw, folder), "002", ["b"])
+    for video, blinks in (("002", 30), ("b", 12)):
+        excluded = {"blink": blinks, "off_screen": 0}
+        add_provenance(folder, video, "fixations", excluded_samples=excluded, samples_read=100)
     words = read_page(write_report(folder, tmp_path / "r.html")).words()
     assert "42 gaze samples of 200 read are in no fixated point" in words
     assert "blink 42 21.0%" in words
@@ -182,19 +189,28 @@ def add_provenance(folder, video, stage, **values):
     path.write_text(json.dumps(mark))
 
 
-def flow_store(folder, methods, figures):
-    """A store whose videos have flow with these figures."""
-    videos = {video: {"frames": 9, "stages": ("time", "flow_tvl1")} for video in figures}
-    location = write_small_store(folder, videos)
-    recipe = {**RECIPE, "flow": [{"method": method} for method in methods]}
-    create_store(location, "small", recipe)
+def flow_store(raw, folder, method, figures):
+    """Videos with flow by TV-L1 of these figures, in a store whose recipe wants `method`."""
+    bare = {"frames": None, "fixations": None, "density": None}
+    store = built(raw, folder, flow=[{"method": "tvl1", "size": [24, 32]}], **bare)
+    multiply(store, "002", figures)
+    for path in (folder / "videos" / "002", folder / "_foveal" / "002"):
+        shutil.rmtree(path)
+    want(folder, method)
     for video, changes in figures.items():
         add_provenance(folder, video, "flow_tvl1", quality=GOOD_FLOW | changes)
-    write_small_index(location)
-    return location
+    reindex(str(folder))
+    return Location(folder)
 
 
-def test_flow_is_told_by_median_and_worst_and_suspicious_videos_are_named(tmp_path):
+def want(folder, method):
+    """Let the recipe of a store ask for another method of flow."""
+    store = open_store(folder)
+    recipe = {**store.recipe, "flow": [{"method": method}]}
+    create_store(Location(folder), store.dataset, recipe)
+
+
+def test_flow_is_told_by_median_and_worst_and_suspicious_videos_are_named(raw, tmp_path):
     figures = {
         "calm": {},
         "fast": {"mean_magnitude_px": 30.25, "forward_backward_px": None},
@@ -202,7 +218,7 @@ def test_flow_is_told_by_median_and_worst_and_suspicious_videos_are_named(tmp_pa
         "still": {"mean_magnitude_px": 0.0, "flags": ["constant"]},
         "holes": {"non_finite_values": 1234, "flags": ["non_finite"]},
     }
-    flow_store(tmp_path / "s.zarr", ["tvl1"], figures)
+    flow_store(raw, tmp_path / "s.zarr", "tvl1", figures)
     words = read_page(write_report(tmp_path / "s.zarr", tmp_path / "r.html")).words()
     assert "3 with suspicious flow" in words
     assert "flow_tvl1 5 1.50 px 30.25 px fast 4.0 px 900.0 px wild 2.0 2.0" in words
@@ -212,9 +228,9 @@ def test_flow_is_told_by_median_and_worst_and_suspicious_videos_are_named(tmp_pa
     assert "without the wanted flow" not in words
 
 
-def test_fallbacks_are_listed_until_the_wanted_flow_is_there(tmp_path):
+def test_fallbacks_are_listed_until_the_wanted_flow_is_there(raw, tmp_path):
     folder = tmp_path / "s.zarr"
-    location = flow_store(folder, ["raft"], {"lost": {}, "known": {}, "fine": {}})
+    location = flow_store(raw, folder, "raft", {"lost": {}, "known": {}, "fine": {}})
     add_provenance(folder, "lost", "flow_tvl1", fallback_because="out of memory on <cuda>")
     marks, _ = read_journal(location)
     rows = [index_row(video, None, marks[video], None, ["flow_raft"]) for video in marks]
@@ -222,71 +238,58 @@ def test_fallbacks_are_listed_until_the_wanted_flow_is_there(tmp_path):
     write_index(location, rows)
     words = read_page(write_report(folder, tmp_path / "r.html")).words()
     assert "2 without the wanted flow" in words
-    assert "lost flow_raft out of memory on <cuda>" in words
-    assert "known flow_raft TV-L1 instead: no driver" in words
-    create_store(location, "small", {**RECIPE, "flow": [{"method": "tvl1"}]})
+    assert "lost raft out of memory on <cuda>" in words
+    assert "known raft TV-L1 instead: no driver" in words
+    want(folder, "tvl1")
     words = read_page(write_report(folder, tmp_path / "r.html")).words()
     assert "Fallbacks" not in words
 
 
-def test_it_says_what_auto_chose_and_why(tmp_path):
+def test_it_says_what_auto_chose_and_why(raw, tmp_path):
     folder = tmp_path / "s.zarr"
-    flow_store(folder, ["auto"], {"a": {}, "b": {}})
+    flow_store(raw, folder, "auto", {"a": {}, "b": {}})
     for video in "ab":
         add_provenance(folder, video, "flow_tvl1", chosen_by="auto", because="no CUDA device")
     words = read_page(write_report(folder, tmp_path / "r.html")).words()
-    assert "Method auto took tvl1 for 2 videos: no CUDA device." in words
+    assert "Method auto made flow_tvl1 of 2 videos: no CUDA device." in words
     assert "Fallbacks" not in words
 
 
-def test_a_damaged_video_is_told_and_the_rest_is_shown(tmp_path):
+def test_a_damaged_video_is_told_and_the_rest_is_shown(raw, tmp_path):
     folder = tmp_path / "s.zarr"
-    write_small_store(folder, {"a": {"frames": 9}, "b": {"frames": 9}})
-    name_observers(folder, "a", "b")
-    shutil.rmtree(folder / "videos" / "a" / "density" / "c")
+    multiply(built(raw, folder), "002", ["b"])
+    shutil.rmtree(folder / "videos" / "b" / "density" / "c")
     page = read_page(write_report(folder, tmp_path / "r.html"))
     assert "density/c/0/0/0 is missing" in page.words()
-    assert page.tags.count("img") == 2
+    assert page.tags.count("img") == 2 + 1
 
 
-def test_many_videos_stay_bounded_and_all_are_listed(tmp_path):
+def test_many_videos_stay_bounded_and_all_are_listed(raw, tmp_path):
     folder = tmp_path / "s.zarr"
-    names = [f"v{n:03d}" for n in range(CARDS + 12)]
-    options = {"frames": 2, "stages": ("time", "density")}
-    write_small_store(folder, dict.fromkeys(names, options))
-    path = write_report(folder, tmp_path / "r.html")
-    page = read_page(path)
+    names = [f"v{n:03d}" for n in range(CARDS + 11)]
+    multiply(built(raw, folder, frames=None, fixations=None), "002", names)
+    page = read_page(write_report(folder, tmp_path / "r.html"))
     assert page.tags.count("img") == CARDS + 1
-    assert f"{CARDS} of {len(names)}, evenly spread" in page.words()
+    assert f"{CARDS} of {len(names) + 1}, evenly spread" in page.words()
     assert all(name in page.words() for name in names)
 
 
 def test_an_empty_store_has_a_report_too(tmp_path):
-    write_small_store(tmp_path / "s.zarr", {})
-    assert (
-        "0 of 0 videos" in read_page(write_report(tmp_path / "s.zarr", tmp_path / "r.html")).words()
-    )
+    folder = tmp_path / "s.zarr"
+    create_store(Location(folder), "none", {"flow": []})
+    reindex(str(folder))
+    assert "0 of 0 videos" in read_page(write_report(folder, tmp_path / "r.html")).words()
 
 
-def test_a_store_in_memory_has_a_report(tmp_path):
-    location = write_small_store(
-        "memory://look-report", {"a": {"frames": 2, "stages": ("time", "density")}}
-    )
-    assert isinstance(location, Location)
-    assert (
-        "memory://look-report"
-        in read_page(write_report("memory://look-report", tmp_path / "r.html")).words()
-    )
-
-
-def test_a_build_leaves_its_report_in_the_store_wherever_that_lies(tmp_path):
-    videos = {"a": {"frames": 2, "stages": ("time", "density")}}
+def test_a_build_leaves_its_report_in_the_store_wherever_that_lies(raw, tmp_path):
     for url in (str(tmp_path / "s.zarr"), "memory://look-kept-report"):
-        location = write_small_store(url, videos)
+        built(raw, url, frames=None)
         assert kept_report(url) is None
         assert keep_report(url, {"took": "3 min 20 s"}) == kept_report(url) == f"{url}/report.html"
-        assert "3 min 20 s" in Page(location.read("report.html").decode()).words()
-        assert verify(location) == []
+        words = Page(Location(url).read("report.html").decode()).words()
+        assert "3 min 20 s" in words
+        assert url in words
+        assert verify(Location(url)) == []
 
 
 def test_errors_name_the_place(folder, tmp_path):
@@ -333,7 +336,7 @@ def test_a_browser_lays_it_out_without_sideways_scrolling(report, tmp_path, widt
     assert found, done.stderr
     seen = json.loads(html.unescape(found[1]))
     assert seen["wide"] <= width
-    assert seen["images"] == [True] * 3
+    assert seen["images"] == [True] * PICTURES
     assert seen["headings"] >= 6
     assert seen["cards"] == columns
     channels = [int(value) for value in re.findall(r"\d+", seen["ground"])]
@@ -348,8 +351,11 @@ def test_commands_that_draw_and_hand_on_tell_machines_where(folder, tmp_path):
 
     told = run("report", folder, "-o", tmp_path / "r.html")
     assert told == {"store": str(folder), "report": str(tmp_path / "r.html")}
-    told = run("preview", folder, "a", "-o", tmp_path / "p.png")
+    told = run("preview", folder, "001", "-o", tmp_path / "p.png")
     assert told == {"store": str(folder), "preview": str(tmp_path / "p.png"), "missing": {}}
     told = run("export", folder, tmp_path / "out", "--array", "density")
-    assert told["files"] == 40 + 9
-    assert set(told["skipped"]) == {"bare", "dark"}
+    assert told["files"] == 2 * 20
+    assert set(told["skipped"]) == {"601"}
+    told = run("inspect", folder, "001")
+    assert told["stages"]["saliency_mine"]["arrays"]["saliency_mine"]["role"] == "prediction"
+    assert list(told["stages"])[:4] == ["time", "frames", "density", "saliency_mine"]
