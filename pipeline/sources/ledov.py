@@ -66,6 +66,7 @@ class LEDOV:
 
     def __init__(self, config: LEDOVConfig, fixations: GazeSelection | None) -> None:
         self.config = config
+        self.left_out = ""
         self.root = dataset_root(config.root)
         self.subjects = fixations.subjects if fixations else "all"
         only_pairwise(fixations)
@@ -81,6 +82,9 @@ class LEDOV:
         ]
         if not names:
             raise RecipeError(f"{self._top} holds no folder <video>/<video>.mp4, as LEDOV has 538")
+        unlisted = [name for name in names if name not in self._splits]
+        if unlisted and self.config.splits is not None:
+            self.left_out = f"{len(unlisted)} videos are in no list, such as {unlisted[0]}"
         return [
             Video(
                 id=name,

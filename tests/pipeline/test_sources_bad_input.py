@@ -199,6 +199,24 @@ def test_files_beside_the_videos_are_named(
     assert "1 files are not read, d.rm" in caplog.text
 
 
+def test_videos_that_no_list_of_ledov_names_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    miniature = ledov.write_v73(tmp_path)
+    (tmp_path / "LEDOV" / "zebra").mkdir()
+    (tmp_path / "LEDOV" / "zebra" / "zebra.mp4").touch()
+    assert [video.id for video in listed(tmp_path, miniature.dataset)] == list(miniature.videos)
+    assert "1 videos are in no list, such as zebra" in caplog.text
+
+
+@pytest.mark.parametrize("number", [0, 5])
+def test_a_number_that_names_no_video_of_ledov_is_an_error(tmp_path: Path, number: int) -> None:
+    miniature = ledov.write_v73(tmp_path)
+    write_v5(tmp_path / "namelist.mat", trainlist=np.array([[1], [number]], np.uint16))
+    with pytest.raises(RecipeError, match=r"numbers that are not in 1 … 4.*splits: null"):
+        listed(tmp_path, miniature.dataset)
+
+
 @pytest.mark.parametrize(
     "suffix", ["ts", "m2ts", "mts", "gif", "flv", "y4m", "ogv", "vob", "nut", "asf", "mxf"]
 )
