@@ -8,13 +8,13 @@ from typing import Any
 import zarr
 from zarr.abc.store import ByteRequest
 from zarr.abc.store import Store as ZarrStore
-from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import WrapperStore
 
 from foveal.errors import ChecksumError, StoreError
 from foveal.storage.location import Location
 from foveal.storage.marks import group_name
 from foveal.storage.schema import VIDEOS
+from foveal.storage.zarr_internals import Buffer, BufferPrototype
 
 
 class WholeStore(WrapperStore[ZarrStore]):

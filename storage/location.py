@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from zarr.abc.store import Store
-from zarr.core.buffer import default_buffer_prototype
-from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore
 
 from foveal.errors import FovealError, StoreError
+from foveal.storage.zarr_internals import default_buffer_prototype, sync
 
 
 class Location:

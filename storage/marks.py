@@ -16,13 +16,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from zarr.core.buffer import default_buffer_prototype
-from zarr.core.sync import sync
-
 from foveal.errors import StoreError
 from foveal.storage.kinds import ArrayInfo, array_info
 from foveal.storage.location import Location
 from foveal.storage.schema import JOURNAL
+from foveal.storage.zarr_internals import default_buffer_prototype, sync
 
 QUARANTINE = "quarantine"
 _AT_ONCE = 64

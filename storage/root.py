@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import os
 import platform
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import zarr
+from filelock import FileLock, Timeout
 
 from foveal.errors import StoreError, StoreLocked
 from foveal.storage.location import Location
@@ -129,26 +129,31 @@ def store_lock(location: Location) -> Iterator[None]:
         yield
         return
     path = location.local / JOURNAL / "lock"
+    lock = FileLock(path, blocking=False)
     with location.reaching():
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+")
-    with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
+            lock.acquire()
+        except Timeout:
             raise StoreLocked(
-                f"{location} is being built by process {file.read().strip() or 'unknown'}; "
+                f"{location} is being built by process {_holder(path)}; "
                 "wait for it, or stop it and start again"
             ) from None
-        file.truncate(0)
-        file.write(f"{os.getpid()} on {platform.node()}")
-        file.flush()
-        try:
-            yield
-        finally:
-            if location.read("zarr.json") is None:
-                _leave_nothing(path)
+    try:
+        # The time of this file tells readers when the latest build began.
+        path.write_text(f"{os.getpid()} on {platform.node()}")
+        yield
+    finally:
+        if location.read("zarr.json") is None:
+            _leave_nothing(path)
+        lock.release()
+
+
+def _holder(path: Path) -> str:
+    try:
+        return path.read_text().strip() or "unknown"
+    except OSError:  # some systems let nobody else read a locked file
+        return "unknown"
 
 
 def _leave_nothing(lock: Path) -> None:

@@ -18,11 +18,10 @@ from zarr.codecs import (
     ShardingCodec,
     ShardingCodecIndexLocation,
 )
-from zarr.core.array import AsyncArray
-from zarr.core.metadata import ArrayV3Metadata
 
 from foveal.errors import ChecksumError
 from foveal.storage.location import Location
+from foveal.storage.zarr_internals import ArrayV3Metadata, AsyncArray
 
 ABSENT = 2**64 - 1
 """Offset of a chunk that was never written."""

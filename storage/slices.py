@@ -19,8 +19,6 @@ from weakref import WeakSet
 import numpy as np
 from numpy.typing import NDArray
 from zarr.api.asynchronous import open_array
-from zarr.core.array import AsyncArray
-from zarr.core.sync import sync
 from zarr.storage import FsspecStore
 
 from foveal.errors import StoreError
@@ -30,6 +28,7 @@ from foveal.storage.location import Location
 from foveal.storage.marks import group_name
 from foveal.storage.schema import VIDEOS
 from foveal.storage.shards import ABSENT, Shard, ShardLayout, shard_layout
+from foveal.storage.zarr_internals import AsyncArray, sync
 
 _ARRAYS_OPEN = 1024
 _SHARDS_OPEN = 256

@@ -11,9 +11,9 @@ import asyncio
 import hashlib
 
 from zarr.abc.store import ByteRequest, Store
-from zarr.core.buffer import Buffer, BufferPrototype
-from zarr.core.sync import sync
 from zarr.storage import WrapperStore
+
+from foveal.storage.zarr_internals import Buffer, BufferPrototype, sync
 
 
 class StagingStore(WrapperStore[Store]):

@@ -18,13 +18,12 @@ from typing import Literal
 from urllib.parse import unquote
 
 from zarr.abc.store import RangeByteRequest
-from zarr.core.buffer import default_buffer_prototype
-from zarr.core.sync import sync
 
 from foveal.errors import StoreError
 from foveal.storage.location import Location
 from foveal.storage.marks import Mark, fingerprint, group_name, read_marks
 from foveal.storage.schema import JOURNAL, VIDEOS
+from foveal.storage.zarr_internals import default_buffer_prototype, sync
 
 Kind = Literal["missing", "changed", "mark", "metadata", "stale", "alignment", "leftover"]
 Progress = Callable[[int, int], None]

@@ -17,7 +17,6 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from zarr.abc.store import Store
-from zarr.core.buffer import Buffer
 from zarr.storage import LocalStore, MemoryStore, WrapperStore
 
 from foveal.errors import StoreError
@@ -26,6 +25,7 @@ from foveal.storage.marks import Quarantine, read_journal, read_marks, write_qua
 from foveal.storage.root import create_store, store_lock
 from foveal.storage.schema import ArraySpec
 from foveal.storage.writer import VideoWriter
+from foveal.storage.zarr_internals import Buffer
 
 RECIPE = {"dataset": {"kind": "test"}, "frames": {"size": [6, 8]}}
 FRAMES = ArraySpec(
