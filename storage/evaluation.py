@@ -8,12 +8,15 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from foveal.errors import ChecksumError
+from foveal.storage.digests import sealed, unsealed
 from foveal.storage.location import Location
 from foveal.storage.marks import Mark, read_journal
 from foveal.storage.schema import EVALUATION
 
-_TRUTH = ("time", "fixations", "density")
-_PREFIXES = {"flow_magnitude": "flow_"}
+_TRUTH = ("timeline", "ground_truth")
+_ALSO = {"flow_magnitude": "flow"}
+"""Kind of the arrays that a baseline is made from besides."""
 
 
 def inputs_sha256(location: Location, origins: Mapping[str, Iterable[str]]) -> dict[str, str]:
@@ -37,12 +40,15 @@ def inputs_sha256(location: Location, origins: Mapping[str, Iterable[str]]) -> d
 
 
 def _hash(journal: Mapping[str, Mapping[str, Mark]], contestant: str, videos: Iterable[str]) -> str:
-    prefix = _PREFIXES.get(contestant)
     found = {
         video: {
             stage: mark.fingerprint
             for stage, mark in journal.get(video, {}).items()
-            if stage in (*_TRUTH, contestant) or (prefix and stage.startswith(prefix))
+            if stage == contestant
+            or any(
+                info.role in _TRUTH or info.kind == _ALSO.get(contestant)
+                for info in mark.infos.values()
+            )
         }
         for video in videos
     }
@@ -65,7 +71,7 @@ def write_evaluation(location: Location, scores: Mapping[str, Any]) -> None:
         The store cannot be written to.
     """
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    location.write_json(EVALUATION, {**scores, "evaluated_at": stamp})
+    location.write_json(EVALUATION, sealed({**scores, "evaluated_at": stamp}))
 
 
 def read_evaluation(location: Location) -> dict[str, Any] | None:
@@ -82,7 +88,7 @@ def read_evaluation(location: Location) -> dict[str, Any] | None:
     StoreError
         The file is damaged.
     """
-    scores: dict[str, Any] | None = location.read_json(EVALUATION)
+    scores = stored_scores(location)
     if scores is None:
         return None
     current = inputs_sha256(
@@ -94,4 +100,26 @@ def read_evaluation(location: Location) -> dict[str, Any] | None:
     )
     for name, entry in scores["contestants"].items():
         entry["up_to_date"] = entry["inputs_sha256"] == current[name]
+    return scores
+
+
+def stored_scores(location: Location) -> dict[str, Any] | None:
+    """The scores kept in a store as they were written, None where there are none.
+
+    Raises
+    ------
+    ChecksumError
+        The file is damaged.
+    """
+    content = location.read(EVALUATION)
+    if content is None:
+        return None
+    try:
+        scores = unsealed(json.loads(content))
+        for entry in scores["contestants"].values():
+            list(map(str, [*entry["videos"], *entry.get("made_from", ()), entry["inputs_sha256"]]))
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise ChecksumError(
+            f"{location}/{EVALUATION} is damaged ({error}); `foveal evaluate` computes it again"
+        ) from None
     return scores

@@ -16,9 +16,7 @@ sums are exact or double precision, so neither the order nor the number of worke
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -30,20 +28,27 @@ from dask.delayed import delayed
 from numpy.typing import NDArray
 from PIL import Image
 
-from foveal.errors import StoreError
 from foveal.storage.cf import Scale, physical
-from foveal.storage.location import Location
-from foveal.storage.marks import group_name
 from foveal.storage.reader import Store
 from foveal.storage.root import software_versions
+from foveal.storage.statistics_group import (
+    STATISTICS,
+    inputs_sha256,
+    read_statistics,
+    source_of,
+    write_statistics,
+)
 
-STATISTICS = "statistics"
-"""Group that holds a group a split."""
+__all__ = [
+    "MAGNITUDE_EDGES_PX",
+    "STATISTICS",
+    "compute_statistics",
+    "read_statistics",
+    "write_statistics",
+]
 
 MAGNITUDE_EDGES_PX = np.concatenate([[0.0], 2.0 ** np.arange(-4, 9.5, 0.5), [np.inf]])
 """Bins of flow magnitude: below 1/16 pixel, then two an octave, then beyond 512 pixels."""
-
-_STAGES = ("frames", "density", "fixations")
 
 Sums = dict[str, NDArray[Any]]
 _ADDED_AT_ONCE = 16
@@ -84,80 +89,20 @@ def compute_statistics(
     return _dataset(parts[0].compute()).assign_attrs(
         split=split or "all",
         videos=videos,
-        inputs_sha256=_inputs(store, videos),
+        inputs_sha256=inputs_sha256(store, videos),
         computed_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         software=software_versions(),
     )
 
 
-def write_statistics(location: Location, statistics: xr.Dataset) -> None:
-    """Keep statistics in the store, in place of former ones of the same split."""
-    path = _group(statistics.attrs["split"])
-    location.delete_folder(path)
-    about = statistics.attrs
-    statistics.drop_attrs(deep=False).to_zarr(
-        location.zarr, group=path, mode="w", zarr_format=3, consolidated=False
-    )
-    # Last, as they make it whole: without them it is as if nothing were there.
-    zarr.open_group(location.zarr, path=path, mode="r+").attrs.put(about)
-
-
-def read_statistics(store: Store, split: str | None = "train") -> xr.Dataset:
-    """Statistics kept in the store.
-
-    Returns
-    -------
-    xarray.Dataset
-        In memory; ``attrs["up_to_date"]`` tells whether the split still is what they were
-        computed from.
-
-    Raises
-    ------
-    StoreError
-        Where there are none of this split.
-    """
-    path = _group(split or "all")
-    metadata = store.location.read_json(f"{path}/zarr.json")
-    if metadata is None or "inputs_sha256" not in metadata["attributes"]:
-        raise StoreError(
-            f"{store.location} holds no statistics of split {split!r}; "
-            "compute_statistics and write_statistics make them"
-        )
-    stored: xr.Dataset = xr.open_zarr(
-        store.location.zarr, group=path, consolidated=False, chunks=None
-    ).load()
-    current = _inputs(store, store.select(split))
-    return stored.assign_attrs(up_to_date=stored.attrs["inputs_sha256"] == current)
-
-
-def _group(split: str) -> str:
-    return f"{STATISTICS}/{group_name(split)}"
-
-
-def _inputs(store: Store, videos: list[str]) -> str:
-    """Hash of the stages of these videos that statistics are computed from."""
-    fingerprints = store.videos.fingerprints
-    read = {
-        video: {
-            stage: value
-            for stage, value in fingerprints[video].items()
-            if stage.startswith("flow_") or stage in _STAGES
-        }
-        for video in videos
-    }
-    text = json.dumps(read, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def _sums(store: Store, video: str, bias_size: tuple[int, int]) -> Sums:
     """What one video adds, by name of the sum."""
     sums: Sums = {}
-    for name in store.arrays(video):
-        compute = _SUMS.get("flow" if name.startswith("flow_") else name)
+    for name, info in sorted(store.infos(video).items()):
+        compute = _SUMS.get(source_of(info) or "")
         if compute is not None:
-            array = store.array(video, name)
-            for key, value in compute(name, _shards(array), bias_size).items():
-                sums[key] = value
+            for key, value in compute(name, _shards(store.array(video, name)), bias_size).items():
+                sums.setdefault(key, value)
     return sums
 
 
@@ -173,7 +118,7 @@ def _frames_sums(name: str, shards: Iterator[NDArray[Any]], size: tuple[int, int
     histogram = np.zeros((3, 256), np.int64)
     for frame in itertools.chain.from_iterable(shards):
         histogram += np.reshape(Image.fromarray(frame).histogram(), (3, 256))
-    return {"frames": histogram}
+    return {f"{name}_histogram": histogram}
 
 
 def _flow_sums(name: str, shards: Iterator[NDArray[Any]], size: tuple[int, int]) -> Sums:
@@ -205,10 +150,10 @@ def _fixation_sums(name: str, shards: Iterator[NDArray[Any]], size: tuple[int, i
 
 
 _SUMS: Mapping[str, Callable[[str, Iterator[NDArray[Any]], tuple[int, int]], Sums]] = {
-    "frames": _frames_sums,
+    "pictures": _frames_sums,
     "flow": _flow_sums,
-    "density": _density_sums,
-    "fixation_offset": _fixation_sums,
+    "truth": _density_sums,
+    "points": _fixation_sums,
 }
 
 
@@ -238,13 +183,13 @@ def _total(parts: Sequence[Sums]) -> Sums:
 
 def _dataset(sums: Sums) -> xr.Dataset:
     variables: dict[str, Any] = {}
-    if "frames" in sums:
-        histogram, level = sums["frames"], np.arange(256)
+    for key in sorted(key for key in sums if key.endswith("_histogram")):
+        name, histogram, level = key.removesuffix("_histogram"), sums[key], np.arange(256)
         count = histogram.sum(axis=1)
         mean = histogram @ level / count
         variance = (histogram * (level - mean[:, None]) ** 2).sum(axis=1) / count
-        variables["frames_mean"] = ("rgb", mean, {"long_name": "mean over all pixels"})
-        variables["frames_std"] = (
+        variables[f"{name}_mean"] = ("rgb", mean, {"long_name": "mean over all pixels"})
+        variables[f"{name}_std"] = (
             "rgb",
             np.sqrt(variance),
             {"long_name": "standard deviation over all pixels"},

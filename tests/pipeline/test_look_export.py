@@ -18,6 +18,7 @@ from small_stores import (
     density,
     features,
     frame,
+    vouch,
     write_small_index,
     write_small_store,
     write_video,
@@ -47,6 +48,7 @@ def folder(tmp_path_factory):
     for video in ("a", "b.c"):
         path = folder / "videos" / video / "fixation_subject"
         zarr.open_array(path).attrs["subjects"] = ["ann", "bo"]
+        vouch(Location(folder), video)
     return folder
 
 
@@ -171,6 +173,7 @@ def test_scaled_integers_leave_as_what_they_stand_for(folder, tmp_path):
     write_small_store(copy, {"a": {"frames": 3}})
     array = zarr.open_array(copy / "videos" / "a" / "density")
     array.attrs.update({"scale_factor": 0.5, "add_offset": -1.0, "_FillValue": 200})
+    vouch(Location(copy), "a")
     export(copy, tmp_path / "out", "density", "npy")
     stored = np.load(tmp_path / "out" / "a" / "density.npy")
     assert stored.dtype == np.float32

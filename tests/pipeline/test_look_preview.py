@@ -5,13 +5,14 @@ import numpy as np
 import pytest
 import zarr
 from PIL import Image
-from small_stores import FPS, HEIGHT, WIDTH, density, frame, write_small_store
+from small_stores import FPS, HEIGHT, WIDTH, density, edit_root, frame, vouch, write_small_store
 
 from foveal.errors import FovealError, StoreError
 from foveal.models.flow.color import flow_to_color
 from foveal.pipeline.preview.panels import heat, layers, observer_colours
 from foveal.pipeline.preview.preview import write_preview
 from foveal.pipeline.preview.view import Moment, VideoView
+from foveal.storage.location import Location
 from foveal.storage.reader import open_store
 
 FRAMES = 20
@@ -26,6 +27,7 @@ SEEN = {
 def name_observers(folder, video):
     path = folder / "videos" / video / "fixation_subject"
     zarr.open_array(path).attrs["subjects"] = ["ann", "bo"]
+    vouch(Location(folder), video)
 
 
 @pytest.fixture(scope="module")
@@ -137,9 +139,7 @@ def test_whatever_is_stored_is_shown_and_the_rest_is_named(tmp_path, stages):
 def test_missing_things_are_told_from_unwanted_ones(tmp_path):
     folder = tmp_path / "s.zarr"
     location = write_small_store(folder, {"a": {"frames": 3, "stages": ("time", "density")}})
-    root = zarr.open_group(location.zarr, mode="r+")
-    about = root.attrs["foveal"]
-    root.attrs["foveal"] = {**about, "recipe": {**about["recipe"], "frames": {"size": None}}}
+    edit_root(location, lambda about: about["recipe"].update(frames={"size": None}))
     missing = write_preview(folder, "a", tmp_path / "p.png").missing
     assert "not complete" in missing["frames"]
     assert missing["flow"] == "not in the recipe"

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 import zarr
-from small_stores import RECIPE, write_small_index, write_small_store
+from small_stores import RECIPE, edit_mark, vouch, write_small_index, write_small_store
 from typer.testing import CliRunner
 
 from foveal.cli import app
@@ -70,6 +70,7 @@ def name_observers(folder, *videos):
     for video in videos:
         path = folder / "videos" / video / "fixation_subject"
         zarr.open_array(path).attrs["subjects"] = ["ann", "bo"]
+        vouch(Location(folder), video)
 
 
 @pytest.fixture(scope="module")
@@ -150,13 +151,8 @@ def test_gaze_left_out_is_counted_by_reason(tmp_path, monkeypatch):
     write_small_store(folder, {"a": {"frames": 9}, "b": {"frames": 9}})
     name_observers(folder, "a", "b")
     for video, blinks in (("a", 30), ("b", 12)):
-        path = folder / "_foveal" / video / "fixations.json"
-        mark = json.loads(path.read_text())
-        mark["provenance"] |= {
-            "excluded_samples": {"blink": blinks, "off_screen": 0},
-            "samples_read": 100,
-        }
-        path.write_text(json.dumps(mark))
+        excluded = {"blink": blinks, "off_screen": 0}
+        add_provenance(folder, video, "fixations", excluded_samples=excluded, samples_read=100)
     words = read_page(write_report(folder, tmp_path / "r.html")).words()
     assert "42 gaze samples of 200 read are in no fixated point" in words
     assert "blink 42 21.0%" in words
@@ -176,10 +172,7 @@ GOOD_FLOW = {
 
 
 def add_provenance(folder, video, stage, **values):
-    path = folder / "_foveal" / video / f"{stage}.json"
-    mark = json.loads(path.read_text())
-    mark["provenance"] |= values
-    path.write_text(json.dumps(mark))
+    edit_mark(Location(folder), video, stage, lambda mark: mark["provenance"].update(values))
 
 
 def flow_store(folder, methods, figures):
