@@ -59,7 +59,7 @@ def open_dataset(location: Location, marks: Mapping[str, Mark]) -> xr.Dataset:
     for name, variable in dataset.variables.items():
         if name not in dataset.indexes:
             chunks = variable.encoding["shards"] or variable.encoding["chunks"]
-            values: da.Array = da.from_array(  # type: ignore[no-untyped-call]
+            values: Any = da.from_array(  # type: ignore[no-untyped-call]
                 _Checked(variable, f"{where}/{name}"), chunks=chunks, name=f"{name}-{token}"
             )
             dataset[name] = variable.copy(deep=False, data=values)
