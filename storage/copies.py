@@ -58,7 +58,7 @@ def write_group(location: Location, path: str, attributes: Mapping[str, Any]) ->
     """Write a group's metadata and their copy, both durably; nothing where all is as wanted."""
     content = group_content(attributes)
     key = metadata_key(path)
-    if location.read(key) != content:
+    if read_original(location, path) != content:
         location.delete(copy_key(path))
         location.write(key, content)
     if read_copy(location, path) != content:

@@ -168,20 +168,23 @@ def index_is_current(location: Location) -> bool:
     return current and not _began_later(location)
 
 
-def index_problem(location: Location) -> str | None:
-    """What is wrong with the index, None where nothing is."""
+def index_problem(location: Location) -> tuple[str, str] | None:
+    """The object and what is wrong with it, None where the index is as it was written."""
+    key = _VOUCHER
     try:
         sha256 = _voucher(location).get("sha256")
+        key = INDEX
         found = sha256_of_object(location, INDEX)
     except StoreError as error:
         if isinstance(error.__cause__, Exception):
-            location.check_lost(error.__cause__, INDEX)
-        return str(error)
+            location.check_lost(error.__cause__, key)
+        return key, str(error)
     if sha256 is None:
-        return None if found is None or read_index(location) is not None else "cannot be read"
+        whole = found is None or read_index(location) is not None
+        return None if whole else (INDEX, f"{INDEX} cannot be read")
     if found is None:
-        return "is missing"
-    return None if found == sha256 else "has changed: its SHA-256 is not what was noted"
+        return INDEX, f"{INDEX} is missing"
+    return None if found == sha256 else (INDEX, f"{INDEX} is not what was written")
 
 
 def index_from_journal(location: Location) -> pd.DataFrame:
@@ -241,9 +244,9 @@ def _voucher(location: Location) -> dict[str, Any]:
         return {}
     try:
         values = unsealed(json.loads(content))
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise StoreError(f"{location}/{_VOUCHER} is damaged ({error})") from None
-    return values
+        return {"sha256": str(values["sha256"]), "current": bool(values["current"])}
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise StoreError(f"{location}/{_VOUCHER} is damaged ({error!r})") from None
 
 
 def _began_later(location: Location) -> bool:

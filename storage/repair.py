@@ -12,6 +12,7 @@ from foveal.errors import StoreError
 from foveal.storage.copies import (
     copy_key,
     group_attributes,
+    group_content,
     metadata_key,
     read_copy,
     read_original,
@@ -30,9 +31,10 @@ from foveal.storage.marks import (
 from foveal.storage.names import group_path, video_of
 from foveal.storage.problems import Problem
 from foveal.storage.root import check_format
-from foveal.storage.schema import EVALUATION, INDEX, JOURNAL, VIDEOS
+from foveal.storage.schema import EVALUATION, JOURNAL, VIDEOS
 from foveal.storage.statistics_group import STATISTICS, statistics_problem
 from foveal.storage.verify import verify
+from foveal.storage.verify_store import group_problem
 from foveal.storage.wanted import WANTED, read_wanted
 
 
@@ -79,9 +81,9 @@ def repair_metadata(location: Location) -> list[str]:
         write_mark(location, journal.marks[str(video_of(folder))][name.removesuffix(".json")])
         done.append(f"{key}: a digest was added")
     done += _drop_damaged(location)
-    if why := index_problem(location):
+    if wrong := index_problem(location):
         update_index(location)
-        done.append(f"{INDEX} {why}: written anew from the marks")
+        done.append(f"{wrong[1]}: written anew from the marks")
     return done
 
 
@@ -151,7 +153,11 @@ def _drop_damaged(location: Location) -> list[str]:
         except StoreError as error:
             location.delete(key)
             done.append(f"removed: {error}")
-    for name in location.list_folder(STATISTICS):
+    splits = [name for name in location.list_folder(STATISTICS) if name != "zarr.json"]
+    if splits and (why := group_problem(location, STATISTICS)):
+        location.write(metadata_key(STATISTICS), group_content({}))
+        done.append(f"{why}: written anew")
+    for name in splits:
         if why := statistics_problem(location, name):
             location.delete_folder(f"{STATISTICS}/{name}")
             done.append(f"removed: {why}")

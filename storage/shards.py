@@ -180,5 +180,5 @@ class Shard:
 
 
 def _compare(values: NDArray[np.uint8], checksum: bytes | bytearray) -> None:
-    if crc32c(values) != int.from_bytes(checksum, "little"):
+    if crc32c(values.data) != int.from_bytes(checksum, "little"):
         raise ValueError("a checksum differs")

@@ -134,8 +134,10 @@ def statistics_problem(location: Location, name: str) -> str | None:
         for key, sha256 in about[_OBJECTS].items():
             if sha256_of_object(location, f"{path}/{key}") != sha256:
                 return f"{path}/{key} has changed or is missing; {_AGAIN}"
-    except StoreUnreachable:
-        raise
+    except StoreUnreachable as error:
+        if isinstance(error.__cause__, Exception):
+            location.check_lost(error.__cause__, path)
+        return str(error)
     except (StoreError, AttributeError) as error:
         return str(error)
     return None

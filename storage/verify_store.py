@@ -20,7 +20,7 @@ from foveal.storage.location import Location
 from foveal.storage.names import OF_STORE, video_of
 from foveal.storage.problems import Problem
 from foveal.storage.root import check_format
-from foveal.storage.schema import EVALUATION, INDEX, JOURNAL, VIDEOS
+from foveal.storage.schema import EVALUATION, JOURNAL, VIDEOS
 from foveal.storage.statistics_group import STATISTICS, statistics_problem
 from foveal.storage.wanted import WANTED, read_wanted
 
@@ -35,16 +35,18 @@ def check_store(location: Location) -> Iterator[Problem]:
         check_format(location)
     except StoreError as error:
         yield Problem("", "", metadata_key(""), "metadata", str(error))
-    if why := index_problem(location):
-        yield Problem(
-            "", "", INDEX, "changed", f"{INDEX} {why}; every build writes it anew from the marks"
-        )
+    if wrong := index_problem(location):
+        about = f"{wrong[1]}; every build writes it anew from the marks"
+        yield Problem("", "", wrong[0], "changed", about)
     for key, read in ((WANTED, read_wanted), (EVALUATION, stored_scores)):
         try:
             read(location)
         except StoreError as error:
             yield problem_of(location, error, key)
-    for name in location.list_folder(STATISTICS):
+    splits = [name for name in location.list_folder(STATISTICS) if name != "zarr.json"]
+    if splits and (why := group_problem(location, STATISTICS)):
+        yield Problem("", "", metadata_key(STATISTICS), "metadata", why)
+    for name in splits:
         if why := statistics_problem(location, name):
             yield Problem("", "", f"{STATISTICS}/{name}", "changed", why)
     for folder in (VIDEOS, JOURNAL):
@@ -62,17 +64,23 @@ def check_group(location: Location, path: str, video: str = "") -> Iterator[Prob
         yield Problem(video, "", key, "missing", f"{key} is missing")
     elif copy is not None and original != copy:
         yield Problem(video, "", key, "changed", f"{key} differs from its copy {copy_key(path)}")
-    elif copy is None:
-        try:
-            group_attributes(original)
-        except ValueError as error:
-            yield Problem(video, "", key, "metadata", f"{key} is damaged: {error}")
+    elif copy is None and (why := group_problem(location, path)):
+        yield Problem(video, "", key, "metadata", why)
     if copy is not None:
         return
     if copy_record(location, path) is None:
-        yield Problem(video, "", key, "unchecked", f"{key} has no second copy")
+        yield Problem(video, "", copy_key(path), "unchecked", f"{key} has no second copy")
     else:
         yield Problem(video, "", copy_key(path), "changed", f"{copy_key(path)} is damaged")
+
+
+def group_problem(location: Location, path: str) -> str | None:
+    """What is wrong with a group's ``zarr.json`` by itself, None where nothing is."""
+    try:
+        group_attributes(read_original(location, path) or b"")
+    except ValueError as error:
+        return f"{metadata_key(path)} is missing or damaged: {error}"
+    return None
 
 
 def problem_of(
