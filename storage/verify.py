@@ -20,7 +20,7 @@ from foveal.storage.copies import read_copy
 from foveal.storage.digests import fingerprint, sha256_of_object
 from foveal.storage.location import Location
 from foveal.storage.marks import Mark, read_journal_with_damage
-from foveal.storage.names import group_path, journal_key, video_of
+from foveal.storage.names import group_name, group_path, is_name, journal_key, video_of
 from foveal.storage.problems import Problem, some
 from foveal.storage.schema import JOURNAL, VIDEOS
 from foveal.storage.verify_store import check_group, check_store, problem_of
@@ -123,6 +123,7 @@ def _verify_video(
     marks = journal.marks.get(video, {})
     group = group_path(video)
     found = [Problem(video, each.stage, each.key, "mark", each.reason) for each in journal.damaged]
+    found += _foreign_records(location, video)
     lacks.digests += journal.unsealed
     present = set(location.list_all(group))
     if marks or f"{group}/zarr.json" in present or read_copy(location, group) is not None:
@@ -146,6 +147,20 @@ def _verify_video(
         for key in sorted(present - claimed)
     ]
     return found
+
+
+def _foreign_records(location: Location, video: str) -> Iterator[Problem]:
+    """Files in a video's journal that foveal did not write, such as a Mac's ``._frames.json``."""
+    folder = f"{JOURNAL}/{group_name(video)}"
+    try:
+        names = location.list_folder(folder)
+    except StoreError:  # the journal's reader says so
+        return
+    for name in names:
+        stage = name.removesuffix(".json")
+        if name != "group" and (stage == name or not is_name(stage)):
+            key = f"{folder}/{name}"
+            yield Problem(video, "", key, "leftover", f"{key} is nothing that foveal wrote")
 
 
 def _check_mark(mark: Mark, marks: dict[str, Mark]) -> Iterator[Problem]:

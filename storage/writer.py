@@ -97,7 +97,7 @@ class StageWriter:
         self._video = video
         self._stage = stage
         self._identity = identity
-        self._staging = StagingStore(location.zarr)
+        self._staging = StagingStore(location)
         group = f"{VIDEOS}/{group_name(video)}"
         self._arrays = {spec.name: ArrayWriter(self._staging, group, spec) for spec in specs}
         self.completed = False
