@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test check bench setup clean
+.PHONY: demo test check bench gpu setup clean
 
 demo: $(INSTALLED)
 	$(BIN)/foveal demo
@@ -23,6 +23,11 @@ check: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks
+
+# On a machine with CUDA, with the Python that holds PyTorch; nothing is installed.
+# A table in Markdown: make gpu PYTHON=python3 OUT=results.md
+gpu:
+	$(PYTHON) benchmarks/gpu.py $(if $(OUT),--out $(OUT))
 
 setup: $(INSTALLED)
 

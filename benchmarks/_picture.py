@@ -17,7 +17,6 @@ from PIL import Image, ImageDraw
 from foveal.pipeline.learn.baselines import mean_density
 from foveal.pipeline.preview.panels import Picture, backdrop, heat, resized
 from foveal.pipeline.preview.text import INK, PAPER, font
-from foveal.pipeline.preview.view import Moment
 from foveal.storage.reader import open_store
 
 NETWORKS = ("gfsalnet_spatial", "salema", "lsts_rgb_flow", "tp_cmrnet", "gfsalnet")
@@ -33,7 +32,7 @@ def panels(folder: Path) -> dict[str, list[Picture]]:
     columns: dict[str, list[Picture]] = {}
     for video in store.select("val")[VALIDATION_CLIPS:][:CLIPS]:
         picture = np.asarray(store.array(video, "frames")[FRAME])
-        ground = backdrop(Moment(FRAME, {"frames": picture}), SIZE)
+        ground = backdrop(picture, SIZE)
         maps: dict[str, NDArray[np.float32]] = {
             "people": np.asarray(store.array(video, "density")[FRAME], np.float32),
             "centre bias": mean,

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from foveal.pipeline.build.build import finalise, plan_build, prepare, run_named
+from foveal.pipeline.build.build import Build
 from foveal.pipeline.demo import DemoClip, encode_video, write_demo
 from foveal.pipeline.recipe.recipe import Recipe
 
@@ -35,12 +35,13 @@ SECTIONS: dict[str, Any] = {
 
 def build_seconds(recipe: Recipe) -> float:
     started = time.perf_counter()
-    prepare(recipe)
-    plan = plan_build(recipe)
-    results = [run_named(recipe, item.video.id) for item in plan.to_do]
+    work = Build.open(recipe)
+    work.prepare()
+    plan = work.plan()
+    results = [work.run(item.video.id) for item in plan.to_do]
     assert results
     assert all(result.ok for result in results), results
-    finalise(recipe, results)
+    work.finalise(results)
     return time.perf_counter() - started
 
 

@@ -21,7 +21,8 @@ import numpy as np  # noqa: E402
 import scipy.ndimage  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
-from foveal.pipeline.stages.density_maps import density_map, gaussian  # noqa: E402
+from foveal.pipeline.stages.density_maps import density_map  # noqa: E402
+from foveal.pipeline.video.density_kernels import gaussian  # noqa: E402
 
 SIGMA_PX = 12.74
 

@@ -26,7 +26,8 @@ from foveal.models import saliency
 from foveal.pipeline.learn.settings import TrainSettings
 from foveal.pipeline.learn.several_stores import open_clips
 from foveal.pipeline.learn.train import train
-from foveal.pipeline.stages.density_maps import density_maps, gaussian
+from foveal.pipeline.stages.density_maps import density_maps
+from foveal.pipeline.video.density_kernels import gaussian
 from foveal.storage.kinds import said_by_name
 from foveal.storage.location import Location
 from foveal.storage.reader import open_store

@@ -24,7 +24,7 @@ from tvl1 import sequential_opencv, textured_clip
 
 from foveal.models.flow import FlowEstimator, make_estimator
 
-CLASSICAL = ("tvl1", "dis")
+CLASSICAL = ("tvl1", "tvl1_opencv", "dis")
 LEARNED = ("raft", "raft_small", "pwcnet", "flownet2")
 
 Flow = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -103,7 +103,7 @@ def compare(
         estimator = make_estimator(method)
         estimator(clip)
         peer_name = "sequential OpenCV"
-        peer = on_one_opencv_thread(sequential_opencv if method == "tvl1" else sequential_dis)
+        peer = on_one_opencv_thread(sequential_dis if method == "dis" else sequential_opencv)
     else:
         estimator = make_estimator(method, weights="random", device=str(device))
         estimator(clip)  # imports ptlflow without its notices, which would garble --json
@@ -152,7 +152,15 @@ def default_pairs(method: str, height: int, width: int, device: torch.device) ->
     """Enough pairs to measure, few enough to wait for."""
     if method not in CLASSICAL and device.type == "cuda":
         return 128
-    at_224 = {"dis": 96, "tvl1": 16, "pwcnet": 16, "raft_small": 8, "raft": 4, "flownet2": 4}
+    at_224 = {
+        "dis": 96,
+        "tvl1": 16,
+        "tvl1_opencv": 16,
+        "pwcnet": 16,
+        "raft_small": 8,
+        "raft": 4,
+        "flownet2": 4,
+    }
     pairs = int(at_224.get(method, 4) * 224 * 224 / (height * width))
     return max(4, pairs // 4 * 4)
 

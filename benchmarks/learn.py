@@ -24,7 +24,7 @@ from torch import nn
 
 from foveal.models.i3d.network import Tower, random_i3d
 from foveal.models.i3d.preprocess import preprocess
-from foveal.pipeline.build.build import finalise, plan_build, prepare, run_named
+from foveal.pipeline.build.build import Build
 from foveal.pipeline.demo.moving import write_moving_target
 from foveal.pipeline.learn.checkpoint import load_network
 from foveal.pipeline.learn.evaluate import contestants, evaluate
@@ -139,10 +139,11 @@ def build_store(folder: Path, seed: int) -> str:
 
 
 def build(recipe: Recipe) -> None:
-    prepare(recipe)
-    plan = plan_build(recipe)
-    results = [*plan.settled, *(run_named(recipe, each.video.id) for each in plan.to_do)]
-    finalise(recipe, results)
+    work = Build.open(recipe)
+    work.prepare()
+    plan = work.plan()
+    results = [*plan.settled, *(work.run(each.video.id) for each in plan.to_do)]
+    work.finalise(results)
     broken = [result for result in results if not result.ok]
     assert not broken, broken
 

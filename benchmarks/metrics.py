@@ -110,20 +110,22 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=100)
     parser.add_argument("--size", default="360x640", help="HEIGHTxWIDTH")
     parser.add_argument("--threads", type=int, default=1, help="of torch; NumPy has one")
+    parser.add_argument("--device", default="cpu", help="of foveal's metrics")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     height, width = (int(side) for side in arguments.size.split("x"))
     clip = synthetic(arguments.frames, height, width)
+    there = {name: values.to(arguments.device) for name, values in clip.items()}
     rng = np.random.default_rng(0)
 
     def ours(part: slice) -> dict[str, list[float]]:
-        saliency = MapRows.of(clip["saliency"][part])
-        density = MapRows.of(clip["density"][part], "density")
-        fixations = FixatedPixels.from_maps(clip["fixations"][part])
+        saliency = MapRows.of(there["saliency"][part])
+        density = MapRows.of(there["density"][part], "density")
+        fixations = FixatedPixels.from_maps(there["fixations"][part])
         scores = {
             "auc_judd": auc_judd(saliency, fixations),
-            "auc_shuffled": auc_shuffled(saliency, fixations, clip["others"][part]),
+            "auc_shuffled": auc_shuffled(saliency, fixations, there["others"][part]),
             "nss": nss(saliency, fixations),
             "cc": cc(saliency, density),
             "sim": sim(saliency, density),

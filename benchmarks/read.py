@@ -32,8 +32,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from foveal.models.flow.dis import DIS
 from foveal.pipeline.demo import encode_video, natural_scene, render_scene
-from foveal.pipeline.stages.density_maps import density_maps, gaussian
+from foveal.pipeline.stages.density_maps import density_maps
 from foveal.pipeline.video.decode import decode
+from foveal.pipeline.video.density_kernels import gaussian
 from foveal.pipeline.video.probe import probe
 from foveal.pipeline.video.resize import resize_frames
 from foveal.pipeline.video.types import Video

@@ -19,15 +19,13 @@ from prefect.client.schemas.objects import State, StateType
 from prefect.futures import PrefectFuture, as_completed
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.utilities.annotations import quote
 
-from foveal.pipeline.build import build as pipeline
+from foveal.pipeline.build.build import Build, BuildPlan, failed
 from foveal.pipeline.build.plan import VideoPlan
-from foveal.pipeline.build.progress import listener
 from foveal.pipeline.build.run import Status, VideoResult
 from foveal.pipeline.recipe.recipe import Recipe
-from foveal.pipeline.report.build_report import keep_report, kept_report
-from foveal.pipeline.report.page import duration
-from foveal.storage.location import Location
+from foveal.pipeline.report.report import duration, keep_report, kept_report
 from foveal.storage.root import store_lock
 
 BATCH_FRAMES = 500
@@ -46,19 +44,24 @@ MAX_WORKERS = 32
     retries=len(RETRY_DELAYS_SECONDS),
     retry_delay_seconds=RETRY_DELAYS_SECONDS,
 )
-def process_videos(name: str, videos: list[str], recipe: dict[str, Any]) -> list[VideoResult]:
-    """Process some videos of a recipe's dataset; `name` is what the UI shows."""
-    results = [pipeline.run_named(Recipe.parse(recipe), video) for video in videos]
+def process_videos(
+    name: str, videos: list[str], build: Build, recompute: list[str]
+) -> list[VideoResult]:
+    """Process some videos of a build; `name` is what the UI shows."""
+    results = [build.run(video, recompute) for video in videos]
     for result in results:
         get_run_logger().info(describe(result))
     return results
 
 
-@flow(
+_flow = flow(
     name="build-store",
     task_runner=ThreadPoolTaskRunner(max_workers=MAX_WORKERS),  # type: ignore[arg-type]
     persist_result=False,
 )
+
+
+@_flow
 def build_store(
     recipe: str | dict[str, Any],
     overrides: list[str] | None = None,
@@ -66,6 +69,7 @@ def build_store(
     limit: int | None = None,
     retry: bool = False,
     repair: bool = False,
+    recompute: list[str] | None = None,
     workers: int | None = None,
 ) -> State[list[VideoResult]]:
     """Build the store of a recipe, and write ``report.html`` into it.
@@ -84,8 +88,10 @@ def build_store(
         Try quarantined videos again even though nothing about them changed.
     repair : bool
         Re-read what is complete against its checksums, and compute damaged stages again.
+    recompute : list of str, optional
+        Stages to compute again though they are complete.
     workers : int, optional
-        Videos at a time; by default 2 with optical flow, else one a core up to 8.
+        Videos at a time; by default 2 with optical flow, else one per core up to 8.
 
     Returns
     -------
@@ -94,39 +100,72 @@ def build_store(
         what the others became is kept in either case. Carries the results.
     """
     if isinstance(recipe, str):
-        resolved = Recipe.load(recipe, overrides or ())
+        build = Build.open(Recipe.load(recipe, overrides or ()))
     else:
-        resolved = Recipe.parse(recipe)
-    workers = min(workers or default_workers(resolved), MAX_WORKERS)
+        build = Build.open(Recipe.parse(recipe))
+    with store_lock(build.location):
+        build.prepare()
+        plan = build.plan(only or (), limit, retry, repair, recompute or ())
+        return _carry_out(build, plan, workers, recompute or ())
+
+
+def run_planned(
+    build: Build, plan: BuildPlan, workers: int | None = None, recompute: Sequence[str] = ()
+) -> list[VideoResult]:
+    """Carry out a plan as a run of the same flow in this process; the caller holds the lock.
+
+    Raises
+    ------
+    Exception
+        What ended the flow itself; what befell single videos stands in their results.
+    """
+
+    def build_store(recipe: dict[str, Any]) -> State[list[VideoResult]]:
+        return _carry_out(build, plan, workers, recompute)
+
+    state = _flow(build_store)(build.recipe.resolved(), return_state=True)
+    results: Any = state.result(raise_on_failure=False)
+    if isinstance(results, BaseException):
+        raise results
+    return list(results)
+
+
+def _carry_out(
+    build: Build, plan: BuildPlan, workers: int | None, recompute: Sequence[str]
+) -> State[list[VideoResult]]:
+    """Compute what is due, then write index and report; the store's lock is held."""
+    workers = min(workers or default_workers(build.recipe), MAX_WORKERS)
     started = time.monotonic()
-    with store_lock(Location(resolved.store)):
-        pipeline.prepare(resolved)
-        plan = pipeline.plan_build(resolved, only or (), limit, retry, repair)
-        pipeline.remember(resolved, plan)
-        sizes = {item.video.id: item.contents["video"].total_bytes for item in plan.to_do}
-        listener().planned(sizes, plan.settled)
-        results = [*plan.settled, *_process(resolved, plan.to_do, workers)]
-        pipeline.finalise(resolved, results)
-        report = kept_report(resolved.store)
-        if plan.to_do or report is None:
-            took = duration(time.monotonic() - started)
-            about = {"result": summary(results), "took": took, "videos at a time": workers}
-            report = keep_report(resolved.store, about)
+    url = build.recipe.store
+    build.remember(plan)
+    sizes = {item.video.id: item.contents["video"].total_bytes for item in plan.to_do}
+    build.listener.planned(sizes, plan.settled)
+    results = [*plan.settled, *_process(build, plan.to_do, workers, recompute)]
+    build.finalise(results)
+    report = kept_report(url)
+    if plan.to_do or report is None:
+        took = duration(time.monotonic() - started)
+        about = {"result": summary(results), "took": took, "videos at a time": workers}
+        report = keep_report(url, about)
     _publish_table(results, report)
     if all(result.ok for result in results):
         return Completed(message=summary(results), data=results)
     return State(type=StateType.FAILED, name="Incomplete", message=summary(results), data=results)
 
 
-def _process(recipe: Recipe, to_do: Sequence[VideoPlan], workers: int) -> Iterator[VideoResult]:
+def _process(
+    build: Build, to_do: Sequence[VideoPlan], workers: int, recompute: Sequence[str]
+) -> Iterator[VideoResult]:
     """Keep as many tasks in flight as there are workers; give results as they come."""
-    values = recipe.resolved()
     waiting = deque(batches(to_do))
     at_work: dict[PrefectFuture[list[VideoResult]], list[str]] = {}
     while waiting or at_work:
         while waiting and len(at_work) < workers:
             videos = waiting.popleft()
-            at_work[process_videos.submit(_task_name(videos), videos, values)] = videos
+            # Quoted: Prefect would look for futures in every video that the build lists.
+            quoted: Any = quote(build)
+            future = process_videos.submit(_task_name(videos), videos, quoted, list(recompute))
+            at_work[future] = videos
         future = next(as_completed(list(at_work)))
         future.wait()
         videos = at_work.pop(future)
@@ -135,15 +174,16 @@ def _process(recipe: Recipe, to_do: Sequence[VideoPlan], workers: int) -> Iterat
             continue
         error: Any = future.result(raise_on_failure=False)
         for video in videos:
-            result = pipeline.failed(video, error)
-            listener().ended(result)
+            result = failed(video, error)
+            build.listener.ended(result)
             yield result
 
 
 def default_workers(recipe: Recipe) -> int:
-    """Videos at a time: optical flow uses every core by itself, so two only hide the seams."""
+    """Videos at a time: where one video fills every core, two only hide the seams."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return 2 if recipe.flow else max(1, min(8, cores or 1))
+    busy = any(section.fills_cores for section in recipe.stage_sections())
+    return 2 if busy else max(1, min(8, cores or 1))
 
 
 def batches(plans: Sequence[VideoPlan]) -> Iterator[list[str]]:

@@ -2,7 +2,7 @@
 
 Files lie in one folder: ``$FOVEAL_WEIGHTS``, by default ``foveal/weights`` in the user's cache.
 Files placed there by hand work without a network. Nothing is downloaded unless `fetch` is called,
-and no pickled code is ever executed (`load_state_dict`).
+and no pickled code is ever run (`load_state_dict`).
 """
 
 from __future__ import annotations
@@ -10,18 +10,12 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
-import sys
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from tempfile import NamedTemporaryFile
-from typing import Any
-from urllib.error import URLError
+from typing import Any, BinaryIO
 
-from foveal.errors import FovealError, MissingDependency
+from foveal.errors import FovealError, MissingDependency, RecipeError
 from foveal.models.weights_registry import REGISTRY, Weights
 
 MAX_BYTES = 4 << 30
@@ -76,13 +70,9 @@ def weights_folder() -> Path:
     chosen = os.environ.get("FOVEAL_WEIGHTS")
     if chosen:
         return Path(chosen).expanduser()
-    if sys.platform == "darwin":
-        cache = Path.home() / "Library" / "Caches"
-    elif sys.platform == "win32":
-        cache = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    else:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "foveal" / "weights"
+    import pooch
+
+    return Path(pooch.os_cache("foveal")) / "weights"
 
 
 def lookup(name: str) -> Weights:
@@ -90,7 +80,7 @@ def lookup(name: str) -> Weights:
 
     Raises
     ------
-    ValueError
+    RecipeError
         There is none; the message lists near names and all names.
     """
     if name in REGISTRY:
@@ -102,7 +92,7 @@ def lookup(name: str) -> Weights:
             return entry
     near = difflib.get_close_matches(name, REGISTRY, 1)
     meant = f"did you mean {near[0]!r}? " if near else ""
-    raise ValueError(f"no weights are called {name!r}; {meant}there are: {', '.join(REGISTRY)}")
+    raise RecipeError(f"no weights are called {name!r}; {meant}there are: {', '.join(REGISTRY)}")
 
 
 def list_weights() -> list[WeightsStatus]:
@@ -129,7 +119,7 @@ def find(weights: str | Path | Weights) -> WeightsFile:
     MissingDependency
         The file is not there (the message says which, from where, into which folder) or is not
         what was published.
-    ValueError
+    RecipeError
         No weights of that name are registered.
     """
     if isinstance(weights, str) and not is_path(weights):
@@ -166,7 +156,7 @@ def fetch(weights: str | Weights) -> WeightsFile:
     MissingDependency
         The download failed or is not what was published; nothing is left behind, and the message
         says how to place the file by hand.
-    ValueError
+    RecipeError
         No weights of that name are registered.
     """
     entry = lookup(weights) if isinstance(weights, str) else weights
@@ -183,41 +173,43 @@ def is_path(weights: str) -> bool:
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, computed once a process for unchanged size and modification time."""
+    """SHA-256 of a file, computed once a process for unchanged size and modification time.
+
+    Raises
+    ------
+    OSError
+        It cannot be read.
+    """
     path = path.resolve()
     stat = path.stat()
     return _sha256(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
 
 
 def load_state_dict(path: Path) -> dict[str, Any]:
-    """Tensors by name from a checkpoint, on the CPU, executing no pickled code.
+    """Tensors by name from a checkpoint, on the CPU, running no pickled code.
 
     Parameters
     ----------
     path : Path
         A file written by ``torch.save``: the state dict itself or a dict holding it under
-        ``state_dict`` (Lightning and others).
+        ``state_dict`` (Lightning and others). The ``module.`` that DataParallel prefixes to names
+        is stripped.
 
     Raises
     ------
     FovealError
-        The file holds anything else, or objects that only unpickling code could restore.
+        The file is damaged or holds anything else, see `foveal.models.tensor_files.read`.
     """
-    import pickle
-
     import torch
 
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise FovealError(
-            f"{path} cannot be loaded as plain tensors ({str(error).splitlines()[0]}); files that "
-            "need pickled code are refused: save their state dict alone with torch.save"
-        ) from error
+    from foveal.models import tensor_files
+
+    loaded = tensor_files.read(path)
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
-    if not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    tensors = isinstance(state, dict) and all(isinstance(v, torch.Tensor) for v in state.values())
+    if not state or not tensors:
         raise FovealError(f"{path} holds no state dict (tensors by name)")
-    return dict(state)
+    return {str(name).removeprefix("module."): value for name, value in state.items()}
 
 
 @lru_cache(maxsize=256)
@@ -256,38 +248,36 @@ def _url(entry: Weights, file: str) -> str:
 
 
 def _download(entry: Weights, file: str) -> None:
+    import pooch
+
     target = weights_folder() / file
-    target.parent.mkdir(parents=True, exist_ok=True)
     url = _url(entry, file)
+    expected = entry.sha256 if file == entry.file else ""
+
+    def checked(url: str, partial: str, _: object) -> None:
+        # pooch compares whole digests alone; of most files the first eight digits are published.
+        with Path(partial).open("wb") as out:
+            pooch.HTTPDownloader(timeout=60)(url, _Bounded(out), None)
+        digest = pooch.file_hash(partial)
+        if not digest.startswith(expected):
+            raise OSError(f"its sha256 is {digest}, published {expected}…")
+
+    pooch.get_logger().setLevel("WARNING")
     try:
-        with (
-            _temporary_beside(target) as temporary,
-            urllib.request.urlopen(url, timeout=60) as response,
-        ):
-            digest = hashlib.sha256()
-            total = 0
-            with temporary.open("wb") as out:
-                while block := response.read(1 << 20):
-                    total += len(block)
-                    if total > MAX_BYTES:
-                        raise OSError(f"more than {MAX_BYTES:,} bytes came")
-                    digest.update(block)
-                    out.write(block)
-            declared = response.headers.get("Content-Length")
-            if declared is not None and int(declared) != total:
-                raise OSError(f"{total:,} of {declared} bytes came")
-            if file == entry.file and not digest.hexdigest().startswith(entry.sha256):
-                raise OSError(f"its sha256 is {digest.hexdigest()}, published {entry.sha256}…")
-            temporary.replace(target)
-    except (URLError, OSError, TimeoutError) as error:
+        arrived = pooch.retrieve(url, None, f"{target.name}.new", target.parent, downloader=checked)
+        Path(arrived).replace(target)
+    except OSError as error:  # all of requests' errors are
         raise MissingDependency(_how_to_get(entry, f"{url} was not fetched: {error}")) from error
 
 
-@contextmanager
-def _temporary_beside(target: Path) -> Iterator[Path]:
-    with NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
-        temporary = Path(file.name)
-    try:
-        yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)
+class _Bounded:
+    """A file that refuses more than `MAX_BYTES`."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.flush = file.flush
+
+    def write(self, block: bytes) -> None:
+        if self._file.tell() + len(block) > MAX_BYTES:
+            raise OSError(f"more than {MAX_BYTES:,} bytes came")
+        self._file.write(block)

@@ -10,13 +10,13 @@ from typing import Any
 
 from foveal.errors import ChecksumError
 from foveal.storage.digests import sealed, unsealed
+from foveal.storage.kinds import ArrayInfo
 from foveal.storage.location import Location
 from foveal.storage.marks import Mark, read_journal
 from foveal.storage.schema import EVALUATION
 
-_TRUTH = ("timeline", "ground_truth")
-_ALSO = {"flow_magnitude": "flow"}
-"""Kind of the arrays that a baseline is made from besides."""
+_ROLES = ("timeline", "ground_truth")
+_KIND_OF_BASELINE = {"flow_magnitude": "flow"}
 
 
 def inputs_sha256(location: Location, origins: Mapping[str, Iterable[str]]) -> dict[str, str]:
@@ -40,15 +40,16 @@ def inputs_sha256(location: Location, origins: Mapping[str, Iterable[str]]) -> d
 
 
 def _hash(journal: Mapping[str, Mapping[str, Mark]], contestant: str, videos: Iterable[str]) -> str:
+    kind = _KIND_OF_BASELINE.get(contestant)
+
+    def counts(info: ArrayInfo) -> bool:
+        return info.name == contestant or info.role in _ROLES or info.kind == kind
+
     found = {
         video: {
             stage: mark.fingerprint
             for stage, mark in journal.get(video, {}).items()
-            if stage == contestant
-            or any(
-                info.role in _TRUTH or info.kind == _ALSO.get(contestant)
-                for info in mark.infos.values()
-            )
+            if any(map(counts, mark.infos.values()))
         }
         for video in videos
     }

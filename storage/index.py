@@ -221,6 +221,16 @@ def update_index(location: Location) -> pd.DataFrame:
     return write_index(location, index_from_journal(location).to_dict("records"))  # type: ignore[arg-type]
 
 
+def refresh_index(location: Location, videos: Iterable[str]) -> None:
+    """Bring the index up to date after stages were added to these videos.
+
+    A store that is being built for the first time has no index yet: nothing is written then. Rows
+    of other videos are of the journal as well: a build may have been killed before.
+    """
+    if any(True for _ in videos) and location.read(INDEX) is not None:
+        update_index(location)
+
+
 def _untouched(before: Mapping[Any, Any], now: Mapping[str, Any]) -> bool:
     """Whether every stage that was complete still is, as it was."""
     old, new = json.loads(before["fingerprints"]), json.loads(now["fingerprints"])

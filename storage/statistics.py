@@ -2,23 +2,27 @@
 
 Of the train split by default, so that nothing of the others reaches a model. One pass over the
 shards of each video, videos in parallel by dask (threads, or a cluster where a client is active);
-sums are exact or double precision, so neither the order nor the number of workers matters.
+sums are exact or double precision, so neither the order nor the number of workers matters. What
+an array says it is (`foveal.storage.kinds`) decides what is computed of it.
 
-=============================  ==================================================================
-``frames_mean``, ``frames_std``  [rgb], values 0 … 255, over all pixels
-``<flow>_magnitude``           [<flow>_bin] pixels counted by length of motion; bin k covers
-                               ``magnitude_edge[k] … magnitude_edge[k + 1]`` pixels of that grid
-``centre_bias``                [y, x] mean of the frames' densities, each summing to 1, by area on
-                               a common grid; it sums to 1. Frames without any density are left out
-``fixations_per_frame``        [fixations] frames counted by their number of fixations
-=============================  ==================================================================
+==========================================  ======================================================
+of pictures: ``<array>_mean``, ``_std``     [rgb], values 0 … 255, over all pixels
+of flow: ``<array>_magnitude``              pixels counted by length of motion; bin k covers
+                                            ``magnitude_edge[k] … magnitude_edge[k + 1]`` pixels of
+                                            that grid
+of maps of where people looked:             [y, x] mean of the frames' densities, each summing to 1,
+``centre_bias``                             by area on a common grid; it sums to 1. Frames without
+                                            any density are left out
+of points of where people looked:           [fixations] frames counted by their number of fixations
+``fixations_per_frame``
+==========================================  ======================================================
 """
 
 from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,21 +33,26 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from foveal.storage.cf import Scale, physical
+from foveal.storage.kinds import ArrayInfo
 from foveal.storage.reader import Store
 from foveal.storage.root import software_versions
 from foveal.storage.statistics_group import (
     STATISTICS,
     inputs_sha256,
     read_statistics,
-    source_of,
     write_statistics,
 )
 
 __all__ = [
+    "BIAS_SIZE",
     "MAGNITUDE_EDGES_PX",
     "STATISTICS",
+    "Sums",
+    "as_statistics",
     "compute_statistics",
     "read_statistics",
+    "summing",
+    "total_of",
     "write_statistics",
 ]
 
@@ -51,11 +60,15 @@ MAGNITUDE_EDGES_PX = np.concatenate([[0.0], 2.0 ** np.arange(-4, 9.5, 0.5), [np.
 """Bins of flow magnitude: below 1/16 pixel, then two an octave, then beyond 512 pixels."""
 
 Sums = dict[str, NDArray[Any]]
+Summing = Callable[[str, Iterator[NDArray[Any]], tuple[int, int]], Sums]
 _ADDED_AT_ONCE = 16
+
+BIAS_SIZE = (90, 160)
+"""Height and width of ``centre_bias`` where nothing else is asked for."""
 
 
 def compute_statistics(
-    store: Store, split: str | None = "train", bias_size: tuple[int, int] = (90, 160)
+    store: Store, split: str | None = "train", bias_size: tuple[int, int] = BIAS_SIZE
 ) -> xr.Dataset:
     """Compute the statistics of a split.
 
@@ -83,10 +96,10 @@ def compute_statistics(
     parts = [delayed(_sums)(shared, video, bias_size) for video in videos]
     while len(parts) > 1:
         parts = [
-            delayed(_total)(parts[at : at + _ADDED_AT_ONCE])
+            delayed(total_of)(parts[at : at + _ADDED_AT_ONCE])
             for at in range(0, len(parts), _ADDED_AT_ONCE)
         ]
-    return _dataset(parts[0].compute()).assign_attrs(
+    return as_statistics(parts[0].compute()).assign_attrs(
         split=split or "all",
         videos=videos,
         inputs_sha256=inputs_sha256(store, videos),
@@ -96,14 +109,27 @@ def compute_statistics(
 
 
 def _sums(store: Store, video: str, bias_size: tuple[int, int]) -> Sums:
-    """What one video adds, by name of the sum."""
+    """What one video adds, by name of the sum; the first array by name where several add to it."""
     sums: Sums = {}
     for name, info in sorted(store.infos(video).items()):
-        compute = _SUMS.get(source_of(info) or "")
+        compute = summing(info)
         if compute is not None:
-            for key, value in compute(name, _shards(store.array(video, name)), bias_size).items():
-                sums.setdefault(key, value)
+            shards = _shards(store.array(video, name))
+            sums = compute(name, shards, bias_size) | sums
     return sums
+
+
+def summing(info: ArrayInfo) -> Summing | None:
+    """What is summed of an array, given its name, its items and `BIAS_SIZE`; None for nothing."""
+    if info.kind == "picture" and info.dtype == "uint8":
+        return _picture_sums
+    if info.kind == "flow":
+        return _flow_sums
+    if info.role == "ground_truth" and info.kind == "map":
+        return _density_sums
+    if info.role == "ground_truth" and info.axis == "frame_plus_1":
+        return _fixation_sums
+    return None
 
 
 def _shards(array: zarr.Array[Any]) -> Iterator[NDArray[Any]]:
@@ -114,11 +140,11 @@ def _shards(array: zarr.Array[Any]) -> Iterator[NDArray[Any]]:
         yield physical(values, scale)
 
 
-def _frames_sums(name: str, shards: Iterator[NDArray[Any]], size: tuple[int, int]) -> Sums:
+def _picture_sums(name: str, shards: Iterator[NDArray[Any]], size: tuple[int, int]) -> Sums:
     histogram = np.zeros((3, 256), np.int64)
     for frame in itertools.chain.from_iterable(shards):
         histogram += np.reshape(Image.fromarray(frame).histogram(), (3, 256))
-    return {f"{name}_histogram": histogram}
+    return {f"{name}_levels": histogram}
 
 
 def _flow_sums(name: str, shards: Iterator[NDArray[Any]], size: tuple[int, int]) -> Sums:
@@ -149,14 +175,6 @@ def _fixation_sums(name: str, shards: Iterator[NDArray[Any]], size: tuple[int, i
     return {"fixations_per_frame": np.bincount(np.diff(offset))}
 
 
-_SUMS: Mapping[str, Callable[[str, Iterator[NDArray[Any]], tuple[int, int]], Sums]] = {
-    "pictures": _frames_sums,
-    "flow": _flow_sums,
-    "truth": _density_sums,
-    "points": _fixation_sums,
-}
-
-
 def _overlap(source: int, target: int) -> NDArray[np.float64]:
     """Share of each source pixel's side that lies in each target pixel, [target, source]."""
     source_edges = np.arange(source + 1) / source
@@ -167,7 +185,8 @@ def _overlap(source: int, target: int) -> NDArray[np.float64]:
     return shares
 
 
-def _total(parts: Sequence[Sums]) -> Sums:
+def total_of(parts: Sequence[Sums]) -> Sums:
+    """Several videos' sums, or totals of them, as one."""
     total: Sums = {}
     for key in {key for part in parts for key in part}:
         values = [part[key] for part in parts if key in part]
@@ -181,19 +200,18 @@ def _total(parts: Sequence[Sums]) -> Sums:
     return total
 
 
-def _dataset(sums: Sums) -> xr.Dataset:
+def as_statistics(sums: Sums) -> xr.Dataset:
+    """The variables that this module lists, of a total."""
     variables: dict[str, Any] = {}
-    for key in sorted(key for key in sums if key.endswith("_histogram")):
-        name, histogram, level = key.removesuffix("_histogram"), sums[key], np.arange(256)
+    for key in sorted(key for key in sums if key.endswith("_levels")):
+        histogram, level, name = sums[key], np.arange(256), key.removesuffix("_levels")
         count = histogram.sum(axis=1)
         mean = histogram @ level / count
         variance = (histogram * (level - mean[:, None]) ** 2).sum(axis=1) / count
-        variables[f"{name}_mean"] = ("rgb", mean, {"long_name": "mean over all pixels"})
-        variables[f"{name}_std"] = (
-            "rgb",
-            np.sqrt(variance),
-            {"long_name": "standard deviation over all pixels"},
-        )
+        about = {"long_name": "mean over all pixels"}
+        variables[f"{name}_mean"] = ("rgb", mean, about)
+        about = {"long_name": "standard deviation over all pixels"}
+        variables[f"{name}_std"] = ("rgb", np.sqrt(variance), about)
     for name in sorted(name for name in sums if name.endswith("_magnitude")):
         variables[name] = ("magnitude_bin", sums[name], {"long_name": "pixels by length of motion"})
         variables["magnitude_edge"] = (

@@ -10,7 +10,6 @@ from zarr.codecs import Crc32cCodec
 from foveal.errors import ChecksumError, FovealError, StoreError, StoreUnreachable
 from foveal.storage.copies import group_attributes, group_content
 from foveal.storage.digests import sealed, sha256_of_bytes, sha256_of_object, unsealed
-from foveal.storage.kinds import ArrayInfo
 from foveal.storage.location import Location
 from foveal.storage.marks import read_journal
 from foveal.storage.names import group_name
@@ -28,27 +27,16 @@ _OBJECTS = "objects"
 _AGAIN = "`foveal statistics` computes them again"
 
 
-def source_of(info: ArrayInfo) -> str | None:
-    """Which of the statistics an array is the source of; None where of none."""
-    if (info.kind, info.axis) == ("picture", "frame") and info.dtype == "uint8":
-        return "pictures"
-    if info.kind == "flow":
-        return "flow"
-    if info.role == "ground_truth" and info.axis == "frame" and info.kind == "map":
-        return "truth"
-    if info.role == "ground_truth" and info.axis == "frame_plus_1":
-        return "points"
-    return None
-
-
 def inputs_sha256(store: Store, videos: list[str]) -> str:
     """Hash of the fingerprints of the stages that statistics of these videos are computed from."""
+    from foveal.storage.statistics import summing
+
     marks, _ = read_journal(store.location, videos)
     stages = {
         video: {
             name: mark.fingerprint
             for name, mark in marks.get(video, {}).items()
-            if any(map(source_of, mark.infos.values()))
+            if any(map(summing, mark.infos.values()))
         }
         for video in videos
     }

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from numpy.typing import NDArray
 
-from foveal.pipeline.build.build import finalise, plan_build, prepare, remember, run_named
+from foveal.pipeline.build.build import Build
 from foveal.pipeline.build.run import VideoResult
 from foveal.pipeline.demo import DemoClip, write_demo
 from foveal.pipeline.recipe.recipe import Recipe
+from foveal.storage.copies import write_group
+from foveal.storage.index import index_row, write_index
 from foveal.storage.location import Location
-from foveal.storage.marks import read_marks
-from foveal.storage.reader import Store
+from foveal.storage.marks import group_name, read_journal, read_marks, write_mark
+from foveal.storage.reader import Store, open_store
 from foveal.storage.schema import ArraySpec
 from foveal.storage.writer import VideoWriter
 
@@ -26,6 +31,17 @@ CLIPS = (
     DemoClip(601, 14, "autumn", 2),
 )
 FRAMES = {"001": 20, "002": 9, "601": 14}
+I3D = {
+    "window": 9,
+    "stride": 2,
+    "pooling": "none",
+    "endpoint": "global",
+    "size": [32, 32],
+    "weights_rgb": "random:1",
+    "weights_flow": "random:2",
+    "dtype": "float32",
+}
+"""The cheapest windows whose rows are no frames."""
 
 
 def write_raw(root: Path) -> Path:
@@ -49,33 +65,75 @@ def recipe_values(root: Path, store: Path | str, **sections: Any) -> dict[str, A
 
 def build(recipe: Recipe, **options: Any) -> tuple[dict[str, VideoResult], pd.DataFrame]:
     """Build everything in this process; results by video, and the index."""
-    prepare(recipe)
-    plan = plan_build(recipe, **options)
-    remember(recipe, plan)
-    results = [*plan.settled, *(run_named(recipe, item.video.id) for item in plan.to_do)]
-    index = finalise(recipe, results).set_index("video")
+    work = Build.open(recipe)
+    work.prepare()
+    plan = work.plan(**options)
+    work.remember(plan)
+    recompute = options.get("recompute", ())
+    results = [*plan.settled, *(work.run(item.video.id, recompute) for item in plan.to_do)]
+    index = work.finalise(results).set_index("video")
     return {result.video: result for result in results}, index
+
+
+def built_store(folder: Path, **sections: Any) -> Store:
+    """The three clips and a store of them, see `recipe_values`."""
+    values = recipe_values(write_raw(folder / "raw"), folder / "store.zarr", **sections)
+    results, _ = build(Recipe.parse(values))
+    assert all(result.ok for result in results.values()), results
+    return open_store(folder / "store.zarr")
+
+
+def bare_store(folder: Path) -> Store:
+    """Like `built_store` with I3D windows, but only the timeline of video 002 is complete."""
+    raw, url = write_raw(folder / "raw"), folder / "store.zarr"
+    only_time: dict[str, Any] = {"frames": None, "flow": [], "fixations": None, "density": None}
+    build(Recipe.parse(recipe_values(raw, url, **only_time)), only=["002"])
+    build(Recipe.parse(recipe_values(raw, url, i3d=I3D)), only=["001", "601"])
+    return open_store(url)
+
+
+def multiply(store: Store, video: str, names: Iterable[str]) -> None:
+    """Copy a video of a local store under other names, and index them all."""
+    folder = Path(store.location.url)
+    for name in names:
+        shutil.copytree(folder / "videos" / video, folder / "videos" / group_name(name))
+        attributes = store.location.read_json(f"videos/{video}/zarr.json")["attributes"]
+        write_group(Location(folder), f"videos/{group_name(name)}", attributes)
+        for mark in read_marks(store.location, video).values():
+            write_mark(Location(folder), replace(mark, video=name))
+    reindex(store.location.url)
+
+
+def reindex(url: str) -> None:
+    """Write the index of what the journal holds."""
+    location = Location(url)
+    marks, quarantined = read_journal(location)
+    rows = [
+        index_row(video, None, marks.get(video, {}), quarantined.get(video))
+        for video in sorted(marks.keys() | quarantined.keys())
+    ]
+    write_index(location, rows)
 
 
 def write_prediction(store: Store, video: str, name: str, maps: NDArray[Any]) -> None:
     """Write maps [frames, height, width] as ``saliency_<name>``, in place of former ones."""
     array = f"saliency_{name}"
+    dims = ("time", f"{array}_y", f"{array}_x")
+    write_array(store, video, array, maps, dims, axis="frame", kind="map", role="prediction")
+
+
+def write_array(
+    store: Store, video: str, name: str, values: NDArray[Any], dims: tuple[str, ...], **said: Any
+) -> None:
+    """Write an array as a stage of its own, in place of a former one; `said` as in `ArraySpec`."""
     location = Location(store.location.url)
     attributes = location.read_json(f"videos/{video}/zarr.json")["attributes"]
     writer = VideoWriter(location, video, attributes)
-    writer.invalidate([array] if array in read_marks(location, video) else [], [array])
-    dims = ("time", f"{array}_y", f"{array}_x")
-    identity = {"stage": array, "maps_sha256": hashlib.sha256(maps.tobytes()).hexdigest()}
-    stage = writer.stage(
-        array,
-        identity,
-        [
-            ArraySpec(
-                array, dims, maps.shape[1:], maps.dtype, axis="frame", kind="map", role="prediction"
-            )
-        ],
-    )
-    stage.append({array: maps})
+    writer.invalidate([name] if name in read_marks(location, video) else [], [name])
+    identity = {"stage": name, "values_sha256": hashlib.sha256(values.tobytes()).hexdigest()}
+    spec = ArraySpec(name, dims, values.shape[1:], values.dtype, **said)
+    stage = writer.stage(name, identity, [spec])
+    stage.append({name: values})
     stage.complete({})
 
 

@@ -9,6 +9,9 @@ import pytest
 
 # Several test processes share the cores: waiting OpenMP threads must not spin. Before torch loads.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Without a GPU, Triton's kernels are interpreted. Before triton loads.
+if not any(Path("/dev").glob("nvidia[0-9]*")):
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -8,23 +8,31 @@ s, s + 1/4, s + 1/2, ….
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from foveal.models.flow import make_estimator
+from foveal.pipeline.stages.base import OF_THIS_RUN, PlainStage, Stage, StageContext
+from foveal.pipeline.stages.density import DensitySection, DensityStage
+from foveal.pipeline.stages.fixations import FixationsStage
+from foveal.pipeline.stages.flow import FlowSection, FlowStage
+from foveal.pipeline.stages.frames import FramesSection, FramesStage, TimeStage
+from foveal.pipeline.stages.i3d import I3DSection, I3DStage
+from foveal.pipeline.stages.write import Batches, StageWork, identity_of, write_stages
+from foveal.pipeline.video.types import Fixations, VideoInfo
 from foveal.storage.copies import write_group
 from foveal.storage.digests import fingerprint, sealed, sha256_of_object
 from foveal.storage.index import index_row, write_index
-from foveal.storage.kinds import said_by_name
 from foveal.storage.location import Location
 from foveal.storage.marks import journal_key, read_journal, read_marks, write_mark
 from foveal.storage.root import create_store
 from foveal.storage.schema import ArraySpec
 from foveal.storage.wanted import write_wanted
-from foveal.storage.writer import VideoWriter
 
 HEIGHT, WIDTH, FPS = 6, 8, 10.0
 CHUNK, SHARD = 4, 8
@@ -49,42 +57,103 @@ def features(start: int) -> np.ndarray:
     return (start + np.arange(16) / 4).astype(np.float16).reshape(4, 2, 2, 1)
 
 
-def _arrays(stage: str, number: int, frames: int) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+def _arrays(stage: str, number: int, frames: int) -> dict[str, np.ndarray]:
     steps = np.arange(frames)
     if stage == "time":
-        return {"time": (("time",), steps / FPS)}
+        return {"time": steps / FPS}
     if stage == "frames":
-        pictures = np.stack([frame(number, k) for k in steps])
-        return {"frames": (("time", "y", "x", "rgb"), pictures)}
+        return {"frames": np.stack([frame(number, k) for k in steps])}
     if stage == "flow_tvl1":
         flow = np.zeros((frames - 1, 3, 4, 2), np.float16)
         flow[..., 0] = (steps[:-1] + 0.5)[:, None, None]
         flow[..., 1] = -steps[:-1, None, None]
-        return {"flow_tvl1": (("pair", "flow_tvl1_y", "flow_tvl1_x", "uv"), flow)}
+        return {"flow_tvl1": flow}
     if stage == "density":
-        maps = np.stack([density(k) for k in steps])
-        return {"density": (("time", "map_y", "map_x"), maps)}
+        return {"density": np.stack([density(k) for k in steps])}
     if stage == "fixations":
-        points = [(k, k % WIDTH, point) for k in steps for point in range(k % 3)]
-        k, x, y = np.array(points).reshape(-1, 3).T
-        offset = np.searchsorted(k, np.arange(frames + 1))
+        points = _points(frames)
+        k, x, y = points.T
         return {
-            "fixation_frame": (("fixation",), k.astype(np.int32)),
-            "fixation_x": (("fixation",), x.astype(np.float32)),
-            "fixation_y": (("fixation",), y.astype(np.float32)),
-            "fixation_subject": (("fixation",), y.astype(np.int16)),
-            "fixation_offset": (("time_plus_1",), offset.astype(np.int64)),
+            "fixation_frame": k.astype(np.int32),
+            "fixation_x": x.astype(np.float32),
+            "fixation_y": y.astype(np.float32),
+            "fixation_subject": y.astype(np.int16),
+            "fixation_offset": np.searchsorted(k, np.arange(frames + 1)).astype(np.int64),
         }
     starts = np.arange(max(0, frames - WINDOW + 1))
-    values = [features(s) for s in starts]
-    shape = (len(starts), 4, 2, 2, 1)
     return {
-        "i3d_rgb": (
-            ("i3d_rgb_window", "i3d_rgb_feature", "i3d_rgb_t", "i3d_rgb_y", "i3d_rgb_x"),
-            np.array(values, np.float16).reshape(shape),
-        ),
-        "i3d_rgb_window_start": (("i3d_rgb_window",), starts.astype(np.int64)),
+        "i3d_rgb": np.array([features(s) for s in starts], np.float16).reshape(-1, 4, 2, 2, 1),
+        "i3d_rgb_window_start": starts.astype(np.int64),
+        "i3d_rgb_valid_frames": np.full(len(starts), WINDOW, np.int64),
     }
+
+
+def _points(frames: int) -> np.ndarray:
+    points = [(k, k % WIDTH, point) for k in range(frames) for point in range(k % 3)]
+    return np.array(points, np.int64).reshape(-1, 3)
+
+
+class Known(PlainStage):
+    """A stage of the pipeline whose numbers are replaced by known ones of the same description."""
+
+    def __init__(self, real: Stage, number: int, frames: int) -> None:
+        self._real, self._number, self._frames = real, number, frames
+        self._values = _arrays(real.name, number, frames)
+        self.name, self.arrays, self.inputs = real.name, real.arrays, ()
+
+    def parameters(self) -> dict[str, object]:
+        return {"window": WINDOW, "number": self._number}
+
+    def outputs(self) -> list[ArraySpec]:
+        return [
+            dataclasses.replace(
+                spec,
+                item_shape=self._values[spec.name].shape[1:],
+                chunk_items=CHUNK,
+                shard_items=SHARD,
+            )
+            for spec in self._real.outputs()
+        ]
+
+    def finish(self) -> list[dict[str, np.ndarray]]:
+        return [self._values]
+
+    def provenance(self) -> dict[str, object]:
+        found: dict[str, object] = {OF_THIS_RUN: {}}
+        if self.name == "time":
+            found["last_pts_seconds"] = (self._frames - 1) / FPS
+        if self.name == "fixations":
+            found["empty_frames"] = len(range(0, self._frames, 3))
+        return found
+
+
+@functools.cache
+def _network() -> object:
+    from foveal.models.i3d.weights import load_i3d
+
+    return load_i3d("rgb", "random")
+
+
+def _real_stage(name: str, context: StageContext) -> Stage:
+    """The pipeline's own stage of a name, prepared."""
+    stage: Stage
+    if name == "time":
+        stage = TimeStage()
+    elif name == "frames":
+        stage = FramesStage(FramesSection())
+    elif name == "flow_tvl1":
+        section = FlowSection(size=(3, 4))
+        stage = FlowStage(section, make_estimator("tvl1"))
+    elif name == "density":
+        stage = DensityStage(DensitySection(sigma_px=2.0), {})
+    elif name == "fixations":
+        stage = FixationsStage({})
+    else:
+        section = I3DSection(streams=("rgb",), window=WINDOW, size=(32, 32), endpoint="mixed_5c")
+        section = section.model_copy(update={"pooling": "none"})
+        stage = I3DStage(section, "rgb", _network(), "random", "cpu")
+    stage.prepare(context)
+    return stage
 
 
 def write_video(
@@ -105,25 +174,22 @@ def write_video(
         "source_file": f"{video}.avi",
         "source_sha256": "0" * 64,
     }
-    writer = VideoWriter(location, video, about)
-    for stage in stages:
-        arrays = _arrays(stage, number, frames)
-        specs = [
-            ArraySpec(
-                name, dims, values.shape[1:], values.dtype, {}, CHUNK, SHARD, **said_by_name(name)
-            )
-            for name, (dims, values) in arrays.items()
-        ]
-        identity = {"stage": stage, "version": 1, "parameters": {}, "video": number}
-        stage_writer = writer.stage(stage, identity, specs)
-        stage_writer.append({name: values for name, (_, values) in arrays.items()})
-        provenance = {"parameters": {"window": WINDOW}, "compute_seconds": 0.5}
-        if stage == "time":
-            provenance["video"] = about
-            provenance["last_pts_seconds"] = (frames - 1) / FPS
-        if stage == "fixations":
-            provenance["empty_frames"] = len(range(0, frames, 3))
-        stage_writer.complete(provenance)
+    k, x, y = _points(frames).T
+    fixations = Fixations(
+        k.astype(np.int32), x.astype(np.float32), y.astype(np.float32), y.astype(np.int16), ("a",)
+    )
+    info = VideoInfo(HEIGHT, WIDTH, FPS, frames)
+    context = StageContext(info, lambda: fixations, lambda: None)
+    for name in stages:
+        stage = Known(_real_stage(name, context), number, frames)
+        notes = {"video": about} if name == "time" else {}
+        work = StageWork(stage, identity_of(stage, {}), notes, {"compute_seconds": 0.5})
+        write_stages(location, video, about, [work], nothing())
+
+
+def nothing() -> Batches:
+    """No input at all."""
+    yield from ()
 
 
 def write_small_store(url: object, videos: Mapping[str, Mapping[str, object]]) -> Location:
@@ -162,7 +228,7 @@ def vouch(location: Location, video: str) -> None:
                 "dtype": metadata["data_type"],
                 "sha256": {key: sha256_of_object(location, f"{folder}/{key}") for key in keys},
             }
-        write_mark(location, replace(mark, arrays=arrays))
+        write_mark(location, dataclasses.replace(mark, arrays=arrays))
 
 
 def edit_mark(

@@ -18,6 +18,7 @@ from foveal.cli.evaluate import evaluate
 from foveal.cli.inspect import inspect
 from foveal.cli.look import export, preview, report, statistics
 from foveal.cli.mask import mask
+from foveal.cli.plugins import plugins
 from foveal.cli.predict import predict
 from foveal.cli.train import train
 from foveal.cli.verify import verify
@@ -46,6 +47,7 @@ for command in (
     train,
     predict,
     evaluate,
+    plugins,
 ):
     app.command()(command)
 app.add_typer(weights, name="weights")

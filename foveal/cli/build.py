@@ -7,7 +7,7 @@ import signal
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -50,6 +50,10 @@ def build(
     repair: Annotated[
         bool, typer.Option("--repair", help="Verify first, compute damaged stages again.")
     ] = False,
+    recompute: Annotated[
+        list[str] | None,
+        typer.Option(help="Compute this stage again though it is complete. Repeatable."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, how much disk, how long.")
     ] = False,
@@ -63,9 +67,11 @@ def build(
     """
     resolved = load_recipe(recipe, root, store, overrides)
     if dry_run:
-        _foretell(resolved, only or [], limit, retry, as_json)
+        _foretell(resolved, only or [], limit, retry, recompute or [], as_json)
         return
-    results = run_build(resolved, only or [], limit, retry, repair, workers, verbose)
+    results = run_build(
+        resolved, only or [], limit, retry, repair, recompute or [], workers, verbose
+    )
     show_results(resolved, results, as_json)
     if not all(result.ok for result in results):
         raise typer.Exit(INCOMPLETE)
@@ -89,43 +95,36 @@ def run_build(
     limit: int | None = None,
     retry: bool = False,
     repair: bool = False,
+    recompute: Sequence[str] = (),
     workers: int | None = None,
     verbose: bool = False,
 ) -> list[VideoResult]:
     """Run the flow with live progress where there is a terminal; skip it where nothing is due."""
-    from foveal.pipeline.build.build import finalise, plan_build, prepare, remember
-    from foveal.pipeline.build.progress import listening
-    from foveal.pipeline.report.build_report import keep_report, kept_report
-    from foveal.storage.location import Location
+    from foveal.pipeline.build.build import Build
+    from foveal.pipeline.report.report import keep_report, kept_report
     from foveal.storage.root import store_lock
 
-    with store_lock(Location(recipe.store)):
-        prepare(recipe)
-        plan = plan_build(recipe, only, limit, retry, repair)
-        remember(recipe, plan)
+    with ExitStack() as stack:
+        listener = stack.enter_context(LiveProgress()) if err.is_terminal else None
+        build = Build.open(recipe, listener)
+        stack.enter_context(store_lock(build.location))
+        build.prepare()
+        plan = build.plan(only, limit, retry, repair, recompute)
         if not plan.to_do:
-            finalise(recipe, plan.settled)
+            build.remember(plan)
+            build.finalise(plan.settled)
             if kept_report(recipe.store) is None:
                 keep_report(recipe.store)
             return plan.settled
-    if not verbose:
-        os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
-    signal.signal(signal.SIGINT, _stop)
-    from foveal.flows.server import prefect_server
+        if not verbose:
+            os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
+        signal.signal(signal.SIGINT, _stop)
+        from foveal.flows.server import prefect_server
 
-    with ExitStack() as stack:
-        if err.is_terminal:
-            stack.enter_context(listening(stack.enter_context(LiveProgress())))
         stack.enter_context(prefect_server())
-        from foveal.flows.build import build_store
+        from foveal.flows.build import run_planned
 
-        state = build_store(
-            recipe.resolved(), None, list(only), limit, retry, False, workers, return_state=True
-        )
-        results: Any = state.result(raise_on_failure=False)
-    if isinstance(results, BaseException):
-        raise results
-    return list(results)
+        return run_planned(build, plan, workers, recompute)
 
 
 def _stop(*_: object) -> None:
@@ -136,7 +135,7 @@ def _stop(*_: object) -> None:
 def show_results(recipe: Recipe, results: Sequence[VideoResult], as_json: bool) -> None:
     """What became of the videos: bad news in full, good news counted; and where the report is."""
     from foveal.pipeline.build.run import Status
-    from foveal.pipeline.report.build_report import kept_report
+    from foveal.pipeline.report.report import kept_report
 
     done = [result for result in results if result.status is Status.COMPLETE]
     bad = [result for result in results if not result.ok]
@@ -179,12 +178,17 @@ def show_results(recipe: Recipe, results: Sequence[VideoResult], as_json: bool) 
 
 
 def _foretell(
-    recipe: Recipe, only: Sequence[str], limit: int | None, retry: bool, as_json: bool
+    recipe: Recipe,
+    only: Sequence[str],
+    limit: int | None,
+    retry: bool,
+    recompute: Sequence[str],
+    as_json: bool,
 ) -> None:
-    from foveal.pipeline.build.build import plan_build
+    from foveal.pipeline.build.build import Build
     from foveal.pipeline.build.forecast import estimate
 
-    plan = plan_build(recipe, only, limit, retry)
+    plan = Build.open(recipe).plan(only, limit, retry, recompute=recompute)
     forecast = estimate(recipe, plan.to_do)
     if as_json:
         print_json({"store": recipe.store, "settled": len(plan.settled), **forecast.to_dict()})

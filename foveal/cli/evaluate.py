@@ -38,9 +38,13 @@ def evaluate(
     ] = "train",
     flow: Annotated[str | None, typer.Option(help="Flow array, where there are several.")] = None,
     metrics: Annotated[
-        str,
-        typer.Option(help="Comma-separated: auc_judd, auc_shuffled, nss, cc, sim, kldiv; or all."),
-    ] = "all",
+        list[str] | None,
+        typer.Option(
+            "--metric",
+            "--metrics",
+            help="Metric of `foveal plugins`, default all. Repeatable, or comma-separated.",
+        ),
+    ] = None,
     variant: Annotated[
         str, typer.Option(help="Whose definitions: mit, dhf1k or pysaliency.")
     ] = "mit",
@@ -61,20 +65,20 @@ def evaluate(
 
     The store keeps the latest scores as evaluation.json; `foveal report` shows them.
     """
-    from foveal.models.metrics import METRICS, VARIANTS
+    from foveal.models.device import choose_device
+    from foveal.models.metrics import VARIANTS, names
     from foveal.pipeline.learn.evaluate import (
         BASELINES,
         contestants,
         predictions_in,
     )
     from foveal.pipeline.learn.evaluate import evaluate as score
-    from foveal.pipeline.learn.inference import choose_device
-    from foveal.pipeline.masks import stored_masks
+    from foveal.pipeline.learn.masks import stored_masks
     from foveal.storage.reader import open_store
 
     opened = open_store(store)
     videos = only or opened.select(split)
-    chosen_metrics = _listed("metrics", metrics, METRICS)
+    chosen_metrics = _listed("metric", ",".join(metrics or ["all"]), names())
     definitions: Any = _listed("variant", variant, VARIANTS)[0]
     _listed("average", average, ("videos", "frames"))
     wanted, missing = contestants(
@@ -126,8 +130,11 @@ def _keep(store: str, result: dict[str, Any]) -> None:
 
 
 def _show(scores: Evaluation, average: str, per_video: bool) -> None:
-    columns = ("", *scores.metrics)
-    numbers = " ".join(scores.metrics)
+    from foveal.models.metrics import find_metric
+
+    chosen = [find_metric(name) for name in scores.metrics]
+    heads = [each.label if each.higher_is_better else f"{each.label}↓" for each in chosen]
+    columns = ("", *heads)
     print_table(
         f"{scores.store}, split {scores.split or 'all'}, {scores.variant}, "
         f"{average.replace('_', ' ')}",
@@ -136,7 +143,7 @@ def _show(scores: Evaluation, average: str, per_video: bool) -> None:
             (name, *(_number(table["dataset"][metric][average]) for metric in scores.metrics))
             for name, table in scores.tables.items()
         ],
-        numbers=numbers,
+        numbers=" ".join(heads),
     )
     any_table = next(iter(scores.tables.values()))
     for video in any_table["videos"] if per_video else ():
@@ -153,7 +160,7 @@ def _show(scores: Evaluation, average: str, per_video: bool) -> None:
                 )
                 for name, table in scores.tables.items()
             ],
-            numbers=numbers,
+            numbers=" ".join(heads),
         )
     for name, table in scores.tables.items():
         for metric, entry in table["dataset"].items():

@@ -79,8 +79,7 @@ def _one(location: Location, video: str, as_json: bool) -> None:
 
     marks, quarantined, damaged, _ = read_journal_with_damage(location, [video])
     record = quarantined.get(video)
-    stages = marks.get(video, {})
-    found = {name: stages[name] for name in sorted(stages, key=_reading_order)}
+    found = {m.stage: m for m in sorted(marks.get(video, {}).values(), key=_reading_order)}
     if not found and record is None and not damaged:
         raise StoreError(
             f"{location} has nothing of a video {video!r}; `foveal inspect {location}` lists all"
@@ -96,18 +95,20 @@ def _one(location: Location, video: str, as_json: bool) -> None:
         out.print(f"{video} is quarantined: {record.reason}\n", markup=False)
     print_table(
         video,
-        ("array", "dims", "shape", "dtype", "stage", "fingerprint"),
+        ("array", "kind", "per", "dims", "shape", "dtype", "stage", "fingerprint"),
         [
             (
-                name,
-                ", ".join(array["dims"]),
-                "x".join(map(str, array["shape"])),
-                array["dtype"],
+                info.name,
+                " ".join(filter(None, (info.kind, info.role and f"({info.role})"))),
+                info.axis,
+                ", ".join(info.dims),
+                "x".join(map(str, info.shape)),
+                info.dtype,
                 mark.stage,
                 mark.fingerprint[:12],
             )
             for mark in found.values()
-            for name, array in mark.arrays.items()
+            for info in mark.infos.values()
         ],
     )
     out.print()
@@ -128,11 +129,17 @@ def _one(location: Location, video: str, as_json: bool) -> None:
     )
 
 
-def _reading_order(stage: str) -> tuple[int, str]:
-    """The timeline and pixels first, then what is made from them."""
-    order = ("time", "frames", "flow", "i3d", "fixations", "density")
-    place = next((k for k, name in enumerate(order) if stage.startswith(name)), len(order))
-    return place, stage
+def _reading_order(mark: Mark) -> tuple[int, bool, str]:
+    """The timeline and pictures first, then as `KINDS` has it; predictions after ground truth."""
+    from foveal.storage.kinds import KINDS
+
+    kinds, infos = list(KINDS), list(mark.infos.values())
+    if any(info.role == "timeline" for info in infos):
+        return -1, False, mark.stage
+    place = min(
+        (kinds.index(info.kind) for info in infos if info.kind in kinds), default=len(kinds)
+    )
+    return place, any(info.role == "prediction" for info in infos), mark.stage
 
 
 def _notes(mark: Mark) -> str:

@@ -24,7 +24,7 @@ def preview(
     columns: Annotated[int, typer.Option(min=1, max=24, help="Columns of a sheet.")] = 6,
     as_json: Json = False,
 ) -> None:
-    """Show frames, flow in colour, density and fixations of a video side by side."""
+    """Show everything stored of a video side by side: pictures, flow, gaze, predictions, curves."""
     from foveal.pipeline.preview.preview import write_preview
 
     made = write_preview(store, video, output, frames=frame, columns=columns)
@@ -93,12 +93,13 @@ def export(
     store: Store,
     folder: Annotated[Path, typer.Argument(help="Where the files go.")],
     what: Annotated[
-        list[str], typer.Option("--array", help="frames, flow_tvl1, density, … Repeatable.")
+        list[str],
+        typer.Option("--array", help="frames, flow_tvl1, density, fixations, … Repeatable."),
     ],
     form: Annotated[
         str | None,
         typer.Option(
-            help="frames: png, jpg, npy; flow: flo, kitti, color, npy; density: png, npy."
+            help="Pictures: png, jpg, npy; flow: flo, kitti, color, npy; maps: png, npy; else npy."
         ),
     ] = None,
     only: Annotated[
@@ -122,8 +123,11 @@ def export(
     from foveal.pipeline.export.webdataset import export_webdataset
 
     if webdataset:
-        videos = _of_split(store, split) if only is None and split else only
-        done = [export_webdataset(store, folder, what, videos=videos, clip_frames=clip_frames)]
+        done = [
+            export_webdataset(
+                store, folder, what, videos=only, split=split, clip_frames=clip_frames
+            )
+        ]
     else:
         done = [
             write_files(
@@ -148,9 +152,3 @@ def export(
         out.print(f"{folder}: {files} files", markup=False)
     if skipped:
         raise typer.Exit(INCOMPLETE)
-
-
-def _of_split(store: str, split: str) -> list[str]:
-    from foveal.storage.reader import open_store
-
-    return open_store(store).select(split)

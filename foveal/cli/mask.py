@@ -17,7 +17,7 @@ def mask(
     as_json: Json = False,
 ) -> None:
     """Keep a frame list (LEDOV-Meta, DIEM-Meta) in a store as per-frame masks."""
-    from foveal.pipeline.masks import attach_masks
+    from foveal.pipeline.learn.masks import attach_masks
 
     counted = attach_masks(store, frame_list, name)
     if as_json:

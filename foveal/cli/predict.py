@@ -82,19 +82,18 @@ def _network(weights: str, name: str | None, overrides: list[str]) -> tuple[Any,
     """The network to run, and how it was trained as far as that is known."""
     from foveal.models import saliency
     from foveal.pipeline.learn.checkpoint import load_network
-    from foveal.pipeline.learn.settings import read_overrides
+    from foveal.pipeline.recipe.yaml_files import override
 
     if name is None:
         if overrides:
             raise RecipeError("--set goes with --network; a trained file knows its own options")
         return load_network(weights)
     file = Path(weights).expanduser()
-    return (
-        saliency.build(
-            name, weights=file if file.exists() else weights, **read_overrides(overrides)
-        ).eval(),
-        {},
-    )
+    options: dict[str, Any] = {}
+    for change in overrides:
+        override(options, change)
+    network = saliency.build(name, weights=file if file.exists() else weights, **options)
+    return network.eval(), {}
 
 
 def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> Any:

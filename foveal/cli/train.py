@@ -38,8 +38,10 @@ def train(
 ) -> None:
     """Train a network; the same command again goes on where it was stopped or killed.
 
+    Ctrl-C ends after the step under way and keeps it, a second Ctrl-C at once.
     Several GPUs: torchrun --nproc-per-node 8 -m foveal train ….
     """
+    from foveal.pipeline.learn.checkpoint import LAST
     from foveal.pipeline.learn.settings import TrainSettings
     from foveal.pipeline.learn.train import train as learn
 
@@ -48,8 +50,16 @@ def train(
         try:
             result = learn(settings, watch)
         except KeyboardInterrupt:
-            err.print(f"\nstopped; the same command goes on from the checkpoint in {settings.run}")
+            kept = "nothing was saved yet, the same command begins anew"
+            if (Path(settings.run).expanduser() / LAST).is_file():
+                kept = f"the same command goes on from the latest checkpoint, {settings.run}/{LAST}"
+            err.print(f"\nstopped at once; {kept}", markup=False)
             raise typer.Exit(130) from None
+    if watch.shown and result.ended == "stopped":
+        goes_on = f"the same command goes on from {result.run / LAST}"
+        err.print(f"\nstopped after step {result.iterations}; {goes_on}", markup=False)
+    if result.ended == "stopped":
+        raise typer.Exit(130)
     if not watch.shown:
         return
     if as_json:

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from foveal.cli.console import INCOMPLETE, Json, err, out, print_json, print_table
 from foveal.errors import StoreError
 
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from foveal.storage.marks import Mark
+    from foveal.storage.verify import Problem
+
 
 def verify(
     store: Annotated[str, typer.Argument(help="Path or URL of the store.")],
     only: Annotated[
         list[str] | None, typer.Option(help="Only this video (id). Repeatable.")
+    ] = None,
+    sources: Annotated[
+        bool, typer.Option("--sources", help="Hash the raw files of the dataset again, too.")
+    ] = False,
+    root: Annotated[
+        Path | None, typer.Option(help="Where the raw dataset lies now; default: as it was built.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -27,7 +41,8 @@ def verify(
     from foveal.storage.verify import verify as check
 
     location = Location(store, read_only=True)
-    if check_format(location) is None:
+    attributes = check_format(location)
+    if attributes is None:
         raise StoreError(f"there is no store at {store}")
     marks, quarantined, *_ = read_journal_with_damage(location, only)
     with Progress(console=err, disable=not err.is_terminal) as progress:
@@ -37,6 +52,8 @@ def verify(
             only,
             progress=lambda done, total: progress.update(bar, completed=done, total=total),
         )
+        if sources:
+            problems += _check_sources(attributes["recipe"], root, marks, progress)
     notes = [problem for problem in problems if problem.is_note]
     real = [problem for problem in problems if not problem.is_note]
     if as_json:
@@ -55,3 +72,20 @@ def verify(
         out.print(f"{store}: {len(marks)} videos, {stages} stages{also}: {verdict}")
     if real:
         raise typer.Exit(INCOMPLETE)
+
+
+def _check_sources(
+    values: Mapping[str, Any],
+    root: Path | None,
+    marks: Mapping[str, Mapping[str, Mark]],
+    progress: Progress,
+) -> list[Problem]:
+    from foveal.pipeline.check.sources import check_sources
+    from foveal.pipeline.recipe.recipe import Recipe
+
+    place = {} if root is None else {"root": str(root.absolute())}
+    recipe = Recipe.parse({**values, "dataset": {**values["dataset"], **place}})
+    bar = progress.add_task("sources", total=len(marks))
+    return check_sources(
+        recipe, marks, lambda done, total: progress.update(bar, completed=done, total=total)
+    )

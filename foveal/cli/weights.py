@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from foveal.cli.console import INCOMPLETE, Json, out, print_json, print_table, size_text
-from foveal.errors import FovealError
 
 if TYPE_CHECKING:
     from foveal.models.weights import WeightsStatus
@@ -35,10 +34,7 @@ def fetch(name: Annotated[str, typer.Argument(help="A name of `foveal weights li
     """Download a registered file into the folder and compare its digest."""
     from foveal.models.weights import fetch as download
 
-    try:
-        file = download(name)
-    except ValueError as error:
-        raise FovealError(str(error)) from None
+    file = download(name)
     out.print(f"{file.path}\nsha256 {file.sha256}", markup=False)
 
 

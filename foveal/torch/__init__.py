@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from foveal.torch.batch import collate
 from foveal.torch.clips import Clips
-from foveal.torch.interface import Variable
+from foveal.torch.interface import Reading, Variable
 from foveal.torch.loader import ClipLoader
 from foveal.torch.variables import FixationMap, Flow, Items, Windows
 
@@ -21,6 +21,7 @@ __all__ = [
     "FixationMap",
     "Flow",
     "Items",
+    "Reading",
     "Variable",
     "Windows",
     "collate",

@@ -20,12 +20,12 @@ from torch.utils.data import Dataset
 
 from foveal.errors import StoreError
 from foveal.models.normalise import Normaliser, normaliser
+from foveal.storage.marks import read_journal
 from foveal.storage.reader import Store, open_store
 from foveal.storage.schema import MAX_SHARD_ITEMS
 from foveal.storage.slices import Gatherer, Slice
 from foveal.torch.batch import Sample, shared_empty, tensor_rows
-from foveal.torch.interface import Indices, Variable, VideoFacts
-from foveal.torch.plan import (
+from foveal.torch.cutting import (
     Padding,
     Short,
     Tail,
@@ -35,6 +35,7 @@ from foveal.torch.plan import (
     keep_complete,
     read_facts,
 )
+from foveal.torch.interface import Indices, Reading, Variable, VideoFacts
 from foveal.torch.variables import make_variable
 
 Draw = tuple[int, int, int]
@@ -61,8 +62,8 @@ class Clips(Dataset[Sample]):
     stride : int, optional
         Frames between the starts of consecutive clips; by default `frames`, so that they tile.
     variables : sequence of str or Variable
-        Array names (``frames``, ``density``, ``flow_<method>``, ``i3d_rgb``), ``fixation_map``, or
-        `Flow`, `Windows`, `FixationMap` with options.
+        Names of arrays along frames, pairs or windows (``frames``, ``density``, ``flow_<method>``,
+        ``i3d_rgb``, …), ``fixation_map``, or `Flow`, `Windows`, `FixationMap` with options.
     videos : sequence of str, optional
         Only these of the split.
     short : {'skip', 'pad'}
@@ -119,16 +120,19 @@ class Clips(Dataset[Sample]):
         _check_choice("padding", padding, Padding)
         store = store if isinstance(store, Store) else open_store(store)
         self.frames, self.stride = frames, stride
-        self.variables = [make_variable(wanted) for wanted in variables]
         self.padding: Padding = padding
         self.transform = transform
-        self._normalise = _normalisers(normalise or {}, self.variables)
         self.location = store.location
         self._gatherer = Gatherer(store.location)
         self._whole: OrderedDict[tuple[str, str], NDArray[Any]] = OrderedDict()
 
         chosen = choose_videos(store, split, videos)
-        self._facts, self.skipped = read_facts(store, chosen, self.variables)
+        marks, _ = read_journal(store.location, chosen)
+        infos = [mark.infos for of in marks.values() for mark in of.values()]
+        known = {name: info for found in infos for name, info in found.items()}
+        self.variables = [make_variable(wanted, known) for wanted in variables]
+        self._normalise = _normalisers(normalise or {}, self.variables)
+        self._facts, self.skipped = read_facts(store, chosen, marks, self.variables)
         self._starts = []
         for facts in self._facts:
             starts = clip_starts(facts.frames, frames, stride, short, tail)
@@ -166,11 +170,11 @@ class Clips(Dataset[Sample]):
 
     def __getitems__(self, draws: Sequence[int | Draw]) -> list[Sample]:
         """Several samples at once, their chunks gathered together."""
-        planned = [self._plan(draw if isinstance(draw, int) else draw[0]) for draw in draws]
-        self._read_whole({facts.video: facts for facts, _, _ in planned})
+        located = [self._frames_of(draw if isinstance(draw, int) else draw[0]) for draw in draws]
+        self._read_whole({facts.video: facts for facts, _, _ in located})
         slices: list[Slice] = []
         wanted: list[list[Indices]] = []
-        for facts, indices, _ in planned:
+        for facts, indices, _ in located:
             wanted.append([variable.items(facts, indices) for variable in self.variables])
             for variable, items in zip(self.variables, wanted[-1], strict=True):
                 slices += [_span(facts, array, items) for array in variable.arrays]
@@ -179,7 +183,7 @@ class Clips(Dataset[Sample]):
         tensors = self._gatherer.read(slices, allocate, tensor_rows)
         read = iter(zip(slices, tensors, strict=True))
         samples = []
-        for draw, (facts, indices, valid), items_of in zip(draws, planned, wanted, strict=True):
+        for draw, (facts, indices, valid), items_of in zip(draws, located, wanted, strict=True):
             sample: Sample = {
                 "video": facts.video,
                 "frame": torch.from_numpy(indices),
@@ -189,7 +193,7 @@ class Clips(Dataset[Sample]):
             for variable, items in zip(self.variables, items_of, strict=True):
                 whole = {name: self._whole[facts.video, name] for name in variable.whole_arrays}
                 values = {array: _picked(*next(read), items) for array in variable.arrays}
-                entries = variable.tensors(facts, indices, items, values, whole)
+                entries = variable.tensors(Reading(facts, indices, items, values, whole))
                 if variable.key in self._normalise:
                     entries[variable.key] = self._normalise[variable.key](entries[variable.key])
                 sample.update(entries)
@@ -245,7 +249,7 @@ class Clips(Dataset[Sample]):
         video = bisect_right(self._first, number) - 1
         return self._facts[video], int(self._starts[video][number - self._first[video]])
 
-    def _plan(self, clip: int) -> tuple[VideoFacts, Indices, NDArray[np.bool_]]:
+    def _frames_of(self, clip: int) -> tuple[VideoFacts, Indices, NDArray[np.bool_]]:
         facts, start = self._locate(clip)
         return facts, *clip_frames(start, facts.frames, self.frames, self.padding)
 
@@ -265,7 +269,7 @@ class Clips(Dataset[Sample]):
         names = {"time", *(name for variable in self.variables for name in variable.whole_arrays)}
         wanted = {(video, name) for video in videos for name in names}
         slices = [
-            Slice(video, name, 0, videos[video].shapes[name][0])
+            Slice(video, name, 0, videos[video].infos[name].items)
             for video, name in sorted(wanted - self._whole.keys())
         ]
         for read, values in zip(slices, self._gatherer.read(slices), strict=True):
@@ -278,7 +282,7 @@ class Clips(Dataset[Sample]):
 
 def _span(facts: VideoFacts, array: str, items: Indices) -> Slice:
     """The least run of stored items that holds all wanted ones."""
-    if not facts.shapes[array][0]:
+    if not facts.infos[array].items:
         return Slice(facts.video, array, 0, 0)
     if items.size == 1:
         return Slice(facts.video, array, first := items.item(), first + 1)

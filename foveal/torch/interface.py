@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from foveal.storage.kinds import ArrayInfo
+
 Indices = NDArray[np.int64]
 
 
@@ -23,20 +25,40 @@ class VideoFacts:
     frames : int
     source_size : (int, int)
         Height and width of the source video in pixels.
-    shapes : mapping of str to tuple of int
-        Shape by name of its complete arrays.
-    dims : mapping of str to tuple of str
-        Dimension names by array name.
-    window_end : mapping of str to ndarray, int64 [window]
-        Last frame of each window, by name of an array of I3D features.
+    infos : mapping of str to ArrayInfo
+        What each complete array is, by name.
+    window_of : mapping of str to ndarray, int64 [frames]
+        By name of an array of windows, number of the window that belongs to each frame, -1 for
+        none.
     """
 
     video: str
     frames: int
     source_size: tuple[int, int]
-    shapes: Mapping[str, tuple[int, ...]]
-    dims: Mapping[str, tuple[str, ...]]
-    window_end: Mapping[str, Indices]
+    infos: Mapping[str, ArrayInfo]
+    window_of: Mapping[str, Indices]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was read for a variable of one clip.
+
+    Attributes
+    ----------
+    facts : VideoFacts
+    frames, items : ndarray
+        Frames of the clip, and what `Variable.items` gave for them.
+    values : mapping of str to Tensor
+        Those items of `Variable.arrays`.
+    whole : mapping of str to ndarray
+        The `Variable.whole_arrays`.
+    """
+
+    facts: VideoFacts
+    frames: Indices
+    items: Indices
+    values: Mapping[str, Tensor]
+    whole: Mapping[str, NDArray[Any]]
 
 
 class Variable(Protocol):
@@ -67,23 +89,5 @@ class Variable(Protocol):
     def items(self, facts: VideoFacts, frames: Indices) -> Indices:
         """Items of `arrays` that these frames need: [n], or [n, m] for m a frame."""
 
-    def tensors(
-        self,
-        facts: VideoFacts,
-        frames: Indices,
-        items: Indices,
-        values: Mapping[str, Tensor],
-        whole: Mapping[str, NDArray[Any]],
-    ) -> dict[str, Tensor]:
-        """Entries of the sample.
-
-        Parameters
-        ----------
-        facts : VideoFacts
-        frames, items : ndarray
-            Frames of the clip, and what `items` gave for them.
-        values : mapping of str to Tensor
-            Those items of `arrays`.
-        whole : mapping of str to ndarray
-            The `whole_arrays`.
-        """
+    def tensors(self, read: Reading) -> dict[str, Tensor]:
+        """Entries of the sample."""

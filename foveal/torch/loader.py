@@ -7,7 +7,9 @@ resuming skips what was delivered without reading it.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -50,8 +52,18 @@ def epoch_order(groups: Indices, shuffle: Shuffle, seed: int, epoch: int, mix: i
     return np.lexsort([random.random(len(clips)), place])
 
 
+@dataclass
+class _Place:
+    """Where a pass over the clips stands: its epoch, and how many batches it has handed out."""
+
+    epoch: int
+    batches: int
+
+
 class ClipLoader:
-    """Batches of clips for one rank.
+    """Batches of clips for one rank; each ``iter`` begins the next epoch, as a DataLoader's does.
+
+    Breaking off forgets the rest of an epoch; `state_dict` and `load_state_dict` keep it.
 
     Parameters
     ----------
@@ -63,8 +75,9 @@ class ClipLoader:
         stores, slow disks, and clips much shorter than a chunk.
     seed : int
     rank, world_size : int, optional
-        By default those of torch.distributed where it is initialised, else 0 of 1. Ranks share the
-        clips without overlap or loss; their numbers differ by one at most.
+        By default those of torch.distributed where it is initialised when an epoch begins (as under
+        Lightning and accelerate), else 0 of 1. Ranks share the clips without overlap or loss; their
+        numbers differ by one at most.
     drop_last : bool
         Whole batches only, and the same number of them on every rank (what DDP needs).
     num_workers : int
@@ -88,7 +101,7 @@ class ClipLoader:
     Attributes
     ----------
     epoch : int
-        Of the batches to come; each complete pass raises it.
+        Of the latest pass; before the first one, that of the first.
 
     Examples
     --------
@@ -126,10 +139,10 @@ class ClipLoader:
         cache_bytes = cache_bytes if shuffle == "shards" else 0
         self.clips = clips.cached(cache_bytes) if cache_bytes else clips
         self.batch_size, self.shuffle, self.seed, self.mix = batch_size, shuffle, seed, mix
-        self.rank, self.world_size = _rank(rank, world_size)
+        self._rank = rank, world_size
+        _rank_of(rank, world_size)
         self.drop_last = drop_last
-        self.epoch = 0
-        self._delivered = 0
+        self._place = self._upcoming = _Place(0, 0)
         self._lanes = max(1, num_workers) if shuffle == "shards" else 1
         self._groups = clips.shard_groups()
         self._batches = _Batches()
@@ -156,35 +169,43 @@ class ClipLoader:
 
     def __len__(self) -> int:
         """Batches of this rank in a whole epoch."""
-        return len(self._plan(self.epoch))
+        return len(self._numbers(self.epoch))
 
     def __iter__(self) -> Iterator[Any]:
-        """What is left of the epoch; the next call begins the following one."""
-        plan = self._plan(self.epoch)
+        """All batches of the next epoch; after `load_state_dict` those left of the state's.
+
+        A pass begins when its first batch is asked for.
+        """
+        place = self._place = self._upcoming
+        self._upcoming = _Place(place.epoch + 1, 0)
         self._batches.waiting = [
-            [(int(clip), self.seed, self.epoch) for clip in batch]
-            for batch in plan[self._delivered :]
+            [(int(clip), self.seed, place.epoch) for clip in batch]
+            for batch in self._numbers(place.epoch)[place.batches :]
         ]
         for batch in self._loader:
-            self._delivered += 1
+            place.batches += 1
             yield batch
-        self.epoch, self._delivered = self.epoch + 1, 0
+
+    @property
+    def epoch(self) -> int:
+        return self._place.epoch
 
     def set_epoch(self, epoch: int) -> None:
-        """Begin an epoch from its start."""
-        self.epoch, self._delivered = epoch, 0
+        """Make the next pass that of an epoch, from its start."""
+        self._place = self._upcoming = _Place(epoch, 0)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the reading stands: the batches handed out, whatever workers have read ahead."""
         return {
-            "epoch": self.epoch,
-            "batches": self._delivered,
-            "rank": self.rank,
+            "epoch": self._place.epoch,
+            "batches": self._place.batches,
             "order": self._order_settings(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` stood: the next batch is the one that would have come.
+
+        A state from the end of an epoch leads into the next one.
 
         Raises
         ------
@@ -201,7 +222,11 @@ class ClipLoader:
                     for name in differing
                 )
             )
-        self.epoch, self._delivered = state["epoch"], state["batches"]
+        self.set_epoch(state["epoch"])
+        if state["batches"] < len(self):
+            self._upcoming.batches = state["batches"]
+        else:
+            self.set_epoch(state["epoch"] + 1)
 
     def _order_settings(self) -> dict[str, Any]:
         settings = {
@@ -209,27 +234,35 @@ class ClipLoader:
             "batch_size": self.batch_size,
             "shuffle": self.shuffle,
             "seed": self.seed,
-            "world_size": self.world_size,
+            "world_size": _rank_of(*self._rank)[1],
             "drop_last": self.drop_last,
         }
         if self.shuffle == "shards":
             settings |= {"mix": self.mix, "workers": self._lanes}
         return settings
 
-    def _plan(self, epoch: int) -> list[Indices]:
-        """Clips of each batch of this rank.
+    def _numbers(self, epoch: int) -> list[Indices]:
+        """Clips of each batch of this rank, by their numbers.
 
         With ``shards`` each rank and each worker gets a run of the order of its own, so that no
         two of them read the same shards (but where the runs meet).
         """
+        rank, world_size = _rank_of(*self._rank)
         order = epoch_order(self._groups, self.shuffle, self.seed, epoch, self.mix)
         if self.shuffle == "shards":
-            mine = np.array_split(order, self.world_size)[self.rank]
+            mine = np.array_split(order, world_size)[rank]
         else:
-            mine = order[self.rank :: self.world_size]
+            mine = order[rank::world_size]
         batches = [mine[at : at + self.batch_size] for at in range(0, len(mine), self.batch_size)]
         if self.drop_last:
-            batches = batches[: len(order) // self.world_size // self.batch_size]
+            batches = batches[: len(order) // world_size // self.batch_size]
+        elif len(order) // world_size % self.batch_size == 0 and len(order) % world_size:
+            warnings.warn(
+                f"{len(order)} clips give some of {world_size} ranks one batch of "
+                f"{self.batch_size} more than others, for which DDP waits for ever: "
+                "drop_last=True gives all the same number",
+                stacklevel=3,
+            )
         lanes = [part.tolist() for part in np.array_split(np.arange(len(batches)), self._lanes)]
         turns = max(map(len, lanes))
         return [batches[lane[turn]] for turn in range(turns) for lane in lanes if turn < len(lane)]
@@ -261,7 +294,8 @@ def _worker_kind(clips: Clips, wanted: WorkerKind | None, start_method: str | No
     return "threads" if clips.only_reads and start_method is None else "processes"
 
 
-def _rank(rank: int | None, world_size: int | None) -> tuple[int, int]:
+def _rank_of(rank: int | None, world_size: int | None) -> tuple[int, int]:
+    """Those given, else those of torch.distributed at this moment."""
     distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
     if world_size is None:
         world_size = torch.distributed.get_world_size() if distributed else 1

@@ -43,10 +43,13 @@ class ThreadedReader(IterableDataset[Any]):
         self._depth = prefetch_factor * len(readers)
 
     def __iter__(self) -> Iterator[Any]:
+        return self._pass(list(self._batches))
+
+    def _pass(self, batches: list[list[Draw]]) -> Iterator[Any]:
         threads = [ThreadPoolExecutor(1, f"clips-{n}") for n in range(len(self._readers))]
         reading: deque[Future[Any]] = deque()
         try:
-            for number, draws in enumerate(self._batches):
+            for number, draws in enumerate(batches):
                 lane = number % len(threads)
                 reading.append(threads[lane].submit(self._read, lane, draws))
                 if len(reading) > self._depth:

@@ -6,9 +6,9 @@ aligned by frame whatever their own leading dimension is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,17 +16,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from foveal.errors import StoreError
-from foveal.torch.interface import Indices, Variable, VideoFacts
+from foveal.storage.kinds import AXES, ArrayInfo
+from foveal.torch.interface import Indices, Reading, Variable, VideoFacts
 
 
 @dataclass(frozen=True)
-class Items:
-    """An array with one item a frame, as it is stored: ``frames``, ``density``, ….
-
-    Pictures come channel first: [n, 3, height, width]; maps as [n, height, width].
-    """
+class _OfOneArray:
+    """What reads a single array along `axis`, item by item, under its own name."""
 
     array: str
+
+    axis = "frame"
 
     @property
     def key(self) -> str:
@@ -39,30 +39,32 @@ class Items:
     whole_arrays = ()
 
     def has(self, facts: VideoFacts) -> NDArray[np.bool_]:
-        if facts.dims[self.array][0] != "time":
+        found = facts.infos[self.array].axis
+        if found != self.axis:
             raise StoreError(
-                f"{self.array} runs along {facts.dims[self.array][0]!r}, not along frames; "
-                "flow is read by Flow(…), I3D features by Windows(…), fixations by FixationMap(…)"
+                f"{self.array} runs along {found!r}, and {type(self).__name__} reads along "
+                f"{self.axis!r}; by its bare name an array is read as its axis asks"
             )
         return np.ones(facts.frames, bool)
+
+
+@dataclass(frozen=True)
+class Items(_OfOneArray):
+    """An array with one item a frame, as it is stored: ``frames``, ``density``, ….
+
+    Pictures come channel first: [n, 3, height, width]; all else as it is stored.
+    """
 
     def items(self, facts: VideoFacts, frames: Indices) -> Indices:
         return frames
 
-    def tensors(
-        self,
-        facts: VideoFacts,
-        frames: Indices,
-        items: Indices,
-        values: Mapping[str, Tensor],
-        whole: Mapping[str, NDArray[Any]],
-    ) -> dict[str, Tensor]:
-        return {self.key: _channels_first(values[self.array])}
+    def tensors(self, read: Reading) -> dict[str, Tensor]:
+        return {self.key: _channels_first(read.values[self.array], read.facts.infos[self.array])}
 
 
 @dataclass(frozen=True)
-class Flow:
-    """Optical flow of each frame, in pixels of its own grid.
+class Flow(_OfOneArray):
+    """Optical flow of each frame, in pixels of its own grid; or whatever there is one of a pair.
 
     The store holds pair k, the motion of frame k to frame k + 1. Frames that lack a pair (the last
     one's outgoing motion, the first one's incoming) get the nearest pair there is, and
@@ -81,12 +83,14 @@ class Flow:
 
     Notes
     -----
-    Gives float [n, 2 · stack, height, width] and bool [n, stack].
+    Gives float [n, 2 · stack, height, width] and bool [n, stack]. What is no flow comes as it is
+    stored, [n, stack, …] where `stack` is over 1.
     """
 
-    array: str
     direction: Literal["outgoing", "incoming"] = "outgoing"
     stack: int = 1
+
+    axis = "pair"
 
     def __post_init__(self) -> None:
         if self.direction not in ("outgoing", "incoming"):
@@ -98,35 +102,18 @@ class Flow:
     def key(self) -> str:
         return self.array if self.direction == "outgoing" else f"{self.array}_incoming"
 
-    @property
-    def arrays(self) -> tuple[str, ...]:
-        return (self.array,)
-
-    whole_arrays = ()
-
-    def has(self, facts: VideoFacts) -> NDArray[np.bool_]:
-        if facts.dims[self.array][0] != "pair":
-            raise StoreError(f"{self.array} is no flow; it runs along {facts.dims[self.array][0]}")
-        return np.ones(facts.frames, bool)
-
     def items(self, facts: VideoFacts, frames: Indices) -> Indices:
-        pairs = max(1, facts.shapes[self.array][0])
+        pairs = max(1, facts.infos[self.array].items)
         items = np.minimum(np.maximum(self._wanted(frames), 0), pairs - 1)
         return items if self.stack > 1 else items[:, 0]
 
-    def tensors(
-        self,
-        facts: VideoFacts,
-        frames: Indices,
-        items: Indices,
-        values: Mapping[str, Tensor],
-        whole: Mapping[str, NDArray[Any]],
-    ) -> dict[str, Tensor]:
-        maps = _channels_first(values[self.array])
-        if self.stack > 1:
+    def tensors(self, read: Reading) -> dict[str, Tensor]:
+        info = read.facts.infos[self.array]
+        maps = _channels_first(read.values[self.array], info)
+        if self.stack > 1 and info.kind == "flow":
             maps = maps.flatten(1, 2)
-        wanted = self._wanted(frames)
-        valid = (wanted >= 0) & (wanted < facts.shapes[self.array][0])
+        wanted = self._wanted(read.frames)
+        valid = (wanted >= 0) & (wanted < info.items)
         return {self.key: maps, f"{self.key}_valid": torch.from_numpy(valid)}
 
     def _wanted(self, frames: Indices) -> Indices:
@@ -135,64 +122,45 @@ class Flow:
 
 
 @dataclass(frozen=True)
-class Windows:
-    """Cached I3D features of each frame: those of the window that ends at it.
+class Windows(_OfOneArray):
+    """Of each frame the item of the window that ends at it, such as its cached I3D features.
+
+    Where the stage that wrote the array does not record how many frames a ``window`` has, a frame
+    has the latest window that has begun.
 
     Parameters
     ----------
     array : str
-        ``i3d_rgb`` or ``i3d_flow``.
+        ``i3d_rgb``, ….
     missing : {'skip', 'mask'}
         Frames without a window of their own (the first 78 of a video, and those between windows at
         a stride over 1) stay out of all clips, or come as zeros that ``<key>_valid`` tells apart.
 
     Notes
     -----
-    Gives [n, feature, time, y, x] as stored and bool [n].
+    Gives items as stored (I3D: [n, feature, time, y, x]) and bool [n].
     """
 
-    array: str
     missing: Literal["skip", "mask"] = "skip"
+
+    axis = "window"
 
     def __post_init__(self) -> None:
         if self.missing not in ("skip", "mask"):
             raise StoreError(f"missing is 'skip' or 'mask', not {self.missing!r}")
 
-    @property
-    def key(self) -> str:
-        return self.array
-
-    @property
-    def arrays(self) -> tuple[str, ...]:
-        return (self.array,)
-
-    whole_arrays = ()
-
     def has(self, facts: VideoFacts) -> NDArray[np.bool_]:
-        if self.array not in facts.window_end:
-            raise StoreError(f"{self.array} holds no windows of I3D features")
-        if self.missing == "mask":
-            return np.ones(facts.frames, bool)
-        has = np.zeros(facts.frames, bool)
-        ends = facts.window_end[self.array]
-        has[ends[(ends >= 0) & (ends < facts.frames)]] = True
-        return has
+        everything = super().has(facts)
+        if self.array not in facts.window_of:
+            raise StoreError(f"{self.array} does not say which array holds its windows' starts")
+        return everything if self.missing == "mask" else facts.window_of[self.array] >= 0
 
     def items(self, facts: VideoFacts, frames: Indices) -> Indices:
-        ends = facts.window_end[self.array]
-        return np.minimum(ends.searchsorted(frames), max(0, len(ends) - 1))
+        return np.maximum(facts.window_of[self.array][frames], 0)
 
-    def tensors(
-        self,
-        facts: VideoFacts,
-        frames: Indices,
-        items: Indices,
-        values: Mapping[str, Tensor],
-        whole: Mapping[str, NDArray[Any]],
-    ) -> dict[str, Tensor]:
-        ends = facts.window_end[self.array]
-        valid = ends[items] == frames if len(ends) else np.zeros(len(frames), bool)
-        features, is_valid = values[self.array], torch.from_numpy(valid)
+    def tensors(self, read: Reading) -> dict[str, Tensor]:
+        valid = read.facts.window_of[self.array][read.frames] >= 0
+        features, is_valid = read.values[self.array], torch.from_numpy(valid)
         if not valid.all():
             features = features.clone()
             features[~is_valid] = 0
@@ -224,21 +192,15 @@ class FixationMap:
     def items(self, facts: VideoFacts, frames: Indices) -> Indices:
         return frames
 
-    def tensors(
-        self,
-        facts: VideoFacts,
-        frames: Indices,
-        items: Indices,
-        values: Mapping[str, Tensor],
-        whole: Mapping[str, NDArray[Any]],
-    ) -> dict[str, Tensor]:
-        height, width = self.size or facts.source_size
-        offset = whole["fixation_offset"]
-        maps = np.zeros((len(frames), height, width), np.uint8)
-        for drawn, frame in zip(maps, frames, strict=True):
+    def tensors(self, read: Reading) -> dict[str, Tensor]:
+        source_height, source_width = read.facts.source_size
+        height, width = self.size or read.facts.source_size
+        offset, x, y = (read.whole[f"fixation_{name}"] for name in ("offset", "x", "y"))
+        maps = np.zeros((len(read.frames), height, width), np.uint8)
+        for drawn, frame in zip(maps, read.frames, strict=True):
             points = slice(offset[frame], offset[frame + 1])
-            rows = _rescaled(whole["fixation_y"][points], facts.source_size[0], height)
-            columns = _rescaled(whole["fixation_x"][points], facts.source_size[1], width)
+            rows = _rescaled(y[points], source_height, height)
+            columns = _rescaled(x[points], source_width, width)
             if self.counts:
                 counted = np.bincount(rows * width + columns, minlength=height * width)
                 drawn[:] = np.minimum(counted, 255).reshape(height, width)
@@ -247,22 +209,40 @@ class FixationMap:
         return {self.key: torch.from_numpy(maps)}
 
 
-def make_variable(wanted: str | Variable) -> Variable:
-    """The variable an array's bare name stands for."""
+_BY_AXIS: dict[str, Callable[[str], Variable]] = {"frame": Items, "pair": Flow, "window": Windows}
+
+
+def make_variable(wanted: str | Variable, known: Mapping[str, ArrayInfo]) -> Variable:
+    """The variable an array's bare name stands for, by its axis.
+
+    Parameters
+    ----------
+    wanted : str or Variable
+    known : mapping of str to ArrayInfo
+        Arrays by name; one that is not there is looked for along frames, and found missing.
+
+    Raises
+    ------
+    StoreError
+        Its items belong to no frame in particular.
+    """
     if not isinstance(wanted, str):
         return wanted
-    if wanted.startswith("flow_"):
-        return Flow(wanted)
-    if wanted.startswith("i3d_"):
-        return Windows(wanted)
     if wanted == FixationMap.key:
         return FixationMap()
-    return Items(wanted)
+    axis = known[wanted].axis if wanted in known else "frame"
+    if axis not in _BY_AXIS:
+        means = f" ({AXES[axis]})" if axis in AXES else ""
+        raise StoreError(
+            f"{wanted} runs along {axis!r}{means}; clips read arrays along {', '.join(_BY_AXIS)}. "
+            "fixation_map draws fixated points; for all else write a foveal.torch.Variable"
+        )
+    return _BY_AXIS[axis](wanted)
 
 
-def _channels_first(values: Tensor) -> Tensor:
-    """[…, height, width, channel] to […, channel, height, width], without moving anything."""
-    return values.movedim(-1, -3) if values.ndim > 3 else values
+def _channels_first(values: Tensor, info: ArrayInfo) -> Tensor:
+    """Pictures and flow […, height, width, channel] with their channels first; nothing is moved."""
+    return values.movedim(-1, -3) if info.kind in ("picture", "flow") else values
 
 
 def _rescaled(position: NDArray[np.float32], source_px: int, map_px: int) -> Indices:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import logging
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,15 +14,21 @@ from numpy.typing import NDArray
 from foveal.errors import MissingDependency
 from foveal.models.flow.base import FlowEstimator
 from foveal.models.flow.errors import FlowDeviceError
+from foveal.registry import find, plugins
 
-__all__ = ["FlowDeviceError", "FlowEstimator", "make_estimator", "method_names"]
+__all__ = ["FlowDeviceError", "FlowEstimator", "make_estimator", "method_names", "takes_weights"]
 
 _log = logging.getLogger("foveal")
 
 
 def method_names() -> tuple[str, ...]:
     """Methods known by name; any other ptlflow model works too, given its weights."""
-    return ("auto", "tvl1", "dis", "raft", "raft_small", "pwcnet", "flownet2")
+    return ("auto", *plugins("flow"))
+
+
+def takes_weights(method: str) -> bool:
+    """Whether a method is a network."""
+    return method not in plugins("flow") or "weights" in _parameters(find("flow", method))
 
 
 def make_estimator(
@@ -30,17 +39,17 @@ def make_estimator(
     Parameters
     ----------
     method : str
-        ``tvl1``, ``dis``, ``raft``, ``raft_small``, ``pwcnet``, ``flownet2``, another ptlflow
-        model, or ``auto``: RAFT where there are a CUDA device and its weights, else TV-L1; which
-        and why is logged and stands in `FlowEstimator.provenance`.
+        A registered method (`method_names`), another ptlflow model, or ``auto``: RAFT where there
+        are a CUDA device and its weights, else TV-L1; which and why is logged and stands in
+        `FlowEstimator.provenance`.
     weights : str, optional
         Of learned methods: variant, registered name, path, or ``random``
         (see `foveal.models.flow.learned.Learned`).
     device : str
-        ``auto``, ``cuda``, ``cuda:n`` or ``cpu``; TV-L1 and DIS always run on the CPU.
+        ``auto``, ``cuda``, ``cuda:n`` or ``cpu``, for methods that have a choice: ``tvl1`` and
+        ``dis`` always run on the CPU, ``tvl1_cuda`` on a GPU or not at all.
     **settings
-        Further settings of the method: those of `foveal.models.flow.tvl1.TVL1`,
-        `foveal.models.flow.dis.DIS` or `foveal.models.flow.learned.Learned`. ``auto`` takes none.
+        Further settings of the method, see its class. ``auto`` takes none.
 
     Returns
     -------
@@ -50,9 +59,8 @@ def make_estimator(
     Raises
     ------
     MissingDependency
-        opencv-contrib, ptlflow or the weights are missing; the message says how to mend it.
-    FlowDeviceError
-        The CUDA device asked for is not there.
+        numba, opencv-contrib, ptlflow, the weights or the GPU asked for are missing; the message
+        says how to mend it.
     ValueError
         Unknown method, setting, variant or device.
     """
@@ -60,41 +68,44 @@ def make_estimator(
         if settings:
             raise ValueError(f"method auto takes no settings, got {', '.join(settings)}")
         return _automatic(weights, device)
+    if weights is not None and not takes_weights(method):
+        raise ValueError(f"{method} has no weights, got weights: {weights}")
+    factory = _factory(method)
+    offered = {"weights": weights, "device": device}
+    taken = {key: value for key, value in offered.items() if key in _parameters(factory)}
     try:
-        if method in ("tvl1", "dis"):
-            if weights is not None:
-                raise ValueError(f"{method} has no weights, got weights: {weights}")
-            return _classical(method, settings)
-        from foveal.models.flow.learned import Learned
-
-        return Learned(method, weights=weights, device=device, **settings)
+        estimator: FlowEstimator = factory(**taken, **settings)
     except TypeError as error:
         raise ValueError(f"flow method {method} refuses a setting: {error}") from error
+    return estimator
 
 
-def _classical(method: str, settings: dict[str, Any]) -> FlowEstimator:
-    if method == "dis":
-        from foveal.models.flow.dis import DIS
+def _factory(method: str) -> Callable[..., FlowEstimator]:
+    factory: Callable[..., FlowEstimator]
+    if method in plugins("flow"):
+        factory = find("flow", method)
+    else:
+        from foveal.models.flow.learned import Learned
 
-        return DIS(**settings)
-    from foveal.models.flow.tvl1 import TVL1
+        factory = functools.partial(Learned, method)
+    return factory
 
-    return TVL1(**settings)
+
+def _parameters(factory: Callable[..., FlowEstimator]) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(factory).parameters
 
 
 def _automatic(weights: str | None, device: str) -> FlowEstimator:
-    from foveal.models.flow.device import resolve_device
-    from foveal.models.flow.learned import Learned
+    from foveal.models.device import choose_device
 
-    chosen: FlowEstimator
     try:
-        found = resolve_device(device)
+        found = choose_device(device)
         if found.type != "cuda":
             raise FlowDeviceError(f"device {device} means the CPU here")
-        chosen = Learned("raft", weights=weights, device=str(found))
+        chosen = make_estimator("raft", weights=weights, device=str(found))
         reason = f"there are a CUDA device ({found}) and RAFT's weights"
     except (FlowDeviceError, MissingDependency) as error:
-        chosen = _classical("tvl1", {})
+        chosen = make_estimator("tvl1")
         reason = f"RAFT cannot run: {error}"
     _log.warning("flow method auto takes %s: %s", chosen.name, reason)
     return _Chosen(chosen, reason)
@@ -113,6 +124,9 @@ class _Chosen:
 
     def parameters(self) -> dict[str, Any]:
         return self._estimator.parameters()
+
+    def former_parameters(self) -> list[dict[str, Any]]:
+        return getattr(self._estimator, "former_parameters", list)()
 
     def provenance(self) -> dict[str, Any]:
         return {**self._estimator.provenance(), "chosen_by": "auto", "because": self._reason}

@@ -36,5 +36,12 @@ class FlowEstimator(Protocol):
     def parameters(self) -> dict[str, Any]:
         """Settings and weights (sha256) that determine the numbers; enters the fingerprint."""
 
+    def former_parameters(self) -> list[dict[str, Any]]:
+        """`parameters` under which results stored earlier under this name stay valid.
+
+        What another implementation of the method computed with the same settings, within a stated
+        tolerance; empty where there was none. Never part of the fingerprint.
+        """
+
     def provenance(self) -> dict[str, Any]:
         """What ran (device, precision, batch sizes, fallbacks); JSON-serialisable."""

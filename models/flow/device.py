@@ -7,8 +7,6 @@ from contextlib import contextmanager
 
 import torch
 
-from foveal.models.flow.errors import FlowDeviceError
-
 PRECISIONS = {
     "float32": None,
     "tf32": None,
@@ -17,32 +15,6 @@ PRECISIONS = {
 }
 """Autocast dtype by name; None computes in float32, ``tf32`` with 10-bit products in convolutions
 (PyTorch's own default on CUDA)."""
-
-
-def resolve_device(device: str) -> torch.device:
-    """``auto``, ``cuda``, ``cuda:n`` or ``cpu`` as a device of this machine.
-
-    Raises
-    ------
-    ValueError
-        It is none of these.
-    FlowDeviceError
-        That CUDA device is not there.
-    """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cpu":
-        return torch.device("cpu")
-    kind, colon, index = device.partition(":")
-    if kind != "cuda" or bool(colon) != index.isdigit():
-        raise ValueError(f"device must be auto, cuda, cuda:n or cpu, got {device!r}")
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if int(index or 0) >= count:
-        raise FlowDeviceError(
-            f"device {device} is not there: torch sees {count} CUDA devices on this machine; "
-            "use device: cpu, method: tvl1, or mend the driver (nvidia-smi)"
-        )
-    return torch.device("cuda", int(index or 0))
 
 
 @contextmanager

@@ -68,6 +68,10 @@ class DIS:
         """Preset and grey conversion."""
         return {"method": self.name, "preset": self._preset, "grey": "rec601"}
 
+    def former_parameters(self) -> list[dict[str, Any]]:
+        """None: nothing was stored under this name by another implementation."""
+        return []
+
     def provenance(self) -> dict[str, Any]:
         """Implementation, its version, and the number of threads."""
         import cv2

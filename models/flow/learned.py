@@ -7,6 +7,7 @@ the one before travels back.
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections import deque
@@ -17,12 +18,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from foveal.models.device import choose_device
 from foveal.models.flow.device import (
     PRECISIONS,
     arithmetic,
     device_name,
     is_device_failure,
-    resolve_device,
 )
 from foveal.models.flow.errors import FlowDeviceError
 from foveal.models.flow.inputs import check_frames, pad_to_minimum
@@ -97,7 +98,7 @@ class Learned:
             raise ValueError(f"micro_batch must be at least 1 (or None), got {micro_batch}")
         self.name = method
         self._file = find_weights(method, weights)
-        self._device = resolve_device(device)
+        self._device = choose_device(device)
         self._asked_precision = precision
         if precision == "auto":
             precision = "tf32" if self._device.type == "cuda" else "float32"
@@ -155,6 +156,10 @@ class Learned:
         else:
             weights = {"weights_sha256": self._file.sha256}
         return {"method": self.name, **weights, "precision": self._asked_precision}
+
+    def former_parameters(self) -> list[dict[str, Any]]:
+        """None: nothing was stored under this name by another implementation."""
+        return []
 
     def provenance(self) -> dict[str, Any]:
         """Weights by name, device, precision that ran, micro-batches and versions."""
@@ -291,3 +296,9 @@ def _take_in(
     if arrived is not None:
         arrived.synchronize()
     flow[start : start + len(result)] = result.numpy()
+
+
+raft = functools.partial(Learned, "raft")
+raft_small = functools.partial(Learned, "raft_small")
+pwcnet = functools.partial(Learned, "pwcnet")
+flownet2 = functools.partial(Learned, "flownet2")

@@ -19,6 +19,7 @@ from foveal.models.flow.correlation import use_local_correlation
 from foveal.models.flow.raft import raft_flow
 from foveal.models.weights import WeightsFile, find, is_path, load_state_dict
 from foveal.models.weights_registry import REGISTRY, Weights, published
+from foveal.registry import plugins
 
 FlowNetwork = Callable[[Tensor], Tensor]
 """BGR frames in [0, 1], float [n + 1, 3, h, w] -> flow in pixels, float [n, 2, h, w]."""
@@ -151,12 +152,12 @@ def _variants(method: str) -> dict[str, str]:
 def _model_class(method: str) -> Any:
     names = ptlflow_names()
     if method not in names:
-        ours = ["tvl1", "dis", "auto"]
+        ours = ["auto", *plugins("flow")]
         near = difflib.get_close_matches(method, [*ours, *names], 3)
         meant = f"did you mean {' or '.join(near)}? " if near else ""
         raise ValueError(
-            f"there is no flow method {method!r}; {meant}Methods: {', '.join(ours)}, "
-            f"{', '.join(DEFAULT_VARIANTS)}, and ptlflow's other models"
+            f"there is no flow method {method!r}; {meant}Methods: {', '.join(ours)}, and ptlflow's "
+            "other models"
         )
     return _import_ptlflow().get_model_reference(method)
 

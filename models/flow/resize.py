@@ -2,32 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
-
-
-@dataclass(frozen=True)
-class FlowGrids:
-    """Where flow is computed and where it is kept.
-
-    Attributes
-    ----------
-    compute_size, stored_size : (height, width)
-    scale_flow_on_resize : bool
-        Whether vectors are multiplied by the resize factors; False leaves pixels of the compute
-        grid on the stored grid.
-    """
-
-    compute_size: tuple[int, int]
-    stored_size: tuple[int, int]
-    scale_flow_on_resize: bool = True
-
-
-LSTS_GRIDS = FlowGrids((112, 112), (224, 224))
-"""Öztürk's LSTS: TV-L1 at 112x112, enlarged to I3D's 224x224. Whether its authors scaled the
-vectors is not stated; ``scale_flow_on_resize=False`` gives the other reading."""
 
 
 def resize_flow(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -12,6 +13,8 @@ import torch
 from torch import Tensor
 
 from foveal.errors import MissingDependency
+from foveal.models.device import choose_device
+from foveal.models.i3d.half_precision import LEAST_SPEEDUP, half_precision, trial
 from foveal.models.i3d.network import I3D, Endpoint
 from foveal.models.i3d.step_network import State, StepNetwork
 from foveal.models.i3d.window_plan import Plan
@@ -26,16 +29,6 @@ MOST_WINDOWS = {"cpu": 8, "cuda": 64}
 
 CPU_BATCH_FRAMES = 32
 """Frames a batch of windows advances on a CPU at most; more only spill its caches (measured)."""
-
-
-def choose_device(name: str) -> torch.device:
-    """``auto`` is CUDA where there is one, else the CPU."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise MissingDependency(f"device {name!r} was asked for, but torch sees no CUDA device")
-    return device
 
 
 def available_memory_bytes() -> int | None:
@@ -69,19 +62,43 @@ def _exact_arithmetic() -> Iterator[None]:
         yield
 
 
-class StepRunner:
-    """Runs plans on one device, keeps the shared steps, halves the batch when memory is full."""
+def _as_it_is(results: Tensor) -> Tensor:
+    return results
 
-    def __init__(self, network: I3D, endpoint: Endpoint, device: str, precision: Precision) -> None:
+
+class StepRunner:
+    """Runs plans on one device, keeps the shared steps, halves the batch when memory is full.
+
+    Attributes
+    ----------
+    precision : str
+        What computes. Until the first run, `auto` stands for what it will try.
+    given : callable
+        What is made of the results before anyone sees them; `auto` compares this.
+    """
+
+    def __init__(
+        self,
+        network: I3D,
+        endpoint: Endpoint,
+        device: str,
+        precision: Precision,
+        size: tuple[int, int] = (224, 224),
+    ) -> None:
         if precision not in get_args(Precision):
             allowed = ", ".join(get_args(Precision))
             raise ValueError(f"precision {precision!r} is unknown; allowed: {allowed}")
         self.device = choose_device(device)
         self.requested = precision
-        self._network, self._endpoint = network, endpoint
-        half = precision == "auto" and self.device.type == "cuda"
-        self.precision = "float16" if half else precision.replace("auto", "float32")
-        self._verify = half
+        self._network, self._endpoint, self._size = network, endpoint, size
+        self.given: Callable[[Tensor], Tensor] = _as_it_is
+        self.precision: str = precision
+        self._because: str | None = None
+        self._verify = False
+        if precision == "auto":
+            self.precision, self._because = half_precision(self.device)
+            self._verify = self.precision != "float32"
+        self._speedup: float | None = None
         self._kept: list[State] = []
         self._halvings = 0
         self._half_difference: float | None = None
@@ -124,11 +141,15 @@ class StepRunner:
         kept : tuple of tuple of int
             Anchors of the steps kept for the next run, level by level.
         """
+        if self._verify and self.device.type == "cpu":
+            self._try_speed()
         while True:
             plan = plan_for(count)
             try:
                 with _exact_arithmetic():
                     results, kept = self._run(frames, first_frame, plan)
+                    if self._verify and not self._agrees(frames, first_frame, plan_for(1), results):
+                        results, kept = self._run(frames, first_frame, plan)
                 break
             except torch.cuda.OutOfMemoryError as error:
                 if count == 1:
@@ -150,17 +171,36 @@ class StepRunner:
     def _run(self, frames: Tensor, first_frame: int, plan: Plan) -> tuple[Tensor, list[State]]:
         before = self._kept or [() for _ in plan.reads]
         results, kept = self.steps.run(frames, first_frame, plan, before)
-        results = results.float()
-        if not self._verify:
-            return results, kept
+        return results.float(), kept
+
+    def _try_speed(self) -> None:
+        """Stay with float32 where half precision is no faster on this machine."""
+        self._speedup = trial(
+            self._network, self._endpoint, self.device, self.precision, self._size
+        )
+        if self._speedup < LEAST_SPEEDUP:
+            self._fall_back(f"{self.precision} ran at {self._speedup:.2f}x float32 in a trial")
+
+    def _agrees(self, frames: Tensor, first_frame: int, first: Plan, results: Tensor) -> bool:
+        """Compare the first of the results with float32's; go on in float32 if they differ."""
         exact = self._build("float32")
-        reference, exact_kept = exact.run(frames, first_frame, plan, before)
-        self._half_difference = relative_difference(results, reference)
+        reference, _ = exact.run(frames, first_frame, first, [() for _ in first.reads])
+        self._half_difference = relative_difference(
+            self.given(results[: len(reference)]), self.given(reference)
+        )
         self._verify = False
         if self._half_difference <= HALF_TOLERANCE:
-            return results, kept
-        self.steps, self.precision = exact, "float32"
-        return reference, exact_kept
+            return True
+        self._fall_back(
+            f"{self.precision} differs by {self._half_difference:.2g} from float32, "
+            f"more than {HALF_TOLERANCE:g}"
+        )
+        return False
+
+    def _fall_back(self, because: str) -> None:
+        self.precision, self._because, self._verify = "float32", because, False
+        self.__dict__.pop("steps", None)
+        logging.getLogger("foveal").info("I3D computes in float32: %s", because)
 
     @property
     def kept_bytes(self) -> int:
@@ -183,6 +223,10 @@ class StepRunner:
         }
         if self.device.type == "cuda":
             ran["device_name"] = torch.cuda.get_device_name(self.device)
-        if self._half_difference is not None:
-            ran["half_difference"] = self._half_difference
+        measured = {
+            "precision_because": self._because,
+            "half_difference": self._half_difference,
+            "half_speedup": self._speedup,
+        }
+        ran |= {name: value for name, value in measured.items() if value is not None}
         return ran

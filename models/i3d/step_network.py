@@ -29,10 +29,17 @@ from foveal.models.i3d.network import (
     same_padding,
     time_layers,
 )
-from foveal.models.i3d.window_plan import Plan, plan_windows, window_levels
+from foveal.models.i3d.window_plan import ZERO, Plan, plan_windows, window_levels
 
 State = tuple[Tensor, ...]
 """What is kept of time steps: one or more tensors [steps, height, width, channels]."""
+
+Taps = tuple[int, int]
+"""Half-open range of a kernel's time steps."""
+
+LEAST_STEPS_APART = 4
+"""Steps that read the same taps are computed apart from the others if there are so many: products
+with the zeros of a window's ends are left out (8 % of all at stride 1)."""
 
 CHUNK_BYTES = {"cpu": 16 << 20, "cuda": 256 << 20}
 """Bytes gathered for one convolution at a time; on a CPU they should stay in its caches."""
@@ -59,7 +66,19 @@ def _gather_max(steps: Tensor, rows: Tensor) -> Tensor:
     return reduce(torch.maximum, [steps.index_select(0, taps) for taps in rows.unbind(1)])
 
 
+def _max_of_neighbours(x: Tensor, dim: int) -> Tensor:
+    """Maximum of each item and the two beside it along an axis."""
+    y, last = x.clone(), x.shape[dim] - 1
+    for into, beside in ((1, 0), (0, 1)):
+        inside = y.narrow(dim, into, last)
+        torch.maximum(inside, x.narrow(dim, beside, last), out=inside)
+    return y
+
+
 def _spatial_max(x: Tensor, kernel: tuple[int, int], stride: tuple[int, int]) -> Tensor:
+    if (kernel, stride) == ((3, 3), (1, 1)) and x.device.type == "cpu":
+        # torch's pooling also writes 8 bytes of indices for each value (measured: 1.5 to 2.7x).
+        return _max_of_neighbours(_max_of_neighbours(x, 2), 1)
     front = [same_padding(n, k, s)[0] for n, k, s in zip(x.shape[1:3], kernel, stride, strict=True)]
     y: Tensor = F.max_pool2d(x.permute(0, 3, 1, 2), kernel, stride, padding=front, ceil_mode=True)
     return y.permute(0, 2, 3, 1)
@@ -77,21 +96,40 @@ class _Conv:
         self.padding = units[0].kernel // 2 if self.stride == 1 else 0
         self.widths = [len(b) for _, b in folded]
 
-    def __call__(self, x: Tensor) -> Tensor:
-        y = F.conv2d(x.permute(0, 3, 1, 2), self.weight, self.bias, self.stride, self.padding)
+        self.kernel = units[0].kernel
+        self._of_taps: dict[Taps, Tensor] = {}
+
+    def __call__(self, x: Tensor, taps: Taps | None = None) -> Tensor:
+        weight = self.weight if taps is None else self._weight_of(taps)
+        y = F.conv2d(x.permute(0, 3, 1, 2), weight, self.bias, self.stride, self.padding)
         return y.relu_().permute(0, 2, 3, 1)
+
+    def _weight_of(self, taps: Taps) -> Tensor:
+        """The part of the weight that some of the time steps meet."""
+        if taps == (0, self.kernel):
+            return self.weight
+        if taps not in self._of_taps:
+            channels = self.weight.shape[1] // self.kernel
+            part = self.weight[:, taps[0] * channels : taps[1] * channels]
+            self._of_taps[taps] = part.contiguous(memory_format=torch.channels_last)
+        return self._of_taps[taps]
 
 
 class _Stage:
-    """One level: how its steps come from those below, and what is done to each alone after."""
+    """One level: how its steps come from those below, and what is done to each alone after.
 
-    def __init__(self, kernel: int, stride: int, mix: Callable[[State, Tensor], Tensor]) -> None:
+    `mix` is given the taps at which rows are read, all others being zeros.
+    """
+
+    def __init__(
+        self, kernel: int, stride: int, mix: Callable[[State, Tensor, Taps], Tensor]
+    ) -> None:
         self.kernel, self.stride, self.mix = kernel, stride, mix
         self.after: list[Callable[[Tensor], Tensor]] = []
         self.split: Callable[[Tensor], State] = lambda x: (x,)
 
-    def __call__(self, below: State, rows: Tensor) -> State:
-        x = self.mix(below, rows)
+    def __call__(self, below: State, rows: Tensor, taps: Taps) -> State:
+        x = self.mix(below, rows, taps)
         for single in self.after:
             x = single(x)
         return self.split(x)
@@ -119,7 +157,9 @@ class StepNetwork:
         def add_conv(unit: Unit) -> None:
             convolve = conv(unit)
             stage = _Stage(
-                unit.kernel, unit.stride, lambda below, rows: convolve(_gather(below[0], rows))
+                unit.kernel,
+                unit.stride,
+                lambda below, rows, taps: convolve(_gather(below[0], rows[:, slice(*taps)]), taps),
             )
             self._stages.append(stage)
 
@@ -137,13 +177,14 @@ class StepNetwork:
                     _spatial_max(x, (3, 3), (1, 1)),
                 )
 
-            def mix(below: State, rows: Tensor) -> Tensor:
+            def mix(below: State, rows: Tensor, taps: Taps) -> Tensor:
                 b0, b1, b2, pooled = below
+                read = rows[:, slice(*taps)]
                 branches = [
                     b0.index_select(0, rows[:, 1]),
-                    b1b(_gather(b1, rows)),
-                    b2b(_gather(b2, rows)),
-                    b3b(_gather_max(pooled, rows)),
+                    b1b(_gather(b1, read), taps),
+                    b2b(_gather(b2, read), taps),
+                    b3b(_gather_max(pooled, read)),
                 ]
                 return torch.cat(branches, dim=3)
 
@@ -154,7 +195,11 @@ class StepNetwork:
             (kernel, high, wide), (stride, down, across) = POOLS[name]
             self._stages[-1].after.append(lambda x: _spatial_max(x, (high, wide), (down, across)))
             if kernel > 1:
-                stage = _Stage(kernel, stride, lambda below, rows: _gather_max(below[0], rows))
+                stage = _Stage(
+                    kernel,
+                    stride,
+                    lambda below, rows, taps: _gather_max(below[0], rows[:, slice(*taps)]),
+                )
                 self._stages.append(stage)
 
         for name in layers_until(endpoint):
@@ -197,7 +242,8 @@ class StepNetwork:
             For the next run. The caller's own list stays valid if this run fails.
         """
         chosen = [frame - first_frame for (frame,) in plan.reads[0]]
-        store = _store((), [(frames[chosen].to(self.dtype),)], len(chosen))
+        all_frames = slice(0, len(chosen))
+        store = _store((), [(all_frames, (frames[chosen].to(self.dtype),))], len(chosen))
         keep: list[State] = [()]
         for level, stage in enumerate(self._stages, start=1):
             reads = plan.reads[level]
@@ -208,12 +254,17 @@ class StepNetwork:
 
     def _compute(
         self, stage: _Stage, below: State, reads: Sequence[Sequence[int]]
-    ) -> Iterator[State]:
-        """Fresh steps of a level, in chunks that bound what is gathered at a time."""
+    ) -> Iterator[tuple[slice | Tensor, State]]:
+        """Fresh steps of a level and their places, in chunks that bound what is gathered."""
         step_bytes = stage.kernel * sum(x[0].numel() * x.element_size() for x in below)
         at_once = max(1, CHUNK_BYTES.get(self.device.type, CHUNK_BYTES["cpu"]) // step_bytes)
-        for start in range(0, len(reads), at_once):
-            yield stage(below, self._rows(reads[start : start + at_once]))
+        for taps, places in steps_by_taps(reads, stage.kernel).items():
+            for start in range(0, len(places), at_once):
+                some = places[start : start + at_once]
+                where: slice | Tensor = slice(some[0], some[-1] + 1)
+                if some[-1] - some[0] >= len(some):
+                    where = torch.tensor(some).to(self.device)
+                yield where, stage(below, self._rows([reads[i] for i in some]), taps)
 
     def _rows(self, rows: Sequence[int] | Sequence[Sequence[int]]) -> Tensor:
         """Rows of a store, whose row 0 is the step of zeros (`ZERO` is -1)."""
@@ -223,34 +274,56 @@ class StepNetwork:
         index = self._rows(rows)
         return tuple(x.index_select(0, index) for x in store)
 
-    def macs_per_step(self, size: tuple[int, int]) -> list[int]:
-        """Multiply-accumulates of one step of each level 1 … last, for frames of `size`.
+    def macs(
+        self, size: tuple[int, int], reads: Sequence[Sequence[Sequence[int]]] | None = None
+    ) -> list[int]:
+        """Multiply-accumulates of each level 1 … last, for frames of `size`.
 
-        Counted by running every stage once, so build the network on the meta device for this.
+        Of the steps that `reads` lists for each level (as in `Plan`), products with padding in time
+        left out as they are when computing; of one step that reads no padding without `reads`.
+        Counted by running every stage, so build the network on the meta device for this.
         """
-        channels = self.in_channels
-        state: State = (self.frames(torch.empty(1, *size, channels, device=self.device)),)
+        frame = torch.empty(1, *size, self.in_channels, device=self.device)
+        state: State = (self.frames(frame),)
         macs = []
-        for stage in self._stages:
-            rows = torch.zeros(1, stage.kernel, dtype=torch.long, device=self.device)
+        for level, stage in enumerate(self._stages):
             with FlopCounterMode(display=False) as counter:
-                state = stage(state, rows)
+                for taps, places in steps_by_taps(
+                    [[0] * stage.kernel] if reads is None else reads[level], stage.kernel
+                ).items():
+                    rows = torch.zeros(len(places), stage.kernel, dtype=torch.long)
+                    made = stage(state, rows.to(self.device), taps)
             macs.append(counter.get_total_flops() // 2)
+            state = tuple(x[:1] for x in made)
         return macs
 
 
-def _store(kept: State, fresh: Iterable[State], count: int) -> State:
+def steps_by_taps(reads: Sequence[Sequence[int]], kernel: int) -> dict[Taps, list[int]]:
+    """Which steps read which range of taps; the rest of their taps is zeros.
+
+    Ranges that fewer than `LEAST_STEPS_APART` steps share are joined to the whole kernel.
+    """
+    groups: dict[Taps, list[int]] = {}
+    for place, rows in enumerate(reads):
+        real = [tap for tap, row in enumerate(rows) if row != ZERO]
+        groups.setdefault((real[0], real[-1] + 1) if real else (0, kernel), []).append(place)
+    whole = (0, kernel)
+    few = [taps for taps, places in groups.items() if len(places) < LEAST_STEPS_APART]
+    joined = sorted(place for taps in {*few, whole} for place in groups.pop(taps, []))
+    return {whole: joined, **groups} if joined else groups
+
+
+def _store(kept: State, fresh: Iterable[tuple[slice | Tensor, State]], count: int) -> State:
     """Rows of a level: a step of zeros, those kept, then `count` fresh ones, given in chunks."""
     store: State = ()
     filled = 1 + (len(kept[0]) if kept else 0)
-    for chunk in fresh:
+    for where, chunk in fresh:
         if not store:
             store = tuple(x.new_empty(filled + count, *x.shape[1:]) for x in chunk)
             for new, old in zip(store, kept, strict=bool(kept)):
                 new[1:filled].copy_(old)
         for new, values in zip(store, chunk, strict=True):
-            new[filled : filled + len(values)].copy_(values)
-        filled += len(chunk[0])
+            new[filled:][where] = values
     if not store:
         store = tuple(torch.cat([x.new_empty(1, *x.shape[1:]), x]) for x in kept)
     for new in store:
@@ -267,15 +340,16 @@ def count_macs(
     endpoint: Endpoint = "mixed_5c",
     width: float = 1.0,
 ) -> tuple[int, int]:
-    """Multiply-accumulates a window costs alone, and among overlapping ones (steady state)."""
+    """Multiply-accumulates a window costs in the plain network, and among overlapping ones
+    (steady state).
+    """
     network = StepNetwork(I3D(tower, width).to("meta"), endpoint, torch.device("meta"))
-    macs = network.macs_per_step(size)
     levels = window_levels(window, time_layers(endpoint))
+    macs = network.macs(size)
     alone = sum(each * level.steps for each, level in zip(macs, levels[1:], strict=True))
     kept: tuple[tuple[int, ...], ...] = tuple(() for _ in levels)
     moved = batch_windows * stride
     for _ in range(2 + window // moved):
         plan = plan_windows(levels, stride, batch_windows, kept)
         kept = tuple(tuple(anchor - moved for anchor in anchors) for anchors in plan.kept)
-    shared = sum(each * len(reads) for each, reads in zip(macs, plan.reads[1:], strict=True))
-    return alone, shared // batch_windows
+    return alone, sum(network.macs(size, plan.reads[1:])) // batch_windows

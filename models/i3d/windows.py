@@ -110,8 +110,10 @@ class WindowFeatures(Stream):
     device : str
         ``auto`` takes CUDA where there is one; else a torch device.
     precision : {"float32", "float16", "bfloat16", "auto"}
-        ``auto`` is float16 on CUDA if the first windows agree within 1e-2 with float32, else
-        float32.
+        ``auto`` is float16 on CUDA, and bfloat16 on a CPU that has instructions for it and is
+        faster with them in a short trial, if the features of the first window agree with those of
+        float32 within 1e-2 (largest difference over largest magnitude); else float32. Which ran,
+        and why, stands in `provenance`.
     batch_windows : int, optional
         Windows computed together; by default from the memory that is free.
 
@@ -169,6 +171,7 @@ class WindowFeatures(Stream):
         self.batch_windows = batch_windows or fitting
         self._kept_anchors: tuple[tuple[int, ...], ...] = tuple(() for _ in self._levels)
         self._next_start = first_start
+        self._runner.given = self._features_of
 
     def push(self, values: ArrayLike) -> NDArray[np.float32]:
         """Take the next frames (or flow), give the windows computed by now.
@@ -235,22 +238,31 @@ class WindowFeatures(Stream):
             lambda n: plan_windows(self._levels, self.stride, n, self._kept_anchors),
             count,
         )
-        steps = self._levels[-1].steps
-        windows = len(results) // steps
-        moved = self.stride * windows
+        maps = self._by_window(results)
+        moved = self.stride * len(maps)
         self._kept_anchors = tuple(tuple(a - moved for a in anchors) for anchors in kept)
-        if windows < count:
-            self.batch_windows = windows
-        return results.view(windows, steps, *results.shape[1:])
+        if len(maps) < count:
+            self.batch_windows = len(maps)
+        return maps
+
+    def _by_window(self, results: Tensor) -> Tensor:
+        """[windows * steps, ...] to [windows, steps, ...]."""
+        return results.view(-1, self._levels[-1].steps, *results.shape[1:])
+
+    def _features_of(self, results: Tensor) -> Tensor:
+        return self._pooled(self._by_window(results))
 
     def _pool(self, maps: Tensor) -> NDArray[np.float32]:
+        return np.ascontiguousarray(self._pooled(maps).cpu().numpy())
+
+    def _pooled(self, maps: Tensor) -> Tensor:
         x = maps.permute(0, 4, 1, 2, 3)
         pool = POOLINGS[self.pooling]
         if self.endpoint == "global":
             x = x.mean((2, 3, 4))
         elif pool is not None:
             x = F.avg_pool3d(x, *pool)
-        return np.ascontiguousarray(x.cpu().numpy())
+        return x
 
     def parameters(self) -> dict[str, Any]:
         """Return what determines the numbers, apart from the weights."""

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from foveal.models.metrics.base import Metric, Variant, check_variant
 from foveal.models.metrics.pixels import FixatedPixels, MapRows, as_fixated_pixels
-
-Variant = Literal["mit", "dhf1k", "pysaliency"]
-VARIANTS: tuple[str, ...] = get_args(Variant)
 
 # Keys of stretched values in [2**-24, 2]: 8192 an octave, from the leading bits of a float32
 _KEY_RANGE = (2.0**-24, 2.0)
@@ -111,9 +108,8 @@ def auc_shuffled(
     return _trapezoid(rates(negatives, other_counts > 0), rates(positives, counts > 0))
 
 
-def check_variant(variant: str) -> None:
-    if variant not in VARIANTS:
-        raise ValueError(f"metric variant {variant!r} is unknown; allowed: {', '.join(VARIANTS)}")
+AUC_JUDD = Metric("AUC-Judd", ("fixations",), auc_judd)
+AUC_SHUFFLED = Metric("s-AUC", ("fixations", "other_fixations"), auc_shuffled)
 
 
 def _trapezoid(false_alarms: Tensor, hits: Tensor) -> Tensor:

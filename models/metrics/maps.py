@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foveal.models.metrics.auc import Variant, check_variant
+from foveal.models.metrics.base import Metric, Variant, check_variant
 from foveal.models.metrics.pixels import FixatedPixels, MapRows, as_fixated_pixels
 
 _EPS = {"mit": 2.0**-52, "dhf1k": 2.0**-52, "pysaliency": 2.2204e-16}
@@ -157,6 +157,12 @@ def kldiv(
         return _log_(ratio).mul_(q).sum(1)
 
     return torch.where(undefined, math.nan, _rowwise(divergence, rows, truth, scratch=2))
+
+
+NSS = Metric("NSS", ("fixations",), nss)
+CC = Metric("CC", ("density",), cc)
+SIM = Metric("SIM", ("density",), sim)
+KLDIV = Metric("KLD", ("density",), kldiv, higher_is_better=False)
 
 
 def _rowwise(score: Callable[..., Tensor], *maps: MapRows, scratch: int) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from foveal.models.metrics.auc import Variant, check_variant
+from foveal.models.metrics.base import Variant, check_variant
 from foveal.models.metrics.pixels import FixatedPixels
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,13 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from foveal.models.metrics.auc import Variant, auc_judd, auc_shuffled, check_variant
-from foveal.models.metrics.maps import cc, kldiv, nss, sim
+from foveal.models.metrics.base import Variant, check_variant, find_metric, names
 from foveal.models.metrics.pixels import FixatedPixels, MapRows, as_fixated_pixels
-
-FIXATION_METRICS: dict[str, Callable[..., Tensor]] = {"auc_judd": auc_judd, "nss": nss}
-DENSITY_METRICS: dict[str, Callable[..., Tensor]] = {"cc": cc, "sim": sim, "kldiv": kldiv}
-METRICS = ("auc_judd", "auc_shuffled", "nss", "cc", "sim", "kldiv")
 
 
 class ScoreTable:
@@ -31,18 +26,21 @@ class ScoreTable:
 
     Parameters
     ----------
-    metrics : sequence of str
-        Any of `METRICS`.
+    metrics : sequence of str, optional
+        Registered names; by default all there are.
     variant : {'mit', 'dhf1k', 'pysaliency'}
         Whose definitions the metrics follow.
+
+    Raises
+    ------
+    RecipeError
+        No metric has one of these names.
     """
 
-    def __init__(self, metrics: Sequence[str] = METRICS, variant: Variant = "mit") -> None:
+    def __init__(self, metrics: Sequence[str] | None = None, variant: Variant = "mit") -> None:
         check_variant(variant)
-        unknown = sorted(set(metrics) - set(METRICS))
-        if unknown:
-            raise ValueError(f"metrics {unknown} are unknown; allowed: {', '.join(METRICS)}")
-        self.metrics = tuple(metrics)
+        self.metrics = names() if metrics is None else tuple(metrics)
+        self._registered = {name: find_metric(name) for name in self.metrics}
         self.variant = variant
         self._scores: dict[str, dict[str, list[NDArray[np.float64]]]] = {}
         self._excluded: dict[str, dict[str, Counter[str]]] = {}
@@ -92,19 +90,19 @@ class ScoreTable:
             "other_fixations": _of_frames(other_fixations, here),
         }
         scores: dict[str, NDArray[np.float64]] = {}
-        for metric in self.metrics:
-            values, no_truth, reason = self._score(metric, rows, given)
-            counts = self._excluded.setdefault(video, {}).setdefault(metric, Counter())
-            undefined = values.isnan()
-            constant = undefined & ~no_truth & rows.is_constant()
+        for name in self.metrics:
+            values = self._score(name, rows, given)
+            counts = self._excluded.setdefault(video, {}).setdefault(name, Counter())
             counts["masked"] += n - len(values)
-            counts[reason] += int((undefined & no_truth).sum())
-            counts["constant_prediction"] += int(constant.sum())
-            counts["undefined"] += int((undefined & ~no_truth & ~constant).sum())
+            undefined = values.isnan()
+            for reason, holds in self._reasons(name, rows, given):
+                counts[reason] += int((undefined & holds).sum())
+                undefined = undefined & ~holds
+            counts["undefined"] += int(undefined.sum())
             of_frames = np.full(n, math.nan)
             of_frames[wanted.numpy()] = values.cpu().numpy()
-            scores[metric] = of_frames
-            self._scores.setdefault(video, {}).setdefault(metric, []).append(of_frames)
+            scores[name] = of_frames
+            self._scores.setdefault(video, {}).setdefault(name, []).append(of_frames)
         return scores
 
     def per_frame(self, video: str) -> dict[str, NDArray[np.float64]]:
@@ -158,29 +156,29 @@ class ScoreTable:
             }
         return {"variant": self.variant, "dataset": dataset, "videos": videos}
 
-    def _score(
-        self, metric: str, rows: MapRows, given: dict[str, Any]
-    ) -> tuple[Tensor, Tensor, str]:
-        """Scores [n], whether the frame lacks ground truth [n], and how that is called."""
-        needed = ["density"] if metric in DENSITY_METRICS else ["fixations"]
-        needed += ["other_fixations"] if metric == "auc_shuffled" else []
-        for name in needed:
-            if given[name] is None:
-                raise ValueError(f"{metric} needs {name}; give it, or leave {metric} out")
-        if metric in DENSITY_METRICS:
-            truth = given["density"] = MapRows.of(given["density"], "density")
-            return (
-                DENSITY_METRICS[metric](rows, truth, self.variant),
-                truth.is_zero(),
-                "empty_density",
-            )
-        fixations = given["fixations"] = as_fixated_pixels(given["fixations"], rows.shape)
-        without = fixations.offsets().diff() == 0
-        if metric == "auc_shuffled":
-            values = auc_shuffled(rows, fixations, given["other_fixations"], self.variant)
-        else:
-            values = FIXATION_METRICS[metric](rows, fixations, self.variant)
-        return values, without, "no_fixations"
+    def _score(self, name: str, rows: MapRows, given: dict[str, Any]) -> Tensor:
+        """Scores [n]; ground truth is brought into the form that metrics take, once for all."""
+        for need in self._registered[name].needs:
+            if given[need] is None:
+                raise ValueError(f"{name} needs {need}; give it, or leave {name} out")
+            if need == "density":
+                given[need] = MapRows.of(given[need], need)
+            else:
+                shared = need == "other_fixations"
+                given[need] = as_fixated_pixels(given[need], rows.shape, shared=shared)
+        truth = [given[need] for need in self._registered[name].needs]
+        return self._registered[name].score(rows, *truth, self.variant)
+
+    def _reasons(
+        self, name: str, rows: MapRows, given: dict[str, Any]
+    ) -> Iterator[tuple[str, Tensor]]:
+        """Why a frame may have no score, and whether that holds, bool [n]; the first one counts."""
+        for need in self._registered[name].needs:
+            if need == "density":
+                yield "empty_density", given[need].is_zero()
+            elif need == "fixations":
+                yield "no_fixations", given[need].offsets().diff() == 0
+        yield "constant_prediction", rows.is_constant()
 
 
 def _only(maps: Tensor, wanted: Tensor) -> Tensor:

@@ -1,4 +1,7 @@
-"""The saliency networks of the papers by name: ``build("salema", weights="random")``.
+"""Saliency networks by name: ``build("salema", weights="random")``.
+
+They are entry points of the group ``foveal.networks``: callables that take ``name=…`` and options
+and give a `SaliencyNetwork`. Those of the papers:
 
 =====================  ===========================================================================
 ``lsts_rgb``           cached I3D features of frames
@@ -14,7 +17,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import logging
 from collections.abc import Callable
@@ -25,11 +27,8 @@ import torch
 
 from foveal.errors import RecipeError
 from foveal.models.saliency.base import SaliencyNetwork, State, detach
-from foveal.models.saliency.gfsalnet import GFSalNet
-from foveal.models.saliency.linardos import SalBCE, SalCLSTM, SalEMA
-from foveal.models.saliency.lsts import LSTS
 from foveal.models.saliency.spec import Input, Schedule, Spec, Training
-from foveal.models.saliency.tp_cmrnet import TPCMRNet
+from foveal.registry import find, plugins
 
 __all__ = [
     "Input",
@@ -47,23 +46,10 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-_NETWORKS: dict[str, Callable[..., SaliencyNetwork]] = {
-    "lsts_rgb": partial(LSTS, streams="rgb"),
-    "lsts_flow": partial(LSTS, streams="flow"),
-    "lsts_rgb_flow": partial(LSTS, streams="rgb_flow"),
-    "gfsalnet": partial(GFSalNet, streams="both"),
-    "gfsalnet_spatial": partial(GFSalNet, streams="spatial"),
-    "gfsalnet_temporal": partial(GFSalNet, streams="temporal"),
-    "tp_cmrnet": TPCMRNet,
-    "salbce": SalBCE,
-    "salema": SalEMA,
-    "salclstm": SalCLSTM,
-}
-
 
 def names() -> tuple[str, ...]:
-    """Names of all networks."""
-    return tuple(_NETWORKS)
+    """Names of all registered networks."""
+    return tuple(plugins("networks"))
 
 
 def options(name: str) -> dict[str, object]:
@@ -74,7 +60,7 @@ def options(name: str) -> dict[str, object]:
     RecipeError
         No network has this name.
     """
-    factory = _factory(name)
+    factory: Callable[..., SaliencyNetwork] = find("networks", name)
     fixed = {"name", *(factory.keywords if isinstance(factory, partial) else ())}
     parameters = inspect.signature(factory).parameters
     return {key: value.default for key, value in parameters.items() if key not in fixed}
@@ -139,17 +125,15 @@ def build(
     return network
 
 
-def _factory(name: str) -> Callable[..., SaliencyNetwork]:
-    if name not in _NETWORKS:
-        near = difflib.get_close_matches(name.lower().replace("-", "_"), _NETWORKS, n=1, cutoff=0.5)
-        guess = f"did you mean {near[0]!r}? " if near else ""
-        raise RecipeError(f"unknown network {name!r}; {guess}there are: {', '.join(_NETWORKS)}")
-    return _NETWORKS[name]
-
-
 def _construct(name: str, network_options: dict[str, object]) -> SaliencyNetwork:
-    factory, allowed = _factory(name), options(name)
+    allowed = options(name)
     unknown = [key for key in network_options if key not in allowed]
     if unknown:
         raise RecipeError(f"{name} has no option {unknown[0]!r}; it has {', '.join(allowed)}")
-    return factory(name=name, **network_options)
+    network = find("networks", name)(name=name, **network_options)
+    if not isinstance(network, SaliencyNetwork):
+        raise RecipeError(
+            f"network {name!r} ({plugins('networks')[name].target}) gives a "
+            f"{type(network).__name__}, no foveal.models.saliency.SaliencyNetwork"
+        )
+    return network

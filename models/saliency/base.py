@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from foveal.errors import RecipeError
 from foveal.models.saliency.spec import Spec
-from foveal.models.saliency.weights import load_strictly, read_state_dict
+from foveal.models.strict_loading import load_strictly
+from foveal.models.weights import find, load_state_dict
 
 State = tuple[Tensor, ...]
 """Memory of a recurrent network after a frame; None before the first frame of a video."""
@@ -113,8 +114,9 @@ class SaliencyNetwork(nn.Module, ABC):
         FovealError
             It is no file of named tensors.
         """
-        state, file = read_state_dict(weights)
-        load_strictly(self, self._canonical(state), file.path, self.spec.options)
+        file = find(weights)
+        state = self._canonical(load_state_dict(file.path))
+        load_strictly(self, state, file.path, self.spec.options)
         self.provenance = {"weights": file.name, "weights_sha256": file.sha256}
 
     def load_backbone(self, weights: str | Path) -> None:
@@ -123,8 +125,8 @@ class SaliencyNetwork(nn.Module, ABC):
         Parameters and errors are those of `load_weights`; a network that starts from no such
         weights raises RecipeError.
         """
-        state, file = read_state_dict(weights)
-        self._load_backbone(state, file.path)
+        file = find(weights)
+        self._load_backbone(load_state_dict(file.path), file.path)
         self.provenance = {
             "weights": "random",
             "backbone": file.name,

@@ -6,6 +6,7 @@ network was published; kernel sizes and channel counts are this project's choice
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,14 +16,10 @@ from torch.nn import functional
 from foveal.models.saliency.base import SaliencyNetwork, State, check_choice, check_size, scaled
 from foveal.models.saliency.resnet import ResNet50
 from foveal.models.saliency.spec import Input, Schedule, Spec, Training
-from foveal.models.saliency.weights import load_strictly
+from foveal.models.strict_loading import load_strictly
 
 PAPER = "Koçak, Erdem & Erdem, A gated fusion network for dynamic saliency prediction"
 READS = {"spatial": "frame", "temporal": "flow_image"}
-ALIGNMENT = {
-    "frame": "frame t",
-    "flow_image": "motion t → t + 1 (the last frame repeats its predecessor's)",
-}
 
 
 class SpatialAttention(nn.Module):
@@ -174,10 +171,7 @@ class GFSalNet(SaliencyNetwork):
         self.spec = Spec(
             name=name,
             paper=PAPER,
-            inputs=tuple(
-                Input(kind, shape, "imagenet", "bilinear", ALIGNMENT[kind])
-                for kind in (READS[stream] for stream in used)
-            ),
+            inputs=tuple(Input(READS[stream], shape, "imagenet", "bilinear") for stream in used),
             output_size=(height, input_width),
             training=Training(
                 loss="kl - 0.1*nss",
@@ -231,3 +225,8 @@ class GFSalNet(SaliencyNetwork):
                 load_strictly(
                     stream.backbone, state, path, self.spec.options, ("fc.weight", "fc.bias")
                 )
+
+
+gfsalnet = partial(GFSalNet, streams="both")
+gfsalnet_spatial = partial(GFSalNet, streams="spatial")
+gfsalnet_temporal = partial(GFSalNet, streams="temporal")

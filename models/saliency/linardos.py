@@ -29,7 +29,7 @@ from foveal.models.saliency.base import (
 )
 from foveal.models.saliency.conv_lstm import conv_lstm_gates, conv_lstm_step
 from foveal.models.saliency.spec import Input, Spec, Training
-from foveal.models.saliency.weights import load_strictly
+from foveal.models.strict_loading import load_strictly
 
 PAPER = "Linardos et al. 2019, Simple vs complex temporal recurrences for video saliency prediction"
 BOTTLENECK = 30
@@ -273,7 +273,7 @@ def _spec(
     name: str, input_size: tuple[int, int], options: Mapping[str, object], recurrent: bool
 ) -> Spec:
     height, width = check_size(name, input_size, 16)
-    frame = Input("frame", (3, height, width), "bgr_mean", "area", "frame t")
+    frame = Input("frame", (3, height, width), "bgr_mean", "area")
     clip_frames = 10
     training = Training(
         loss="bce",

@@ -7,6 +7,8 @@ one that gives 360x640, channel counts and the last 3D kernel are this project's
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -15,7 +17,6 @@ from foveal.models.saliency.base import DARK_LOGIT, SaliencyNetwork, State, chec
 from foveal.models.saliency.spec import Input, Schedule, Spec, Training
 
 PAPER = "Öztürk, LSTS"
-WINDOW_FRAMES = 79
 I3D_CHANNELS = 1024
 
 DECODER = (
@@ -35,10 +36,6 @@ STREAMS: dict[str, tuple[str, ...]] = {
     "rgb": ("i3d_rgb",),
     "flow": ("i3d_flow",),
     "rgb_flow": ("i3d_rgb", "i3d_flow"),
-}
-ALIGNMENT = {
-    "i3d_rgb": f"RGB frames t - {WINDOW_FRAMES - 1} … t",
-    "i3d_flow": f"motion k - 1 → k for k = t - {WINDOW_FRAMES - 1} … t",
 }
 EPOCHS = {"rgb": 10, "flow": 2, "rgb_flow": 1}
 
@@ -97,12 +94,11 @@ class LSTS(SaliencyNetwork):
             if layer < len(DECODER) - 1:
                 self.decoder.extend([nn.BatchNorm2d(widths[layer + 1]), nn.ReLU()])
         nn.init.constant_(self.decoder.get_parameter(f"{len(self.decoder) - 1}.bias"), DARK_LOGIT)
-        first_frame = WINDOW_FRAMES - 1 if streams == "rgb" else WINDOW_FRAMES
         shape = (feature_channels, time, height, width_cells)
         self.spec = Spec(
             name=name,
             paper=PAPER,
-            inputs=tuple(Input(kind, shape, "none", None, ALIGNMENT[kind]) for kind in kinds),
+            inputs=tuple(Input(kind, shape, "none") for kind in kinds),
             output_size=(UPSCALING[0] * height, UPSCALING[1] * width_cells),
             training=Training(
                 loss="mse",
@@ -113,7 +109,6 @@ class LSTS(SaliencyNetwork):
                 epochs=EPOCHS[streams],
                 schedule=Schedule(0.5, 50, "iteration") if literal_schedule else None,
             ),
-            first_frame=first_frame,
             options={
                 "feature_shape": [time, height, width_cells],
                 "feature_channels": feature_channels,
@@ -129,3 +124,8 @@ class LSTS(SaliencyNetwork):
         fused = self.fuse(features.flatten(0, 1)).relu().squeeze(2)  # [n, 512, 5, 5]
         logits = self.decoder(fused)
         return logits.float().sigmoid().view(batch, time, *self.spec.output_size), None
+
+
+lsts_rgb = partial(LSTS, streams="rgb")
+lsts_flow = partial(LSTS, streams="flow")
+lsts_rgb_flow = partial(LSTS, streams="rgb_flow")

@@ -3,41 +3,11 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torchvision.models.resnet import Bottleneck
 
 from foveal.models.saliency.base import scaled
 
-EXPANSION = 4
 BLOCKS = (3, 4, 6, 3)
-
-
-class Bottleneck(nn.Module):
-    """1x1, 3x3 (with the stride), 1x1 convolutions around a shortcut (He et al. 2016)."""
-
-    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
-        super().__init__()
-        out_channels = channels * EXPANSION
-        self.conv1 = nn.Conv2d(in_channels, channels, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, stride, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(channels)
-        self.conv3 = nn.Conv2d(channels, out_channels, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(out_channels)
-        self.relu = nn.ReLU(inplace=True)
-        self.downsample: nn.Module | None = None
-        if stride != 1 or in_channels != out_channels:
-            self.downsample = nn.Sequential(
-                nn.Conv2d(in_channels, out_channels, 1, stride, bias=False),
-                nn.BatchNorm2d(out_channels),
-            )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[n, in_channels, h, w] to [n, 4 x channels, h / stride, w / stride]."""
-        shortcut = x if self.downsample is None else self.downsample(x)
-        y = self.relu(self.bn1(self.conv1(x)))
-        y = self.relu(self.bn2(self.conv2(y)))
-        y = self.bn3(self.conv3(y)) + shortcut
-        activated: Tensor = self.relu(y)
-        return activated
 
 
 class ResNet50(nn.Module):
@@ -58,13 +28,16 @@ class ResNet50(nn.Module):
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         channels = base
         for index, blocks in enumerate(BLOCKS):
-            inner = base * 2**index
-            stage = []
-            for block in range(blocks):
-                stage.append(Bottleneck(channels, inner, 2 if block == 0 and index > 0 else 1))
-                channels = inner * EXPANSION
+            inner, stride = base * 2**index, 2 if index else 1
+            out = inner * Bottleneck.expansion
+            shortcut = nn.Sequential(
+                nn.Conv2d(channels, out, 1, stride, bias=False), nn.BatchNorm2d(out)
+            )
+            stage = [Bottleneck(channels, inner, stride, shortcut)]
+            stage += [Bottleneck(out, inner) for _ in range(blocks - 1)]
             setattr(self, f"layer{index + 1}", nn.Sequential(*stage))
-        self.stage_channels = tuple(base * 2**index * EXPANSION for index in range(len(BLOCKS)))
+            channels = out
+        self.stage_channels = tuple(base * 2**index * 4 for index in range(len(BLOCKS)))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -15,24 +15,23 @@ class Input:
     ----------
     kind : str
         What it is made of, and the key under which ``forward`` wants it. ``frame``: an RGB
-        picture. ``flow_image``: an RGB picture of the motion on Middlebury's colour wheel.
-        ``flow_stack``: consecutive flow maps, channels (u, v) of the first, of the second, ….
-        ``i3d_rgb``, ``i3d_flow``: cached I3D features of the window that ends at the frame.
+        picture. ``flow_image``: an RGB picture of the motion t → t + 1 on Middlebury's colour
+        wheel. ``flow_stack``: consecutive flow maps, the first t → t + 1, channels (u, v) of the
+        first, of the second, …; the video's last map is repeated. Anything else names an array of
+        the store, read as its axis asks: ``i3d_rgb``, cached I3D features of the window that ends
+        at frame t.
     shape : tuple of int
-        (channels, height, width), or (channels, time, height, width) of I3D features.
+        (channels, height, width), or that of an item of the array.
     normaliser : str
         Name in `foveal.models.normalise`.
     resize : str or None
         How the paper brings frames to this size (``area``, ``bilinear``); None for features.
-    alignment : str
-        Which frames or flow maps belong to the output frame t, in words.
     """
 
     kind: str
     shape: tuple[int, ...]
     normaliser: str
-    resize: Literal["area", "bilinear"] | None
-    alignment: str
+    resize: Literal["area", "bilinear"] | None = None
 
 
 @dataclass(frozen=True)
@@ -96,8 +95,6 @@ class Spec:
     output_size : tuple of int
         (height, width) of the saliency map.
     training : Training
-    first_frame : int
-        First frame (0-based) the network can estimate; earlier frames get that first estimate.
     recurrent : bool
         Whether ``forward`` gives a state to pass on to the next clip of the same video.
     options : mapping
@@ -110,6 +107,5 @@ class Spec:
     inputs: tuple[Input, ...]
     output_size: tuple[int, int]
     training: Training
-    first_frame: int = 0
     recurrent: bool = False
     options: Mapping[str, object] = field(default_factory=dict)

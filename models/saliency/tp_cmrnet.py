@@ -170,14 +170,9 @@ class TPCMRNet(SaliencyNetwork):
             nn.Sigmoid(),
             nn.Conv2d(quarter, 1, 3, padding=1),
         )
-        frame = Input("frame", (3, height, input_width), "imagenet", "bilinear", "frame t")
-        flow = Input(
-            "flow_stack",
-            (2 * flow_maps, height, input_width),
-            "tpcmr_flow",
-            "bilinear",
-            f"motion k → k + 1 for k = t … t + {flow_maps - 1}, the video's last one repeated",
-        )
+        frame = Input("frame", (3, height, input_width), "imagenet", "bilinear")
+        flow_shape = (2 * flow_maps, height, input_width)
+        flow = Input("flow_stack", flow_shape, "tpcmr_flow", "bilinear")
         self.spec = Spec(
             name=name,
             paper=PAPER,

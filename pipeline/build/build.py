@@ -5,26 +5,27 @@ from __future__ import annotations
 import functools
 import logging
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
 
 from foveal.errors import InputError, RecipeError
 from foveal.models.flow.errors import FlowDeviceError
-from foveal.pipeline.build.plan import VideoPlan, plan_video
-from foveal.pipeline.build.progress import listener
-from foveal.pipeline.recipe.recipe import Recipe
+from foveal.pipeline.build.plan import VideoPlan, plan_video, stage_names
+from foveal.pipeline.build.progress import Listener, Silent
 from foveal.pipeline.build.run import Status, VideoResult, process_video
+from foveal.pipeline.recipe.recipe import Recipe
 from foveal.pipeline.sources import open_source
 from foveal.pipeline.sources.base import Source
-from foveal.pipeline.build.make_stages import stage_names
+from foveal.pipeline.stages.base import Shared, StageRequest
 from foveal.pipeline.video.types import Video
 from foveal.storage.index import index_row, write_index
 from foveal.storage.location import Location
 from foveal.storage.marks import (
     QUARANTINE,
+    Mark,
     Quarantine,
     journal_key,
     read_journal,
@@ -36,32 +37,6 @@ from foveal.storage.root import create_store
 from foveal.storage.verify import verify
 
 _log = logging.getLogger("foveal")
-
-
-@dataclass(frozen=True)
-class Workspace:
-    """A recipe's dataset, listed once, and its store.
-
-    Attributes
-    ----------
-    recipe : Recipe
-    source : Source
-    videos : dict of str to Video
-        By id, in the source's order.
-    location : Location
-    """
-
-    recipe: Recipe
-    source: Source
-    videos: dict[str, Video]
-    location: Location
-
-
-@functools.lru_cache(maxsize=1)
-def _workspace(recipe: Recipe) -> Workspace:
-    source = open_source(recipe.dataset, recipe.fixations)
-    videos = {video.id: video for video in source.videos()}
-    return Workspace(recipe, source, videos, Location(recipe.store))
 
 
 @dataclass(frozen=True)
@@ -83,67 +58,217 @@ class BuildPlan:
     touched: list[VideoPlan]
 
 
-def plan_build(
-    recipe: Recipe,
-    only: Sequence[str] = (),
-    limit: int | None = None,
-    retry: bool = False,
-    repair: bool = False,
-) -> BuildPlan:
-    """Decide what is to be done; reads marks and file times, opens no video.
+@dataclass(frozen=True)
+class Build:
+    """A recipe at work: its dataset, listed once, and its store.
 
-    Parameters
+    Attributes
     ----------
     recipe : Recipe
-    only : sequence of str
-        Ids of the wanted videos; empty for all.
-    limit : int, optional
-        Only the first so many videos.
-    retry : bool
-        Try quarantined videos again even though nothing about them changed.
-    repair : bool
-        Re-read what is complete against its checksums, and compute damaged stages again.
-
-    Raises
-    ------
-    RecipeError
-        Where the dataset cannot be listed or `only` names unknown videos.
+    source : Source
+    videos : dict of str to Video
+        By id, in the source's order.
+    location : Location
+    listener : Listener
+    shared : Shared
+        Networks and the like that all videos use.
     """
-    workspace = _workspace(recipe)
-    location = workspace.location
-    videos = select(workspace.videos, only, limit)
-    names = [video.id for video in videos]
-    if repair:
-        _forget_damaged(location, names)
-    marks, quarantined = read_journal(location, names)
-    to_do: list[VideoPlan] = []
-    settled: list[VideoResult] = []
-    touched: list[VideoPlan] = []
-    for video in videos:
-        record = quarantined.get(video.id)
+
+    recipe: Recipe
+    source: Source
+    videos: dict[str, Video]
+    location: Location
+    listener: Listener = field(default_factory=Silent)
+    shared: Shared = field(default_factory=Shared)
+
+    @classmethod
+    def open(cls, recipe: Recipe, listener: Listener | None = None) -> Build:
+        """List the dataset; nothing is written.
+
+        Raises
+        ------
+        InputError, RecipeError
+            The dataset cannot be listed.
+        MissingDependency
+            The GPU that the recipe names is not there.
+        """
+        if recipe.device.startswith("cuda"):
+            from foveal.models.device import choose_device
+
+            choose_device(recipe.device)
+        source = open_source(recipe.dataset, recipe.fixations)
+        videos = {video.id: video for video in source.videos()}
+        return cls(recipe, source, videos, Location(recipe.store), listener or Silent())
+
+    def prepare(self) -> None:
+        """Create the store, or bring its recipe up to date. Hold its lock.
+
+        Raises
+        ------
+        StoreError
+            Something else lies at the store's place.
+        """
+        create_store(self.location, self.recipe.dataset.kind, self.recipe.resolved())
+
+    def plan(
+        self,
+        only: Sequence[str] = (),
+        limit: int | None = None,
+        retry: bool = False,
+        repair: bool = False,
+        recompute: Collection[str] = (),
+    ) -> BuildPlan:
+        """Decide what is to be done; reads marks and file times, opens no video.
+
+        Parameters
+        ----------
+        only : sequence of str
+            Ids of the wanted videos; empty for all.
+        limit : int, optional
+            Only the first so many videos.
+        retry : bool
+            Try quarantined videos again even though nothing about them changed.
+        repair : bool
+            Re-read what is complete against its checksums, and compute damaged stages again.
+        recompute : collection of str
+            Stages to compute again though they are complete.
+
+        Raises
+        ------
+        RecipeError
+            Where `only` names unknown videos, or a stage cannot be made.
+        """
+        videos = select(self.videos, only, limit)
+        names = [video.id for video in videos]
+        if repair:
+            self._forget_damaged(names)
+        marks, quarantined = read_journal(self.location, names)
+        plan = BuildPlan([], [], [])
+        for video in videos:
+            record = quarantined.get(video.id)
+            try:
+                one = plan_video(self._request(video), marks.get(video.id, {}), recompute)
+            except InputError as error:
+                # Unreadable input files: nothing to hash, so nothing to compare either.
+                plan.settled.append(VideoResult(video.id, Status.QUARANTINED, str(error)))
+                continue
+            if one.touched:
+                plan.touched.append(one)
+            if one.pending and not retry and record is not None and one.blocked_by(record):
+                plan.settled.append(VideoResult(video.id, Status.QUARANTINED, record.reason))
+            elif one.pending:
+                plan.to_do.append(one)
+            else:
+                plan.settled.append(VideoResult(video.id, Status.UNCHANGED))
+        return plan
+
+    def remember(self, plan: BuildPlan) -> None:
+        """Write what planning found without computing: who is quarantined, which files moved."""
+        names = [result.video for result in plan.settled]
+        _, records = read_journal(self.location, names)
+        for result in plan.settled:
+            record = records.get(result.video)
+            if result.ok and record is not None:
+                self.location.delete(journal_key(result.video, QUARANTINE))
+            elif not result.ok and (record is None or record.reason != result.reason):
+                write_quarantine(
+                    self.location, Quarantine(result.video, InputError.__name__, result.reason, {})
+                )
+        for video in plan.touched:
+            contents = {key: value.to_dict() for key, value in video.contents.items()}
+            for mark in video.touched:
+                kept = {**mark.provenance, "contents": contents}
+                write_mark(self.location, replace(mark, provenance=kept))
+
+    def run(self, video: str, recompute: Collection[str] = ()) -> VideoResult:
+        """Process one video by its id; whatever is wrong with it becomes its result.
+
+        Unusable input is quarantined and not tried again until it, or the recipe, changes. Anything
+        else (a lost device, a defect) is a failure and tried again by the next build. I/O errors of
+        the machine rise to the caller, who may retry at once.
+        """
+        self.listener.started(video)
+        result = self._run(video, recompute)
+        self.listener.ended(result)
+        return result
+
+    def finalise(self, results: Iterable[VideoResult]) -> pd.DataFrame:
+        """Write the index: the dataset's wanted videos and whatever else the store has.
+
+        Returns
+        -------
+        DataFrame
+            The index as written.
+        """
+        marks, quarantined = read_journal(self.location)
+        by_video = {result.video: result for result in results}
+        others = sorted((marks.keys() | quarantined.keys()) - self.videos.keys())
+        rows = []
+        for video in [*self.videos, *others]:
+            listed = self.videos.get(video)
+            wanted: Sequence[str] = ()
+            if listed is not None:
+                wanted = stage_names(self.recipe, self.source, listed, self.shared)
+            split = None if listed is None else listed.split
+            row = index_row(video, split, marks.get(video, {}), quarantined.get(video), wanted)
+            result = by_video.get(video)
+            if result is not None and result.status is Status.FAILED:
+                row["status"] = Status.FAILED.value
+            if result is not None and result.reason:
+                row["reason"] = result.reason
+            rows.append(row)
+        return write_index(self.location, rows)
+
+    def _request(self, video: Video) -> StageRequest:
+        return StageRequest(self.recipe, self.source, video, self.shared)
+
+    def _run(self, video: str, recompute: Collection[str]) -> VideoResult:
+        request = self._request(self.videos[video])
+        wanted: dict[str, str] = {}
+        advance = functools.partial(self.listener.advanced, video)
         try:
-            plan = plan_video(recipe, workspace.source, video, marks.get(video.id, {}))
+            plan = plan_video(request, self._marks(video), recompute)
+            wanted = plan.fingerprints
+            try:
+                return process_video(plan, self.location, advance)
+            except FlowDeviceError as error:
+                instead = without_device(self.recipe)
+                if instead is None:
+                    raise
+                return self._run_without_device(plan, replace(request, recipe=instead), error)
         except InputError as error:
-            # Unreadable input files: nothing to hash, so nothing to compare either.
-            settled.append(VideoResult(video.id, Status.QUARANTINED, str(error)))
-            continue
-        if plan.touched:
-            touched.append(plan)
-        if plan.pending and not retry and record is not None and plan.blocked_by(record):
-            settled.append(VideoResult(video.id, Status.QUARANTINED, record.reason))
-        elif plan.pending:
-            to_do.append(plan)
-        else:
-            settled.append(VideoResult(video.id, Status.UNCHANGED))
-    return BuildPlan(to_do, settled, touched)
+            write_quarantine(
+                self.location, Quarantine(video, type(error).__name__, str(error), wanted)
+            )
+            return VideoResult(video, Status.QUARANTINED, str(error))
+        except OSError:
+            raise
+        except Exception as error:
+            _log.debug("video %s", video, exc_info=True)
+            return failed(video, error)
 
+    def _run_without_device(
+        self, refused: VideoPlan, request: StageRequest, error: FlowDeviceError
+    ) -> VideoResult:
+        video = request.video.id
+        plan = plan_video(request, self._marks(video), drop_orphans=True)
+        instead = [name for name in plan.stages if name not in refused.stages]
+        names = ", ".join(instead) or "nothing"
+        _log.warning("video %s: %s; falling back to %s", video, error, names)
+        plan.notes.update({name: {"fallback_because": str(error)} for name in instead})
+        advance = functools.partial(self.listener.advanced, video)
+        result = process_video(plan, self.location, advance)
+        return replace(result, reason=f"{names} instead: {error}")
 
-def _forget_damaged(location: Location, videos: Sequence[str]) -> None:
-    """Remove the marks of stages whose objects are missing or changed."""
-    marks, _ = read_journal(location, videos)
-    for problem in verify(location, list(marks)):
-        if not problem.is_note:
-            location.delete(journal_key(problem.video, problem.stage))
+    def _marks(self, video: str) -> dict[str, Mark]:
+        return read_marks(self.location, video)
+
+    def _forget_damaged(self, videos: Sequence[str]) -> None:
+        """Remove the marks of stages whose objects are missing or changed."""
+        marks, _ = read_journal(self.location, videos)
+        for problem in verify(self.location, list(marks)):
+            if not problem.is_note:
+                self.location.delete(journal_key(problem.video, problem.stage))
 
 
 def select(known: Mapping[str, Video], only: Sequence[str], limit: int | None) -> list[Video]:
@@ -167,69 +292,15 @@ def select(known: Mapping[str, Video], only: Sequence[str], limit: int | None) -
     return videos if limit is None else videos[:limit]
 
 
-def run_named(recipe: Recipe, video: str) -> VideoResult:
-    """Process one video by its id; whatever is wrong with it becomes its result.
-
-    Unusable input is quarantined and not tried again until it, or the recipe, changes. Anything
-    else (a lost device, a defect) is a failure and tried again by the next build. I/O errors of
-    the machine rise to the caller, who may retry at once.
-    """
-    workspace = _workspace(recipe)
-    listener().started(video)
-    result = _run(workspace, video)
-    listener().ended(result)
-    return result
-
-
-def _run(workspace: Workspace, video: str) -> VideoResult:
-    location = workspace.location
-    wanted: dict[str, str] = {}
-    advance = functools.partial(listener().advanced, video)
-
-    def planned(recipe: Recipe) -> VideoPlan:
-        marks = read_marks(location, video)
-        return plan_video(recipe, workspace.source, workspace.videos[video], marks)
-
-    try:
-        plan = planned(workspace.recipe)
-        wanted = plan.fingerprints
-        try:
-            return process_video(plan, location, advance)
-        except FlowDeviceError as error:
-            instead = without_device(workspace.recipe)
-            if instead is None:
-                raise
-            _log.warning("video %s: %s; falling back to TV-L1", video, error)
-            plan = planned(instead)
-            plan.notes["flow_tvl1"] = {"fallback_because": str(error)}
-            return replace(process_video(plan, location, advance), reason=f"TV-L1 instead: {error}")
-    except InputError as error:
-        return _quarantined(location, video, error, wanted)
-    except OSError:
-        raise
-    except Exception as error:
-        _log.debug("video %s", video, exc_info=True)
-        return failed(video, error)
-
-
 def without_device(recipe: Recipe) -> Recipe | None:
-    """The recipe with TV-L1 for every learned flow that may fall back; None where none may.
+    """The recipe with what its sections fall back to; None where none may.
 
-    The array is then ``flow_tvl1``: methods are never mixed inside one. What feeds on the array
-    that is not made is left out.
+    Arrays of the substitute have its name: methods are never mixed inside one.
     """
-    kept = [flow for flow in recipe.flow if flow.fallback == "error" or flow.method == "tvl1"]
-    falling = [flow for flow in recipe.flow if flow not in kept]
-    if not falling:
+    sections = recipe.stage_sections()
+    if all(section.without_device() is None for section in sections):
         return None
-    if not any(flow.method == "tvl1" for flow in kept):
-        kept.append(falling[0].model_copy(update={"method": "tvl1", "weights": None}))
-    gone = {flow.method for flow in falling}
-    i3d = recipe.i3d
-    if i3d is not None and "flow" in i3d.streams and i3d.flow in gone:
-        streams = tuple(stream for stream in i3d.streams if stream != "flow")
-        i3d = i3d.model_copy(update={"streams": streams}) if streams else None
-    return recipe.model_copy(update={"flow": tuple(kept), "i3d": i3d})
+    return recipe.with_sections(lambda section: section.without_device() or section)
 
 
 def failed(video: str, error: Exception) -> VideoResult:
@@ -237,76 +308,3 @@ def failed(video: str, error: Exception) -> VideoResult:
     last = traceback.extract_tb(error.__traceback__)[-1:]
     where = f" ({Path(last[0].filename).name}:{last[0].lineno})" if last else ""
     return VideoResult(video, Status.FAILED, f"{type(error).__name__}: {error}{where}")
-
-
-def _quarantined(
-    location: Location, video: str, error: InputError, wanted: dict[str, str]
-) -> VideoResult:
-    write_quarantine(location, Quarantine(video, type(error).__name__, str(error), wanted))
-    return VideoResult(video, Status.QUARANTINED, str(error))
-
-
-def prepare(recipe: Recipe) -> Location:
-    """List the dataset anew; create the store, or bring its recipe up to date. Hold its lock.
-
-    Raises
-    ------
-    InputError, RecipeError
-        The dataset cannot be listed; nothing has been written then.
-    StoreError
-        Something else lies at the store's place.
-    """
-    _workspace.cache_clear()
-    _workspace(recipe)
-    location = Location(recipe.store)
-    create_store(location, recipe.dataset.kind, recipe.resolved())
-    return location
-
-
-def remember(recipe: Recipe, plan: BuildPlan) -> None:
-    """Write what planning found out without computing: who is quarantined, which files moved."""
-    location = Location(recipe.store)
-    names = [result.video for result in plan.settled]
-    _, records = read_journal(location, names)
-    for result in plan.settled:
-        record = records.get(result.video)
-        if result.ok and record is not None:
-            location.delete(journal_key(result.video, QUARANTINE))
-        elif not result.ok and (record is None or record.reason != result.reason):
-            write_quarantine(
-                location, Quarantine(result.video, InputError.__name__, result.reason, {})
-            )
-    for video in plan.touched:
-        contents = {key: value.to_dict() for key, value in video.contents.items()}
-        for mark in video.touched:
-            kept = {**mark.provenance, "contents": contents}
-            write_mark(location, replace(mark, provenance=kept))
-
-
-def finalise(recipe: Recipe, results: Iterable[VideoResult]) -> pd.DataFrame:
-    """Write the index: every video of the dataset's wanted splits and whatever else the store has.
-
-    Returns
-    -------
-    DataFrame
-        The index as written.
-    """
-    location = Location(recipe.store)
-    marks, quarantined = read_journal(location)
-    workspace = _workspace(recipe)
-    splits = {name: video.split for name, video in workspace.videos.items()}
-    by_video = {result.video: result for result in results}
-    rows = []
-    for video in [*splits, *sorted((marks.keys() | quarantined.keys()) - splits.keys())]:
-        listed = workspace.videos.get(video)
-        wanted = () if listed is None else stage_names(recipe, workspace.source, listed)
-        row = index_row(
-            video, splits.get(video), marks.get(video, {}), quarantined.get(video), wanted
-        )
-        result = by_video.get(video)
-        if result is not None and result.status is Status.FAILED:
-            row["status"] = Status.FAILED.value
-        if result is not None and result.reason:
-            row["reason"] = result.reason
-        rows.append(row)
-    return write_index(location, rows)

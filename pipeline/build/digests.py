@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from foveal.errors import DecodeError, InputError
 from foveal.pipeline.video.types import Video
 
 _BLOCK_BYTES = 2**20
+_INT64 = 2**63 - 1
+_REMEMBERED = ("files", "total_bytes", "stat", "sha256")
 
 
 @dataclass(frozen=True)
 class Content:
-    """A set of files by what they hold.
+    """A set of files by what they hold, and how they lay on disk when that was found out.
 
     Attributes
     ----------
@@ -27,15 +33,19 @@ class Content:
         Hash of names, sizes and modification times: equal means unchanged since it was hashed.
     sha256 : str
         Hash of names and contents; of a single file, the SHA-256 that ``sha256sum`` prints.
+    stamps : ndarray, int64 [files, 3], optional
+        Size, modification time in nanoseconds and inode of each; not remembered in marks.
     """
 
     files: int
     total_bytes: int
     stat: str
     sha256: str
+    stamps: NDArray[np.int64] | None = field(default=None, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """What a mark remembers, plain JSON types."""
+        return {name: getattr(self, name) for name in _REMEMBERED}
 
 
 def video_files(video: Video) -> list[Path]:
@@ -58,19 +68,15 @@ def content_of(
     error : type
         Raised where a file cannot be read.
     """
-    try:
-        stats = [path.stat() for path in paths]
-    except OSError as problem:
-        raise error(f"{problem.filename}: {problem.strerror}; restore it") from None
+    stamps = _stamps(paths, error)
     signature = hashlib.sha256()
-    for path, stat in zip(paths, stats, strict=True):
-        signature.update(f"{path.name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    for path, (size, modified_ns, _) in zip(paths, stamps.tolist(), strict=True):
+        signature.update(f"{path.name}\0{size}\0{modified_ns}\n".encode())
     if known is not None and known.get("stat") == signature.hexdigest():
-        return Content(**known)
+        return Content(**{name: known[name] for name in _REMEMBERED}, stamps=stamps)
     try:
         digests = [
-            _file_sha256(path, stat.st_size, stat.st_mtime_ns)
-            for path, stat in zip(paths, stats, strict=True)
+            _file_sha256(path, *stamp) for path, stamp in zip(paths, stamps.tolist(), strict=True)
         ]
     except OSError as problem:
         raise error(f"{problem.filename}: {problem.strerror}") from None
@@ -79,12 +85,48 @@ def content_of(
     else:
         lines = (f"{path.name} {value}\n" for path, value in zip(paths, digests, strict=True))
         digest = hashlib.sha256("".join(lines).encode()).hexdigest()
-    total = sum(stat.st_size for stat in stats)
-    return Content(len(paths), total, signature.hexdigest(), digest)
+    total = int(stamps[:, 0].sum())
+    return Content(len(paths), total, signature.hexdigest(), digest, stamps)
+
+
+def check_unchanged(
+    paths: Sequence[Path], content: Content, error: type[InputError] = DecodeError
+) -> None:
+    """Make certain that files are those whose content was taken; call it after they were read.
+
+    Raises
+    ------
+    InputError
+        Of the given type, naming the first file whose size, time or inode differs, or that is gone.
+    """
+    changed = np.flatnonzero((_stamps(paths, error) != content.stamps).any(axis=1))
+    if changed.size:
+        raise error(
+            f"{paths[changed[0]]} was replaced or written to while it was read; "
+            "build again once it rests"
+        )
+
+
+def forget_hashes() -> None:
+    """Let every file be read again, even one that kept its size, time and inode."""
+    _file_sha256.cache_clear()
+
+
+def _stamps(paths: Sequence[Path], error: type[InputError]) -> NDArray[np.int64]:
+    found = []
+    for path in paths:
+        try:
+            about = path.stat()
+        except OSError as problem:
+            raise error(f"{path}: {problem.strerror}; restore it") from None
+        if not stat.S_ISREG(about.st_mode):
+            raise error(f"{path} is no plain file; put the dataset's own there")
+        found.append((about.st_size, about.st_mtime_ns, about.st_ino & _INT64))
+    return np.array(found, np.int64).reshape(-1, 3)
 
 
 @functools.lru_cache(maxsize=4096)
-def _file_sha256(path: Path, size: int, mtime_ns: int) -> str:
+def _file_sha256(path: Path, size: int, mtime_ns: int, inode: int) -> str:
     """Hash of a file; one that many videos share (a table of all gaze) is read once."""
     digest = hashlib.sha256()
     with path.open("rb") as file:

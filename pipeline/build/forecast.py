@@ -13,16 +13,13 @@ import numpy as np
 from zarr.storage import MemoryStore
 
 from foveal.errors import InputError
-from foveal.pipeline.video.decode import decode
 from foveal.pipeline.build.plan import VideoPlan
 from foveal.pipeline.recipe.recipe import Recipe
-from foveal.pipeline.stages.base import DECODER, Stage
-from foveal.pipeline.stages.i3d import I3DStage
-from foveal.pipeline.video.types import ArrayBatch, FrameBatch
+from foveal.pipeline.stages.base import DECODE, FRAMES
+from foveal.pipeline.stages.write import Batches, write_stages
+from foveal.pipeline.video.decode import decode
+from foveal.pipeline.video.types import FrameBatch
 from foveal.storage.location import Location
-from foveal.storage.writer import VideoWriter
-
-_SAMPLE_FRAMES = 33
 
 
 @dataclass(frozen=True)
@@ -89,7 +86,7 @@ def estimate(recipe: Recipe, to_do: Sequence[VideoPlan]) -> Forecast:
         length = min(length, plan.video.max_frames or length)
         readable.append((plan, length))
         for stage in plan.pending:
-            frames[stage] = frames.get(stage, 0) + _items(plan.stages[stage], length)
+            frames[stage] = frames.get(stage, 0) + plan.stages[stage].cost.items(length)
             videos[stage] = videos.get(stage, 0) + 1
     rates: dict[str, tuple[float, float]] = {}
     measured: list[str] = []
@@ -109,16 +106,15 @@ def estimate(recipe: Recipe, to_do: Sequence[VideoPlan]) -> Forecast:
             StageForecast(stage, videos[stage], count, round(size * count), seconds * count)
         )
         wall_seconds += seconds * count
-    wall_seconds += rates.get(DECODER, (0.0, 0.0))[0] * max(frames.values(), default=0)
+    wall_seconds += rates.get(DECODE, (0.0, 0.0))[0] * max(frames.values(), default=0)
     basis = f"the first frames of {', '.join(measured)}" if measured else "nothing to measure"
     return Forecast(stages, wall_seconds, _free_bytes(recipe.store), basis, unreadable)
 
 
 def _measure(plan: VideoPlan, length: int) -> dict[str, tuple[float, float]]:
-    """Seconds and stored bytes a frame, by stage, over the first frames."""
+    """Seconds and stored bytes per unit of work, by stage, over the first frames."""
     started = time.monotonic()
-    windows = [stage for stage in plan.stages.values() if isinstance(stage, I3DStage)]
-    wanted = max([_SAMPLE_FRAMES, *(stage.frames_of_two_windows for stage in windows)])
+    wanted = max([stage.cost.sample_frames for stage in plan.stages.values()])
     batches: list[FrameBatch] = []
     for batch in decode(plan.video, plan.info):
         batches.append(batch)
@@ -126,34 +122,21 @@ def _measure(plan: VideoPlan, length: int) -> dict[str, tuple[float, float]]:
             break
     frames = np.concatenate([batch.frames for batch in batches])[:wanted]
     times = np.concatenate([batch.pts_seconds for batch in batches])[:wanted]
-    seconds = (time.monotonic() - started) / len(frames)
-    rates = {DECODER: (seconds, 0.0)}
-    live: dict[str, Any] = {"time": times}
-    writer = VideoWriter(Location(MemoryStore()), plan.video.id, {})
-    for name, stage in plan.stages.items():
-        specs = stage.outputs(plan.info)
-        sink = writer.stage(name, plan.identities[name], specs)
-        started = time.monotonic()
-        fed: FrameBatch | ArrayBatch
-        if stage.feed == DECODER:
-            fed = FrameBatch(0, frames, times)
-        else:
-            fed = ArrayBatch(0, live[stage.feed])
-        for arrays in (stage.push(fed), stage.finish()):
-            live |= arrays
-            sink.append(arrays)
-        seconds = time.monotonic() - started
-        mark = sink.complete({})
-        # A gaze stage reads the whole recording, however few frames it is asked for.
-        sampled = max(1, _items(stage, len(frames)))
-        over = max(length, len(frames)) if name == "fixations" else sampled
-        rates[name] = (seconds / over, mark.stored_bytes / sampled)
+    rates = {DECODE: ((time.monotonic() - started) / len(frames), 0.0)}
+    due = plan.prepared(plan.stages)
+
+    def sample() -> Batches:
+        for name in (DECODE, FRAMES):
+            yield name, FrameBatch(0, frames, times), len(frames)
+
+    write_stages(Location(MemoryStore()), plan.video.id, {}, due, sample())
+    for work in due:
+        assert work.mark is not None
+        sampled = max(1, work.stage.cost.items(len(frames)))
+        over = max(length, len(frames)) if work.stage.cost.whole else sampled
+        seconds = work.compute_seconds + work.write_seconds
+        rates[work.stage.name] = (seconds / over, work.mark.stored_bytes / sampled)
     return rates
-
-
-def _items(stage: Stage, frames: int) -> int:
-    """Items whose number the cost of a stage follows: windows of I3D, frames else."""
-    return stage.windows(frames) if isinstance(stage, I3DStage) else frames
 
 
 def _free_bytes(store: str) -> int | None:

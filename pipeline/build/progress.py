@@ -1,9 +1,8 @@
-"""Who is told how a build gets on. Tasks carry names only, so the listener is set beside them."""
+"""What a build reports while it runs, to whoever shows it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from foveal.pipeline.build.run import VideoResult
@@ -35,22 +34,3 @@ class Silent:
     def advanced(self, video: str, frames: int, expected: int | None) -> None: ...
 
     def ended(self, result: VideoResult) -> None: ...
-
-
-_listener: Listener = Silent()
-
-
-def listener() -> Listener:
-    """The one who listens now."""
-    return _listener
-
-
-@contextmanager
-def listening(someone: Listener) -> Iterator[None]:
-    """Let someone listen to the builds of this process."""
-    global _listener
-    former, _listener = _listener, someone
-    try:
-        yield
-    finally:
-        _listener = former

@@ -14,23 +14,10 @@ from typing import Any
 
 from foveal.pipeline.check.video import Finding, Row, look
 from foveal.pipeline.recipe.recipe import Recipe
-from foveal.pipeline.sources import open_source
+from foveal.pipeline.sources import list_videos, open_source
+from foveal.registry import find
 
-__all__ = ["PUBLISHED_VIDEOS", "Finding", "Report", "Row", "check"]
-
-PUBLISHED_VIDEOS: Mapping[tuple[str, str], Mapping[str, int]] = {
-    ("dhf1k", "raw"): {"train": 600, "val": 100, "test": 300},
-    ("dhf1k", "frames"): {"train": 600, "val": 100, "test": 300},
-    ("hollywood2", "raw"): {"train": 823, "test": 884},
-    ("hollywood2", "frames"): {"train": 2699, "test": 3558},
-    ("ucf_sports", "raw"): {"train": 103, "test": 47},
-    ("ucf_sports", "frames"): {"train": 103, "test": 47},
-    ("diem", "raw"): {"train": 64, "test": 20},
-    ("diem", "frames"): {"train": 64, "test": 20},
-    ("ledov", "raw"): {"train": 461, "val": 36, "test": 41},
-    ("salicon", "raw"): {"train": 10000, "val": 5000, "test": 5000},
-}
-"""Videos of each split as published, by kind and form."""
+__all__ = ["Finding", "Report", "Row", "check"]
 
 
 @dataclass(frozen=True)
@@ -99,7 +86,7 @@ def check(
         Where the dataset cannot be listed at all.
     """
     source = open_source(recipe.dataset, recipe.fixations)
-    videos = list(source.videos())[:limit]
+    videos = list_videos(source, recipe.dataset)[:limit]
     wants_gaze = recipe.fixations is not None or recipe.density is not None
     rows, findings = [], []
     with ThreadPoolExecutor(workers) as pool:
@@ -110,7 +97,9 @@ def check(
             advance(done, len(videos))
     form = getattr(recipe.dataset, "form", "raw")
     counts = Counter(video.split or "all" for video in videos)
-    published = PUBLISHED_VIDEOS.get((recipe.dataset.kind, form), {})
+    forms = find("sources", recipe.dataset.kind).forms
+    fitting = (one.videos for one in forms if one.settings.get("form", form) == form)
+    published: Mapping[str, int] = next(fitting, {})
     return Report(
         dataset=recipe.dataset.kind,
         form=form,
@@ -119,7 +108,11 @@ def check(
         videos=dict(counts),
         published={split: count for split, count in published.items() if split in counts},
         rows=tuple(rows),
-        findings=(*(_missing(counts, published) if limit is None else ()), *findings),
+        findings=(
+            *(_missing(counts, published) if limit is None else ()),
+            *(Finding("note", "", one) for one in [getattr(source, "left_out", "")] if one),
+            *findings,
+        ),
     )
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,121 +14,22 @@ import yaml
 
 from foveal.errors import RecipeError
 from foveal.pipeline.recipe.recipe import Recipe
-from foveal.pipeline.sources.readers.files import VIDEO_SUFFIXES, folder_names
+from foveal.pipeline.sources.base import Dataset, Form
+from foveal.pipeline.sources.readers.files import folder_names
+from foveal.registry import find, plugins
 
 _SUBFOLDERS = 30
 """So many folders below the given one are tried where nothing lies directly in it."""
 
-_IMAGE = "*.[pjPJ][npNP][gG]"
-_MP4 = "*.[mM][pP]4"
-_AVI = "*.[aA][vV][iI]"
-
-
-@dataclass(frozen=True)
-class Form:
-    """One published form of a dataset.
-
-    Attributes
-    ----------
-    title : str
-    settings : mapping
-        Keys of the recipe's dataset section; ``kind`` names the ready recipe.
-    signs : sequence of tuple of str
-        Each a part that must be there, as patterns of which one has to match.
-    options : mapping of str to dict
-        Settings by the pattern that calls for them; the first that matches counts.
-    """
-
-    title: str
-    settings: Mapping[str, Any]
-    signs: Sequence[tuple[str, ...]]
-    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-
-
-_UCF = "[A-Z]*-[0-9][0-9][0-9]"
-_IMPORT = {"ground_truth": "import"}
-
-FORMS: Sequence[Form] = (
-    Form(
-        "DHF1K, as published",
-        {"kind": "dhf1k", "form": "raw"},
-        (
-            (f"video/[0-9]*{_AVI[1:]}",),
-            ("exportdata_train/P*/P*_Trail*.txt", f"annotation/*/maps/{_IMAGE}"),
-        ),
-        {"exportdata_train/P*/P*_Trail*.txt": {}, "annotation": _IMPORT},
-    ),
-    Form(
-        "DHF1K with extracted frames",
-        {"kind": "dhf1k", "form": "frames", **_IMPORT},
-        (
-            (f"annotation/[0-9]*/images/{_IMAGE}", f"frames/[0-9]*/{_IMAGE}"),
-            (f"annotation/[0-9]*/maps/{_IMAGE}",),
-            ("annotation/[0-9]*/fixation/*.*", "annotation/[0-9]*/fixation/maps/*.mat"),
-        ),
-    ),
-    *(
-        Form(
-            f"{title}, repackaged by the DHF1K authors",
-            {"kind": kind, "form": "frames"},
-            tuple(
-                tuple(f"{split}/{clip}/{part}/*.*" for split in ("training", "testing"))
-                for part in ("images", "maps", "fixation")
-            ),
-        )
-        for title, kind, clip in (
-            ("Hollywood-2", "hollywood2", "actionclip*"),
-            ("UCF-Sports", "ucf_sports", _UCF),
-        )
-    ),
-    *(
-        Form(
-            f"{title}, raw gaze of Mathe and Sminchisescu",
-            {"kind": kind, "form": "raw"},
-            (
-                (f"{videos}/{_AVI}",),
-                (f"{gaze}/samples/[0-9][0-9][0-9]_*.txt",),
-                (f"{gaze}/geometry.txt",),
-            ),
-        )
-        for title, kind, videos, gaze in (
-            ("Hollywood-2", "hollywood2", "AVIClips", "gaze_hollywood2"),
-            ("UCF-Sports", "ucf_sports", "videos", "gaze_ucf_sports"),
-        )
-    ),
-    Form(
-        "DIEM, as published",
-        {"kind": "diem", "form": "raw"},
-        ((f"*_*x*/video/{_MP4}", "*_*x*/video/*.*"), ("*_*x*/event_data/diem*.txt",)),
-    ),
-    Form(
-        "DIEM, repackaged by STAViS",
-        {"kind": "diem", "form": "frames", **_IMPORT},
-        (
-            ("video_frames/DIEM/*/*.*",),
-            ("annotations/DIEM/*/maps/*.*",),
-            ("annotations/DIEM/*/fixMap_*.mat",),
-        ),
-    ),
-    Form(
-        "LEDOV, as published",
-        {"kind": "ledov"},
-        (
-            (f"LEDOV/*/{_MP4}", f"*/{_MP4}"),
-            ("LEDOV/*/Data.mat", "*/Data.mat"),
-            ("namelist.mat", "LEDOV/namelist.mat"),
-        ),
-    ),
-    Form(
-        "SALICON",
-        {"kind": "salicon"},
-        (
-            ("images/COCO_*", "images/*/COCO_*"),
-            ("fixations/*/COCO_*.mat", "fixations_*2014.json"),
-        ),
-        {"fixations/*/COCO_*.mat": {"gaze": "mat"}, "fixations_*.json": {"gaze": "json"}},
-    ),
-)
+_PLAIN_RECIPE = """\
+# {title}. Every key is explained in docs/recipes.md.
+dataset:
+  kind: {kind}
+  root: .
+store: .
+frames:
+  size: [192, 256]            # [height, width]; null keeps the source's size
+"""
 
 
 @dataclass(frozen=True)
@@ -138,6 +38,7 @@ class Guess:
 
     Attributes
     ----------
+    dataset : Dataset
     form : Form
     root : Path
         Where it lies: the given folder or one below.
@@ -145,6 +46,7 @@ class Guess:
         Patterns of the parts that are there, and of those that are not.
     """
 
+    dataset: Dataset
     form: Form
     root: Path
     found: tuple[str, ...]
@@ -173,6 +75,9 @@ class Recognition:
 def recognise(root: Path, store: str | None = None) -> Recognition:
     """Find out which dataset and form lies in a folder, and write a recipe for it.
 
+    The registry's datasets are tried in the folder, then in those below. Of several forms that
+    match, the one with the most signs is taken.
+
     Parameters
     ----------
     root : Path
@@ -186,21 +91,32 @@ def recognise(root: Path, store: str | None = None) -> Recognition:
     """
     if not root.is_dir():
         raise RecipeError(f"{root} is no folder; give the one the dataset was unpacked into")
-    below = (root / name for name in folder_names(root)[:_SUBFOLDERS])
-    partial: list[Guess] = []
-    for folder in itertools.chain([root], below):
-        guesses = [_compare(form, folder) for form in FORMS]
-        for guess in guesses:
-            if not guess.missing:
-                return _recognised(guess, store)
-        partial.extend(guess for guess in guesses if guess.found)
-    best = max(partial, key=lambda one: len(one.found) / len(one.form.signs), default=None)
-    if best is None and (videos := _folder_of_videos(root)) is not None:
-        return _recognised(videos, store)
-    return Recognition(None, "", _explain(root, best))
+    datasets: list[Dataset] = [find("sources", kind) for kind in plugins("sources")]
+    forms = [(dataset, form) for dataset in datasets for form in dataset.forms]
+    folders = [root, *(root / name for name in folder_names(root)[:_SUBFOLDERS])]
+    halves: list[Guess] = []
+    for folder in folders:
+        guesses = [_compare(*one, folder) for one in forms if not one[1].folder_key]
+        if whole := [guess for guess in guesses if not guess.missing]:
+            return _recognised(whole, root, store)
+        halves += [guess for guess in guesses if len(guess.found) >= len(guess.missing)]
+    if halves:
+        best = max(halves, key=lambda one: len(one.found) / len(one.form.signs))
+        return Recognition(
+            None,
+            "",
+            f"{best.root} looks like {best.form.title}: found {', '.join(best.found)}; "
+            f"missing {'; '.join(best.missing)}",
+        )
+    for folder in folders:
+        guesses = [_compare(*one, folder) for one in forms if one[1].folder_key]
+        if whole := [guess for guess in guesses if not guess.missing]:
+            return _recognised(whole, root, store)
+    known = ", ".join(form.title for _, form in forms if not form.folder_key)
+    return Recognition(None, "", f"{root} holds none of the known datasets ({known}) and no videos")
 
 
-def _compare(form: Form, root: Path) -> Guess:
+def _compare(dataset: Dataset, form: Form, root: Path) -> Guess:
     found, missing = [], []
     for patterns in form.signs:
         match = next((pattern for pattern in patterns if _exists(root, pattern)), None)
@@ -208,38 +124,44 @@ def _compare(form: Form, root: Path) -> Guess:
             missing.append(" or ".join(patterns))
         else:
             found.append(match)
-    return Guess(form, root, tuple(found), tuple(missing))
+    return Guess(dataset, form, root, tuple(found), tuple(missing))
 
 
 def _exists(root: Path, pattern: str) -> bool:
     return next(root.glob(pattern), None) is not None
 
 
-def _folder_of_videos(root: Path) -> Guess | None:
-    for folder in (".", *folder_names(root)[:_SUBFOLDERS]):
-        if any(path.suffix.lower() in VIDEO_SUFFIXES for path in (root / folder).iterdir()):
-            form = Form("a folder of videos", {"kind": "videos", "videos": folder}, ())
-            return Guess(form, root, (f"{folder}/*",), ())
-    return None
-
-
-def _recognised(guess: Guess, store: str | None) -> Recognition:
-    form = guess.form
-    settings = dict(form.settings)
-    for pattern, option in form.options.items():
-        if _exists(guess.root, pattern):
-            settings |= option
-            break
-    kind = settings.pop("kind")
-    text = (resources.files("foveal") / "recipes" / f"{kind}.yaml").read_text(encoding="utf-8")
-    text = _set(text, "store", store or f"{kind}.zarr", indent="")
-    text = _set(text, "root", str(guess.root), indent="  ")
+def _recognised(whole: list[Guess], root: Path, store: str | None) -> Recognition:
+    guess, *others = sorted(whole, key=lambda one: -len(one.found))
+    form, dataset = guess.form, guess.dataset
+    option = (value for pattern, value in form.options.items() if _exists(guess.root, pattern))
+    settings = {"root": str(guess.root), **form.settings, **next(option, {})}
+    if form.folder_key:
+        settings["root"] = str(root)
+        settings[form.folder_key] = str(guess.root.relative_to(root))
+    text = _set(_ready_recipe(dataset), "store", store or f"{dataset.kind}.zarr", indent="")
     for key, value in settings.items():
         text = _set(text, key, value, indent="  ")
-    if settings.get("form") == "raw" and kind in ("hollywood2", "ucf_sports"):
-        text = _set(text, "free_viewing_subjects", None, indent="  ")
     Recipe.parse(yaml.safe_load(text))
-    return Recognition(guess, text, f"{guess.root}: {form.title} ({', '.join(guess.found)})")
+    return Recognition(guess, text, "\n".join(_told(guess, others)))
+
+
+def _told(guess: Guess, others: list[Guess]) -> Iterator[str]:
+    yield f"{guess.root}: {guess.form.title} ({', '.join(guess.found)})"
+    if others:
+        titles = ", ".join(other.form.title for other in others)
+        yield f"it has the signs of {titles} too; the one with the most signs is taken"
+    if guess.dataset.citation:
+        yield f"cite {guess.dataset.citation}"
+    if guess.dataset.terms:
+        yield f"terms: {guess.dataset.terms}"
+
+
+def _ready_recipe(dataset: Dataset) -> str:
+    ready = resources.files("foveal") / "recipes" / f"{dataset.kind}.yaml"
+    if dataset.recipe or not ready.is_file():
+        return dataset.recipe or _PLAIN_RECIPE.format(kind=dataset.kind, title=dataset.title)
+    return ready.read_text(encoding="utf-8")
 
 
 def _set(text: str, key: str, value: Any, indent: str) -> str:
@@ -254,14 +176,4 @@ def _set(text: str, key: str, value: Any, indent: str) -> str:
         text,
         count=1,
         flags=re.MULTILINE,
-    )
-
-
-def _explain(root: Path, best: Guess | None) -> str:
-    if best is None:
-        known = ", ".join(dict.fromkeys(form.title for form in FORMS))
-        return f"{root} holds none of the known datasets ({known}) and no videos"
-    return (
-        f"{best.root} looks like {best.form.title}: found {', '.join(best.found)}; "
-        f"missing {'; '.join(best.missing)}"
     )

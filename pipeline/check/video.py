@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from foveal.errors import GazeError, InputError
 from foveal.pipeline.build.digests import video_files
 from foveal.pipeline.recipe.recipe import Recipe
-from foveal.pipeline.sources import Source
+from foveal.pipeline.sources.base import Source
 from foveal.pipeline.sources.readers.clips import ClipSource
 from foveal.pipeline.sources.readers.files import check_confined
 from foveal.pipeline.sources.readers.pictures import (
@@ -161,7 +162,10 @@ def _look_at_files(video: Video, paths: Iterable[Path], what: str) -> list[Findi
     bad = []
     for path in map(os.fspath, paths):
         try:
-            if os.stat(path).st_size == 0:  # noqa: PTH116 (of a million files, pathlib takes twice as long)
+            about = os.stat(path)  # noqa: PTH116 (of a million files, pathlib takes twice as long)
+            if not stat.S_ISREG(about.st_mode):
+                raise GazeError(f"{path} is no plain file; put the dataset's own there")
+            if about.st_size == 0:
                 bad.append(f"{path} is empty")
         except OSError as error:
             bad.append(f"{path}: {error.strerror}")

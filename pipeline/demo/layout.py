@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from scipy.io import savemat
 
 from foveal.pipeline.demo.observers import Recording, video_from_screen
-from foveal.pipeline.stages.density_maps import density_map, preset_kernel
+from foveal.pipeline.sources.dhf1k import DENSITY
+from foveal.pipeline.stages.density_maps import density_map
 
 GAZE_HEADER = (
     "Time\tType\tTrial\tL Dia X [px]\tL Dia Y [px]\tL POR X [px]\tL POR Y [px]\tL Event Info\n"
@@ -55,7 +56,7 @@ def write_published(
     for name in ("maps", "fixation/maps"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     pixels = [_fixated_pixels(recording, fps, size) for recording in recordings]
-    kernel = preset_kernel("dhf1k")
+    kernel = DENSITY.kernel
     for frame in range(len(images)):
         points = np.concatenate([xy[shown == frame] for shown, xy in pixels])
         fixated = np.zeros(size, np.uint8)

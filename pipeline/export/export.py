@@ -17,25 +17,22 @@ from numpy.typing import NDArray
 
 from foveal.errors import FovealError, StoreError
 from foveal.pipeline.export.files import FLOW_FILES, density_file, fixation_file, picture_file
-from foveal.pipeline.preview.panels import flow_scale, resized
-from foveal.pipeline.preview.view import Moment, VideoView, sample
+from foveal.pipeline.preview.panels import SAMPLED_FRAMES, drawn_as, flow_scale, resized
+from foveal.pipeline.preview.view import VideoView, sample
+from foveal.storage.kinds import select_arrays
 from foveal.storage.marks import group_name
 from foveal.storage.reader import Store, open_store
 
 FORMS = {
-    "frames": ("png", "jpg", "npy"),
+    "picture": ("png", "jpg", "npy"),
     "flow": ("flo", "kitti", "color", "npy"),
-    "density": ("png", "npy"),
-    "fixations": ("png",),
+    "map": ("png", "npy"),
+    "points": ("png",),
 }
-"""File forms by what is exported, the default first; any other array is exported as ``npy``."""
+"""File forms by what an array has for each frame, the default first; ``npy`` of anything else."""
 
-FOLDERS = {"frames": "images", "density": "maps", "fixations": "fixation"}
-"""Folder of a video's files, as in DHF1K's ``annotation/``; other arrays keep their own name."""
-
-_SCALE_FRAMES = 64
-
-Encode = Callable[[Moment], bytes | None]
+_FOLDERS = {"picture": "images", "ground_truth": "maps", "points": "fixation"}
+"""Folders of DHF1K's ``annotation/``."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +66,14 @@ def export(
     source_size: bool = False,
     quality: int = 95,
 ) -> Exported:
-    """Write one kind of array of many videos as files.
+    """Write one array of many videos as files.
 
-    ``<folder>/<video>/<kind>/<number>.<suffix>``, where kind is ``images``, ``maps``, ``fixation``
-    or the array's name: the layout of DHF1K's ``annotation/``. Ids of DHF1K get its four digits
-    (``002`` is ``0002``). An ``npy`` is one file a video, ``<folder>/<video>/<array>.npy``.
+    ``<folder>/<video>/<kind>/<number>.<suffix>``, where kind is ``images`` (pictures), ``maps``
+    (where people looked) and ``fixation`` (points), the layout of DHF1K's ``annotation/``; other
+    arrays, and the second picture or map of a video, keep their own name. Ids of DHF1K get its
+    four digits (``002`` is ``0002``). An ``npy`` is one file per video,
+    ``<folder>/<video>/<array>.npy``; beside windows lies the array of their starts, since row k is
+    not frame k there.
 
     Parameters
     ----------
@@ -81,12 +81,12 @@ def export(
     folder : str or Path
         Made where it does not exist; files of the same name in it are replaced.
     what : str
-        ``frames``, ``density``, ``fixations``, or the name of an array (``flow_tvl1``,
-        ``i3d_rgb``, …).
+        The name of an array (``frames``, ``density``, ``flow_tvl1``, ``i3d_rgb``, …), or
+        of a stage that keeps points (``fixations``).
     form : str, optional
-        ``png`` or ``jpg`` of frames; ``flo`` (Middlebury), ``kitti`` (16-bit PNG) or ``color``
-        (PNG, one scale a video) of flow; ``png`` of density (peak 255) and of fixations (binary,
-        at the source's size); ``npy`` of any array. The first named is the default.
+        By kind: ``png`` or ``jpg`` of pictures; ``flo`` (Middlebury), ``kitti`` (16-bit PNG) or
+        ``color`` (PNG, one scale a video) of flow; ``png`` of maps (peak 255) and of points
+        (binary, at the source's size); ``npy`` of any array. The first named is the default.
     videos : sequence of str, optional
         Only these.
     split : str, optional
@@ -95,7 +95,7 @@ def export(
         Leave the kind's folder out: ``<folder>/0601/0001.png`` is how DHF1K's evaluation takes
         predictions.
     source_size : bool
-        Bring frames or density to the source video's size (by area or bilinearly), as DHF1K's
+        Bring pictures or maps to the source video's size (by area or bilinearly), as DHF1K's
         maps have it, instead of leaving them as stored.
     quality : int
         Of ``jpg``, 1 to 100.
@@ -108,13 +108,6 @@ def export(
         Where the form does not suit the array, or a file cannot be written.
     """
     folder = Path(folder)
-    kind = "flow" if what.startswith("flow_") else what
-    forms = FORMS.get(kind, ("npy",))
-    form = form or forms[0]
-    if form not in forms:
-        raise FovealError(f"{what} is exported as {', '.join(forms)}, not as {form!r}")
-    if source_size and (kind not in ("frames", "density") or form == "npy"):
-        raise FovealError(f"source_size is for pictures of frames or density, not {what} as {form}")
     if not 1 <= quality <= 100:
         raise FovealError(f"quality is 1 to 100, not {quality}")
     store = open_store(store_url)
@@ -123,15 +116,20 @@ def export(
     try:
         for video in chosen:
             view = VideoView(store, video)
+            kind = kind_by_frame(view, what)
+            chosen_form = _checked_form(what, kind, form, source_size)
             place = folder / folder_name(store, video)
-            if form == "npy":
+            if chosen_form == "npy":
                 place.mkdir(parents=True, exist_ok=True)
-                _write_npy(view, what, place / f"{what}.npy")
-                files += 1
+                info = view.infos[what]
+                for name in dict.fromkeys((what, info.starts, info.source_frames)):
+                    if name in view.infos:
+                        _write_npy(view, name, place / f"{name}.npy")
+                        files += 1
                 continue
-            place = place if flat else place / FOLDERS.get(what, what)
+            place = place if flat else place / _kind_folder(view, what, kind)
             place.mkdir(parents=True, exist_ok=True)
-            for name, content in _files(view, what, form, source_size, quality):
+            for name, content in _files(view, what, kind, chosen_form, source_size, quality):
                 (place / name).write_bytes(content)
                 files += 1
     except OSError as error:
@@ -156,9 +154,9 @@ def holding(
     found, skipped = [], {}
     there: set[str] = set()
     for video in store.select(split) if videos is None else videos:
-        names = set(store.arrays(video))
-        if "fixation_x" in names:
-            names.add("fixations")
+        infos = store.infos(video)
+        points = {infos[name].stage for name in select_arrays(infos.values(), "points")}
+        names = {*infos, *points}
         there.update(names)
         missing = [name for name in arrays if name not in names]
         if missing:
@@ -180,46 +178,68 @@ def folder_name(store: Store, video: str) -> str:
     return group_name(video)
 
 
+def kind_by_frame(view: VideoView, what: str) -> str:
+    """What is exported of each frame: a key of `FORMS`; empty where only the whole array can be."""
+    if what not in view.infos:
+        if what not in view.points:
+            raise FovealError(f"{what} of {view.video} keeps no points by frame: x, y and offset")
+        return "points"
+    shape = drawn_as(view, what)
+    if shape == "heat":
+        return "map" if len(view.infos[what].item_shape) == 2 else ""
+    return shape or ""
+
+
+def _checked_form(what: str, kind: str, form: str | None, source_size: bool) -> str:
+    forms = FORMS.get(kind, ("npy",))
+    form = form or forms[0]
+    if form not in forms:
+        raise FovealError(f"{what} is exported as {', '.join(forms)}, not as {form!r}")
+    if source_size and (kind not in ("picture", "map") or form == "npy"):
+        raise FovealError(f"source_size is for pictures and maps, not {what} as {form}")
+    return form
+
+
+def _kind_folder(view: VideoView, what: str, kind: str) -> str:
+    if kind == "points":
+        return _FOLDERS[kind] if list(view.points)[:1] == [what] else what
+    if what == view.ground:
+        return _FOLDERS["picture"]
+    return _FOLDERS["ground_truth"] if what == view.ground_truth_map else what
+
+
 def _files(
-    view: VideoView, what: str, form: str, source_size: bool, quality: int
+    view: VideoView, what: str, kind: str, form: str, source_size: bool, quality: int
 ) -> Iterator[tuple[str, bytes]]:
-    suffix, encode = _encoder(view, what, form, source_size, quality)
     digits = max(4, len(str(view.frames)))
-    names = () if what == "fixations" else (what,)
-    for moment in view.moments(names, range(view.frames)):
-        content = encode(moment)
-        if content is not None:
-            yield f"{moment.frame + 1:0{digits}d}.{suffix}", content
+    if kind == "points":
+        points = view.points[what]
+        for frame in range(view.frames):
+            rows = points.rows(frame, frame + 1)
+            content = fixation_file(points.x[rows], points.y[rows], view.source_size)
+            yield f"{frame + 1:0{digits}d}.{form}", content
+        return
+    suffix, encode = _encoder(view, what, kind, form, source_size, quality)
+    for moment in view.moments((what,), range(view.frames)):
+        if what in moment.items:
+            yield f"{moment.frame + 1:0{digits}d}.{suffix}", encode(moment.items[what])
 
 
 def _encoder(
-    view: VideoView, what: str, form: str, source_size: bool, quality: int
-) -> tuple[str, Encode]:
-    """The suffix of one frame's file, and what makes its content."""
+    view: VideoView, what: str, kind: str, form: str, source_size: bool, quality: int
+) -> tuple[str, Callable[[NDArray[Any]], bytes]]:
+    """The suffix of one frame's file, and what makes its content of the frame's item."""
+    if kind == "flow":
+        suffix, encode = FLOW_FILES[form]
+        shown = sample(range(view.infos[what].items), SAMPLED_FRAMES)
+        scale = flow_scale(view, what, shown) if form == "color" else 1.0
+        return suffix, lambda flow: encode(flow, scale)
 
-    def sized(values: NDArray[Any]) -> NDArray[Any]:
-        return resized(values, view.source_size) if source_size else values
+    def picture(item: NDArray[Any]) -> bytes:
+        sized = resized(item, view.source_size) if source_size else item
+        return density_file(sized) if kind == "map" else picture_file(sized, form, quality)
 
-    if what == "frames":
-        return form, lambda moment: picture_file(sized(moment.items[what]), form, quality)
-    if what == "density":
-        return form, lambda moment: density_file(sized(moment.items[what]))
-    if what == "fixations":
-        return form, lambda moment: _fixated(view, moment)
-    scale = 1.0
-    if form == "color":
-        scale = flow_scale(view, what, sample(range(view.frames), _SCALE_FRAMES))
-    suffix, encode = FLOW_FILES[form]
-    return (
-        suffix,
-        lambda moment: encode(moment.items[what], scale) if what in moment.items else None,
-    )
-
-
-def _fixated(view: VideoView, moment: Moment) -> bytes:
-    assert view.points is not None
-    rows = slice(view.points.offset[moment.frame], view.points.offset[moment.frame + 1])
-    return fixation_file(view.points.x[rows], view.points.y[rows], view.source_size)
+    return form, picture
 
 
 def _write_npy(view: VideoView, name: str, path: Path) -> None:

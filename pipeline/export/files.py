@@ -71,14 +71,16 @@ def flow_picture_file(flow: NDArray[Any], max_px: float) -> bytes:
 
 
 def density_file(density: NDArray[Any]) -> bytes:
-    """Density as a grey PNG, its peak at 255 as DHF1K publishes maps; zeros stay black.
+    """A map as a grey PNG, its peak at 255 as DHF1K publishes maps; zeros stay black.
 
     Parameters
     ----------
     density : ndarray, [height, width]
-        uint8 is written as it is.
+        uint8 is written as it is; of a map that falls below zero the least value is black.
     """
     if density.dtype != np.uint8:
+        density = np.nan_to_num(density.astype(np.float32))
+        density = density - min(float(density.min(initial=0.0)), 0.0)
         peak = float(density.max(initial=0.0))
         density = np.rint(density * (255 / peak if peak > 0 else 0.0)).astype(np.uint8)
     return picture_file(density, "png")

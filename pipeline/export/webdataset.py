@@ -1,9 +1,14 @@
-"""A store as WebDataset shards: plain tar files whose members share a key a sample.
+"""A store as WebDataset shards: plain tar files whose members share a key per sample.
 
 A sample is `clip_frames` consecutive frames of a video (the last of a video may be shorter); its
 key is ``<video>/<first frame, from 0, six digits>``. Members: ``json`` (video, split, first frame,
 frames, seconds, and where asked for the fixations ``[frame, x, y, observer]``), and one for each
 array. The same store gives the same bytes.
+
+An item belongs to the sample of the frame that it begins with, so that all samples of a video
+together hold every item once. Pair k is the motion from frame k to k + 1, a window reaches beyond
+its first frame too: ``json`` says under ``windows`` with which frames the windows of a sample start
+and how many frames each has, for those who keep only windows that end within the sample.
 """
 
 from __future__ import annotations
@@ -16,15 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from foveal.errors import FovealError
-from foveal.pipeline.export.export import Exported, holding
+from foveal.pipeline.export.export import Exported, holding, kind_by_frame
 from foveal.pipeline.export.files import npy_file, picture_file
 from foveal.pipeline.preview.view import Moment, VideoView
 from foveal.storage.marks import group_name
 from foveal.storage.reader import open_store
-
-_PICTURES = ("frames", "density")
 
 
 def export_webdataset(
@@ -40,11 +44,10 @@ def export_webdataset(
 ) -> Exported:
     """Write samples into ``<folder>/<split or 'all'>-000000.tar`` and so on.
 
-    Single frames (`clip_frames` 1) are pictures: ``frames.png`` or ``frames.jpg``, and
-    ``density.png`` where density is stored as uint8. Everything else is ``<array>.npy``: one item
-    of single frames, [frames, …] of clips. Flow k is the motion from frame k to k + 1; the last
-    frame of a video has none, so its member is missing, or a frame shorter. Features are those of
-    the window that starts at the sample's first frame, where there is one.
+    Single frames (`clip_frames` 1) of pictures and maps that are stored as uint8 are pictures:
+    ``frames.png`` or ``frames.jpg``, ``density.png``. Everything else is ``<array>.npy``: one item
+    of single frames, [items, …] of clips. Where nothing begins in a sample (no motion in the last
+    frame, no window at most frames), the member is missing, or shorter.
 
     Parameters
     ----------
@@ -52,7 +55,8 @@ def export_webdataset(
     folder : str or Path
         Made where it does not exist; shards of the same name in it are replaced.
     arrays : sequence of str
-        ``frames``, ``density``, ``fixations``, ``flow_<method>``, ``i3d_rgb``, …
+        ``frames``, ``density``, ``flow_<method>``, ``i3d_rgb``, …, or a stage that keeps points
+        (``fixations``): those are told in ``json``, under its name.
     videos : sequence of str, optional
         Only these.
     split : str, optional
@@ -62,14 +66,15 @@ def export_webdataset(
     shard_samples : int
         Samples a tar file.
     jpeg_quality : int, optional
-        Write ``frames.jpg`` of this quality (1 to 100) instead of the exact ``frames.png``.
+        Write pictures as ``jpg`` of this quality (1 to 100) instead of exact ``png``.
 
     Raises
     ------
     StoreError
         Where the store, a video or the split is not there, or no video has all the arrays.
     FovealError
-        Where a number is not allowed or a file cannot be written.
+        Where a number is not allowed, an array cannot be told by frames, or a file cannot be
+        written.
     """
     for name, value in (("clip_frames", clip_frames), ("shard_samples", shard_samples)):
         if value < 1:
@@ -79,9 +84,6 @@ def export_webdataset(
     if not arrays:
         raise FovealError("name at least one array to export, such as frames or flow_tvl1")
     store = open_store(store_url)
-    ragged = [name for name in arrays if name.startswith("fixation_")]
-    if ragged:
-        raise FovealError(f"{', '.join(ragged)} has no items by frame; ask for fixations instead")
     chosen, skipped = holding(store, arrays, videos, split)
     folder = Path(folder)
 
@@ -103,65 +105,91 @@ def _samples(
     view: VideoView, arrays: Sequence[str], clip_frames: int, jpeg_quality: int | None
 ) -> Iterator[tuple[str, dict[str, bytes]]]:
     """Keys and members, in the order of the video."""
-    windows = {name for name in arrays if view.dims.get(name, ("",))[0] == "window"}
-    starts = np.asarray(view.array("window_start")[:]) if windows else np.empty(0, int)
-    row_of = {int(start): row for row, start in enumerate(starts)}
-    streamed = [name for name in arrays if name != "fixations" and name not in windows]
+    by_frame, first_frames, points = [], {}, []
+    for name in arrays:
+        if name not in view.infos:
+            points.append(name)
+        elif view.is_by_frame(name):
+            by_frame.append(name)
+        else:
+            first_frames[name] = _first_frames(view, name)
+    kinds = {name: kind_by_frame(view, name) for name in (*by_frame, *points)}
     # WebDataset takes everything up to the first dot of the last part for the key.
     folder = group_name(view.video).replace(".", "%2E")
     clip: list[Moment] = []
-    for moment in view.moments(streamed, range(view.frames)):
+    for moment in view.moments(by_frame, range(view.frames)):
         clip.append(moment)
         if len(clip) < clip_frames and moment.frame + 1 < view.frames:
             continue
         first = clip[0].frame
-        members = {"json": _about(view, clip, "fixations" in arrays)}
-        for name in streamed:
-            items = [moment.items[name] for moment in clip if name in moment.items]
+        about = _about(view, first, len(clip), points)
+        members = {}
+        for name in by_frame:
+            items = [each.items[name] for each in clip if name in each.items]
             if items:
-                suffix, content = _member(name, items, clip_frames, jpeg_quality)
+                suffix, content = _member(kinds[name], items, clip_frames, jpeg_quality)
                 members[f"{name}.{suffix}"] = content
-        for name in sorted(windows):
-            if first in row_of:
-                row = row_of[first]
-                members[f"{name}.npy"] = npy_file(view.read(name, row, row + 1)[0])
+        for name, starts in first_frames.items():
+            # A short video's only window may begin before the video does.
+            begin = np.maximum(starts, 0)
+            rows = np.flatnonzero((begin >= first) & (begin < first + len(clip)))
+            if len(rows):
+                values = np.concatenate([view.read(name, row, row + 1) for row in rows.tolist()])
+                alone = clip_frames == 1 and len(rows) == 1
+                members[f"{name}.npy"] = npy_file(values[0] if alone else values)
+                long = view.array(name).attrs.get("window_frames")
+                told = {"starts": starts[rows].tolist(), "frames": long}
+                about.setdefault("windows", {})[name] = told
+        members["json"] = json.dumps(about, ensure_ascii=False).encode()
         yield f"{folder}/{first:06d}", members
         clip = []
 
 
+def _first_frames(view: VideoView, name: str) -> NDArray[np.int64]:
+    """The frame that each item of an array belongs to."""
+    found = view.first_frames(name)
+    if found is None:
+        held = [stage for stage, points in view.points.items() if name in points.arrays]
+        advice = f"ask for {held[0]} instead" if held else "`foveal export --form npy` writes it"
+        raise FovealError(
+            f"{name} of {view.video} cannot be told by frames: its axis is "
+            f"{view.infos[name].axis!r}; {advice}"
+        )
+    return found
+
+
 def _member(
-    name: str, items: Sequence[Any], clip_frames: int, jpeg_quality: int | None
+    kind: str, items: Sequence[Any], clip_frames: int, jpeg_quality: int | None
 ) -> tuple[str, bytes]:
     if clip_frames > 1:
         return "npy", npy_file(np.stack(items))
-    if name in _PICTURES and items[0].dtype == np.uint8:
-        lossy = name == "frames" and jpeg_quality is not None
-        suffix = "jpg" if lossy else "png"
+    if kind in ("picture", "map") and items[0].dtype == np.uint8:
+        suffix = "jpg" if kind == "picture" and jpeg_quality is not None else "png"
         return suffix, picture_file(items[0], suffix, jpeg_quality or 95)
     return "npy", npy_file(items[0])
 
 
-def _about(view: VideoView, clip: Sequence[Moment], fixations: bool) -> bytes:
-    first, stop = clip[0].frame, clip[-1].frame + 1
+def _about(view: VideoView, first: int, frames: int, stages: Sequence[str]) -> dict[str, Any]:
+    stop = first + frames
     about: dict[str, Any] = {
         "video": view.video,
         "split": view.about.get("split"),
         "first_frame": first,
-        "frames": stop - first,
+        "frames": frames,
         "seconds": view.seconds[first:stop].tolist(),
         "source_size": list(view.source_size),
     }
-    points = view.points
-    if fixations and points is not None:
-        rows = slice(points.offset[first], points.offset[stop])
-        frames = np.repeat(np.arange(first, stop), np.diff(points.offset[first : stop + 1]))
-        about["fixations"] = [
+    for stage in stages:
+        points = view.points[stage]
+        rows = points.rows(first, stop)
+        of_frame = np.repeat(np.arange(first, stop), np.diff(points.offset[first : stop + 1]))
+        about[stage] = [
             [int(frame), round(float(x), 3), round(float(y), 3), points.subjects[subject]]
             for frame, x, y, subject in zip(
-                frames, points.x[rows], points.y[rows], points.subject[rows], strict=True
+                of_frame, points.x[rows], points.y[rows], points.subject[rows], strict=True
             )
         ]
-    return json.dumps(about, ensure_ascii=False).encode()
+    return about
 
 
 def _write_shards(

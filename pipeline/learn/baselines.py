@@ -11,7 +11,7 @@ from torch import Tensor
 
 from foveal.errors import StoreError
 from foveal.models.metrics import FixatedPixels
-from foveal.pipeline.learn.ground_truth import Points, Truth
+from foveal.pipeline.learn.ground_truth import DENSITY, Points, Truth
 from foveal.pipeline.learn.inputs import choose_flow, resized_maps
 from foveal.pipeline.stages.density_maps import density_map
 from foveal.storage.reader import Store
@@ -63,7 +63,7 @@ def stored(array: str) -> Contestant:
     """
 
     def maps(truth: Truth, start: int, stop: int) -> Tensor:
-        if array not in truth.arrays:
+        if array not in truth.infos:
             raise StoreError(
                 f"{truth.store.location}: video {truth.video!r} has no complete {array}; "
                 "`foveal predict` writes it"
@@ -106,16 +106,14 @@ def mean_density(store: Store, videos: Sequence[str]) -> Tensor:
         None of them has a map that is not empty.
     """
     frames = {
-        video: int(marks["density"].arrays["density"]["shape"][0])
-        for video in videos
-        if "density" in (marks := store.marks(video))
+        video: infos[DENSITY].items for video in videos if DENSITY in (infos := store.infos(video))
     }
     every = max(1, -(-sum(frames.values()) // CENTRE_BIAS_FRAMES))
     gatherer = Gatherer(store.location)
     total: Tensor | None = None
     for video, count in frames.items():
         for start in range(0, count, every):
-            values = gatherer.read([Slice(video, "density", start, start + 1)])[0]
+            values = gatherer.read([Slice(video, DENSITY, start, start + 1)])[0]
             one = torch.from_numpy(values).float()
             one = one if total is None else resized_maps(one, (total.shape[0], total.shape[1]))
             if one.sum() > 0:
@@ -134,7 +132,7 @@ def flow_magnitude(store: Store, wanted: str | None) -> Contestant:
     array = choose_flow(store, wanted)
 
     def maps(truth: Truth, start: int, stop: int) -> Tensor:
-        pairs = int(truth.arrays[array]["shape"][0])
+        pairs = truth.infos[array].items
         first = min(start, pairs - 1)
         flow = torch.from_numpy(truth.read(array, first, min(stop, pairs))).float()
         kept = (torch.arange(start, stop) - first).clamp(max=pairs - 1 - first)

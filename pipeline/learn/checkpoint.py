@@ -3,6 +3,7 @@
 ======================  ==========================================================================
 ``settings.yaml``       the settings, every one of the paper's filled in
 ``last.pt``             everything needed to go on at the exact step
+``previous.pt``         the one before, for the day that ``last.pt`` is damaged
 ``best.pt``             the network that validated best, for `load_network` and other runs
 ``curve.csv``           loss of every step
 ``validation.csv``      scores of every validation
@@ -13,18 +14,19 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from foveal.errors import FovealError, MissingDependency
-from foveal.models import saliency
+from foveal.models import saliency, tensor_files
 from foveal.models.saliency import SaliencyNetwork
 
-LAST, BEST = "last.pt", "best.pt"
+log = logging.getLogger(__name__)
+
+LAST, PREVIOUS, DAMAGED, BEST = "last.pt", "previous.pt", "last.damaged.pt", "best.pt"
 CURVE, VALIDATION, SETTINGS = "curve.csv", "validation.csv", "settings.yaml"
 
 
@@ -38,28 +40,54 @@ def write_atomically(path: Path, content: bytes) -> None:
     partial.replace(path)
 
 
-def save(path: Path, values: Mapping[str, Any]) -> None:
-    """Write tensors and plain values, atomically."""
-    content = io.BytesIO()
-    torch.save(dict(values), content)
-    write_atomically(path, content.getvalue())
+def save(folder: Path, values: Mapping[str, Any]) -> None:
+    """Write the checkpoint of a run; the one before is kept as `PREVIOUS`."""
+    new = folder / f"{LAST}.new"
+    write_atomically(new, tensor_files.packed(values))
+    if (folder / LAST).is_file():
+        (folder / LAST).replace(folder / PREVIOUS)
+    new.replace(folder / LAST)
 
 
-def load(path: Path) -> dict[str, Any]:
-    """Read what `save` wrote, on the CPU, executing no pickled code.
+def load(folder: Path, *, keep_damaged: bool = True) -> dict[str, Any] | None:
+    """Read the checkpoint of a run, or the one before where the last one is damaged or missing.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the run.
+    keep_damaged : bool
+        Rename a damaged one to `DAMAGED`, so that the next one does not take its place.
+
+    Returns
+    -------
+    dict or None
+        What `save` wrote, on the CPU; None where nothing was ever saved.
 
     Raises
     ------
     FovealError
-        It is no such file.
+        None of them can be read; the message says why.
     """
-    import pickle
-
+    last, previous = folder / LAST, folder / PREVIOUS
+    if not last.is_file() and not previous.is_file():
+        return None
     try:
-        values = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise FovealError(f"{path} is no checkpoint ({str(error).splitlines()[0]})") from None
-    return dict(values)
+        return dict(tensor_files.read(last))
+    except FovealError as error:
+        problem = str(error)
+    try:
+        values = dict(tensor_files.read(previous))
+    except FovealError as error:
+        raise FovealError(
+            f"{problem}; and {error}; take a copy of either back, or begin anew in another folder: "
+            "run=…"
+        ) from None
+    if keep_damaged and last.is_file():
+        last.replace(folder / DAMAGED)
+        problem += f" (kept as {DAMAGED})"
+    log.warning("%s; going on from %s, step %d", problem, previous, values["iteration"])
+    return values
 
 
 def save_network(path: Path, network: SaliencyNetwork, about: Mapping[str, Any]) -> None:
@@ -78,7 +106,7 @@ def save_network(path: Path, network: SaliencyNetwork, about: Mapping[str, Any])
         "state_dict": network.state_dict(),
         "provenance": {**network.provenance, **about},
     }
-    save(path, values)
+    write_atomically(path, tensor_files.packed(values))
 
 
 def network_file(path: str | Path) -> Path:
@@ -119,8 +147,8 @@ def load_network(path: str | Path) -> tuple[SaliencyNetwork, dict[str, Any]]:
         The file is missing, or holds no network that `save_network` wrote.
     """
     file = network_file(path)
-    values = load(file)
-    if "network" not in values or "options" not in values:
+    values = tensor_files.read(file)
+    if not isinstance(values, dict) or "network" not in values or "options" not in values:
         raise FovealError(
             f"{file} does not say which network it holds; give a file that `foveal train` wrote, "
             "or name the network: --network NAME --weights FILE"

@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 
 from foveal.errors import RecipeError, StoreError
-from foveal.models.metrics import METRICS, OtherFixations, ScoreTable, Variant
+from foveal.models.metrics import OtherFixations, ScoreTable, Variant, find_metric, names
 from foveal.pipeline.learn import baselines
 from foveal.pipeline.learn.baselines import Contestant
 from foveal.pipeline.learn.ground_truth import Truth
-from foveal.pipeline.learn.predict import PREFIX
 from foveal.storage.evaluation import inputs_sha256
+from foveal.storage.kinds import select_arrays
 from foveal.storage.marks import read_journal
 from foveal.storage.reader import Store
 
@@ -124,7 +124,7 @@ def contestants(
     ----------
     store : Store
     predictions : sequence of str
-        Names of arrays, with or without ``saliency_``.
+        Names of arrays; ``saliency_`` may be left out.
     wanted_baselines : sequence of str
         Of `BASELINES`.
     train_split : str or None
@@ -150,8 +150,9 @@ def contestants(
     }
     found: dict[str, Contestant] = {}
     missing: dict[str, str] = {}
+    known = set().union(*_predictions(store, store.select()))
     for name in predictions:
-        array = name if name.startswith(PREFIX) else PREFIX + name
+        array = name if name in known else f"saliency_{name.removeprefix('saliency_')}"
         found[array] = baselines.stored(array)
     for name in wanted_baselines:
         try:
@@ -163,9 +164,17 @@ def contestants(
 
 def predictions_in(store: Store, videos: Sequence[str]) -> list[str]:
     """Arrays of predictions that all of these videos have."""
+    return sorted(set.intersection(*_predictions(store, videos))) if videos else []
+
+
+def _predictions(store: Store, videos: Sequence[str]) -> list[set[str]]:
+    """Arrays of predictions of each video."""
     marks, _ = read_journal(store.location, videos)
-    sets = [{name for name in marks.get(video, {}) if name.startswith(PREFIX)} for video in videos]
-    return sorted(set.intersection(*sets)) if sets else []
+    infos = [
+        [info for mark in marks.get(video, {}).values() for info in mark.infos.values()]
+        for video in videos
+    ]
+    return [set(select_arrays(found, axis="frame", role="prediction")) for found in infos]
 
 
 def evaluate(
@@ -174,7 +183,7 @@ def evaluate(
     *,
     split: str | None = None,
     videos: Sequence[str] | None = None,
-    metrics: Sequence[str] = METRICS,
+    metrics: Sequence[str] | None = None,
     variant: Variant = "mit",
     masks: Mapping[str, NDArray[np.bool_]] | None = None,
     without_baselines: Mapping[str, str] | None = None,
@@ -193,12 +202,12 @@ def evaluate(
         Only videos of this split.
     videos : sequence of str, optional
         Only these.
-    metrics : sequence of str
-        Of `foveal.models.metrics.METRICS`.
+    metrics : sequence of str, optional
+        Registered ones; by default all.
     variant : {'mit', 'dhf1k', 'pysaliency'}
     masks : mapping of str to ndarray, bool [frames], optional
         Frames that count; videos that are not named here are left out (see
-        `foveal.pipeline.masks.stored_masks`).
+        `foveal.pipeline.learn.masks.stored_masks`).
     without_baselines : mapping, optional
         Noted in the result.
     made_from : mapping, optional
@@ -213,6 +222,8 @@ def evaluate(
     StoreError
         A video lacks ground truth or a prediction.
     """
+    metrics = names() if metrics is None else metrics
+    needs = {need for name in metrics for need in find_metric(name).needs}
     chosen = store.select(split) if videos is None else list(videos)
     if masks is not None:
         chosen = [video for video in chosen if video in masks]
@@ -232,7 +243,7 @@ def evaluate(
         for start in range(0, truth.frames, FRAMES_AT_ONCE):
             stop = min(start + FRAMES_AT_ONCE, truth.frames)
             negatives = None
-            if "auc_shuffled" in metrics:
+            if "other_fixations" in needs:
                 negatives = others.of(video, start, stop, truth.size).to(device)
             mask = None if masks is None else masks[video][start:stop]
             for name, contestant in wanted.items():

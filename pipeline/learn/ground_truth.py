@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,12 +14,13 @@ from torch import Tensor
 
 from foveal.errors import StoreError
 from foveal.models.metrics import FixatedPixels
-from foveal.pipeline.stage_sections import DensitySection
-from foveal.pipeline.stages.density_maps import DensityKernel
-from foveal.storage.marks import Mark
+from foveal.pipeline.stages.density import DensitySection
+from foveal.pipeline.stages.frames import TIMELINE
+from foveal.pipeline.video.density_kernels import DensityKernel
 from foveal.storage.reader import Store
 from foveal.storage.slices import Gatherer, Slice
 
+DENSITY = "density"
 POINTS = ("fixation_frame", "fixation_x", "fixation_y", "fixation_subject")
 
 
@@ -65,20 +65,21 @@ class Truth:
 
     def __init__(self, store: Store, video: str) -> None:
         self.store, self.video = store, video
-        self.marks: Mapping[str, Mark] = store.marks(video)
-        self.arrays: dict[str, Mapping[str, Any]] = {
-            name: about for mark in self.marks.values() for name, about in mark.arrays.items()
+        self.marks = store.marks(video)
+        self.infos = {
+            name: info for mark in self.marks.values() for name, info in mark.infos.items()
         }
-        missing = [name for name in ("time", *POINTS, "density") if name not in self.arrays]
+        missing = [name for name in (TIMELINE, *POINTS, DENSITY) if name not in self.infos]
         if missing:
             raise StoreError(
                 f"{store.location}: video {video!r} has no complete {', '.join(missing)}; it "
                 "cannot be scored: build fixations and density, or choose another split"
             )
-        self.frames = int(self.arrays["time"]["shape"][0])
-        height, width = self.marks["time"].provenance["video"]["source_size"]
+        self.frames = self.infos[TIMELINE].items
+        height, width = self.marks[TIMELINE].provenance["video"]["source_size"]
         self.source_size = (int(height), int(width))
-        self.size: tuple[int, int] = tuple(self.arrays["density"]["shape"][1:])
+        height, width = self.infos[DENSITY].item_shape
+        self.size = (height, width)
         self._gatherer = Gatherer(store.location)
 
     def read(self, array: str, start: int, stop: int) -> NDArray[Any]:
@@ -88,7 +89,7 @@ class Truth:
 
     def density(self, start: int, stop: int) -> Tensor:
         """Density maps float32 [n, height, width]."""
-        return torch.from_numpy(self.read("density", start, stop)).float()
+        return torch.from_numpy(self.read(DENSITY, start, stop)).float()
 
     def fixated(self, start: int, stop: int) -> FixatedPixels:
         """Fixated pixels of these frames on the density's grid."""
@@ -108,13 +109,8 @@ class Truth:
     @cached_property
     def points(self) -> Points:
         """All fixated points."""
-        count = int(self.arrays[POINTS[0]]["shape"][0])
+        count = self.infos[POINTS[0]].items
         return Points(*(self.read(name, 0, count) for name in POINTS))
-
-    @cached_property
-    def seconds(self) -> NDArray[np.float64]:
-        """Presentation times of the frames."""
-        return self.read("time", 0, self.frames)
 
     @cached_property
     def kernel(self) -> DensityKernel:
@@ -125,7 +121,7 @@ class Truth:
         StoreError
             The maps are the published ones, whose kernel is not on record.
         """
-        given = self.marks["density"].identity["parameters"]
+        given = self.marks[self.infos[DENSITY].stage].identity["parameters"]
         known = {key: given[key] for key in DensitySection.model_fields if key in given}
         try:
             section = DensitySection.model_validate_json(json.dumps(known))

@@ -1,4 +1,4 @@
-"""Running a network over whole videos in order; on which device, and how precisely."""
+"""Running a network over whole videos in order, and how precisely."""
 
 from __future__ import annotations
 
@@ -14,29 +14,14 @@ from torch import Tensor
 
 from foveal.errors import RecipeError
 from foveal.models.saliency import SaliencyNetwork
-from foveal.pipeline.build.threads import ahead
 from foveal.pipeline.learn.inputs import Prepare, to_network, variables_for
 from foveal.pipeline.learn.settings import Precision
+from foveal.pipeline.stages.threads import ahead
 from foveal.storage.reader import Store
 from foveal.torch.batch import Sample, collate
 from foveal.torch.clips import Clips
 
 FRAMES_AT_ONCE = 16
-
-
-def choose_device(name: str) -> torch.device:
-    """The device a setting names; ``auto`` takes a GPU where there is one.
-
-    Raises
-    ------
-    RecipeError
-        A GPU was asked for and there is none.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise RecipeError(f"device {name}: this torch sees no GPU; use device=cpu or auto")
-    return torch.device(name)
 
 
 def autocast_dtype(precision: Precision, network: str, device: torch.device) -> torch.dtype | None:
@@ -85,7 +70,7 @@ class Estimates:
     fixations: Tensor | None
 
 
-def stream_video(
+def estimate_video(
     network: SaliencyNetwork,
     store: Store,
     video: str,
@@ -107,7 +92,7 @@ def stream_video(
     store : Store
     video : str
     flow : str or None
-        Flow array, see `data.flow_array`.
+        Flow array, see `inputs.flow_array`.
     device : torch.device
     dtype : torch.dtype, optional
         Of mixed precision.

@@ -6,9 +6,9 @@ processes), normalisation where the network runs (`to_network`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -20,13 +20,14 @@ from foveal.models.flow.resize import resize_flow
 from foveal.models.normalise import normaliser
 from foveal.models.saliency import Input, Spec
 from foveal.pipeline.video.resize import resize_frames
-from foveal.storage.marks import read_journal
+from foveal.storage.kinds import select_arrays
 from foveal.storage.reader import Store
 from foveal.torch.batch import Sample
 from foveal.torch.interface import Variable
-from foveal.torch.variables import FixationMap, Flow, Items, Windows
+from foveal.torch.variables import FixationMap, Flow, Items
 
 FLOW_KINDS = ("flow_image", "flow_stack")
+"""Inputs of networks that are made of flow."""
 
 
 def flow_array(store: Store, spec: Spec, wanted: str | None) -> str | None:
@@ -51,9 +52,7 @@ def flow_array(store: Store, spec: Spec, wanted: str | None) -> str | None:
 
 def choose_flow(store: Store, wanted: str | None) -> str:
     """The flow array of that name, or the only one there is; errors as `flow_array`."""
-    marks, _ = read_journal(store.location, store.select()[:1])
-    stages = {stage for found in marks.values() for stage in found}
-    there = sorted(stage for stage in stages if stage.startswith("flow_"))
+    there = select_arrays(store.infos(store.select()[0]).values(), "flow", axis="pair")
     if wanted is None and len(there) == 1:
         return there[0]
     if wanted is not None and wanted in there:
@@ -86,10 +85,17 @@ def variables_for(spec: Spec, flow: str | None, *, targets: bool) -> list[str | 
             stack = each.shape[0] // 2 if each.kind == "flow_stack" else 1
             variables.append(Flow(flow, stack=stack))
         else:
-            variables.append(Windows(each.kind))
+            variables.append(each.kind)
     if targets:
         variables += [Items("density"), FixationMap(spec.output_size)]
     return variables
+
+
+def arrays_read(spec: Spec, flow: str | None) -> list[str]:
+    """Names of the arrays that a network reads."""
+    variables = variables_for(spec, flow, targets=False)
+    arrays = [(each,) if isinstance(each, str) else each.arrays for each in variables]
+    return [name for names in arrays for name in names]
 
 
 @dataclass(frozen=True)
@@ -128,7 +134,7 @@ class Prepare:
         return prepared
 
     def _input(self, each: Input, sample: Sample) -> Tensor:
-        size = (each.shape[-2], each.shape[-1])
+        size = each.shape[-2:]
         if each.kind == "frame":
             how = "area" if each.resize == "area" else "linear"
             return _pictures(sample["frames"].movedim(-3, -1).numpy(), size, how)
@@ -140,39 +146,34 @@ class Prepare:
             return _pictures(flow_to_color(flow.movedim(-3, -1).numpy()), size, "linear")
         features: Tensor = sample[each.kind]
         if tuple(features.shape[1:]) != each.shape:
-            channels, *grid = features.shape[1:]
+            channels, *grid = features.shape[1:] or (1,)
+            advice = "build the network for that"
+            if "feature_shape" in self.spec.options:
+                advice = f"set options.feature_shape={grid} and options.feature_channels={channels}"
             raise RecipeError(
                 f"{self.spec.name} reads {each.kind} of {each.shape}, the store holds "
-                f"{tuple(features.shape[1:])}; set options.feature_shape={grid} and "
-                f"options.feature_channels={channels}"
+                f"{tuple(features.shape[1:])}; {advice}"
             )
         return features
 
 
-def _pictures(pictures: NDArray[np.uint8], size: tuple[int, int], how: str) -> Tensor:
+def _pictures(pictures: NDArray[np.uint8], size: Sequence[int], how: str) -> Tensor:
     """[n, h, w, 3] resized, as [n, 3, *size]."""
-    return torch.from_numpy(resize_frames(pictures, size, how)).movedim(-1, -3)
+    height, width = size
+    return torch.from_numpy(resize_frames(pictures, (height, width), how)).movedim(-1, -3)
 
 
-def _flow_stack(flow: Tensor, size: tuple[int, int]) -> Tensor:
+def _flow_stack(flow: Tensor, size: Sequence[int]) -> Tensor:
     """[n, 2 · maps, h, w] resized, vectors scaled to pixels of the new grid."""
     frames, channels, height, width = flow.shape
     maps = flow.reshape(frames * channels // 2, 2, height, width).movedim(1, -1)
-    resized = torch.from_numpy(resize_flow(maps.contiguous().numpy(), size))
+    resized = torch.from_numpy(resize_flow(maps.contiguous().numpy(), (size[0], size[1])))
     return resized.movedim(-1, 1).reshape(frames, channels, *size)
 
 
 def resized_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Maps [n, h, w] on another grid, float32: averaged where both sides shrink, else bilinear."""
-    height, width = maps.shape[1:]
-    if (height, width) == tuple(size):
-        return maps.float()
-    shrinks = size[0] <= height and size[1] <= width
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    resized = np.empty((len(maps), *size), np.float32)
-    for one, target in zip(maps.float().numpy(), resized, strict=True):
-        cv2.resize(one, (size[1], size[0]), dst=target, interpolation=how)
-    return torch.from_numpy(resized)
+    """Maps [n, h, w] on another grid, float32; averaged along sides that shrink, else bilinear."""
+    return torch.from_numpy(resize_frames(maps.float().numpy(), (size[0], size[1])))
 
 
 def to_network(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -12,32 +12,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveal.errors import FovealError, RecipeError, StoreError
+from foveal.models.device import choose_device
 from foveal.models.saliency import SaliencyNetwork
-from foveal.pipeline.learn.inference import Estimates, autocast_dtype, choose_device, stream_video
-from foveal.pipeline.learn.inputs import flow_array, variables_for
+from foveal.pipeline.learn.inference import Estimates, autocast_dtype, estimate_video
+from foveal.pipeline.learn.inputs import arrays_read, flow_array
 from foveal.pipeline.learn.settings import Precision
-from foveal.storage.index import index_row, read_index, write_index
+from foveal.pipeline.stages.base import OF_THIS_RUN, Arrays, PlainStage, StageContext
+from foveal.pipeline.stages.beside import write_beside
+from foveal.pipeline.stages.frames import TIMELINE
+from foveal.storage.index import refresh_index
 from foveal.storage.location import Location
-from foveal.storage.marks import Mark, fingerprint, read_journal
+from foveal.storage.marks import Mark, read_journal
 from foveal.storage.reader import Store, open_store
 from foveal.storage.root import store_lock
 from foveal.storage.schema import ArraySpec
-from foveal.storage.writer import VideoWriter
-from foveal.torch.variables import make_variable
 
 VERSION = 1
 """Raised whenever the same network and inputs would give other maps."""
 
 PREFIX = "saliency_"
-
-_OF_ALL_STAGES = (
-    "random_weights",
-    "stages",
-    "fingerprints",
-    "stored_bytes",
-    "compute_seconds",
-    "completed_at",
-)
 
 Advance = Callable[[str, int, int], None]
 """Called with a video, frames done and frames in it."""
@@ -151,11 +144,11 @@ def predict_store(
             if video in quarantined:
                 reason = f"quarantined: {quarantined[video].reason}"
                 results.append(Prediction(video, "skipped", reason))
-            elif "time" not in marks.get(video, {}):
+            elif TIMELINE not in marks.get(video, {}):
                 raise StoreError(f"{url}: nothing of video {video!r} is complete; build it first")
             else:
                 results.append(session.predict(video, marks[video], advance))
-        _update_index(session.location, [result.video for result in results])
+        refresh_index(session.location, [result.video for result in results])
     return results
 
 
@@ -169,87 +162,107 @@ class _Session:
         self.device = choose_device(predictor.device)
         self.dtype = autocast_dtype(predictor.precision, spec.name, self.device)
         self.network = predictor.network.to(self.device).eval()
-        variables = variables_for(spec, self.flow, targets=False)
-        self.reads = [array for each in variables for array in make_variable(each).arrays]
+        self.reads = arrays_read(spec, self.flow)
 
     def predict(self, video: str, marks: Mapping[str, Mark], advance: Advance) -> Prediction:
         """Maps of one video, unless they are complete already."""
-        array = self.predictor.array
-        stages = {name: stage for stage, mark in marks.items() for name in mark.arrays}
-        missing = [name for name in self.reads if name not in stages]
+        infos = {name: info for mark in marks.values() for name, info in mark.infos.items()}
+        missing = [name for name in self.reads if name not in infos]
         if missing:
             return Prediction(video, "skipped", f"no complete {', '.join(missing)}")
-        frames = int(marks["time"].arrays["time"]["shape"][0])
-        upstream = {stages[name]: marks[stages[name]].fingerprint for name in self.reads}
-        identity = {
-            "stage": array,
-            "version": VERSION,
-            "parameters": self.parameters(),
-            "upstream": upstream,
-        }
-        if array in marks and marks[array].fingerprint == fingerprint(identity):
-            return Prediction(video, "unchanged", frames=frames)
-        estimates = stream_video(
-            self.network,
-            self.store,
-            video,
-            flow=self.flow,
-            device=self.device,
-            dtype=self.dtype,
-        )
-        began = time.monotonic()
+        frames = infos[TIMELINE].items
+        stage = SaliencyStage(self, video, frames)
         try:
-            first = next(estimates)
-        except StoreError as error:
+            mark = write_beside(
+                self.location,
+                video,
+                marks,
+                stage,
+                notes={"trained": dict(self.predictor.trained)},
+                advance=lambda done: advance(video, done, frames),
+            )
+        except NoEstimate as error:
             return Prediction(video, "skipped", str(error))
-        writer = VideoWriter(self.location, video, marks["time"].provenance["video"])
-        writer.invalidate([array] if array in marks else [], [array])
-        stage = writer.stage(array, identity, [self._spec()])
-        copied = 0
-        for start, values, copies in _in_order(first, estimates, frames):
-            stage.append({array: self._stored(video, start, values)})
-            copied += copies
-            advance(video, start + len(values), frames)
-        provenance = {
-            "parameters": self.parameters(),
-            "trained": dict(self.predictor.trained),
-            "upstream": upstream,
-            "copied_frames": copied,
-        }
-        seconds = round(time.monotonic() - began, 3)
-        of_this_run = {"compute_seconds": seconds, "wall_seconds": seconds}
-        stage.complete(provenance, {"device": str(self.device), **of_this_run})
-        return Prediction(video, "complete", frames=frames, copied=copied)
+        if mark is None:
+            return Prediction(video, "unchanged", frames=frames)
+        return Prediction(video, "complete", frames=frames, copied=stage.copied)
+
+
+class NoEstimate(StoreError):
+    """The network can estimate no frame of a video: it is too short for a window, say."""
+
+
+class SaliencyStage(PlainStage):
+    """``saliency_<name>``: a network's map of each frame of one video.
+
+    It reads clips of the store by itself, as training does, and gives maps as they are computed.
+    """
+
+    version = VERSION
+    inputs = ()
+
+    def __init__(self, session: _Session, video: str, frames: int) -> None:
+        self._session, self._video, self._frames = session, video, frames
+        self._predictor = session.predictor
+        self.name = session.predictor.array
+        self.arrays = (self.name,)
+        self.reads = tuple(session.reads)
+        self.copied = 0
 
     def parameters(self) -> dict[str, Any]:
-        """Everything but the store's content that determines the maps."""
-        network = self.predictor.network
+        network, dtype = self._predictor.network, self._session.dtype
         return {
             "network": network.spec.name,
             "options": dict(network.spec.options),
             "weights": dict(network.provenance),
-            "flow": self.flow,
-            "precision": "float32" if self.dtype is None else str(self.dtype).split(".")[-1],
-            "dtype": self.predictor.stored_dtype,
+            "flow": self._session.flow,
+            "precision": "float32" if dtype is None else str(dtype).split(".")[-1],
+            "dtype": self._predictor.stored_dtype,
         }
 
-    def _spec(self) -> ArraySpec:
-        array = self.predictor.array
-        spec = self.predictor.network.spec
-        return ArraySpec(
-            array,
-            ("time", f"{array}_y", f"{array}_x"),
-            spec.output_size,
-            np.dtype(self.predictor.stored_dtype),
-            {"long_name": f"saliency estimated by {spec.name}", "units": "1", "paper": spec.paper},
-            axis="frame",
-            kind="map",
-            role="prediction",
+    def prepare(self, context: StageContext) -> None:
+        session = self._session
+        estimates = estimate_video(
+            session.network,
+            session.store,
+            self._video,
+            flow=session.flow,
+            device=session.device,
+            dtype=session.dtype,
         )
+        try:
+            first = next(estimates)
+        except StoreError as error:
+            raise NoEstimate(str(error)) from None
+        self._estimates = itertools.chain([first], estimates)
 
-    def _stored(self, video: str, start: int, maps: NDArray[np.float32]) -> NDArray[Any]:
+    def outputs(self) -> Sequence[ArraySpec]:
+        spec = self._predictor.network.spec
+        about = {"units": "1", "paper": spec.paper}
+        return [
+            ArraySpec(
+                self.name,
+                ("time", f"{self.name}_y", f"{self.name}_x"),
+                spec.output_size,
+                np.dtype(self._predictor.stored_dtype),
+                {"long_name": f"saliency estimated by {spec.name}", **about},
+                axis="frame",
+                kind="map",
+                role="prediction",
+            )
+        ]
+
+    def finish(self) -> Iterator[Arrays]:
+        for start, values, copies in _in_order(self._estimates, self._frames):
+            self.copied += copies
+            yield {self.name: self._stored(start, values)}
+
+    def provenance(self) -> dict[str, Any]:
+        return {"copied_frames": self.copied, OF_THIS_RUN: {"device": str(self._session.device)}}
+
+    def _stored(self, start: int, maps: NDArray[np.float32]) -> NDArray[Any]:
         with np.errstate(over="ignore"):
-            values = maps.astype(self.predictor.stored_dtype)
+            values = maps.astype(self._predictor.stored_dtype)
         finite = np.isfinite(values).all(axis=(1, 2))
         if not finite.all():
             advice = (
@@ -257,48 +270,28 @@ class _Session:
                 if np.isfinite(maps).all()
                 else "the network diverged: train it with a lower learning rate"
             )
+            frame = start + int(np.argmin(finite))
             raise FovealError(
-                f"{video}: the map of frame {start + int(np.argmin(finite))} is not finite in "
-                f"{self.predictor.stored_dtype}; {advice}"
+                f"{self._video}: the map of frame {frame} is not finite in "
+                f"{self._predictor.stored_dtype}; {advice}"
             )
         return values
 
 
 def _in_order(
-    first: Estimates, rest: Iterator[Estimates], frames: int
+    estimates: Iterable[Estimates], frames: int
 ) -> Iterator[tuple[int, NDArray[np.float32], int]]:
     """Maps of every frame: first frame, maps [n, h, w], and how many of them are copies."""
     following = 0
-    latest = first.maps[:1].cpu().numpy()
-    for estimates in _chain(first, rest):
-        maps = estimates.maps.cpu().numpy()
-        for frame, one in zip(estimates.frames.tolist(), maps, strict=True):
+    latest: NDArray[np.float32] | None = None
+    for batch in estimates:
+        maps = batch.maps.cpu().numpy()
+        for frame, one in zip(batch.frames.tolist(), maps, strict=True):
+            latest = one[None] if latest is None else latest
             if frame > following:
                 yield following, np.repeat(latest, frame - following, axis=0), frame - following
             latest = one[None]
             yield frame, latest, 0
             following = frame + 1
-    if following < frames:
+    if latest is not None and following < frames:
         yield following, np.repeat(latest, frames - following, axis=0), frames - following
-
-
-def _chain(first: Estimates, rest: Iterator[Estimates]) -> Iterator[Estimates]:
-    yield first
-    yield from rest
-
-
-def _update_index(location: Location, videos: Sequence[str]) -> None:
-    """Bring the rows of these videos up to date; a store that is being built has no index yet."""
-    table = read_index(location)
-    if table is None:
-        return
-    marks, quarantined = read_journal(location, videos)
-    rows = []
-    for record in table.to_dict("records"):
-        row = {str(column): value for column, value in record.items()}
-        video = str(row["video"])
-        if video in marks and video not in quarantined:
-            now = index_row(video, row["split"], marks[video], None)
-            row |= {column: now[column] for column in _OF_ALL_STAGES}
-        rows.append(row)
-    write_index(location, rows)

@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from foveal.pipeline.learn.inference import choose_device
+from foveal.models.device import choose_device
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,10 @@ class World:
         if self.size > 1:
             dist.all_reduce(value)
         return value.item() / self.size
+
+    def any(self, flag: bool) -> bool:
+        """Whether it holds for anybody."""
+        return self.mean(torch.tensor(float(flag), device=self.device)) > 0
 
     def gather(self, value: Any) -> list[Any]:
         """Everybody's value, by rank, on every process."""

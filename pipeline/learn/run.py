@@ -17,7 +17,6 @@ from foveal.errors import FovealError, RecipeError
 from foveal.models import saliency
 from foveal.models.losses import saliency_loss
 from foveal.models.saliency import SaliencyNetwork, State, detach
-from foveal.pipeline.build.threads import ahead
 from foveal.pipeline.learn import checkpoint
 from foveal.pipeline.learn.inference import autocast_dtype, mixed
 from foveal.pipeline.learn.inputs import to_network
@@ -26,6 +25,7 @@ from foveal.pipeline.learn.settings import TrainSettings
 from foveal.pipeline.learn.several_stores import open_clips
 from foveal.pipeline.learn.step import Step
 from foveal.pipeline.learn.validation import Validation
+from foveal.pipeline.stages.threads import ahead
 from foveal.storage.reader import open_store
 from foveal.torch.batch import Sample
 from foveal.torch.clips import Clips
@@ -100,6 +100,7 @@ class Run:
         self.best_nss: float | None = None
         self.best_iteration, self.worse = 0, 0
         self.last_loss: float | None = None
+        self.saved_iteration = 0
         self.folder = Path(settings.run).expanduser()
         self._resume()
         self.parallel = world.parallel(self.network)
@@ -125,7 +126,9 @@ class Run:
         return self.iteration >= self.iterations or self.gave_up
 
     def batches(self) -> Iterator[Sample]:
-        """What is left of this epoch; the time spent waiting for each batch is counted."""
+        """What is left of this epoch, or the next one; time spent waiting for it is counted."""
+        if self.batch == len(self.loader):
+            self.epoch, self.batch = self.epoch + 1, 0
         self.loader.load_state_dict({**self.order, "epoch": self.epoch, "batches": self.batch})
         with closing(ahead(iter(self.loader), BATCHES_AHEAD)) as reading:
             while True:
@@ -135,7 +138,6 @@ class Run:
                 if batch is None:
                     break
                 yield batch
-        self.epoch, self.batch = self.epoch + 1, 0
 
     def step(self, batch: Sample) -> Step:
         """One update of the weights, and whatever is due after it."""
@@ -182,7 +184,7 @@ class Run:
             or self.ended
             or self.iteration % self.settings.checkpoint_every == 0
         ):
-            self._checkpoint()
+            self.checkpoint()
         elapsed = time.monotonic() - self.started
         pace = elapsed / (self.iteration - self.first_iteration)
         return Step(
@@ -242,7 +244,11 @@ class Run:
             }
             checkpoint.save_network(self.folder / checkpoint.BEST, self.network, about)
 
-    def _checkpoint(self) -> None:
+    def checkpoint(self) -> None:
+        """Save everything, unless that was done at this very step; every process calls it."""
+        if self.saved_iteration == self.iteration:
+            return
+        self.saved_iteration = self.iteration
         randomness = self.world.gather(self.world.random_state())
         if not self.world.leads:
             return
@@ -263,14 +269,13 @@ class Run:
             "best": [self.best_nss, self.best_iteration, self.worse],
             "random": randomness,
         }
-        checkpoint.save(self.folder / checkpoint.LAST, values)
+        checkpoint.save(self.folder, values)
 
     def _resume(self) -> None:
         """Go on from the checkpoint in the folder, if there is one."""
-        path = self.folder / checkpoint.LAST
-        if not path.is_file():
+        values = checkpoint.load(self.folder, keep_damaged=self.world.leads)
+        if values is None:
             return
-        values = checkpoint.load(path)
         self.settings.check_same(self.folder, values["settings"])
         self.loader.load_state_dict(
             {**values["order"], "epoch": values["epoch"], "batches": values["batch"]}
@@ -281,6 +286,7 @@ class Run:
         self.scaler.load_state_dict(values["scaler"])
         self.iteration, self.epoch = values["iteration"], values["epoch"]
         self.batch = values["batch"]
+        self.saved_iteration = self.iteration
         state = values["state"]
         self.state = None if state is None else tuple(t.to(self.world.device) for t in state)
         self.previous = (values["previous"][0], values["previous"][1])

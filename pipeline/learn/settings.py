@@ -261,17 +261,3 @@ MAY_CHANGE = frozenset(
     }
 )
 """Settings that a resumed run may have changed: they do not alter the steps taken so far."""
-
-
-def read_overrides(overrides: Sequence[str]) -> dict[str, Any]:
-    """Plain values of ``dotted.key=YAML`` texts.
-
-    Raises
-    ------
-    RecipeError
-        One cannot be read.
-    """
-    values: dict[str, Any] = {}
-    for change in overrides:
-        override(values, change)
-    return values

@@ -8,11 +8,14 @@ and the loop they hang on is the few lines of `train`.
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Literal
 
 from foveal.pipeline.learn.processes import join
@@ -38,8 +41,8 @@ class TrainResult:
         Of the last step; None where nothing was left to do.
     best_nss, best_iteration : float or None, int
         Best validation.
-    ended : {'iterations', 'early'}
-        All done, or stopped because NSS no longer rose.
+    ended : {'iterations', 'early', 'stopped'}
+        All done, stopped because NSS no longer rose, or stopped by a signal after a checkpoint.
     seconds, waiting_share : float
         Of this process.
     """
@@ -52,7 +55,7 @@ class TrainResult:
     loss: float | None
     best_nss: float | None
     best_iteration: int
-    ended: Literal["iterations", "early"]
+    ended: Literal["iterations", "early", "stopped"]
     seconds: float
     waiting_share: float
 
@@ -62,6 +65,8 @@ def train(settings: TrainSettings, listen: Listen = lambda step: None) -> TrainR
 
     On a CPU the losses of a run that was killed and started again are those of an undisturbed one,
     to the last digit. Under ``torchrun`` every process trains on its share of the clips.
+    Ctrl-C and SIGTERM end the run after the step under way, with a checkpoint of it; a second
+    Ctrl-C ends it at once.
 
     Parameters
     ----------
@@ -80,12 +85,16 @@ def train(settings: TrainSettings, listen: Listen = lambda step: None) -> TrainR
     """
     with join(settings.device) as world:
         run = Run(settings, world)
-        with closing(run):
-            while not run.ended:
+        stopped = False
+        with closing(run), _asked_to_stop() as asked:
+            while not (run.ended or stopped):
                 for batch in run.batches():
                     listen(run.step(batch))
-                    if run.ended:
+                    stopped = world.any(asked.is_set())
+                    if run.ended or stopped:
                         break
+            if stopped:
+                run.checkpoint()
         seconds = time.monotonic() - run.started
         return TrainResult(
             run=run.folder,
@@ -96,7 +105,28 @@ def train(settings: TrainSettings, listen: Listen = lambda step: None) -> TrainR
             loss=run.last_loss,
             best_nss=run.best_nss,
             best_iteration=run.best_iteration,
-            ended="early" if run.gave_up else "iterations",
+            ended="early" if run.gave_up else "iterations" if run.ended else "stopped",
             seconds=seconds,
             waiting_share=run.waited / max(seconds, 1e-9),
         )
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[threading.Event]:
+    """An event that Ctrl-C or SIGTERM sets; a second Ctrl-C raises KeyboardInterrupt as ever."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # signals go to the main one
+        yield asked
+        return
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if asked.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

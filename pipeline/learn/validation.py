@@ -10,7 +10,7 @@ import torch
 
 from foveal.models.metrics import ScoreTable
 from foveal.models.saliency import SaliencyNetwork, Spec
-from foveal.pipeline.learn.inference import stream_video
+from foveal.pipeline.learn.inference import estimate_video
 from foveal.pipeline.learn.inputs import flow_array
 from foveal.pipeline.learn.processes import World
 from foveal.pipeline.learn.settings import TrainSettings
@@ -65,7 +65,7 @@ class Validation:
         for number, (store, flow, video) in enumerate(self.videos):
             if number % world.size != world.rank:
                 continue
-            for part in stream_video(
+            for part in estimate_video(
                 network, store, video, flow=flow, device=world.device, dtype=dtype, targets=True
             ):
                 scores.update(f"{number}", part.maps, part.fixations)

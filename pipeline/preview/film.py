@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
-import ffmpeg
 import numpy as np
 from PIL import Image, ImageDraw
 
-from foveal.errors import FovealError
 from foveal.pipeline.preview.panels import Layer, Picture
+from foveal.pipeline.preview.strips import Strip, draw_strip, label_strip, place_of
 from foveal.pipeline.preview.text import FAINT, INK, PAPER, WARNING, fitted, font, wrapped
 from foveal.pipeline.preview.view import VideoView
 from foveal.pipeline.video.encode import encode_video
-from foveal.pipeline.video.ffmpeg import ffmpeg_executable
 
 _GAP = 6
+_STRIP_PX, _STRIP_LABEL_PX = 58, 150
 
 
 def film_pictures(
     view: VideoView,
     layers: Sequence[Layer],
+    strips: Sequence[Strip],
     frames: Sequence[int],
     size: tuple[int, int],
     title: str,
@@ -38,12 +37,13 @@ def film_pictures(
     height, width = size
     text_px = max(11, width // 28)
     line = int(text_px * 1.6)
-    columns = 1 if len(layers) == 1 else 2 if len(layers) <= 4 else 3
+    columns = 1 if len(layers) <= 1 else 2 if len(layers) <= 4 else 3
     rows = -(-len(layers) // columns)
     full = _GAP + columns * (width + _GAP)
     foot = [text for remark in remarks for text in wrapped(remark, full - 2 * _GAP, text_px)]
     panel_top = line + _GAP
-    foot_top = panel_top + rows * (line + height + _GAP) + 2 * _GAP
+    strip_top = panel_top + rows * (line + height + _GAP)
+    foot_top = strip_top + len(strips) * (_STRIP_PX + _GAP) + 2 * _GAP
     canvas = (full + full % 2, foot_top + len(foot) * line)
     page = Image.new("RGB", (canvas[0], canvas[1] + canvas[1] % 2), PAPER)
     pen = ImageDraw.Draw(page)
@@ -57,6 +57,14 @@ def film_pictures(
         beside = x + font(text_px, True).getlength(layer.title + "  ")
         notes = fitted(" · ".join(layer.notes), int(x + width - beside), text_px)
         pen.text((beside, y + line // 6), notes, FAINT, face)
+    strip_left = min(_STRIP_LABEL_PX, full // 3)
+    beside_strips = full - _GAP - strip_left
+    for n, strip in enumerate(strips):
+        y = strip_top + n * (_STRIP_PX + _GAP)
+        label_strip(pen, strip, (_GAP, y), strip_left - 2 * _GAP)
+        drawn = draw_strip(view, strip, (_STRIP_PX, beside_strips), ())
+        page.paste(drawn, (strip_left, y))
+    curves = page.crop((strip_left, strip_top, full - _GAP, foot_top - 2 * _GAP))
     for n, text in enumerate(foot):
         pen.text((_GAP, foot_top + n * line), text, WARNING, face)
     pen.text((_GAP, _GAP // 2), fitted(title, full // 2, text_px, True), INK, font(text_px, True))
@@ -72,6 +80,11 @@ def film_pictures(
             if panel is None:
                 panel = np.full((height, width, 3), PAPER, np.uint8)
             page.paste(Image.fromarray(panel), (x, y + line))
+        if strips:
+            page.paste(curves, (strip_left, strip_top))
+            seconds = view.seconds[moment.frame]
+            place = strip_left + place_of(view, seconds, beside_strips)
+            pen.line([(place, strip_top), (place, foot_top - 3 * _GAP)], INK)
         done = _GAP + (full - 2 * _GAP) * (n + 1) // len(frames)
         pen.rectangle((_GAP, bar_top, full - _GAP, bar_top + 3), (52, 54, 62))
         pen.rectangle((_GAP, bar_top, done, bar_top + 3), FAINT)
@@ -90,23 +103,13 @@ def write_film(pictures: Iterable[Picture], path: Path, fps: float) -> None:
     Raises
     ------
     MissingDependency
-        Where there is no ffmpeg.
+        Where H.264 is wanted and there is no ffmpeg.
     FovealError
         Where ffmpeg fails; the message ends with what it said.
     """
-    pace = Fraction(fps).limit_denominator(1001)
-    if path.suffix.lower() == ".mp4":
-        encode_video(pictures, path, pace, "libx264")
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        exact = Path(folder) / "film.mkv"
-        encode_video(pictures, exact, pace, "ffv1")
-        both = ffmpeg.input(f"file:{exact}").filter_multi_output("split")
-        palette = both[1].filter("palettegen", stats_mode="single")
-        drawn = ffmpeg.filter([both[0], palette], "paletteuse", new=1, dither="sierra2_4a")
-        command = drawn.output(f"file:{path}", format="gif").global_args("-loglevel", "error")
-        try:
-            command.overwrite_output().run(cmd=ffmpeg_executable(), capture_stderr=True)
-        except ffmpeg.Error as error:
-            said = error.stderr.decode(errors="replace").strip()
-            raise FovealError(f"ffmpeg could not write {path}: {said}") from None
+    if path.suffix.lower() == ".gif":
+        drawn = (Image.fromarray(picture).quantize(256) for picture in pictures)
+        first = next(drawn)
+        first.save(path, save_all=True, append_images=drawn, duration=1000 / fps, loop=0)
+    else:
+        encode_video(pictures, path, Fraction(fps).limit_denominator(1001), "libx264")

@@ -14,33 +14,20 @@ from numpy.typing import NDArray
 from foveal.models.flow.color import flow_to_color
 from foveal.pipeline.preview.text import PAPER
 from foveal.pipeline.preview.view import Moment, Points, VideoView, sample
+from foveal.storage.kinds import ArrayInfo
 
 Picture = NDArray[np.uint8]
 """uint8 [height, width, 3], RGB."""
 
-_SAMPLED_FRAMES = 24
+SAMPLED_FRAMES = 24
+"""Frames that a colour scale is chosen by, at most."""
 _LEAST_SCALE_PX = 0.25
 _DIMMED = 0.55
 _GREY = 52
 _SHIFT = 4
 _HEAT_FLOOR = 0.04
-
-
-_LAB_TO_LMS = np.array(
-    [
-        [1.0, 0.3963377774, 0.2158037573],
-        [1.0, -0.1055613458, -0.0638541728],
-        [1.0, -0.0894841775, -1.2914855480],
-    ]
-)
-_LMS_TO_RGB = np.array(
-    [
-        [4.0767416621, -3.3077115913, 0.2309699292],
-        [-1.2684380046, 2.6097574011, -0.3413193965],
-        [-0.0041960863, -0.7034186147, 1.7076147010],
-    ]
-)
-"""OKLab to linear sRGB in two steps (Ottosson 2020)."""
+_NO_PICTURES = ("features", "points", "waveform", "scalar")
+"""Kinds whose items are no pictures, whatever their shape."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +45,8 @@ class Layer:
         Gives the picture of a moment; None where there is nothing to show.
     key : Picture or None
         A small colour key.
+    points : Points or None
+        What is drawn as dots, for a legend of observers.
     """
 
     title: str
@@ -65,10 +54,14 @@ class Layer:
     arrays: tuple[str, ...]
     draw: Callable[[Moment], Picture | None]
     key: Picture | None = None
+    points: Points | None = None
 
 
 def layers(view: VideoView, frames: Sequence[int], size: tuple[int, int]) -> list[Layer]:
     """Every layer that the arrays of a video allow.
+
+    Pictures, motion in colours, maps over the dimmed picture (of where people looked, predictions,
+    and items of any unknown kind that have two sides or three), and points.
 
     Parameters
     ----------
@@ -78,20 +71,30 @@ def layers(view: VideoView, frames: Sequence[int], size: tuple[int, int]) -> lis
     size : (height, width)
         Size of the panels in pixels.
     """
-    ground: tuple[str, ...] = ("frames",) if "frames" in view.names else ()
-    found = []
-    if ground:
-        height, width = view.array("frames").shape[1:3]
-        notes = (f"stored {width}×{height}",)
-        found.append(
-            Layer("frames", notes, ground, lambda moment: resized(moment.items["frames"], size))
-        )
-    found += [_flow_layer(view, name, frames, size) for name in view.flows]
-    if "density" in view.names:
-        found.append(_density_layer(view, frames, size, ground))
-    if view.points is not None:
-        found.append(_fixation_layer(view, view.points, size, ground))
-    return found
+    by_shape: dict[str | None, list[str]] = {}
+    for name in sorted(view.infos):
+        by_shape.setdefault(drawn_as(view, name), []).append(name)
+    maps = by_shape.get("heat", [])
+    truth = view.select(role="ground_truth")
+    predictions = view.select(role="prediction")
+    found = [_picture_layer(view, name, size) for name in by_shape.get("picture", [])]
+    found += [_flow_layer(view, name, frames, size) for name in by_shape.get("flow", [])]
+    found += [_heat_layer(view, name, frames, size) for name in maps if name in truth]
+    found += [_points_layer(view, stage, points, size) for stage, points in view.points.items()]
+    rest = sorted(set(maps) - set(truth), key=lambda name: (name not in predictions, name))
+    return found + [_heat_layer(view, name, frames, size) for name in rest]
+
+
+def drawn_as(view: VideoView, name: str) -> str | None:
+    """How an array is drawn frame by frame: ``picture``, ``flow``, ``heat``, or not at all."""
+    info, sides = view.infos[name], len(view.infos[name].item_shape)
+    if not view.is_by_frame(name) or info.kind in _NO_PICTURES or 0 in info.item_shape:
+        return None
+    if info.kind == "picture" and info.dtype == "uint8" and info.item_shape[2:] == (3,):
+        return "picture"
+    if info.kind == "flow" and info.item_shape[2:] == (2,):
+        return "flow"
+    return "heat" if sides in (2, 3) and np.dtype(info.dtype).kind in "biuf" else None
 
 
 def resized(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
@@ -101,8 +104,20 @@ def resized(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     return np.asarray(cv2.resize(image, size[::-1], interpolation=how))
 
 
+def _title(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _grid(info: ArrayInfo) -> str:
+    return f"{info.item_shape[1]}×{info.item_shape[0]}"
+
+
+def _picture_layer(view: VideoView, name: str, size: tuple[int, int]) -> Layer:
+    notes = (f"stored {_grid(view.infos[name])}",)
+    return Layer(_title(name), notes, (name,), lambda moment: resized(moment.items[name], size))
+
+
 def _flow_layer(view: VideoView, name: str, frames: Sequence[int], size: tuple[int, int]) -> Layer:
-    array = view.array(name)
     max_px = flow_scale(view, name, frames)
 
     def draw(moment: Moment) -> Picture | None:
@@ -111,15 +126,15 @@ def _flow_layer(view: VideoView, name: str, frames: Sequence[int], size: tuple[i
             return None
         return resized(flow_to_color(flow.astype(np.float32), max_px), size)
 
-    notes = (f"grid {array.shape[2]}×{array.shape[1]}", f"full colour: {max_px:.2g} px")
-    return Layer(name.replace("_", " "), notes, (name,), draw, flow_key())
+    notes = (f"grid {_grid(view.infos[name])}", f"full colour: {max_px:.2g} px")
+    return Layer(_title(name), notes, (name,), draw, flow_key())
 
 
 def flow_scale(view: VideoView, name: str, frames: Sequence[int]) -> float:
     """Motion in pixels that only 1 % of the pixels shown exceed."""
     pairs = [frame for frame in frames if frame < view.array(name).shape[0]]
     speeds = []
-    for moment in view.moments((name,), sample(pairs, _SAMPLED_FRAMES)):
+    for moment in view.moments((name,), sample(pairs, SAMPLED_FRAMES)):
         flow = moment.items[name].astype(np.float32)
         speed = np.hypot(flow[..., 0], flow[..., 1])
         speeds.append(speed[np.isfinite(speed)])
@@ -136,22 +151,42 @@ def flow_key(side_px: int = 72) -> Picture:
     return (flow_to_color(flow, 1.0) * inside + PAPER * (1 - inside)).astype(np.uint8)
 
 
-def _density_layer(
-    view: VideoView, frames: Sequence[int], size: tuple[int, int], ground: tuple[str, ...]
-) -> Layer:
-    array = view.array("density")
-    peak = array.attrs.get("peak")
-    if not isinstance(peak, int | float):
-        sampled = view.moments(("density",), sample(frames, _SAMPLED_FRAMES))
-        peak = max(float(moment.items["density"].max()) for moment in sampled)
+def _heat_layer(view: VideoView, name: str, frames: Sequence[int], size: tuple[int, int]) -> Layer:
+    info, peak = view.infos[name], view.array(name).attrs.get("peak")
+    if info.role == "ground_truth" and isinstance(peak, int | float):
+        low, high = 0.0, float(peak)
+    else:
+        low, high = _range(view, name, frames)
+        low = 0.0 if info.role == "ground_truth" else low
 
-    def draw(moment: Moment) -> Picture:
-        density = moment.items["density"].astype(np.float32) / np.float32(peak or 1)
-        return heat(backdrop(moment, size), resized(density, size))
+    def draw(moment: Moment) -> Picture | None:
+        if name not in moment.items:
+            return None
+        level = (as_map(moment.items[name]) - low) / np.float32((high - low) or 1)
+        return heat(backdrop(moment.items.get(view.ground or ""), size), resized(level, size))
 
-    notes = (f"map {array.shape[2]}×{array.shape[1]}", f"0 to {peak:.3g}")
+    notes = (f"map {_grid(info)}", f"{low:.3g} to {high:.3g}")
     ramp = np.tile(resized(heat_colours()[None], (1, 140)), (12, 1, 1))
-    return Layer("density", notes, ("density", *ground), draw, ramp)
+    return Layer(_title(name), notes, (name, *_ground(view)), draw, ramp)
+
+
+def _ground(view: VideoView) -> tuple[str, ...]:
+    return (view.ground,) if view.ground else ()
+
+
+def _range(view: VideoView, name: str, frames: Sequence[int]) -> tuple[float, float]:
+    """Least and greatest finite value of some frames."""
+    there = [frame for frame in frames if frame < view.infos[name].items]
+    values = [as_map(m.items[name]) for m in view.moments((name,), sample(there, SAMPLED_FRAMES))]
+    known = [part[np.isfinite(part)] for part in values]
+    low = min((float(part.min()) for part in known if part.size), default=0.0)
+    return low, max((float(part.max()) for part in known if part.size), default=low)
+
+
+def as_map(item: NDArray[Any]) -> NDArray[np.float32]:
+    """One number per pixel: of an item with a third, shortest side, the mean along it."""
+    values = item.astype(np.float32)
+    return values if values.ndim == 2 else values.mean(axis=int(np.argmin(values.shape)))
 
 
 def heat(ground: Picture, density: NDArray[np.float32]) -> Picture:
@@ -160,7 +195,7 @@ def heat(ground: Picture, density: NDArray[np.float32]) -> Picture:
     The colours (matplotlib's ``inferno``) rise evenly in perceived lightness, so equal steps of
     density look equal; below a few per cent the picture is left alone.
     """
-    level = np.clip(density, 0, 1)
+    level = np.nan_to_num(np.clip(density, 0, 1))
     colour = heat_colours()[(level * 255).astype(np.uint8)]
     alpha = 0.9 * np.clip((level - _HEAT_FLOOR) / 0.5, 0, 1)[..., None] ** 0.7
     return np.asarray(ground * (1 - alpha) + colour * alpha, np.uint8)
@@ -175,24 +210,19 @@ def heat_colours(start: float = 0.3) -> Picture:
     return np.asarray(ramp * 255, np.uint8)
 
 
-def _fixation_layer(
-    view: VideoView, points: Points, size: tuple[int, int], ground: tuple[str, ...]
-) -> Layer:
+def _points_layer(view: VideoView, stage: str, points: Points, size: tuple[int, int]) -> Layer:
     colours = observer_colours(len(points.subjects))
     source = view.source_size
 
     def draw(moment: Moment) -> Picture:
-        rows = slice(points.offset[moment.frame], points.offset[moment.frame + 1])
-        image = backdrop(moment, size)
+        rows = points.rows(moment.frame, moment.frame + 1)
+        image = backdrop(moment.items.get(view.ground or ""), size)
         draw_points(image, points.x[rows], points.y[rows], colours[points.subject[rows]], source)
         return image
 
     counts = np.diff(points.offset)
-    notes = (
-        f"{len(points.subjects)} observers",
-        f"{counts.mean():.1f} points a frame",
-    )
-    return Layer("fixations", notes, ground, draw)
+    notes = (f"{len(points.subjects)} observers", f"{counts.mean():.1f} points per frame")
+    return Layer(_title(stage), notes, _ground(view), draw, points=points)
 
 
 def draw_points(
@@ -224,23 +254,18 @@ def draw_points(
 def observer_colours(observers: int) -> Picture:
     """A colour for each observer, uint8 [observers, 3].
 
-    Hues evenly apart, neighbours of unlike lightness; chosen in OKLCH (Ottosson 2020), where equal
-    steps look equal.
+    Hues evenly apart in CIELAB, where equal steps look about equal; neighbours of unlike lightness.
     """
     hue = 2 * np.pi * np.arange(observers) / max(observers, 1) + 0.4
-    lightness = np.where(np.arange(observers) % 2, 0.68, 0.84)
-    chroma = np.full(observers, 0.145)
-    a, b = chroma * np.cos(hue), chroma * np.sin(hue)
-    lightness_a_b = np.stack([lightness, a, b])
-    linear = (_LMS_TO_RGB @ (_LAB_TO_LMS @ lightness_a_b) ** 3).T.clip(0, 1)
-    shown = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return np.asarray(np.rint(shown * 255), np.uint8)
+    lightness = np.where(np.arange(observers) % 2, 64.0, 80.0)
+    lab = np.stack([lightness, 52 * np.cos(hue), 52 * np.sin(hue)], axis=-1)
+    shown = cv2.cvtColor(lab[None].astype(np.float32), cv2.COLOR_LAB2RGB)[0]
+    return np.asarray(np.rint(shown.clip(0, 1) * 255), np.uint8)
 
 
-def backdrop(moment: Moment, size: tuple[int, int]) -> Picture:
-    """The frame in dimmed grey, for something to lie upon; flat grey where no frames are stored."""
-    frame = moment.items.get("frames")
-    if frame is None:
+def backdrop(picture: NDArray[Any] | None, size: tuple[int, int]) -> Picture:
+    """A picture in dimmed grey, for something to lie upon; flat grey where there is none."""
+    if picture is None:
         return np.full((*size, 3), _GREY, np.uint8)
-    grey = cv2.cvtColor(resized(frame, size), cv2.COLOR_RGB2GRAY)
+    grey = cv2.cvtColor(resized(picture, size), cv2.COLOR_RGB2GRAY)
     return np.repeat((grey * _DIMMED).astype(np.uint8)[..., None], 3, axis=2)

@@ -1,4 +1,4 @@
-"""A video of a store as a picture or a film: frames, flow, density and fixations side by side."""
+"""A video of a store as a picture or a film: everything it holds side by side."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from foveal.errors import FovealError
 from foveal.pipeline.preview.film import film_pictures, write_film
 from foveal.pipeline.preview.panels import layers
 from foveal.pipeline.preview.sheet import contact_sheet
+from foveal.pipeline.preview.strips import strips
 from foveal.pipeline.preview.view import VideoView
 from foveal.storage.reader import open_store
 
@@ -30,7 +31,7 @@ class Preview:
     ----------
     path : Path
     shown : tuple of str
-        Layers, in order.
+        Layers, then strips, in order.
     frames : tuple of int
         Frames shown.
     missing : mapping of str to str
@@ -54,10 +55,12 @@ def write_preview(
 ) -> Preview:
     """Draw a video: a contact sheet (``.png``, ``.jpg``) or a film (``.mp4``, ``.gif``).
 
-    A sheet has a row for each thing the store holds (frames; every ``flow_*`` in the Middlebury
-    colours; density over the dimmed frames; fixations, a colour an observer) and a column for each
-    moment, labelled with seconds and frame number. A film shows the same panels side by side at
-    the video's own pace. What is missing is left out and named at the foot.
+    A sheet has a row for each thing the store holds (pictures; flow in the Middlebury colours; maps
+    over the dimmed pictures, where people looked and every prediction; points, a colour per
+    observer) and a column for each moment, labelled with seconds and frame number. Below lie strips
+    over time: features, numbers, sound. A film shows the same side by side at the video's own pace.
+    What is drawn depends on what an array says it is (`foveal.storage.kinds`), not on its name.
+    What is missing is left out and named at the foot.
 
     Parameters
     ----------
@@ -82,7 +85,7 @@ def write_preview(
     FovealError
         Where the suffix or a number is not allowed, or nothing that could be shown is complete.
     MissingDependency
-        Where a film is wanted and there is no ffmpeg.
+        Where an ``.mp4`` is wanted and there is no ffmpeg.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -115,28 +118,29 @@ def write_preview(
         )
     height, width = view.source_size
     size = (max(2, round(panel_width_px * height / width)), panel_width_px)
-    rows = layers(view, chosen, size)
-    if not rows:
+    rows, lines = layers(view, chosen, size), strips(view)
+    if not rows and not lines:
         raise FovealError(
             f"{store.location}: of video {video!r} only its timeline is complete; "
-            "there is nothing to look at before frames, flow, fixations or density are built"
+            "there is nothing to look at before other stages are built"
         )
     split = f" · {view.about['split']}" if view.about.get("split") else ""
     title = f"{store.dataset} {video}{split}"
     remarks = _remarks(view)
     if film:
         pace = _pace(view, chosen)
-        pictures = film_pictures(view, rows, chosen, size, title, remarks)
+        pictures = film_pictures(view, rows, lines, chosen, size, title, remarks)
         write_film(pictures, path, pace)
     else:
-        contact_sheet(view, rows, chosen, size, title, remarks).save(path)
-    return Preview(path, tuple(row.title for row in rows), tuple(chosen), view.missing)
+        contact_sheet(view, rows, lines, chosen, size, title, remarks).save(path)
+    shown = [row.title for row in rows] + [line.title for line in lines]
+    return Preview(path, tuple(shown), tuple(chosen), view.missing)
 
 
 def _remarks(view: VideoView) -> list[str]:
     remarks = [f"No {section}: {why}." for section, why in view.missing.items()]
-    if "frames" in view.missing and (view.points is not None or "density" in view.names):
-        remarks.append("Without stored frames, density and fixations lie on flat grey.")
+    if view.ground is None and (view.points or view.ground_truth_map):
+        remarks.append("Without stored frames, maps and points lie on flat grey.")
     return remarks
 
 

@@ -1,4 +1,4 @@
-"""A contact sheet: a row a layer, a column a moment, and what they show written beside them."""
+"""A contact sheet: a row per layer, a column per moment, strips over time, and a legend."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from PIL import Image, ImageDraw
 
 from foveal.errors import FovealError
 from foveal.pipeline.preview.panels import Layer, observer_colours
+from foveal.pipeline.preview.strips import Strip, draw_strip, label_strip
 from foveal.pipeline.preview.text import FAINT, INK, PAPER, WARNING, fitted, font, wrapped
-from foveal.pipeline.preview.view import VideoView
+from foveal.pipeline.preview.view import Points, VideoView
 
 _MARGIN = 28
 _GAP = 8
 _GUTTER = 190
+_STRIP_PX = 64
 _TITLE_PX, _TEXT_PX, _SMALL_PX = 26, 17, 15
 _LINE = 1.45
 _LEGEND_OBSERVERS = 60
@@ -23,6 +25,7 @@ _MOST_PIXELS = 150_000_000
 def contact_sheet(
     view: VideoView,
     layers: Sequence[Layer],
+    strips: Sequence[Strip],
     frames: Sequence[int],
     size: tuple[int, int],
     title: str,
@@ -35,6 +38,8 @@ def contact_sheet(
     view : VideoView
     layers : sequence of Layer
         Rows, from top to bottom.
+    strips : sequence of Strip
+        Below them, as wide as all columns; the moments of the columns are marked.
     frames : sequence of int
         Columns.
     size : (height, width)
@@ -48,11 +53,12 @@ def contact_sheet(
     full = left + len(frames) * (width + _GAP) - _GAP + _MARGIN
     inner = full - 2 * _MARGIN
     foot = [line for remark in remarks for line in wrapped(remark, inner, _TEXT_PX)]
-    legend = _Legend(view, inner) if any(layer.title == "fixations" for layer in layers) else None
+    legends = [_Legend(layer.points, inner) for layer in layers if layer.points]
     top = _MARGIN + int(_TITLE_PX * _LINE + _TEXT_PX * _LINE) + 14
     first_row = top + int(_TEXT_PX * _LINE) + 2
-    legend_top = first_row + max(1, len(layers)) * (height + _GAP) + 10
-    foot_top = legend_top + (legend.height + 12 if legend else 0)
+    first_strip = first_row + len(layers) * (height + _GAP)
+    legend_top = first_strip + len(strips) * (_STRIP_PX + _GAP) + 10
+    foot_top = legend_top + sum(legend.height + 12 for legend in legends)
     if full * foot_top > _MOST_PIXELS:
         raise FovealError(
             f"a sheet of {full}×{foot_top} pixels is too large; "
@@ -82,8 +88,14 @@ def contact_sheet(
                 _nothing(pen, at, size)
             else:
                 sheet.paste(Image.fromarray(panel), at)
-    if legend:
+    for n, strip in enumerate(strips):
+        y = first_strip + n * (_STRIP_PX + _GAP)
+        label_strip(pen, strip, (_MARGIN, y), _GUTTER - 14)
+        drawn = draw_strip(view, strip, (_STRIP_PX, full - left - _MARGIN), frames)
+        sheet.paste(drawn, (left, y))
+    for legend in legends:
         legend.draw(pen, legend_top)
+        legend_top += legend.height + 12
     for n, line in enumerate(foot):
         pen.text((_MARGIN, foot_top + n * _TEXT_PX * _LINE), line, WARNING, font(_TEXT_PX))
     return sheet
@@ -92,7 +104,9 @@ def contact_sheet(
 def _label(sheet: Image.Image, layer: Layer, top: int, height: int) -> None:
     pen = ImageDraw.Draw(sheet)
     room = _GUTTER - 14
-    pen.text((_MARGIN, top + 2), fitted(layer.title, room, 20, True), INK, font(20, True))
+    title_px = 20 if font(20, True).getlength(layer.title) <= room else _SMALL_PX
+    title = fitted(layer.title, room, title_px, True)
+    pen.text((_MARGIN, top + 2), title, INK, font(title_px, True))
     y = top + 32.0
     for note in layer.notes:
         pen.text((_MARGIN, y), fitted(note, room, _SMALL_PX), FAINT, font(_SMALL_PX))
@@ -111,9 +125,8 @@ def _nothing(pen: ImageDraw.ImageDraw, at: tuple[int, int], size: tuple[int, int
 class _Legend:
     """Observers and their colours, in as many lines as they need."""
 
-    def __init__(self, view: VideoView, width_px: int) -> None:
-        assert view.points is not None
-        subjects = view.points.subjects
+    def __init__(self, points: Points, width_px: int) -> None:
+        subjects = points.subjects
         colours = [tuple(map(int, colour)) for colour in observer_colours(len(subjects))]
         shown = list(zip(subjects, colours, strict=True))[:_LEGEND_OBSERVERS]
         if len(subjects) > len(shown):

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from PIL import ImageFont
 
+Colour = tuple[int, int, int]
+
 INK = (236, 236, 240)
 FAINT = (154, 157, 168)
 WARNING = (246, 196, 90)

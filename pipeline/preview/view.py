@@ -1,4 +1,4 @@
-"""One video of a store as pictures need it: which arrays are there, when, and their items."""
+"""One video of a store as pictures and files need it: its arrays, their items, and their times."""
 
 from __future__ import annotations
 
@@ -14,12 +14,18 @@ from numpy.typing import NDArray
 from foveal.errors import FovealError
 from foveal.storage.arrays import read_array
 from foveal.storage.cf import Scale, physical
+from foveal.storage.kinds import select_arrays
 from foveal.storage.reader import Store
 
 T = TypeVar("T")
 
-SECTIONS = ("frames", "flow", "fixations", "density")
-"""What can be seen of a video, by the recipe's sections."""
+SECTIONS: Mapping[str, Mapping[str, str]] = {
+    "frames": {"kind": "picture"},
+    "flow": {"kind": "flow"},
+    "fixations": {"kind": "points"},
+    "density": {"kind": "map", "role": "ground_truth"},
+}
+"""What a preview says is missing, by the recipe's sections, and by which arrays it is there."""
 
 
 @dataclass(frozen=True)
@@ -40,25 +46,32 @@ class Moment:
 
 @dataclass(frozen=True)
 class Points:
-    """Fixated points of a video, sorted by frame.
+    """Points that a stage keeps by frame: ``<name>_offset``, ``_x``, ``_y``, maybe ``_subject``.
 
     Attributes
     ----------
+    arrays : tuple of str
+        The arrays that hold them.
     offset : ndarray, int64 [frames + 1]
         Points of frame k are rows ``offset[k]`` to ``offset[k + 1] - 1``.
     x, y : ndarray, float32 [n]
         0-based pixels of the source video.
     subject : ndarray, int16 [n]
-        Index into `subjects`.
+        Index into `subjects`; zeros where observers are not told apart.
     subjects : tuple of str
         The observers' names.
     """
 
+    arrays: tuple[str, ...]
     offset: NDArray[np.int64]
     x: NDArray[np.float32]
     y: NDArray[np.float32]
     subject: NDArray[np.int16]
     subjects: tuple[str, ...]
+
+    def rows(self, start: int, stop: int) -> slice:
+        """Rows of the points of frames ``start … stop - 1``."""
+        return slice(int(self.offset[start]), int(self.offset[stop]))
 
 
 def sample(items: Sequence[T], most: int) -> list[T]:
@@ -77,12 +90,8 @@ class VideoView:
 
     Attributes
     ----------
-    dims : dict of str to tuple of str
-        Dimension names of its complete arrays.
-    names : list of str
-        Those arrays' names.
-    flows : list of str
-        Those that are optical flow.
+    infos : dict of str to ArrayInfo
+        What each complete array is, by name.
     frames : int
         Length of the timeline.
     seconds : ndarray, float64 [frames]
@@ -94,30 +103,59 @@ class VideoView:
     ------
     StoreError
         Where there is no such video, or nothing of it is complete.
+    FovealError
+        Where its timeline is not complete, or it has no frames.
     """
 
     def __init__(self, store: Store, video: str) -> None:
         self._store = store
         self.video = video
-        self._marks = store.marks(video)
-        if "time" not in self._marks:
+        marks = store.marks(video)
+        self.infos = {name: info for mark in marks.values() for name, info in mark.infos.items()}
+        timeline = next(iter(self.select(role="timeline")), None)
+        if timeline is None:
             raise FovealError(
                 f"{store.location}: the timeline of video {video!r} is not complete yet; "
                 "nothing can be shown of it before"
             )
-        self.dims = {
-            name: tuple(map(str, about["dims"]))
-            for mark in self._marks.values()
-            for name, about in mark.arrays.items()
-        }
-        self.names = list(self.dims)
-        self.flows = sorted(name for name in self.names if name.startswith("flow_"))
-        self.about: dict[str, Any] = dict(self._marks["time"].provenance["video"])
+        stage = self.infos[timeline].stage
+        self.about: dict[str, Any] = dict(marks[stage].provenance["video"])
         self._open: dict[str, zarr.Array[Any]] = {}
-        self.seconds: NDArray[np.float64] = np.asarray(self.array("time")[:])
+        self.seconds: NDArray[np.float64] = np.asarray(self.array(timeline)[:])
         self.frames = len(self.seconds)
         if not self.frames:
             raise FovealError(f"{store.location}: video {video!r} has no frames")
+
+    def select(
+        self, kind: str | None = None, *, axis: str | None = None, role: str | None = None
+    ) -> list[str]:
+        """Names of the arrays of a kind, an axis or a role, sorted."""
+        return select_arrays(self.infos.values(), kind, axis=axis, role=role)
+
+    @cached_property
+    def ground(self) -> str | None:
+        """The pictures that other things lie upon; None where no pictures are stored."""
+        pictures = self.select("picture", axis="frame")
+        return next((name for name in pictures if self.infos[name].dtype == "uint8"), None)
+
+    @cached_property
+    def ground_truth_map(self) -> str | None:
+        """The map of where people looked, the first by name; None where none is stored."""
+        return next(iter(self.select("map", axis="frame", role="ground_truth")), None)
+
+    def is_by_frame(self, name: str) -> bool:
+        """Whether item k of an array belongs to frame k (a pair belongs to its first frame)."""
+        info = self.infos[name]
+        by_axis = info.axis in ("frame", "pair")
+        return by_axis and info.items == info.items_expected(self.frames)
+
+    def first_frames(self, name: str) -> NDArray[np.int64] | None:
+        """Frame that each item of an array begins with; None where the array does not say it."""
+        info = self.infos[name]
+        if self.is_by_frame(name):
+            return np.arange(info.items)
+        told_by = info.starts or info.source_frames
+        return np.asarray(self.array(told_by)[:], np.int64) if told_by in self.infos else None
 
     @property
     def source_size(self) -> tuple[int, int]:
@@ -135,31 +173,39 @@ class VideoView:
         )
 
     @cached_property
-    def points(self) -> Points | None:
-        """Fixations, None where they are not complete."""
-        if "fixations" not in self._marks:
-            return None
-        subjects: Any = self.array("fixation_subject").attrs["subjects"]
-        offset, x, y, subject = (
-            np.asarray(self.array(f"fixation_{name}")[:])
-            for name in ("offset", "x", "y", "subject")
-        )
-        return Points(offset, x, y, subject, tuple(map(str, subjects)))
+    def points(self) -> dict[str, Points]:
+        """Points by the stage that keeps them."""
+        columns: dict[str, dict[str, str]] = {}
+        for axis in ("point", "frame_plus_1"):
+            for name in self.select(axis=axis):
+                columns.setdefault(self.infos[name].stage, {})[name.rpartition("_")[2]] = name
+        return {
+            stage: self._points(names)
+            for stage, names in columns.items()
+            if {"offset", "x", "y"} <= names.keys()
+        }
+
+    def _points(self, names: Mapping[str, str]) -> Points:
+        offset, x, y = (np.asarray(self.array(names[each])[:]) for each in ("offset", "x", "y"))
+        subject: NDArray[np.int16] = np.zeros(len(x), np.int16)
+        subjects: tuple[str, ...] = ("all",)
+        if "subject" in names:
+            subject = np.asarray(self.array(names["subject"])[:])
+            given: Any = self.array(names["subject"]).attrs.get("subjects", ())
+            there = range(int(subject.max(initial=-1)) + 1)
+            subjects = tuple(map(str, given or there))
+        return Points(tuple(names.values()), offset, x, y, subject, subjects)
 
     @property
     def missing(self) -> dict[str, str]:
         """Why something that could be shown is not there, by section of the recipe."""
-        found = {}
-        present = {name.split("_")[0] for name in self._marks}
-        for section in SECTIONS:
-            if section not in present:
-                wanted = self._store.recipe.get(section)
-                found[section] = (
-                    "the recipe asks for it, but it is not complete for this video"
-                    if wanted
-                    else "not in the recipe"
-                )
-        return found
+        return {
+            section: "the recipe asks for it, but it is not complete for this video"
+            if self._store.recipe.get(section)
+            else "not in the recipe"
+            for section, looked_for in SECTIONS.items()
+            if not self.select(**looked_for)
+        }
 
     def array(self, name: str) -> zarr.Array[Any]:
         """A complete array by name."""

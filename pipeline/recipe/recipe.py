@@ -1,30 +1,39 @@
-"""The recipe: one frozen, strict vocabulary for YAML, command line, store attributes and docs."""
+"""The recipe: one frozen, strict vocabulary for YAML, command line, store attributes and docs.
+
+Its dataset and its stages' sections come from the registry, so that a package may add some.
+"""
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, create_model, model_validator
 
 from foveal.errors import RecipeError
-from foveal.pipeline.recipe.section import FixationsSection, Section
+from foveal.pipeline.recipe.section import DatasetSection, DecodeSection, Section, StageSection
 from foveal.pipeline.recipe.yaml_files import Place, explain, override, read_mapping
-from foveal.pipeline.sources import DatasetConfig
-from foveal.pipeline.stage_sections import (
-    DecodeSection,
-    DensitySection,
-    FlowSection,
-    FramesSection,
-    I3DSection,
-)
+from foveal.registry import find, plugins
 
 
 class Recipe(Section):
     """Everything a build is made from; a section left out is a stage not wanted.
+
+    Besides the keys below it has one for each registered stage section (``frames``, ``flow``, …).
+
+    Attributes
+    ----------
+    dataset : DatasetSection
+        The dataset's own section, see its file in ``pipeline/sources``.
+    store : str
+        Path or URL.
+    decode : DecodeSection
+    device : str
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
     Examples
     --------
@@ -33,45 +42,41 @@ class Recipe(Section):
     'strict'
     """
 
-    dataset: Annotated[DatasetConfig, Field(discriminator="kind")]
+    dataset: DatasetSection
     store: Annotated[str, Field(min_length=1)]
-    frames: FramesSection | None = None
-    flow: tuple[FlowSection, ...] = ()
-    i3d: I3DSection | None = None
-    fixations: FixationsSection | None = None
-    density: DensitySection | None = None
     decode: DecodeSection = DecodeSection()
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
 
-    @model_validator(mode="after")
-    def _i3d_has_its_flow(self) -> Recipe:
-        methods = [section.method for section in self.flow]
-        section = self.i3d
-        if section is None or "flow" not in section.streams:
-            return self
-        if section.flow not in methods or section.flow == "auto":
-            raise ValueError(
-                f"i3d.flow: {section.flow!r} is no method of the flow section ({methods}); add "
-                "it there, or leave flow out of i3d.streams"
-            )
-        return self
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    def sections(self, name: str) -> tuple[StageSection, ...]:
+        """The sections under a registered key; none where the recipe leaves it out."""
+        value = getattr(self, name)
+        if value is None:
+            return ()
+        return value if isinstance(value, tuple) else (value,)
+
+    def stage_sections(self) -> list[StageSection]:
+        """All sections that ask for stages."""
+        return [section for name in plugins("stages") for section in self.sections(name)]
+
+    def with_sections(self, change: Callable[[StageSection], StageSection]) -> Self:
+        """The recipe with every stage section changed; it is not checked again."""
+        update: dict[str, Any] = {}
+        for name in plugins("stages"):
+            changed = tuple(change(section) for section in self.sections(name))
+            many = isinstance(getattr(self, name), tuple)
+            update[name] = changed if many else next(iter(changed), None)
+        return self.model_copy(update=update)
 
     @model_validator(mode="after")
-    def _published_maps_are_imported(self) -> Recipe:
-        wanted = self.density is not None and self.density.preset == "published"
-        if wanted and getattr(self.dataset, "ground_truth", None) != "import":
-            raise ValueError("density.preset: published needs dataset.ground_truth: import")
+    def _sections_go_together(self) -> Recipe:
+        for name in plugins("stages"):
+            if sections := self.sections(name):
+                type(sections[0]).check(sections, self)
         return self
-
-    @field_validator("flow")
-    @classmethod
-    def _methods_differ(cls, flow: tuple[FlowSection, ...]) -> tuple[FlowSection, ...]:
-        methods = [section.method for section in flow]
-        if len(set(methods)) != len(methods):
-            raise ValueError(f"each method may stand once, got {methods}")
-        if "auto" in methods and len(methods) > 1:
-            raise ValueError("method auto stands alone: it may choose one of the others")
-        return flow
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Recipe:
@@ -83,9 +88,11 @@ class Recipe(Section):
             Naming every wrong key, its value and what is allowed.
         """
         try:
-            return cls.model_validate_json(json.dumps(values))
+            model = _model(_kind(values))
+            return model.model_validate_json(json.dumps(values))
         except ValidationError as error:
-            raise RecipeError(explain(error, "recipe", _allowed_keys, _visible)) from None
+            allowed = functools.partial(_allowed_keys, model)
+            raise RecipeError(explain(error, "recipe", allowed)) from None
         except TypeError as error:
             raise RecipeError(
                 f"the recipe holds a value that YAML reads specially: {error}"
@@ -113,32 +120,43 @@ class Recipe(Section):
         return yaml.safe_dump(self.resolved(), sort_keys=False)
 
 
-def _visible(place: Place) -> Place:
-    """Without the kind that pydantic puts behind ``dataset``: it is no key of the recipe."""
-    return (*place[:1], *place[2:]) if place[:1] == ("dataset",) else place
+class _AnyDataset(DatasetSection, extra="ignore"):
+    """Stands where the kind is unknown, so that the other mistakes are told too."""
 
 
-def _allowed_keys(place: Place) -> list[str] | None:
-    model: Any = Recipe
+def _kind(values: Mapping[str, Any]) -> str | None:
+    dataset = values.get("dataset") if isinstance(values, Mapping) else None
+    kind = dataset.get("kind") if isinstance(dataset, Mapping) else None
+    return kind if isinstance(kind, str) and kind in plugins("sources") else None
+
+
+@functools.cache
+def _model(kind: str | None) -> type[Recipe]:
+    """The recipe of a dataset's kind, with all registered sections."""
+    if kind is None:
+        kinds: Any = Literal[tuple(plugins("sources"))]  # type: ignore[valid-type]
+        dataset: Any = create_model("Dataset", __base__=_AnyDataset, kind=(kinds, ...))
+    else:
+        dataset = find("sources", kind).config
+    fields: dict[str, Any] = {"dataset": (dataset, ...)}
+    for name in plugins("stages"):
+        section: Any = find("stages", name)
+        fields[name] = (tuple[section, ...], ()) if section.many else (section | None, None)
+    return create_model("Recipe", __base__=Recipe, **fields)
+
+
+def _allowed_keys(model: type[Section], place: Place) -> list[str] | None:
+    current: Any = model
     for part in place[:-1]:
-        model = _descend(model, part)
-        if model is None:
+        if isinstance(part, str):
+            current = _section_of(current.model_fields[part].annotation)
+        if current is None:
             return None
-    return list(model.model_fields)
+    return list(current.model_fields)
 
 
-def _descend(model: Any, part: int | str) -> Any:
-    """Model behind a part of an error's place, None where it is no section."""
-    if isinstance(part, int):
-        return model
-    field = model.model_fields.get(part)
-    candidates = [field.annotation] if field else list(get_args(DatasetConfig))
-    while candidates:
-        candidate = candidates.pop(0)
-        if isinstance(candidate, type) and issubclass(candidate, Section):
-            kind = candidate.model_fields.get("kind")
-            if field or (kind is not None and part in get_args(kind.annotation)):
-                return candidate
-        else:
-            candidates.extend(get_args(candidate))
-    return None
+def _section_of(annotation: Any) -> type[Section] | None:
+    """The section inside an annotation such as ``tuple[FlowSection, ...]``."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    return next(filter(None, map(_section_of, get_args(annotation))), None)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from foveal.pipeline.recipe.recipe import Recipe
+    from foveal.pipeline.stages.base import Stage, StageRequest
 
 MAX_SIDE_PX = 8192
 """No picture side may be larger: bounds every allocation before it is made."""
@@ -33,8 +38,8 @@ class Section(BaseModel):
         return self.model_dump(mode="json")
 
 
-class FixationsSection(Section):
-    """Which gaze becomes fixated points.
+class GazeSelection(Section):
+    """Which gaze becomes fixated points; the recipe's ``fixations`` section.
 
     Attributes
     ----------
@@ -54,6 +59,8 @@ class DatasetSection(Section):
 
     Attributes
     ----------
+    kind : str
+        Name of the dataset in the registry.
     root : path
         Folder the dataset lies in.
     reconcile : {'strict', 'intersect_by_name', 'truncate_to_shorter'}
@@ -61,5 +68,61 @@ class DatasetSection(Section):
         the frames that both name, or cut to the shorter of both.
     """
 
+    kind: str
     root: UserPath
     reconcile: Reconcile = "strict"
+
+
+class DecodeSection(Section):
+    """How strict the decoder is.
+
+    Attributes
+    ----------
+    errors : {'quarantine', 'accept'}
+        What a complaint of the decoder (corrupt packets, fewer frames than an AVI declares) means:
+        the video is given up with its reason, or taken as the decoder concealed it.
+    """
+
+    errors: Literal["quarantine", "accept"] = "quarantine"
+
+
+class StageSection(Section):
+    """A section that asks for stages; registered in the group ``foveal.stages``.
+
+    The name under which it is registered is its key in the recipe.
+
+    Attributes
+    ----------
+    many : bool
+        Whether the recipe holds a list of such sections, as of ``flow``.
+    fills_cores : bool
+        Whether its stages keep every core busy with one video, so that a build takes few videos
+        at a time.
+    """
+
+    many: ClassVar[bool] = False
+    fills_cores: ClassVar[bool] = False
+
+    @classmethod
+    def check(cls, sections: Sequence[Self], recipe: Recipe) -> None:
+        """See that all sections of this kind go together with the rest of the recipe.
+
+        Raises
+        ------
+        ValueError
+            They do not; the message names the keys and what to change.
+        """
+
+    def make(self, request: StageRequest) -> Sequence[Stage]:
+        """Fresh stages for one video; none where it lacks what they need.
+
+        Raises
+        ------
+        RecipeError
+            The settings cannot be met on this machine.
+        """
+        raise NotImplementedError
+
+    def without_device(self) -> Self | None:
+        """The section to use instead where the GPU is lost; None where the video fails then."""
+        return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -16,17 +17,54 @@ Place = tuple[int | str, ...]
 """Keys and indices that lead to a value."""
 
 
+MAX_BYTES = 1 << 20
+"""Longer files are refused: no recipe is."""
+
+MAX_VALUES = 10_000
+"""So many values a file may hold, those of an alias counted wherever it stands."""
+
+
 class _UniqueKeys(yaml.SafeLoader):
     """Safe YAML in which a key that stands twice is an error, not the last one's victory."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = [key for key in keys if keys.count(key) > 1]
+        twice = [key for key, count in Counter(map(repr, keys)).items() if count > 1]
         if twice:
             raise yaml.constructor.ConstructorError(
-                None, None, f"the key {twice[0]!r} stands twice", node.start_mark
+                None, None, f"the key {twice[0]} stands twice", node.start_mark
             )
         return super().construct_mapping(node, deep)
+
+
+def _parse(text: str) -> Any:
+    """YAML as plain values.
+
+    Raises
+    ------
+    ValueError
+        It is none, or holds more than `MAX_VALUES`.
+    """
+    try:
+        loader = _UniqueKeys(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _count(node, {}) > MAX_VALUES:
+            raise ValueError(f"it holds more than {MAX_VALUES} values, aliases followed")
+        return loader.construct_document(node)
+    except Exception as error:  # PyYAML's constructors raise KeyError, AttributeError and others
+        raise ValueError(str(error)) from None
+
+
+def _count(node: yaml.Node, counted: dict[int, int]) -> int:
+    """Values below a node; an alias that leads back to itself counts as too many."""
+    if id(node) not in counted:
+        counted[id(node)] = MAX_VALUES + 1
+        parts = node.value if isinstance(node, yaml.CollectionNode) else ()
+        inner = (one for part in parts for one in (part if isinstance(part, tuple) else (part,)))
+        counted[id(node)] = 1 + sum(_count(one, counted) for one in inner)
+    return counted[id(node)]
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
@@ -38,12 +76,16 @@ def read_mapping(path: Path) -> dict[str, Any]:
         It is not there, cannot be read, or holds something else.
     """
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # noqa: S506
+        with path.open("rb") as file:
+            text = file.read(MAX_BYTES + 1)
+        if len(text) > MAX_BYTES:
+            raise RecipeError(f"{path} is larger than {MAX_BYTES} bytes; such a file is not read")
+        values = _parse(text.decode("utf-8"))
     except FileNotFoundError:
         raise RecipeError(f"there is no file {path}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} cannot be read: {error}") from None
-    except yaml.YAMLError as error:
+    except ValueError as error:
         raise RecipeError(f"{path} is not YAML: {error}") from None
     if values is None:
         return {}
@@ -64,8 +106,8 @@ def override(values: dict[str, Any], text: str) -> None:
     if not equals:
         raise RecipeError(f"--set {text!r}: write it as key=value, e.g. frames.size=[192,256]")
     try:
-        value = yaml.safe_load(written)
-    except yaml.YAMLError as error:
+        value = _parse(written)
+    except ValueError as error:
         raise RecipeError(f"--set {text!r}: the value is not YAML: {error}") from None
     target: Any = values
     *parents, last = key.split(".")

@@ -1,44 +1,53 @@
-"""The report: one self-contained HTML page on a store, readable on a phone, without a network."""
+"""The report: one self-contained HTML page on a store, readable on a phone, without a network.
+
+What it says is gathered here and in the modules beside; how it looks is in ``templates/``.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import logging
+import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pandas as pd
 import yaml
+from markupsafe import Markup, escape
 
 from foveal.errors import FovealError
-from foveal.pipeline.report.evaluation_section import evaluation_section
-from foveal.pipeline.report.flow_section import fallbacks, flagged, flow_section, flows
-from foveal.pipeline.report.gallery import cards_section, statistics_section
-from foveal.pipeline.report.page import (
-    MAX_ROWS,
-    duration,
-    first_rows,
-    folded,
-    meter,
-    page,
-    section,
-    size,
-    table,
-    text,
-    tiles,
-)
-from foveal.pipeline.report.survey import (
+from foveal.pipeline.report import survey
+from foveal.pipeline.report.charts import data_uri, statistics_boxes
+from foveal.pipeline.report.evaluation import evaluation_of
+from foveal.pipeline.report.flow import flow_of
+from foveal.pipeline.report.journal import (
     Journal,
-    StageSummary,
     device,
     excluded_samples,
     stage_summaries,
-    survey,
+    utc,
 )
+from foveal.storage.location import Location
 from foveal.storage.marks import read_journal
 from foveal.storage.reader import Store, open_store
 
+REPORT = "report.html"
+"""At the store's root, in folders and object stores alike."""
+
+MAX_ROWS = 2000
+"""Rows of a table of videos, at most."""
+
 _PROBLEMS = ("quarantined", "failed")
+_LISTED = [
+    "video", "split", "status", "reason", "frames", "fps", "duration_seconds", "width_px",
+    "height_px", "fixations", "empty_frames", "stored_bytes",
+]  # fmt: skip
+
+_log = logging.getLogger("foveal")
 
 
 def write_report(
@@ -84,207 +93,158 @@ def write_report(
     return path
 
 
+def keep_report(url: str, run: Mapping[str, object] | None = None) -> str | None:
+    """Write the report of a store into it, in place of the former one, as every build does.
+
+    A build is not lost for its report: where it cannot be made, that is logged, and the former one
+    is removed, as it would tell of another build.
+
+    Parameters
+    ----------
+    url : str
+        The store.
+    run : mapping of str to object, optional
+        See `write_report`.
+
+    Returns
+    -------
+    str or None
+        Where it lies; None where it could not be written.
+    """
+    try:
+        page = report_page(open_store(url), run)
+        Location(url).write(REPORT, page.encode())
+    except Exception as error:
+        _log.warning(
+            "the build is whole, but its report could not be written to %s/%s (%s: %s); "
+            "`foveal report` writes one elsewhere",
+            url,
+            REPORT,
+            type(error).__name__,
+            error,
+        )
+        with contextlib.suppress(Exception):
+            Location(url).delete(REPORT)
+    return kept_report(url)
+
+
+def kept_report(url: str) -> str | None:
+    """Where the latest build left its report; None where there is none."""
+    location = Location(url, read_only=True)
+    return f"{location}/{REPORT}" if REPORT in location.list_folder("") else None
+
+
 def report_page(store: Store, run: Mapping[str, object] | None = None) -> str:
     """The page that `write_report` writes, as HTML."""
     journal, _ = read_journal(store.location)
-    cards, figures = survey(store)
-    title = f"{store.dataset}: {store.location}"
-    parts = [
-        _head(store, journal),
-        _run(run, journal),
-        _problems(store.videos),
-        _stages(stage_summaries(journal)),
-        flow_section(store, journal),
-        _excluded(journal),
-        evaluation_section(store),
-        statistics_section(figures),
-        cards_section(cards, len(store.videos)),
-        _videos(store.videos),
-        _origin(store),
-    ]
-    return page(title, "\n".join(part for part in parts if part))
+    table = store.videos.reset_index()[_LISTED].astype(object)
+    videos = table.where(table.notna(), None).to_dict("records")
+    cards, statistics, scope = survey.survey(store)
+    flows = flow_of(store, journal)
+    return (
+        _templates()
+        .get_template("report.html")
+        .render(
+            store=store,
+            videos=videos,
+            splits=store.videos.split.dropna().value_counts(sort=False).to_dict(),
+            tiles=_tiles(store.videos, flows),
+            run=_run(run, journal),
+            problems=_PROBLEMS,
+            broken=[row for row in videos if row["status"] in _PROBLEMS],
+            stages=stage_summaries(journal),
+            flow=flows,
+            excluded=excluded_samples(journal),
+            evaluation=evaluation_of(store),
+            statistics={"boxes": statistics_boxes(statistics), "scope": scope},
+            cards=cards,
+            most_cards=survey.CARDS,
+            moments=survey.MOMENTS,
+            covered=survey.COVERED,
+        )
+    )
 
 
-def _head(store: Store, journal: Journal) -> str:
-    videos = store.videos
-    splits = videos.split.dropna().value_counts(sort=False)
-    hours = videos.duration_seconds.fillna(0).sum() / 3600
-    problems = int(videos.status.isin(_PROBLEMS).sum())
-    pending = int((videos.status == "pending").sum())
+def _tiles(videos: pd.DataFrame, flows: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Big figures with what they count; some are bad news."""
+    status = videos.status
+    bad = {
+        "without the wanted flow, see Flow": len(flows["fallbacks"]) if flows else 0,
+        "with suspicious flow, see Flow": len({row["video"] for row in flows["suspicious"]})
+        if flows
+        else 0,
+        "given up, see below": int(status.isin(_PROBLEMS).sum()),
+    }
+    pending = int((status == "pending").sum())
     shown = [
-        (
-            f"{int((videos.status == 'complete').sum()):,}",
-            f"of {len(videos):,} videos complete",
-            False,
-        ),
+        (f"{int((status == 'complete').sum()):,}", f"of {len(videos):,} videos complete", False),
+        *([(f"{pending:,}", "not tried yet", False)] if pending else []),
+        *((f"{count:,}", label, True) for label, count in bad.items() if count),
         (f"{int(videos.frames.fillna(0).sum()):,}", "frames", False),
-        (duration(hours * 3600), "of video", False),
+        (duration(float(videos.duration_seconds.fillna(0).sum())), "of video", False),
         (size(float(videos.stored_bytes.fillna(0).sum())), "on disk", False),
     ]
-    if problems:
-        shown.insert(1, (f"{problems:,}", "given up, see below", True))
-    if suspicious := len({flow.video for flow in flagged(flows(journal))}):
-        shown.insert(1, (f"{suspicious:,}", "with suspicious flow, see Flow", True))
-    if fallen_back := len(fallbacks(store, journal)):
-        shown.insert(1, (f"{fallen_back:,}", "without the wanted flow, see Flow", True))
-    if pending:
-        shown.insert(1, (f"{pending:,}", "not tried yet", False))
-    about = ", ".join(f"{count:,} {split}" for split, count in splits.items())
-    return (
-        f"<header><h1>{text(store.dataset)}</h1>"
-        f'<p class="faint"><code>{text(store.location)}</code>{" · " if about else ""}{text(about)}'
-        f"</p>{tiles(shown)}</header>"
-    )
+    return [dict(zip(("value", "label", "bad"), tile, strict=True)) for tile in shown]
 
 
-def _run(run: Mapping[str, object] | None, journal: Journal) -> str:
-    marks = [mark for marks in journal.values() for mark in marks.values()]
+def _run(run: Mapping[str, object] | None, journal: Journal) -> dict[str, object]:
+    made = [mark for stages in journal.values() for mark in stages.values()]
     lines: dict[str, object] = dict(run or {})
-    if marks:
-        ended = sorted(str(mark.provenance["completed_at"]) for mark in marks)
-        computing = sum(mark.provenance.get("compute_seconds", 0.0) for mark in marks)
-        lines["first stage completed"] = _utc(ended[0])
-        lines["last stage completed"] = _utc(ended[-1])
+    if made:
+        ended = sorted(str(mark.provenance["completed_at"]) for mark in made)
+        computing = sum(mark.provenance.get("compute_seconds", 0.0) for mark in made)
+        lines["first stage completed"] = utc(ended[0])
+        lines["last stage completed"] = utc(ended[-1])
         lines["computing, all stages"] = duration(computing)
-        lines["devices"] = ", ".join(sorted({device(mark) for mark in marks}))
-    lines["report written"] = _utc(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
-    pairs = "".join(
-        f"<div><dt>{text(label)}</dt><dd>{text(value)}</dd></div>" for label, value in lines.items()
+        lines["devices"] = ", ".join(sorted({device(mark) for mark in made}))
+    lines["report written"] = utc(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+    return lines
+
+
+@functools.cache
+def _templates() -> jinja2.Environment:
+    """The templates, in which everything is escaped that does not come from a template."""
+    found = jinja2.Environment(
+        loader=jinja2.PackageLoader("foveal.pipeline.report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
     )
-    return section("Run", f'<dl class="box">{pairs}</dl>')
+    found.globals["max_rows"] = MAX_ROWS
+    found.filters |= {
+        "blank": lambda value, form: "" if value is None else form.format(value),
+        "count": lambda value: f"{value:,}",
+        "data_uri": data_uri,
+        "duration": duration,
+        "percent": lambda share: f"{share:.1%}",
+        "prose": prose,
+        "python": repr,
+        "size": size,
+        "yaml": lambda values: yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True),
+    }
+    return found
 
 
-def _utc(stamp: str) -> str:
-    return stamp.replace("T", " ").replace("Z", " UTC")
+def prose(value: object) -> Markup:
+    """Text in which what stands between backquotes is code."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(value))))
 
 
-def _problems(videos: pd.DataFrame) -> str:
-    broken = videos[videos.status.isin(_PROBLEMS)]
-    if not len(broken):
-        return ""
-    rows = [
-        [text(name), text(row.split or ""), f'<td class="bad">{text(row.status)}</td>',
-         f'<td class="long">{text(row.reason)}</td>']
-        for name, row in broken[:MAX_ROWS].iterrows()
-    ]  # fmt: skip
-    about = (
-        "Everything else is unaffected. They are tried again when their files or the recipe change."
-    )
-    return section(
-        "Given up",
-        table(("video", "split", "status", "reason"), rows),
-        about + first_rows(len(broken)),
-    )
+def size(count: float) -> str:
+    """Bytes for people."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
 
 
-def _stages(stages: Sequence[StageSummary]) -> str:
-    whole = max(sum(stage.compute_seconds for stage in stages), 1e-9)
-    stored = max(sum(stage.stored_bytes for stage in stages), 1)
-    rows = []
-    for stage in stages:
-        pace = (
-            f"{stage.frames / stage.compute_seconds:,.0f}" if stage.compute_seconds > 0.01 else ""
-        )
-        devices = ", ".join(
-            device if len(stage.devices) == 1 else f"{device} ({count})"
-            for device, count in stage.devices.most_common()
-        )
-        rows.append(
-            [
-                f"{text(stage.name)}{_untrained(stage)}",
-                f"{stage.videos:,}",
-                f"{duration(stage.compute_seconds)}{meter(stage.compute_seconds / whole)}",
-                pace,
-                text(devices),
-                f"{size(stage.stored_bytes)}{meter(stage.stored_bytes / stored)}",
-                size(stage.stored_bytes / max(1, stage.frames)),
-            ]
-        )
-    head = ("stage", "videos", "computing", "frames/s", "device", "on disk", "a frame")
-    parameters = "".join(
-        f"<pre><b>{text(stage.name)}</b>{_version(k, stage)}\n{text(_yaml(values))}</pre>"
-        for stage in stages
-        if any(stage.parameters)
-        for k, values in enumerate(stage.parameters[:5], start=1)
-    )
-    details = folded("Parameters of the stages", parameters) if parameters else ""
-    about = "Time spent computing, summed over videos; decoding and writing run beside it."
-    return section("Stages", table(head, rows, (1, 2, 3, 5, 6)) + details, about)
-
-
-def _untrained(stage: StageSummary) -> str:
-    if not stage.by_random_weights:
-        return ""
-    return '<span class="under bad">random weights</span>'
-
-
-def _version(number: int, stage: StageSummary) -> str:
-    count = len(stage.parameters)
-    return f", version {number} of {count}" if count > 1 else ""
-
-
-def _excluded(journal: Journal) -> str:
-    counts, read = excluded_samples(journal)
-    if not counts:
-        return ""
-    of_all = f" of {read:,} read" if read else ""
-    whole = read or counts.total()
-    rows = [
-        [text(reason.replace("_", " ")), f"{count:,}", f"{count / whole:.1%}{meter(count / whole)}"]
-        for reason, count in counts.most_common()
-    ]
-    share = "of all" if read else "of those left out"
-    about = f"{counts.total():,} gaze samples{of_all} are in no fixated point, by reason."
-    return section("Gaze left out", table(("reason", "samples", share), rows, (1, 2)), about)
-
-
-def _videos(videos: pd.DataFrame) -> str:
-    rows = []
-    for name, row in videos[:MAX_ROWS].iterrows():
-        kind = "good" if row.status == "complete" else "bad" if row.status in _PROBLEMS else ""
-        rows.append(
-            [
-                text(name),
-                text(_or_blank(row.split)),
-                f'<td class="{kind}">{text(row.status)}</td>',
-                _or_blank(row.frames, ",d"),
-                _or_blank(row.fps, ".4g"),
-                _or_blank(row.duration_seconds, ".1f"),
-                f"{_or_blank(row.width_px)}×{_or_blank(row.height_px)}"
-                if pd.notna(row.width_px)
-                else "",
-                _or_blank(row.fixations, ",d"),
-                _or_blank(row.empty_frames, ",d"),
-                size(row.stored_bytes) if pd.notna(row.stored_bytes) else "",
-            ]
-        )
-    head = ("video", "split", "status", "frames", "fps", "seconds", "pixels", "fixations",
-            "empty frames", "on disk")  # fmt: skip
-    listing = table(head, rows, range(3, 10))
-    if len(rows) > 24:
-        listing = folded(f"{len(rows):,} videos", listing)
-    about = ""
-    if len(videos) > MAX_ROWS:
-        about = f"The first {MAX_ROWS:,} of {len(videos):,}; index.parquet in the store has all."
-    return section("All videos", listing, about)
-
-
-def _origin(store: Store) -> str:
-    software = table(
-        ("software", "version"), [[text(k), text(v)] for k, v in store.software.items()]
-    )
-    opening = f"import foveal\nstore = foveal.open_store({str(store.location)!r})\nstore.videos"
-    return section(
-        "How it was made",
-        folded("Recipe, every default visible", f"<pre>{text(_yaml(store.recipe))}</pre>")
-        + folded("Software", software)
-        + folded("Open it in Python", f"<pre>{text(opening)}</pre>"),
-    )
-
-
-def _yaml(values: Mapping[str, Any]) -> str:
-    return yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)
-
-
-def _or_blank(value: Any, form: str = "") -> str:
-    return "" if pd.isna(value) else format(value, form)
+def duration(seconds: float) -> str:
+    """Seconds for people."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"

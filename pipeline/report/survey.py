@@ -1,24 +1,19 @@
-"""What the report says of a store: stages as the marks tell, pictures from some videos."""
+"""Pictures, curves and figures from a sample of a store's videos."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from foveal.errors import FovealError, StoreError
-from foveal.pipeline.preview.panels import Picture, heat, resized
-from foveal.pipeline.preview.view import VideoView, sample
-from foveal.storage.marks import Mark
+from foveal.pipeline.preview.panels import Picture, as_map, backdrop, drawn_as, heat, resized
+from foveal.pipeline.preview.view import Moment, VideoView, sample
 from foveal.storage.reader import Store
-from foveal.storage.statistics import MAGNITUDE_EDGES_PX
-
-Journal = Mapping[str, Mapping[str, Mark]]
-"""Marks by video and stage."""
+from foveal.storage.statistics import BIAS_SIZE, Sums, as_statistics, summing, total_of
 
 CARDS = 48
 """Videos that get pictures and curves, at most."""
@@ -29,38 +24,50 @@ MOMENTS = 32
 COVERED = 0.1
 """A place is covered where density exceeds this share of the frame's peak."""
 
-CARD_WIDTH_PX = 240
-_BIAS_SIZE = (90, 160)
+PREDICTIONS = 5
+"""Predictions that each such video is shown under, at most."""
+
+SHOT_WIDTH_PX = 240
 
 
-@dataclass
-class StageSummary:
-    """One stage over all videos.
+@dataclass(frozen=True)
+class Shot:
+    """A picture of the page, its caption, and what readers that do not see are told."""
+
+    picture: Picture
+    caption: str
+    alt: str
+    lossless: bool = False
+
+    @property
+    def height(self) -> int:
+        """In pixels."""
+        return int(self.picture.shape[0])
+
+    @property
+    def width(self) -> int:
+        """In pixels."""
+        return int(self.picture.shape[1])
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A curve without axes, from 0 to its own maximum, in a drawing of 100 x 24.
 
     Attributes
     ----------
-    name : str
-    videos, frames : int
-        Videos in which it is complete, and their length together.
-    compute_seconds : float
-        Spent computing, decoding and writing aside.
-    stored_bytes : int
-    devices : counter of str
-        Videos by the device that computed them.
-    parameters : list of dict
-        Its settings; more than one entry where videos differ.
-    by_random_weights : int
-        Videos in which an untrained network computed it.
+    what, extent : str
+        What it shows, and from what to what.
+    points : str
+        ``x,y x,y …`` of the line.
+    last : str
+        Where it ends, from the left.
     """
 
-    name: str
-    videos: int = 0
-    frames: int = 0
-    compute_seconds: float = 0.0
-    stored_bytes: int = 0
-    devices: Counter[str] = field(default_factory=Counter)
-    parameters: list[Mapping[str, Any]] = field(default_factory=list)
-    by_random_weights: int = 0
+    what: str
+    extent: str
+    points: str
+    last: str
 
 
 @dataclass(frozen=True)
@@ -71,69 +78,32 @@ class Card:
     ----------
     video : str
     caption : str
-    picture : Picture or None
-        A frame, and density upon it.
-    seconds : list of float
-        When the curves were sampled.
-    curves : dict of str to list of float
-        ``density`` (share of the picture that is covered) and each flow (mean magnitude, pixels).
+    shots : list of Shot
+        The middle frame: alone, under the density, under each prediction.
+    curves : list of Curve
+        Share of the picture that density covers, and mean magnitude of each flow.
     problem : str
         Why it could not be read; empty otherwise.
     """
 
     video: str
-    caption: str
-    picture: Picture | None = None
-    seconds: list[float] = field(default_factory=list)
-    curves: dict[str, list[float]] = field(default_factory=dict)
+    caption: str = ""
+    shots: list[Shot] = field(default_factory=list)
+    curves: list[Curve] = field(default_factory=list)
     problem: str = ""
 
 
-@dataclass
-class Figures:
-    """Statistics to be shown.
-
-    Attributes
-    ----------
-    scope : str
-        What they were computed on, for people.
-    bias : ndarray, float64 [height, width], or None
-        Mean density, each frame weighing the same; stretched to one shape.
-    magnitudes : dict of str to ndarray, int64 [bins]
-        Pixels by length of motion, by flow array; bins of `MAGNITUDE_EDGES_PX`.
-    points : ndarray, int64 [most + 1]
-        Frames by their number of fixated points.
-    """
-
-    scope: str
-    bias: NDArray[np.float64] | None
-    magnitudes: dict[str, NDArray[np.int64]]
-    points: NDArray[np.int64]
-
-
-def stored_figures(store: Store) -> Figures | None:
-    """Statistics kept in the store, of train or of all; None where none are or they are old."""
+def _kept_statistics(store: Store) -> tuple[xr.Dataset, str] | None:
+    """Statistics that the store keeps, of train or of all, and their scope; None where too old."""
     for split in ("train", None):
         try:
             kept = store.statistics(split)
         except StoreError:
             continue
-        if not kept.attrs["up_to_date"]:
-            continue
-        count = len(kept.attrs["videos"])
-        kind = "train videos" if split else "videos"
-        return Figures(
-            f"all {count:,} {kind}, every frame; kept in the store as statistics/{split or 'all'}",
-            kept["centre_bias"].values if "centre_bias" in kept else None,
-            {
-                str(name).removesuffix("_magnitude"): kept[name].values
-                for name in kept.data_vars
-                if str(name).endswith("_magnitude")
-            },
-            kept["fixations_per_frame"].values
-            if "fixations_per_frame" in kept
-            else np.zeros(0, int),
-        )
+        if kept.attrs["up_to_date"]:
+            kind = "train videos" if split else "videos"
+            where = f"kept in the store as statistics/{split or 'all'}"
+            return kept, f"all {len(kept.attrs['videos']):,} {kind}, every frame; {where}"
     return None
 
 
@@ -148,140 +118,117 @@ def _exact_by(store: Store) -> str:
     return f"Those in the store are out of date: {command} computes them anew, on every frame"
 
 
-def stage_summaries(journal: Journal) -> list[StageSummary]:
-    """Every stage of a store, the one that took longest first."""
-    found: dict[str, StageSummary] = {}
-    for marks in journal.values():
-        frames = marks["time"].arrays["time"]["shape"][0] if "time" in marks else 0
-        for name, mark in marks.items():
-            stage = found.setdefault(name, StageSummary(name))
-            stage.videos += 1
-            stage.frames += frames
-            stage.compute_seconds += mark.provenance.get("compute_seconds", 0.0)
-            stage.stored_bytes += mark.stored_bytes
-            stage.devices[device(mark)] += 1
-            stage.by_random_weights += mark.random_weights
-            parameters = mark.provenance.get("parameters", {})
-            if parameters not in stage.parameters:
-                stage.parameters.append(parameters)
-    return sorted(found.values(), key=lambda stage: (-stage.compute_seconds, stage.name))
-
-
-def device(mark: Mark) -> str:
-    """What computed a stage; stages that do not say ran on the CPU."""
-    return str(mark.provenance.get("device", "cpu"))
-
-
-def excluded_samples(journal: Journal) -> tuple[Counter[str], int]:
-    """Gaze samples left out of fixations, by reason, and how many samples were read in all."""
-    counts: Counter[str] = Counter()
-    read = 0
-    for marks in journal.values():
-        if "fixations" in marks:
-            provenance = marks["fixations"].provenance
-            counts.update(provenance.get("excluded_samples", {}))
-            read += provenance.get("samples_read", 0)
-    return +counts, read
-
-
-def survey(store: Store) -> tuple[list[Card], Figures]:
+def survey(store: Store) -> tuple[list[Card], xr.Dataset, str]:
     """Look into a sample of videos, evenly spread over the store.
 
-    Figures are the store's own where it keeps them and they still hold; else those of the sample's
-    train videos, or of the whole sample where nothing in it is for training.
+    Returns
+    -------
+    cards
+    statistics : xarray.Dataset
+        The store's own where it keeps them and they still hold; else those of the sample's train
+        videos, or of the whole sample where nothing in it is for training.
+    scope : str
+        What they were computed on, for people.
     """
-    names = [str(name) for name, stages in store.videos.stages.items() if "time" in stages]
+    names = store.select() if (store.videos.frames > 0).any() else []
     chosen = sample(names, CARDS)
     splits = store.videos.split.to_dict()
     trained = [name for name in chosen if splits[name] == "train"]
-    counted = set(trained or chosen)
-    sums = _Sums()
-    cards = [_card(store, name, sums if name in counted else None) for name in chosen]
+    sums: dict[str, Sums] = {}
+    cards = [_card(store, name, sums) for name in chosen]
+    if kept := _kept_statistics(store):
+        return cards, *kept
+    counted = [sums[name] for name in trained or chosen if name in sums]
     kind = "train video" if trained else "video"
     scope = (
         f"{len(counted)} {kind}{'' if len(counted) == 1 else 's'}; "
         f"density and motion at up to {MOMENTS} frames of each"
     )
-    return cards, stored_figures(store) or sums.figures(f"{scope}. {_exact_by(store)}")
+    return cards, as_statistics(total_of(counted)), f"{scope}. {_exact_by(store)}"
 
 
-class _Sums:
-    """Sums over sampled frames."""
-
-    def __init__(self) -> None:
-        self._maps = 0
-        self._bias = np.zeros(_BIAS_SIZE)
-        self._magnitudes: dict[str, NDArray[np.int64]] = {}
-        self._points = np.zeros(0, np.int64)
-
-    def add_density(self, density: NDArray[np.float32]) -> None:
-        if density.any():
-            small = resized(density, _BIAS_SIZE)
-            self._maps += 1
-            self._bias += small / small.sum()
-
-    def add_motion(self, name: str, magnitude: NDArray[np.float32]) -> None:
-        counts = np.histogram(magnitude, MAGNITUDE_EDGES_PX)[0]
-        self._magnitudes[name] = self._magnitudes.get(name, 0) + counts
-
-    def add_points(self, offset: NDArray[np.int64]) -> None:
-        counts = np.bincount(np.diff(offset), minlength=len(self._points))
-        counts[: len(self._points)] += self._points
-        self._points = counts
-
-    def figures(self, scope: str) -> Figures:
-        bias = self._bias / self._maps if self._maps else None
-        return Figures(scope, bias, dict(sorted(self._magnitudes.items())), self._points)
-
-
-def _card(store: Store, video: str, sums: _Sums | None) -> Card:
+def _card(store: Store, video: str, sums: dict[str, Sums]) -> Card:
+    """The card of a video; what its sampled frames add to statistics goes into `sums`."""
     try:
         view = VideoView(store, video)
-        caption = view.length
-        if view.about.get("split"):
-            caption = f"{view.about['split']} · {caption}"
-        return _read_card(view, caption, sums)
+        split = f"{view.about['split']} · " if view.about.get("split") else ""
+        curves, sums[video] = _sampled(view)
+        return Card(video, split + view.length, _shots(view), curves)
     except FovealError as error:
-        return Card(video, "", problem=str(error))
+        return Card(video, problem=str(error))
 
 
-def _read_card(view: VideoView, caption: str, sums: _Sums | None) -> Card:
+def _sampled(view: VideoView) -> tuple[list[Curve], Sums]:
+    """Curves of a video, and its sums over the same frames (of points, over all)."""
     frames = sample(range(view.frames), MOMENTS)
-    curves: dict[str, list[float]] = {}
-    names = [name for name in ("density", *view.flows) if name in view.names]
-    for moment in view.moments(names, frames):
-        for name, values in moment.items.items():
-            item = values.astype(np.float32)
-            if name == "density":
-                curve = float((item > COVERED * item.max()).mean()) if item.any() else 0.0
-                if sums:
-                    sums.add_density(item)
-            else:
-                magnitude = np.hypot(item[..., 0], item[..., 1])
-                magnitude = magnitude[np.isfinite(magnitude)]
-                curve = float(magnitude.mean()) if magnitude.size else 0.0
-                if sums:
-                    sums.add_motion(name, magnitude)
-            curves.setdefault(name, []).append(curve)
-    if sums and view.points is not None:
-        sums.add_points(view.points.offset)
-    seconds = [float(view.seconds[frame]) for frame in frames]
-    return Card(view.video, caption, _thumbnail(view), seconds, curves)
+    curves: list[Curve] = []
+    sums: Sums = {}
+    for name, info in sorted(view.infos.items()):
+        add = summing(info)
+        if add is None or info.kind == "picture":
+            continue
+        if not view.is_by_frame(name):
+            sums |= add(name, iter([view.read(name, 0, info.items)]), BIAS_SIZE)
+            continue
+        items = [each.items[name] for each in view.moments((name,), frames) if each.items]
+        if not items:
+            continue
+        values = np.stack(items).astype(np.float32)
+        sums |= add(name, iter([values]), BIAS_SIZE)
+        seconds = view.seconds[frames[: len(items)]]
+        if info.kind == "flow":
+            speed = np.hypot(values[..., 0], values[..., 1])
+            known = np.isfinite(speed)
+            total = np.where(known, speed, 0).sum(axis=(1, 2))
+            line = total / np.maximum(known.sum(axis=(1, 2)), 1)
+            extent = f"{line.min():.2f} to {line.max():.2f} px"
+            curves.append(_curve(f"{name} moves", extent, seconds, line))
+        else:
+            peaks = values.max(axis=(1, 2), keepdims=True)
+            line = ((values > COVERED * peaks) & (peaks > 0)).mean(axis=(1, 2))
+            extent = f"{line.min():.1%} to {line.max():.1%}"
+            curves.append(_curve(f"{name} covers", extent, seconds, line))
+    return curves, sums
 
 
-def _thumbnail(view: VideoView) -> Picture | None:
-    """The middle frame, and beside it the same under its density; what there is of the two."""
-    height, width = view.source_size
-    size = (max(2, round(CARD_WIDTH_PX * height / width)), CARD_WIDTH_PX)
-    names = [name for name in ("frames", "density") if name in view.names]
+def _curve(what: str, extent: str, x: NDArray[np.float64], y: NDArray[Any]) -> Curve:
+    top = max(float(y.max()), 1e-12)
+    whole = x[-1] - x[0] if x[-1] > x[0] else 1.0
+    across = [f"{100 * (at - x[0]) / whole:.1f}" for at in x]
+    down = [f"{24 - 22 * value / top:.1f}" for value in y]
+    points = " ".join(f"{left},{height}" for left, height in zip(across, down, strict=True))
+    return Curve(what, extent, points, across[-1])
+
+
+def _shots(view: VideoView) -> list[Shot]:
+    """The middle frame, and it under its density and each prediction; what there is of them."""
+    frame = view.frames // 2
+    about = f"frame {frame} of {view.video}"
+    heats = [name for name in view.select(role="prediction") if drawn_as(view, name) == "heat"]
+    maps = [*([view.ground_truth_map] if view.ground_truth_map else []), *heats[:PREDICTIONS]]
+    names = [*([view.ground] if view.ground else []), *maps]
     if not names:
-        return None
-    moment = next(view.moments(names, [view.frames // 2]))
-    halves = []
-    if "frames" in moment.items:
-        halves.append(resized(moment.items["frames"], size))
-    if "density" in moment.items:
-        density = moment.items["density"].astype(np.float32)
-        ground = halves[0] // 2 if halves else np.full((*size, 3), 40, np.uint8)
-        halves.append(heat(ground, resized(density / max(density.max(), np.float32(1e-12)), size)))
-    return np.concatenate(halves, axis=1)
+        return []
+    moment = next(view.moments(names, [frame]))
+    shots = []
+    if view.ground:
+        picture = resized(moment.items[view.ground], _shot_size(view))
+        shots.append(Shot(picture, view.ground, about))
+    for name in maps:
+        level = as_map(moment.items[name])
+        low = 0.0 if name == view.ground_truth_map else float(level.min())
+        level = (level - low) / max(float(level.max()) - low, 1e-12)
+        shots.append(shot_under(view, moment, name, level, f"{about} under {name}"))
+    return shots
+
+
+def shot_under(view: VideoView, moment: Moment, name: str, level: NDArray[Any], alt: str) -> Shot:
+    """A moment's picture under a map from 0 to 1."""
+    size = _shot_size(view)
+    ground = backdrop(moment.items.get(view.ground or ""), size)
+    return Shot(heat(ground, resized(level, size)), name, alt)
+
+
+def _shot_size(view: VideoView) -> tuple[int, int]:
+    height, width = view.source_size
+    return max(2, round(SHOT_WIDTH_PX * height / width)), SHOT_WIDTH_PX

@@ -1,52 +1,52 @@
-"""Dataset adapters: one file a dataset, all yielding the same `Video` and `Fixations`."""
+"""Dataset adapters: one file per dataset, all yielding the same `Video` and `Fixations`."""
 
 from __future__ import annotations
 
-from foveal.pipeline.recipe.section import FixationsSection
-from foveal.pipeline.sources.base import Source
-from foveal.pipeline.sources.dhf1k import DHF1KConfig, open_dhf1k
-from foveal.pipeline.sources.diem import DIEMConfig, open_diem
-from foveal.pipeline.sources.hollywood2 import Hollywood2Config, open_hollywood2
-from foveal.pipeline.sources.ledov import LEDOV, LEDOVConfig
-from foveal.pipeline.sources.salicon import SALICON, SALICONConfig
-from foveal.pipeline.sources.ucf_sports import UCFSportsConfig, open_ucf_sports
-from foveal.pipeline.sources.videos import VideosConfig, open_videos
+import logging
+from collections import Counter
+from typing import Any
 
-DatasetConfig = (
-    DHF1KConfig
-    | Hollywood2Config
-    | UCFSportsConfig
-    | DIEMConfig
-    | LEDOVConfig
-    | SALICONConfig
-    | VideosConfig
-)
-"""Any dataset section; ``kind`` tells them apart."""
+from foveal.errors import RecipeError
+from foveal.pipeline.recipe.section import DatasetSection, GazeSelection
+from foveal.pipeline.sources.base import Dataset, Source
+from foveal.pipeline.video.types import Video
+from foveal.registry import find
+
+_log = logging.getLogger("foveal")
 
 
-def open_source(dataset: DatasetConfig, fixations: FixationsSection | None) -> Source:
-    """The source of a dataset section.
+def open_source(dataset: Any, gaze: GazeSelection | None) -> Source:
+    """The source of a recipe's dataset section.
 
     Raises
     ------
     RecipeError
         Where the root is not there or the settings do not fit what lies in it.
     """
-    match dataset:
-        case DHF1KConfig():
-            return open_dhf1k(dataset, fixations)
-        case Hollywood2Config():
-            return open_hollywood2(dataset, fixations)
-        case UCFSportsConfig():
-            return open_ucf_sports(dataset, fixations)
-        case DIEMConfig():
-            return open_diem(dataset, fixations)
-        case LEDOVConfig():
-            return LEDOV(dataset, fixations)
-        case SALICONConfig():
-            return SALICON(dataset, fixations)
-        case VideosConfig():
-            return open_videos(dataset, fixations)
+    about: Dataset = find("sources", dataset.kind)
+    return about.open(dataset, gaze)
 
 
-__all__ = ["DatasetConfig", "Source", "open_source"]
+def list_videos(source: Source, dataset: DatasetSection) -> list[Video]:
+    """All videos of the wanted splits; files beside them that are not read are told in the log.
+
+    Raises
+    ------
+    RecipeError
+        There is none, or two bear the same id.
+    """
+    videos = list(source.videos())
+    if not videos:
+        splits = dataset.resolved().get("splits")
+        wanted = f" of the wanted splits ({', '.join(splits)})" if splits else ""
+        raise RecipeError(
+            f"dataset.root {dataset.root} holds no video{wanted}; "
+            f"`foveal init {dataset.root}` tells what is there"
+        )
+    twice = [name for name, count in Counter(video.id for video in videos).items() if count > 1]
+    if twice:
+        paths = ", ".join(str(video.path) for video in videos if video.id == twice[0])
+        raise RecipeError(f"two videos are called {twice[0]}: {paths}; rename or remove one")
+    if beside := getattr(source, "left_out", ""):
+        _log.warning(beside)
+    return videos

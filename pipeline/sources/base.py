@@ -1,13 +1,16 @@
-"""What every dataset adapter offers. One file a dataset; `open_source` finds it by its kind."""
+"""What every dataset adapter offers: one file per dataset, which ends in its `Dataset`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from foveal.pipeline.recipe.section import DatasetSection, GazeSelection
+from foveal.pipeline.video.density_kernels import DensityConstants
 from foveal.pipeline.video.types import Fixations, Video
 
 
@@ -23,6 +26,9 @@ class PublishedMaps(Protocol):
 
 class Source(Protocol):
     """A raw dataset on disk.
+
+    Files that lie beside the videos and are not read may be told in an attribute ``left_out``, a
+    sentence for people, which `videos` sets.
 
     Sources only read; whatever is wrong with one video raises `GazeError` or `DecodeError` when
     that video is asked for, so that listing the others still works.
@@ -43,3 +49,74 @@ class Source(Protocol):
 
     def parameters(self) -> dict[str, Any]:
         """Every setting that changes the fixations; enters the fingerprint."""
+
+
+PICTURE_FILE, AVI_FILE, MP4_FILE = "*.[pjPJ][npNP][gG]", "*.[aA][vV][iI]", "*.[mM][pP]4"
+"""Patterns for `Form.signs`."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """One published form of a dataset, and the signs by which ``foveal init`` knows it.
+
+    Where several forms match a folder, the one with the most signs is taken.
+
+    Attributes
+    ----------
+    title : str
+    signs : sequence of tuple of str
+        Each a part that must be there, as glob patterns of which one has to match.
+    settings : mapping
+        Keys of the recipe's dataset section that this form calls for.
+    options : mapping of str to mapping
+        Further settings by the pattern that calls for them; the first that matches counts.
+    videos : mapping of str to int
+        Videos of each split as published; ``foveal check`` compares what it finds with them.
+    folder_key : str
+        Key of the section that takes the folder in which the signs were found. Such a form is
+        general: it is taken only where no other is recognised, not even half of one.
+    """
+
+    title: str
+    signs: Sequence[tuple[str, ...]]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    videos: Mapping[str, int] = field(default_factory=dict)
+    folder_key: str = ""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Everything foveal knows of a dataset; registered in the group ``foveal.sources``.
+
+    Attributes
+    ----------
+    kind : str
+        The recipe's ``dataset.kind``.
+    title : str
+        For people.
+    config : type of DatasetSection
+        Its keys in the recipe.
+    open : callable
+        Gives the `Source` for a section and a selection of gaze; raises RecipeError where the
+        root is not there or the settings do not fit what lies in it.
+    forms : sequence of Form
+        Published forms that ``foveal init`` recognises.
+    density : DensityConstants, optional
+        The authors' own constants.
+    citation, terms : str
+        The paper to cite; where the data come from and under which terms they may be used.
+    recipe : str
+        YAML with comments that ``foveal init`` fills in. Empty: ``recipes/<kind>.yaml`` of foveal,
+        or a plain recipe of frames where there is none.
+    """
+
+    kind: str
+    title: str
+    config: type[DatasetSection]
+    open: Callable[[Any, GazeSelection | None], Source]
+    forms: Sequence[Form] = ()
+    density: DensityConstants | None = None
+    citation: str = ""
+    terms: str = ""
+    recipe: str = ""

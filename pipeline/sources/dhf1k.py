@@ -14,14 +14,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from foveal.errors import GazeError, RecipeError
-from foveal.pipeline.recipe.section import FixationsSection
+from foveal.errors import GazeError, InputError, RecipeError
+from foveal.pipeline.recipe.section import GazeSelection
+from foveal.pipeline.sources.base import AVI_FILE, PICTURE_FILE, Dataset, Form
 from foveal.pipeline.sources.readers.clips import Clip, ClipSource, GroundTruthSection
 from foveal.pipeline.sources.readers.files import (
     check_confined,
     dataset_root,
     file_names,
     folder_names,
+    left_out,
     natural_key,
     numbered_files,
 )
@@ -32,6 +34,7 @@ from foveal.pipeline.sources.readers.pictures import (
 )
 from foveal.pipeline.sources.readers.points import PointsBuilder, ScreenFit, pixels_of_frames
 from foveal.pipeline.sources.readers.smi_text import read_smi_text
+from foveal.pipeline.video.density_kernels import FWHM_PER_SIGMA, DensityConstants, DensityKernel
 from foveal.pipeline.video.types import Fixations, Video
 
 Split = Literal["train", "val", "test"]
@@ -63,7 +66,7 @@ class DHF1KConfig(GroundTruthSection):
         Videos 1-600, 601-700 and 701-1000; the ground truth of the last is withheld.
     ground_truth : {'regenerate', 'import'}
         The two differ: the published pictures stem from the outer product that
-        `FixationsSection.mapping` calls ``authors``.
+        `GazeSelection.mapping` calls ``authors``.
     fps : float
         Of the frames form.
     """
@@ -74,7 +77,7 @@ class DHF1KConfig(GroundTruthSection):
     fps: Annotated[float, Field(gt=0, le=1000)] = 30.0
 
 
-def open_dhf1k(config: DHF1KConfig, fixations: FixationsSection | None) -> DHF1K | ClipSource:
+def open_dhf1k(config: DHF1KConfig, fixations: GazeSelection | None) -> DHF1K | ClipSource:
     """The source for the form the recipe names."""
     root = dataset_root(config.root)
     if config.form == "raw":
@@ -85,10 +88,11 @@ def open_dhf1k(config: DHF1KConfig, fixations: FixationsSection | None) -> DHF1K
 class DHF1K:
     """DHF1K as published; see `Source`."""
 
-    def __init__(self, config: DHF1KConfig, fixations: FixationsSection | None) -> None:
+    def __init__(self, config: DHF1KConfig, fixations: GazeSelection | None) -> None:
         self.config = config
+        self.left_out = ""
         self.root = dataset_root(config.root)
-        self.fixations_section = fixations or FixationsSection()
+        self.fixations_section = fixations or GazeSelection()
         self._imports = config.ground_truth == "import"
         self._gaze = {} if self._imports else self._find_gaze()
         self._observers = {name for files in self._gaze.values() for name in files}
@@ -100,9 +104,10 @@ class DHF1K:
             raise RecipeError(
                 f"{self.root} holds no folder video/; DHF1K has video/001.AVI … 1000.AVI"
             )
+        names = {name: _VIDEO.fullmatch(name) for name in file_names(folder)}
+        self.left_out = left_out(folder, [name for name, match in names.items() if match])
         found = []
-        for name in file_names(folder):
-            match = _VIDEO.fullmatch(name)
+        for name, match in names.items():
             split = _split_of(int(match[1])) if match else None
             if match and split in self.config.splits:
                 found.append(self._video(folder / name, match[1], split))
@@ -114,7 +119,10 @@ class DHF1K:
         if not self._imports:
             gaze = tuple(self._gaze.get(int(number), {}).values())
             return Video(id=number, split=split, path=path, annotation_paths=gaze)
-        maps, points = self._pictures(number, "maps"), self._pictures(number, "fixation")
+        try:
+            maps, points = self._pictures(number, "maps"), self._pictures(number, "fixation")
+        except InputError as error:  # raised again when they are read
+            return Video(id=number, split=split, path=path, notes=(str(error),))
         return Video(
             id=number,
             split=split,
@@ -186,7 +194,7 @@ class DHF1K:
         builder.count("off_screen", ~lost & ~on_border & ~inside)
         kept = ~lost & ~on_border & inside
         points = pixels_of_frames(frame[kept], x[kept], y[kept], self.fixations_section.mapping)
-        builder.add(observer, *points, read=gaze.samples, used=int(kept.sum()))
+        builder.add(observer, *points, read=gaze.samples, used=frame[kept])
 
     def published_maps(self, video: Video) -> PictureMaps | None:
         """Density pictures of ``annotation/`` where `ground_truth` is ``import``."""
@@ -266,3 +274,43 @@ def _clips(root: Path, config: DHF1KConfig) -> list[Clip]:
             )
         )
     return clips
+
+
+# Gaussians of FWHM 30 px (σ = 12.7398) on the binary map, untruncated, divided by their maximum:
+# make_gauss_masks.m of Wang et al. 2018. The script's slices put the peak 2 px right and down of
+# the fixated pixel; here it sits on the pixel (offset_px=2.0 would follow the script).
+DENSITY = DensityConstants(DensityKernel(30.0 / FWHM_PER_SIGMA))
+
+_GAZE_FILES = "exportdata_train/P*/P*_Trail*.txt"
+_PUBLISHED = {"train": 600, "val": 100, "test": 300}
+
+FORMS = (
+    Form(
+        "DHF1K, as published",
+        ((f"video/[0-9]{AVI_FILE}",), (_GAZE_FILES, f"annotation/*/maps/{PICTURE_FILE}")),
+        {"form": "raw"},
+        {_GAZE_FILES: {}, "annotation": {"ground_truth": "import"}},
+        _PUBLISHED,
+    ),
+    Form(
+        "DHF1K with extracted frames",
+        (
+            (f"annotation/[0-9]*/images/{PICTURE_FILE}", f"frames/[0-9]*/{PICTURE_FILE}"),
+            (f"annotation/[0-9]*/maps/{PICTURE_FILE}",),
+            ("annotation/[0-9]*/fixation/*.*", "annotation/[0-9]*/fixation/maps/*.mat"),
+        ),
+        {"form": "frames", "ground_truth": "import"},
+        videos=_PUBLISHED,
+    ),
+)
+
+DATASET = Dataset(
+    "dhf1k",
+    "DHF1K",
+    DHF1KConfig,
+    open_dhf1k,
+    forms=FORMS,
+    density=DENSITY,
+    citation='W. Wang et al., "Revisiting Video Saliency", CVPR 2018 and TPAMI 2021',
+    terms="CC BY 4.0 by its README (https://github.com/wenguanwang/DHF1K); footage from the web",
+)

@@ -12,14 +12,14 @@ import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-import pandas as pd
 from pydantic import Field
 
 from foveal.errors import GazeError, RecipeError
-from foveal.pipeline.recipe.section import FixationsSection
+from foveal.pipeline.recipe.section import GazeSelection
+from foveal.pipeline.sources.base import MP4_FILE, Dataset, Form
 from foveal.pipeline.sources.readers.clips import Clip, ClipSource, GroundTruthSection
 from foveal.pipeline.sources.readers.files import (
     VIDEO_SUFFIXES,
@@ -32,6 +32,9 @@ from foveal.pipeline.sources.readers.pictures import PictureMaps
 from foveal.pipeline.sources.readers.points import PointsBuilder, only_pairwise
 from foveal.pipeline.sources.readers.tables import read_table
 from foveal.pipeline.video.types import Fixations, Video
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Split = Literal["train", "test"]
 
@@ -92,7 +95,7 @@ class DIEMConfig(GroundTruthSection):
     fps: Annotated[float, Field(gt=0, le=1000)] = 30.0
 
 
-def open_diem(config: DIEMConfig, fixations: FixationsSection | None) -> DIEM | ClipSource:
+def open_diem(config: DIEMConfig, fixations: GazeSelection | None) -> DIEM | ClipSource:
     """The source for the form the recipe names."""
     root = dataset_root(config.root)
     if config.form == "raw":
@@ -107,7 +110,7 @@ class DIEM:
     fixation; where both do, the point is their mean.
     """
 
-    def __init__(self, config: DIEMConfig, fixations: FixationsSection | None) -> None:
+    def __init__(self, config: DIEMConfig, fixations: GazeSelection | None) -> None:
         self.config = config
         self.root = dataset_root(config.root)
         self.subjects = fixations.subjects if fixations else "all"
@@ -200,7 +203,7 @@ class DIEM:
                 x[kept][order],
                 y[kept][order],
                 read=len(table),
-                used=int(kept.sum()),
+                used=frame,
             )
         return builder.build({"origin": "raw gaze", **_RULES})
 
@@ -249,3 +252,37 @@ def _clips(root: Path, config: DIEMConfig) -> list[Clip]:
                 )
             )
     return clips
+
+
+_PUBLISHED = {"train": 64, "test": 20}
+
+FORMS = (
+    Form(
+        "DIEM, as published",
+        ((f"*_*x*/video/{MP4_FILE}", "*_*x*/video/*.*"), ("*_*x*/event_data/diem*.txt",)),
+        {"form": "raw"},
+        videos=_PUBLISHED,
+    ),
+    Form(
+        "DIEM, repackaged by STAViS",
+        (
+            ("video_frames/DIEM/*/*.*",),
+            ("annotations/DIEM/*/maps/*.*",),
+            ("annotations/DIEM/*/fixMap_*.mat",),
+        ),
+        {"form": "frames", "ground_truth": "import"},
+        videos=_PUBLISHED,
+    ),
+)
+
+DATASET = Dataset(
+    "diem",
+    "DIEM",
+    DIEMConfig,
+    open_diem,
+    forms=FORMS,
+    citation='P. Mital et al., "Clustering of Gaze During Dynamic Scene Viewing is Predicted by '
+    'Motion", Cognitive Computation 2011',
+    terms="non-commercial use (https://thediemproject.wordpress.com/); repackaged by STAViS "
+    "(https://github.com/atsiami/STAViS)",
+)

@@ -13,10 +13,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from foveal.pipeline.recipe.section import FixationsSection
-from foveal.pipeline.sources.mathe import MatheConfig, MatheSource, Split
+from foveal.pipeline.recipe.section import GazeSelection
+from foveal.pipeline.sources.base import Dataset
+from foveal.pipeline.sources.mathe import CITATION, TERMS, MatheConfig, MatheSource, Split, forms
 from foveal.pipeline.sources.readers.clips import ClipSource, split_clips
 from foveal.pipeline.sources.readers.files import dataset_root
+from foveal.pipeline.video.density_kernels import DensityConstants, DensityKernel
 
 _CLIP = re.compile(r"actionclip(?:autoauto)?(train|test)(\d+)(?:_(\d+))?", re.IGNORECASE)
 
@@ -39,7 +41,7 @@ class Hollywood2Config(MatheConfig):
 
 
 def open_hollywood2(
-    config: Hollywood2Config, fixations: FixationsSection | None
+    config: Hollywood2Config, fixations: GazeSelection | None
 ) -> ClipSource | MatheSource:
     """The source for the form the recipe names."""
     root = dataset_root(config.root)
@@ -55,3 +57,29 @@ def split_of(name: str) -> Split | None:
     if match is None:
         return None
     return "train" if match[1].lower() == "train" else "test"
+
+
+# Repackaged by the DHF1K authors (Wang et al. 2018): the binary map filtered by imfilter(map,
+# fspecial('gaussian', 150, 20), 'replicate'), divided by its maximum, times 255, rounded. A
+# 150-pixel kernel has no middle pixel: MATLAB's correlation puts the peak half a pixel left and up.
+DENSITY = DensityConstants(
+    DensityKernel(20.0, half_width_px=74.5, offset_px=-0.5, border="replicate")
+)
+
+DATASET = Dataset(
+    "hollywood2",
+    "Hollywood-2",
+    Hollywood2Config,
+    open_hollywood2,
+    forms=forms(
+        "Hollywood-2",
+        "actionclip*",
+        "AVIClips",
+        "gaze_hollywood2",
+        {"train": 2699, "test": 3558},
+        {"train": 823, "test": 884},
+    ),
+    density=DENSITY,
+    citation=CITATION,
+    terms=TERMS + "https://www.di.ens.fr/~laptev/actions/hollywood2/",
+)

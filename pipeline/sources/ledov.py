@@ -9,17 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foveal.errors import GazeError, RecipeError
-from foveal.pipeline.recipe.section import DatasetSection, FixationsSection
+from foveal.pipeline.recipe.section import DatasetSection, GazeSelection
+from foveal.pipeline.sources.base import MP4_FILE, Dataset, Form
 from foveal.pipeline.sources.readers.files import check_confined, dataset_root, folder_names
-from foveal.pipeline.sources.readers.mat import mat_names, read_mat
+from foveal.pipeline.sources.readers.mat import mat_names, read_mat, real_numbers
 from foveal.pipeline.sources.readers.pictures import PictureMaps
 from foveal.pipeline.sources.readers.points import PointsBuilder, only_pairwise
+from foveal.pipeline.video.density_kernels import FWHM_PER_SIGMA, DensityConstants, DensityKernel
 from foveal.pipeline.video.probe import probe
 from foveal.pipeline.video.types import Fixations, Video
 
@@ -27,6 +30,9 @@ Split = Literal["train", "val", "test"]
 
 MAX_POINTS = 50_000_000
 """Fixations that would spread over more points than this are refused."""
+
+_NO_FRAME = 2**31
+"""No video is that long."""
 
 _LIST_PREFIXES: dict[str, Split] = {"train": "train", "va": "val", "test": "test"}
 """How the variables of ``namelist.mat`` begin; the second is spelled ``vaildlist``."""
@@ -38,14 +44,15 @@ class LEDOVConfig(DatasetSection):
     Attributes
     ----------
     splits : list of {'train', 'val', 'test'} or null
-        By ``namelist.mat`` (461, 36 and 41 videos; one name stands there twice). Null takes all
-        videos without a split, and needs no list.
+        By ``namelist.mat`` (461, 36 and 41 videos; one stands there twice), whose numbers count
+        the names of ``VideoNameList.mat`` from 1. Null takes all videos without a split, and needs
+        no list.
     frame_rate : {'video', 'metadata'}
         What turns milliseconds into frames: the container's rate, or ``VideoFrameRate`` of
         ``Data.mat``, which is rounded (30 for 29.97).
     centre_rule : bool
-        Discard an observer's fixations until one is farther from the centre than a twentieth of the
-        height in both axes, as the authors do on purpose.
+        Discard an observer's fixations until one on the picture is farther from the centre than a
+        twentieth of the height in both axes, as the authors do on purpose.
     """
 
     kind: Literal["ledov"]
@@ -57,7 +64,7 @@ class LEDOVConfig(DatasetSection):
 class LEDOV:
     """LEDOV as published; see `Source`."""
 
-    def __init__(self, config: LEDOVConfig, fixations: FixationsSection | None) -> None:
+    def __init__(self, config: LEDOVConfig, fixations: GazeSelection | None) -> None:
         self.config = config
         self.root = dataset_root(config.root)
         self.subjects = fixations.subjects if fixations else "all"
@@ -90,20 +97,39 @@ class LEDOV:
     def _splits(self) -> dict[str, Split]:
         if self.config.splits is None:
             return {}
-        candidates = [self.root / "namelist.mat", self._top / "namelist.mat"]
-        path = next((one for one in candidates if one.is_file()), None)
-        if path is None:
+        path = self._beside("namelist.mat")
+        if not path.is_file():
             raise RecipeError(
-                f"{candidates[0]} is not there; it says which videos are for training. Put it "
+                f"{path} is not there; it says which videos are for training. Put it "
                 "there, or take all by dataset.splits: null"
             )
-        found: dict[str, Split] = {}
-        for variable in mat_names(path):
-            for prefix, split in _LIST_PREFIXES.items():
-                if variable.lower().startswith(prefix):
-                    for name in np.atleast_1d(read_mat(path, variable)):
-                        found[str(name).strip().removesuffix(".mp4")] = split
-        return found
+        try:
+            return {
+                name: split
+                for variable in mat_names(path)
+                for prefix, split in _LIST_PREFIXES.items()
+                if variable.lower().startswith(prefix)
+                for name in self._names(path, read_mat(path, variable))
+            }
+        except GazeError as error:
+            raise RecipeError(f"{error}; or take all videos by dataset.splits: null") from None
+
+    def _names(self, path: Path, listed: Any) -> list[str]:
+        """Names of videos that a variable of ``namelist.mat`` lists, by name or by number."""
+        try:
+            numbers = real_numbers(listed).ravel()
+        except (TypeError, ValueError):
+            return _stripped(path, listed)
+        name_list = self._beside("VideoNameList.mat")
+        names = _stripped(name_list, read_mat(name_list, "VideoNameList", *mat_names(name_list)))
+        if not all(number in range(1, len(names) + 1) for number in numbers):
+            raise GazeError(f"{path} lists numbers that are not in 1 … {len(names)} of {name_list}")
+        return [names[int(number) - 1] for number in numbers]
+
+    def _beside(self, name: str) -> Path:
+        """A file of the whole dataset, in its root or among the videos."""
+        nested = self._top / name
+        return nested if nested.is_file() else self.root / name
 
     def fixations(self, video: Video, height_px: int, width_px: int) -> Fixations:
         """A point for each frame that a fixation spans; see `Source.fixations`."""
@@ -111,15 +137,17 @@ class LEDOV:
         path = video.annotation_paths[0]
         data = read_mat(path, "Data")
         try:
-            table = np.asarray(data["fixdata"], np.float64).reshape(-1, 5)
-            rounded_rate = float(np.ravel(data["VideoFrameRate"])[0])
-            annotation_frames = int(np.ravel(data["VideoFrames"])[0])
-        except (TypeError, KeyError, ValueError, IndexError):
+            table = real_numbers(data["fixdata"]).reshape(-1, 5)
+            rounded_rate = float(real_numbers(data["VideoFrameRate"]).ravel()[0])
+            annotation_frames = int(real_numbers(data["VideoFrames"]).ravel()[0])
+        except (TypeError, KeyError, ValueError, IndexError, OverflowError):
             raise GazeError(
                 f"{path}: Data lacks VideoFrames, VideoFrameRate or an N x 5 fixdata"
             ) from None
-        if not np.isfinite(table).all():
-            raise GazeError(f"{path}: fixdata holds values that are not finite")
+        if not np.isfinite(table).all() or (table[:, 2] < 0).any():
+            raise GazeError(
+                f"{path}: fixdata holds durations below 0 or values that are not finite"
+            )
         info = probe(video)
         fps = info.fps if self.config.frame_rate == "video" else rounded_rate
         if not 0 < fps <= 1000:
@@ -128,12 +156,12 @@ class LEDOV:
         for subject, rows in _by_observer(table):
             if self.subjects == "all" or subject in self.subjects:
                 kept = _kept(rows, height_px, width_px, self.config.centre_rule, builder)
-                frame, index = spanned_frames(kept[:, 1], kept[:, 2], fps, info.frames)
+                first, last = spans(kept[:, 1], kept[:, 2], fps)
+                frame, index = spanned_frames(first, last, info.frames)
                 x, y = kept[index, 3] - 1, kept[index, 4] - 1
                 order = np.argsort(frame, kind="stable")
-                builder.add(
-                    subject, frame[order], x[order], y[order], read=len(rows), used=len(kept)
-                )
+                columns = frame[order], x[order], y[order]
+                builder.add(subject, *columns, read=len(rows), used=first)
         return builder.build(
             {
                 "origin": "fixations",
@@ -148,37 +176,49 @@ class LEDOV:
         return None
 
     def _rules(self) -> dict[str, Any]:
-        return {"frame_rate_of": self.config.frame_rate, "centre_rule": self.config.centre_rule}
+        rule = "away, inside the picture" if self.config.centre_rule else False
+        return {"frame_rate_of": self.config.frame_rate, "centre_rule": rule}
 
     def parameters(self) -> dict[str, Any]:
         """Every setting that changes the fixations."""
         return {"kind": "ledov", "subjects": self.subjects, **self._rules()}
 
 
-def spanned_frames(
-    start_ms: NDArray[np.float64],
-    duration_ms: NDArray[np.float64],
-    fps: float,
-    frames: int | None,
+def _stripped(path: Path, names: Any) -> list[str]:
+    listed = names if isinstance(names, list) else np.ravel(names).tolist()
+    if not listed or not all(isinstance(name, str) for name in listed):
+        raise GazeError(f"{path} holds no list of videos' names")
+    return [name.strip().removesuffix(".mp4") for name in listed]
+
+
+def spans(
+    start_ms: NDArray[np.float64], duration_ms: NDArray[np.float64], fps: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Frames that fixations span, from ceil(start) to ceil(end) in frames counted from 1.
+    """First and last frame of fixations, int64 [n] from 0: ceil(time), counted from 1."""
+    frame_ms = 1000 / fps
+    first, last = (np.ceil(time / frame_ms) for time in (start_ms, start_ms + duration_ms))
+    first, last = (np.clip(frame, 1, _NO_FRAME).astype(np.int64) - 1 for frame in (first, last))
+    return first, last
+
+
+def spanned_frames(
+    first: NDArray[np.int64], last: NDArray[np.int64], frames: int | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """All frames of fixations that last from one frame to another, those of the video at most.
 
     Returns
     -------
     frame, index : ndarray, int64 [m]
-        0-based frame, and which fixation it belongs to.
+        Frame from 0, and which fixation it belongs to.
     """
-    frame_ms = 1000 / fps
-    first = np.maximum(np.ceil(start_ms / frame_ms), 1).astype(np.int64)
-    last = np.ceil((start_ms + duration_ms) / frame_ms).astype(np.int64)
     if frames is not None:
-        last = np.minimum(last, frames)
+        last = np.minimum(last, frames - 1)
     counts = np.maximum(last - first + 1, 0)
     if counts.sum() > MAX_POINTS:
         raise GazeError(f"fixations span {counts.sum()} frames; more than {MAX_POINTS} are refused")
     index = np.repeat(np.arange(len(first)), counts)
     within = np.arange(len(index)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return first[index] - 1 + within, index
+    return first[index] + within, index
 
 
 def _by_observer(table: NDArray[np.float64]) -> list[tuple[str, NDArray[np.float64]]]:
@@ -204,12 +244,42 @@ def _kept(
     builder: PointsBuilder,
 ) -> NDArray[np.float64]:
     x, y = rows[:, 3], rows[:, 4]
+    inside = (x > 0) & (x < width_px) & (y > 0) & (y < height_px)
     started = np.ones(len(rows), bool)
     if centre_rule:
         reach = np.floor(height_px / 20 + 0.5)
         away = (np.abs(x - width_px / 2) > reach) & (np.abs(y - height_px / 2) > reach)
-        started = np.logical_or.accumulate(away)
-    inside = (x > 0) & (x < width_px) & (y > 0) & (y < height_px)
+        started = np.logical_or.accumulate(away & inside)
     builder.count("before_leaving_centre", ~started)
     builder.count("off_screen", started & ~inside)
     return rows[started & inside]
+
+
+# Unit peaks of FWHM 80 px (σ = 33.97), cut at ±100 px, summed over all points: make_gauss_masks4.m,
+# called with fixsize 100 by TestLEDOV.m (Jiang et al. 2018). Points of several observers in one
+# pixel each count, and the authors leave the sum unnormalised.
+DENSITY = DensityConstants(
+    DensityKernel(80.0 / FWHM_PER_SIGMA, half_width_px=100.0, binarise=False), "none"
+)
+
+FORM = Form(
+    "LEDOV, as published",
+    (
+        (f"LEDOV/*/{MP4_FILE}", f"*/{MP4_FILE}"),
+        ("LEDOV/*/Data.mat", "*/Data.mat"),
+        ("namelist.mat", "LEDOV/namelist.mat"),
+    ),
+    videos={"train": 461, "val": 36, "test": 41},
+)
+
+DATASET = Dataset(
+    "ledov",
+    "LEDOV",
+    LEDOVConfig,
+    LEDOV,
+    forms=(FORM,),
+    density=DENSITY,
+    citation='L. Jiang et al., "DeepVS: A Deep Learning Based Video Saliency Prediction Approach", '
+    "ECCV 2018",
+    terms="research (https://github.com/remega/LEDOV-eye-tracking-database)",
+)

@@ -16,12 +16,14 @@ import numpy as np
 from pydantic import Field
 
 from foveal.errors import GazeError, RecipeError
-from foveal.pipeline.recipe.section import FixationsSection
+from foveal.pipeline.recipe.section import GazeSelection
+from foveal.pipeline.sources.base import AVI_FILE, Form
 from foveal.pipeline.sources.readers.clips import GroundTruthSection
 from foveal.pipeline.sources.readers.files import (
     check_confined,
     dataset_root,
     file_names,
+    left_out,
     natural_key,
 )
 from foveal.pipeline.sources.readers.pictures import PictureMaps
@@ -36,6 +38,12 @@ from foveal.pipeline.video.probe import probe
 from foveal.pipeline.video.types import Fixations, Video
 
 Split = Literal["train", "test"]
+
+CITATION = 'S. Mathe, C. Sminchisescu, "Actions in the Eye", TPAMI 2015'
+TERMS = (
+    "gaze for academic use, on registration (http://vision.imar.ro/eyetracking/); repackaged form "
+    "with DHF1K (https://github.com/wenguanwang/DHF1K); videos from "
+)
 
 _SAMPLES = re.compile(r"(\d{3})_(.+)\.avi\.txt", re.IGNORECASE)
 _COLUMNS = ("timestamp", "first value", "second value", "x", "y", "event")
@@ -81,10 +89,11 @@ class MatheSource:
     def __init__(
         self,
         config: MatheConfig,
-        fixations: FixationsSection | None,
+        fixations: GazeSelection | None,
         split_of: Callable[[str], Split | None],
     ) -> None:
         self.config = config
+        self.left_out = ""
         self.root = dataset_root(config.root)
         self.wanted = fixations.subjects if fixations else "all"
         self._split_of = split_of
@@ -109,6 +118,7 @@ class MatheSource:
         names = [name for name in file_names(folder) if name.lower().endswith(".avi")]
         if not names:
             raise RecipeError(f"{folder} holds no AVI files (dataset.videos)")
+        self.left_out = left_out(folder, [one for one in names if self._split_of(Path(one).stem)])
         found = []
         for name in names:
             split = self._split_of(Path(name).stem)
@@ -179,7 +189,7 @@ class MatheSource:
             kept = fixated & inside
             frame = np.floor(seconds[kept] * fps)
             points = pixels_of_frames(frame, x[kept], y[kept], "pairwise")
-            builder.add(subject, *points, read=len(table), used=int(kept.sum()))
+            builder.add(subject, *points, read=len(table), used=frame)
         everybody = {one for files in self._samples.values() for one in files}
         return builder.build(
             {
@@ -213,3 +223,35 @@ class MatheSource:
             "free_viewing_subjects": self.config.free_viewing_subjects,
             "subjects": self.wanted,
         }
+
+
+def forms(
+    title: str,
+    clip: str,
+    videos: str,
+    gaze: str,
+    clips_published: dict[str, int],
+    videos_published: dict[str, int],
+) -> tuple[Form, Form]:
+    """The repackaged and the raw form of a dataset whose clips match the pattern `clip`."""
+    return (
+        Form(
+            f"{title}, repackaged by the DHF1K authors",
+            [
+                tuple(f"{split}/{clip}/{part}/*.*" for split in ("training", "testing"))
+                for part in ("images", "maps", "fixation")
+            ],
+            {"form": "frames"},
+            videos=clips_published,
+        ),
+        Form(
+            f"{title}, raw gaze of Mathe and Sminchisescu",
+            (
+                (f"{videos}/{AVI_FILE}",),
+                (f"{gaze}/samples/[0-9][0-9][0-9]_*.txt",),
+                (f"{gaze}/geometry.txt",),
+            ),
+            {"form": "raw", "free_viewing_subjects": None},
+            videos=videos_published,
+        ),
+    )

@@ -17,12 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveal.errors import GazeError, RecipeError
-from foveal.pipeline.recipe.section import FixationsSection
+from foveal.pipeline.recipe.section import GazeSelection
+from foveal.pipeline.sources.base import Dataset, Form
 from foveal.pipeline.sources.readers.clips import GroundTruthSection
-from foveal.pipeline.sources.readers.files import check_confined, dataset_root, file_names
-from foveal.pipeline.sources.readers.mat import read_mat
+from foveal.pipeline.sources.readers.files import (
+    check_confined,
+    check_file,
+    dataset_root,
+    file_names,
+)
+from foveal.pipeline.sources.readers.mat import read_mat, real_numbers
 from foveal.pipeline.sources.readers.pictures import PICTURE_SUFFIXES, PictureMaps
 from foveal.pipeline.sources.readers.points import PointsBuilder, only_pairwise, pixels_of_frames
+from foveal.pipeline.video.density_kernels import DensityConstants, DensityKernel
 from foveal.pipeline.video.types import Fixations, Video
 
 Split = Literal["train", "val", "test"]
@@ -61,7 +68,7 @@ class SALICONConfig(GroundTruthSection):
 class SALICON:
     """The source behind `SALICONConfig`; see `Source`."""
 
-    def __init__(self, config: SALICONConfig, fixations: FixationsSection | None) -> None:
+    def __init__(self, config: SALICONConfig, fixations: GazeSelection | None) -> None:
         self.config = config
         self.root = dataset_root(config.root)
         self.subjects = fixations.subjects if fixations else "all"
@@ -117,7 +124,10 @@ class SALICON:
         if self.config.gaze == "mat":
             observers = _read_mat_points(path)
         else:
-            index = _index(path, path.stat().st_mtime_ns) if path.is_file() else {}
+            check_file(path, MAX_JSON_BYTES)
+            index = _index(path, path.stat().st_mtime_ns)
+            if isinstance(index, GazeError):
+                raise index
             observers = index.get(int(video.id.rsplit("_", 1)[-1]), [])
         if not observers:
             raise GazeError(f"{path} holds no fixations of {video.id}")
@@ -147,9 +157,9 @@ class SALICON:
                 "dataset.edition: '2017'"
             )
         builder.count("off_screen", ~inside)
-        kept = int(inside.sum())
-        pixels = pixels_of_frames(np.zeros(kept, int), x[inside], y[inside], "pairwise")
-        builder.add(subject, *pixels, read=len(points), used=kept)
+        used = np.zeros(int(inside.sum()), int)
+        pixels = pixels_of_frames(used, x[inside], y[inside], "pairwise")
+        builder.add(subject, *pixels, read=len(points), used=used)
 
     def published_maps(self, video: Video) -> PictureMaps | None:
         """The density picture where `ground_truth` is ``import``."""
@@ -172,7 +182,7 @@ def _read_mat_points(path: Path) -> Points:
     observers = [gaze] if isinstance(gaze, dict) else gaze
     try:
         return [
-            (str(number), np.asarray(one["fixations"], np.float64).reshape(-1, 2))
+            (str(number), real_numbers(one["fixations"]).reshape(-1, 2))
             for number, one in enumerate(observers, start=1)
         ]
     except (TypeError, KeyError, ValueError):
@@ -180,28 +190,30 @@ def _read_mat_points(path: Path) -> Points:
 
 
 @functools.lru_cache(maxsize=2)
-def _index(path: Path, modified_ns: int) -> dict[int, Points]:
-    """All fixations of a JSON file by image, turned to (x, y); read once a process.
+def _index(path: Path, modified_ns: int) -> dict[int, Points] | GazeError:
+    """All fixations of a JSON file by image, turned to (x, y); or why it cannot be read.
 
-    `modified_ns` makes a changed file count as another one.
+    Either is found once a process; `modified_ns` makes a changed file count as another one.
     """
     found: dict[int, Points] = {}
-    for annotation in _annotations(path):
-        try:
-            rows = np.asarray(annotation["fixations"], np.float64).reshape(-1, 2)
+    try:
+        for annotation in _annotations(path):
+            rows = real_numbers(annotation["fixations"]).reshape(-1, 2)
             observers = found.setdefault(int(annotation["image_id"]), [])
             observers.append((str(annotation["worker_id"]), rows[:, ::-1].copy()))
-        except (TypeError, KeyError, ValueError):
-            raise GazeError(
-                f"{path}: an annotation lacks image_id, worker_id or [[y, x], …] fixations"
-            ) from None
+    except GazeError as error:
+        return error
+    except UnicodeDecodeError as error:
+        return GazeError(f"{path} is not UTF-8, as JSON is: {error}; fetch it again")
+    except (TypeError, KeyError, ValueError, OverflowError, RecursionError):
+        return GazeError(
+            f"{path}: an annotation lacks image_id, worker_id or [[y, x], …] fixations"
+        )
     return found
 
 
 def _annotations(path: Path) -> Iterator[dict[str, Any]]:
     """Items of the file's ``annotations`` list, one at a time, without holding the whole text."""
-    if path.stat().st_size > MAX_JSON_BYTES:
-        raise GazeError(f"{path} is larger than {MAX_JSON_BYTES} bytes; it is not read")
     decoder = json.JSONDecoder()
     with path.open(encoding="utf-8") as file:
         text, at = "", None
@@ -224,3 +236,32 @@ def _annotations(path: Path) -> Iterator[dict[str, Any]]:
                 text, at = text[at:] + block, 0
                 continue
             yield item
+
+
+# The binary map under a Gaussian of σ = 19 px, minus its minimum, divided by its maximum:
+# SALICON.buildFixMap in salicon.py (Jiang et al. 2015), which calls scipy.ndimage.gaussian_filter
+# with its defaults: cut at 4 σ = 76 px, mirrored border.
+DENSITY = DensityConstants(
+    DensityKernel(19.0, half_width_px=76.0, border="reflect", subtract_min=True)
+)
+
+FORM = Form(
+    "SALICON",
+    (
+        ("images/COCO_*", "images/*/COCO_*"),
+        ("fixations/*/COCO_*.mat", "fixations_*2014.json"),
+    ),
+    options={"fixations/*/COCO_*.mat": {"gaze": "mat"}, "fixations_*.json": {"gaze": "json"}},
+    videos={"train": 10000, "val": 5000, "test": 5000},
+)
+
+DATASET = Dataset(
+    "salicon",
+    "SALICON",
+    SALICONConfig,
+    SALICON,
+    forms=(FORM,),
+    density=DENSITY,
+    citation='M. Jiang et al., "SALICON: Saliency in Context", CVPR 2015',
+    terms="see http://salicon.net/; the images are COCO's",
+)

@@ -12,10 +12,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from foveal.pipeline.recipe.section import FixationsSection
-from foveal.pipeline.sources.mathe import MatheConfig, MatheSource, Split
+from foveal.pipeline.recipe.section import GazeSelection
+from foveal.pipeline.sources.base import Dataset
+from foveal.pipeline.sources.mathe import CITATION, TERMS, MatheConfig, MatheSource, Split, forms
 from foveal.pipeline.sources.readers.clips import ClipSource, split_clips
 from foveal.pipeline.sources.readers.files import dataset_root
+from foveal.pipeline.video.density_kernels import DensityConstants, DensityKernel
 
 _CLIP = re.compile(r"([A-Za-z-]+)[-_](\d+)")
 
@@ -45,7 +47,7 @@ class UCFSportsConfig(MatheConfig):
 
 
 def open_ucf_sports(
-    config: UCFSportsConfig, fixations: FixationsSection | None
+    config: UCFSportsConfig, fixations: GazeSelection | None
 ) -> ClipSource | MatheSource:
     """The source for the form the recipe names."""
     root = dataset_root(config.root)
@@ -60,3 +62,29 @@ def split_of(name: str) -> Split | None:
     if match is None:
         return None
     return "test" if int(match[2]) <= _TEST_CLIPS.get(match[1], 0) else "train"
+
+
+# Repackaged by the DHF1K authors with the same filter as Hollywood-2.
+DENSITY = DensityConstants(
+    DensityKernel(20.0, half_width_px=74.5, offset_px=-0.5, border="replicate")
+)
+
+_PUBLISHED = {"train": 103, "test": 47}
+
+DATASET = Dataset(
+    "ucf_sports",
+    "UCF-Sports",
+    UCFSportsConfig,
+    open_ucf_sports,
+    forms=forms(
+        "UCF-Sports",
+        "[A-Z]*-[0-9][0-9][0-9]",
+        "videos",
+        "gaze_ucf_sports",
+        _PUBLISHED,
+        _PUBLISHED,
+    ),
+    density=DENSITY,
+    citation=CITATION,
+    terms=TERMS + "https://www.crcv.ucf.edu/",
+)

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from foveal.errors import GazeError, RecipeError
-from foveal.pipeline.recipe.section import FixationsSection, Section
-from foveal.pipeline.sources.base import PublishedMaps
+from foveal.errors import GazeError, InputError, RecipeError
+from foveal.pipeline.recipe.section import GazeSelection, Section
+from foveal.pipeline.sources.base import Dataset, Form, PublishedMaps
 from foveal.pipeline.sources.readers.clips import Clip, ClipSource, GroundTruthSection
 from foveal.pipeline.sources.readers.files import (
     VIDEO_SUFFIXES,
@@ -20,6 +20,7 @@ from foveal.pipeline.sources.readers.files import (
     dataset_root,
     file_names,
     folder_names,
+    left_out,
     numbered_files,
 )
 from foveal.pipeline.sources.readers.gaze_table import Columns, read_rows
@@ -118,7 +119,7 @@ class VideosConfig(GroundTruthSection):
     points: str | None = None
 
 
-def open_videos(config: VideosConfig, fixations: FixationsSection | None) -> Videos | ClipSource:
+def open_videos(config: VideosConfig, fixations: GazeSelection | None) -> Videos | ClipSource:
     """The source for what the recipe describes.
 
     Raises
@@ -144,8 +145,9 @@ def open_videos(config: VideosConfig, fixations: FixationsSection | None) -> Vid
 class Videos:
     """Video files, or folders of images with a table; see `Source`."""
 
-    def __init__(self, config: VideosConfig, fixations: FixationsSection | None) -> None:
+    def __init__(self, config: VideosConfig, fixations: GazeSelection | None) -> None:
         self.config = config
+        self.left_out = ""
         self.root = dataset_root(config.root)
         self.subjects = fixations.subjects if fixations else "all"
         if config.gaze is None and self.subjects != "all":
@@ -153,23 +155,32 @@ class Videos:
 
     def videos(self) -> Sequence[Video]:
         """Videos in natural order; ids are names of files without suffix, or of folders."""
-        found = [self._video(id_, path) for id_, path in _listed(self.config)]
-        ids = [video.id for video in found]
-        if twice := sorted({one for one in ids if ids.count(one) > 1}):
-            raise RecipeError(f"{self.config.videos}: two videos are called {', '.join(twice)}")
-        return found
+        listed = _listed(self.config)
+        if self.config.form == "files":
+            table = self.config.gaze.path if self.config.gaze else ""
+            taken = {*(path.name for _, path in listed), Path(table).name}
+            self.left_out = left_out(self.root / self.config.videos, taken)
+        return [self._video(id_, path) for id_, path in listed]
 
     def _video(self, id_: str, path: Path) -> Video:
-        maps, points = self._pictures("maps", id_), self._pictures("points", id_)
+        notes: tuple[str, ...] = ()
+        maps: list[Path] = []
+        points: list[Path] = []
+        images: tuple[str, ...] | None = None if self.config.form == "files" else ()
+        try:
+            maps, points = self._pictures("maps", id_), self._pictures("points", id_)
+            if images is not None:
+                images = tuple(numbered_files(path, PICTURE_SUFFIXES).values())
+        except InputError as error:
+            notes = (str(error),)
         table = [self._table(id_)] if self.config.gaze else []
-        is_file = self.config.form == "files"
-        images = None if is_file else tuple(numbered_files(path, PICTURE_SUFFIXES).values())
         return Video(
             id=id_,
             split=self.config.split,
             path=path,
             image_names=images,
-            fps=None if is_file else self.config.fps,
+            fps=None if images is None else self.config.fps,
+            notes=notes,
             expected_frames=len(maps or points) or None,
             annotation_paths=(*table, *maps, *points),
             has_ground_truth=bool(self.config.gaze or self.config.points),
@@ -232,7 +243,7 @@ class Videos:
             builder.count("missing_value", own & ~other & missing)
             builder.count("off_screen", own & ~other & ~missing & ~inside)
             builder.add(
-                str(name), frame[kept], x[kept], y[kept], read=int(own.sum()), used=int(kept.sum())
+                str(name), frame[kept], x[kept], y[kept], read=int(own.sum()), used=frame[kept]
             )
         return builder.build({"origin": "table"})
 
@@ -300,3 +311,12 @@ def _clips(config: VideosConfig) -> list[Clip]:
             )
         )
     return clips
+
+
+FORM = Form(
+    "a folder of videos",
+    [tuple(f"*{suffix}" for own in VIDEO_SUFFIXES for suffix in (own, own.upper()))],
+    folder_key="videos",
+)
+
+DATASET = Dataset("videos", "Videos with gaze tables", VideosConfig, open_videos, forms=(FORM,))

@@ -10,34 +10,14 @@ from __future__ import annotations
 import itertools
 import math
 from functools import lru_cache
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from threadpoolctl import ThreadpoolController
 
 from foveal.errors import GazeError, RecipeError
-from foveal.pipeline.stages.density_kernels import (
-    PRESETS,
-    DensityKernel,
-    gaussian,
-    preset_kernel,
-    sigma_px_from_degrees,
-)
-
-__all__ = [
-    "MIN_SIGMA_MAP_PX",
-    "PRESETS",
-    "DensityKernel",
-    "Normalise",
-    "density_map",
-    "density_maps",
-    "gaussian",
-    "preset_kernel",
-    "sigma_px_from_degrees",
-]
-
-Normalise = Literal["max", "sum", "none"]
+from foveal.pipeline.video.density_kernels import DensityKernel, Normalise
 
 MIN_SIGMA_MAP_PX = 0.25
 """Narrower than this in pixels of the map, a Gaussian falls between the pixels."""

@@ -2,49 +2,146 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from foveal.errors import RecipeError
 from foveal.models.flow.base import FlowEstimator
 from foveal.models.flow.encode import EncodingRecord, flow_encoding
-from foveal.models.flow.quality import FlowQuality
-from foveal.models.flow.resize import resize_flow
-from foveal.pipeline.stage_sections import FlowSection
-from foveal.pipeline.stages.base import DECODER, NO_ARRAYS, OF_THIS_RUN, Arrays
-from foveal.pipeline.video.resize import resize_frames
-from foveal.pipeline.video.types import FrameBatch, VideoInfo
+from foveal.pipeline.recipe.section import Size, StageSection
+from foveal.pipeline.stages.base import (
+    FRAMES,
+    NO_ARRAYS,
+    OF_THIS_RUN,
+    Arrays,
+    PlainStage,
+    Stage,
+    StageContext,
+    StageRequest,
+)
+from foveal.pipeline.video.types import FrameBatch
 from foveal.storage.schema import ArraySpec
 
+if TYPE_CHECKING:
+    from foveal.pipeline.recipe.recipe import Recipe
 
-class FlowStage:
+_OF_THIS_MACHINE = ("threads", "pairs_at_once", "device_name")
+
+
+class FlowSection(StageSection):
+    """One optical flow array, ``flow_<method>``.
+
+    Attributes
+    ----------
+    method : str
+        ``tvl1`` and ``dis`` run anywhere; ``raft``, ``raft_small``, ``pwcnet``, ``flownet2`` or
+        another ptlflow model want weights; ``auto`` takes RAFT on a GPU whose weights are at hand,
+        else TV-L1, and says which.
+    weights : str or null
+        Of learned methods: a variant (``sintel``), a name of ``foveal weights``, a path, or
+        ``random``; null takes the method's own.
+    size : [height, width] or null
+        Grid the flow is stored on; null keeps the source's size.
+    compute_size : [height, width] or null
+        Grid it is computed on; null takes `size`. LSTS: 112x112, stored at 224x224.
+    scale_flow_on_resize : bool
+        Whether vectors grow with the grid when computing and stored size differ.
+    encoding : {'float16', 'float32', 'fixed16', 'lsts8'}
+        float16 holds motion below 16 px to 1/128 px; fixed16 is int16 in 1/64 px; lsts8 is 8 bit
+        over ±20 px.
+    fallback : {'error', 'tvl1'}
+        Where the GPU is lost or out of memory with a single pair: the video fails, or gets
+        ``flow_tvl1`` instead.
+    """
+
+    many: ClassVar[bool] = True
+    fills_cores: ClassVar[bool] = True
+
+    method: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_+-]*$")] = "tvl1"
+    weights: str | None = None
+    size: Size | None = None
+    compute_size: Size | None = None
+    scale_flow_on_resize: bool = True
+    encoding: Literal["float16", "float32", "fixed16", "lsts8"] = "float16"
+    fallback: Literal["error", "tvl1"] = "error"
+
+    @classmethod
+    def check(cls, sections: Sequence[FlowSection], recipe: Recipe) -> None:
+        from foveal.models.flow import takes_weights
+
+        for section in sections:
+            if section.weights is not None and not takes_weights(section.method):
+                raise ValueError(f"flow: {section.method} has no weights; leave weights out")
+        methods = [section.method for section in sections]
+        if len(set(methods)) != len(methods):
+            raise ValueError(f"flow: each method may stand once, got {methods}")
+        if "auto" in methods and len(methods) > 1:
+            raise ValueError("flow: method auto stands alone: it may choose one of the others")
+
+    def make(self, request: StageRequest) -> Sequence[Stage]:
+        from foveal.models.flow import make_estimator
+
+        device = request.recipe.device
+
+        def estimator() -> FlowEstimator:
+            return make_estimator(self.method, weights=self.weights, device=device)
+
+        try:
+            shared = request.shared.once(("flow", self.method, self.weights, device), estimator)
+        except ValueError as error:
+            raise RecipeError(f"flow.method {self.method}: {error}") from None
+        return [FlowStage(self, shared)]
+
+    def without_device(self) -> FlowSection | None:
+        """TV-L1 in place of a learned method that may fall back."""
+        if self.fallback == "error" or self.method == self.fallback:
+            return None
+        return self.model_copy(update={"method": self.fallback, "weights": None})
+
+
+class FlowStage(PlainStage):
     """``flow_<method>`` on its own grid.
 
     A batch of frames gives the motion between its frames and from the last frame of the batch
     before; the last frame is kept, so every consecutive pair is computed once.
     """
 
-    version = 1
-    feed = DECODER
+    inputs = (FRAMES,)
 
     def __init__(self, section: FlowSection, estimator: FlowEstimator) -> None:
         self.name = f"flow_{estimator.name}"
+        self.arrays = (self.name,)
         self._section = section
         self._estimator = estimator
         self._record = EncodingRecord(flow_encoding(section.encoding))
-        self._quality = FlowQuality(estimator)
         self._last: NDArray[np.uint8] | None = None
 
     def parameters(self) -> dict[str, Any]:
+        return self._parameters(self._section.method, self._estimator.parameters())
+
+    def former_parameters(self) -> Sequence[Mapping[str, Any]]:
+        former: Sequence[Mapping[str, Any]]
+        former = getattr(self._estimator, "former_parameters", tuple)()
+        return [self._parameters(self._section.method, parameters) for parameters in former]
+
+    def _parameters(self, method: str, estimator: Mapping[str, Any]) -> dict[str, Any]:
         settings = self._section.resolved()
         del settings["fallback"]
-        return {**settings, "estimator": self._estimator.parameters()}
+        return {**settings, "method": method, "estimator": dict(estimator)}
 
-    def outputs(self, info: VideoInfo) -> Sequence[ArraySpec]:
-        self._size = self._section.size or (info.height_px, info.width_px)
+    def prepare(self, context: StageContext) -> None:
+        from foveal.models.flow.quality import FlowQuality
+
+        self._quality = FlowQuality(self._estimator)
+        self._source_size = context.info.size
+        self._size = self._section.size or context.info.size
         self._compute_size = self._section.compute_size or self._size
+
+    def outputs(self) -> Sequence[ArraySpec]:
         encoding = self._record.encoding
         grid = "of this grid"
         if not self._section.scale_flow_on_resize and self._compute_size != self._size:
@@ -54,14 +151,13 @@ class FlowStage:
             "units": f"pixels {grid}",
             "components": ["u: right", "v: down"],
             "compute_size": list(self._compute_size),
-            "source_size": [info.height_px, info.width_px],
+            "source_size": list(self._source_size),
             **encoding.attributes,
         }
-        dims = ("pair", f"{self.name}_y", f"{self.name}_x", "uv")
         return [
             ArraySpec(
                 self.name,
-                dims,
+                ("pair", f"{self.name}_y", f"{self.name}_x", "uv"),
                 (*self._size, 2),
                 encoding.dtype,
                 attributes,
@@ -71,6 +167,9 @@ class FlowStage:
         ]
 
     def push(self, batch: FrameBatch) -> Arrays:
+        from foveal.models.flow.resize import resize_flow
+        from foveal.pipeline.video.resize import resize_frames
+
         frames = resize_frames(batch.frames, self._compute_size)
         if self._last is not None:
             frames = np.concatenate([self._last[None], frames])
@@ -83,14 +182,8 @@ class FlowStage:
         stored = resize_flow(flow, self._size, scale_flow_on_resize=scale)
         return {self.name: self._record.encode(stored)}
 
-    def finish(self) -> Arrays:
-        return NO_ARRAYS
-
     def provenance(self) -> dict[str, Any]:
         found = self._estimator.provenance()
         here = {key: found.pop(key) for key in _OF_THIS_MACHINE if key in found}
         quality = {"quality": self._quality.summary()}
         return {**found, **self._record.summary(), **quality, OF_THIS_RUN: here}
-
-
-_OF_THIS_MACHINE = ("threads", "pairs_at_once", "device_name")

@@ -3,33 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from foveal.pipeline.stage_sections import FramesSection
-from foveal.pipeline.stages.base import DECODER, NO_ARRAYS, Arrays
-from foveal.pipeline.video.resize import resize_frames
-from foveal.pipeline.video.types import FrameBatch, VideoInfo
+from foveal.pipeline.recipe.section import Size, StageSection
+from foveal.pipeline.stages.base import (
+    DECODE,
+    FRAMES,
+    Arrays,
+    PlainStage,
+    Stage,
+    StageContext,
+    StageRequest,
+)
+from foveal.pipeline.video.types import FrameBatch
 from foveal.storage.schema import ArraySpec
+
+TIMELINE = "time"
+"""Stage and array that everything else of a video is aligned to."""
 
 _TIMES_A_CHUNK = 2**14
 
+Interpolation = Literal["area", "linear", "cubic", "lanczos"]
 
-class TimeStage:
+
+class FramesSection(StageSection):
+    """Decoded frames kept in the store.
+
+    Attributes
+    ----------
+    size : [height, width] or null
+        Null keeps the source's size.
+    interpolation : {'area', 'linear', 'cubic', 'lanczos'}
+        Used when shrinking; enlarging by ``area`` falls to ``linear``, as area averaging has
+        nothing to average there.
+    """
+
+    size: Size | None = None
+    interpolation: Interpolation = "area"
+
+    def make(self, request: StageRequest) -> Sequence[Stage]:
+        return [FramesStage(self)]
+
+
+class TimeStage(PlainStage):
     """``time``: when each frame is shown, by the decoder's own word."""
 
-    name = "time"
-    version = 1
-    feed = DECODER
+    name = TIMELINE
+    inputs = (DECODE,)
+    arrays = (TIMELINE,)
 
     def __init__(self) -> None:
         self._last_pts_seconds = 0.0
 
-    def parameters(self) -> dict[str, Any]:
-        return {}
-
-    def outputs(self, info: VideoInfo) -> Sequence[ArraySpec]:
+    def outputs(self) -> Sequence[ArraySpec]:
         attributes = {
             "units": "seconds",
             "long_name": "presentation time since the first frame",
@@ -37,49 +65,55 @@ class TimeStage:
         }
         return [
             ArraySpec(
-                "time", ("time",), (), np.dtype("float64"), attributes,
-                _TIMES_A_CHUNK, _TIMES_A_CHUNK, axis="frame", kind="scalar", role="timeline",
+                TIMELINE,
+                ("time",),
+                (),
+                np.dtype("float64"),
+                attributes,
+                _TIMES_A_CHUNK,
+                _TIMES_A_CHUNK,
+                axis="frame",
+                kind="scalar",
+                role="timeline",
             )
-        ]  # fmt: skip
+        ]
 
     def push(self, batch: FrameBatch) -> Arrays:
         self._last_pts_seconds = float(batch.pts_seconds[-1])
-        return {"time": batch.pts_seconds}
-
-    def finish(self) -> Arrays:
-        return NO_ARRAYS
+        return {TIMELINE: batch.pts_seconds}
 
     def provenance(self) -> dict[str, Any]:
         return {"last_pts_seconds": self._last_pts_seconds}
 
 
-class FramesStage:
+class FramesStage(PlainStage):
     """``frames``: decoded pictures at the recipe's size."""
 
     name = "frames"
-    version = 1
-    feed = DECODER
+    inputs = (FRAMES,)
+    arrays = ("frames",)
 
     def __init__(self, section: FramesSection) -> None:
         self._section = section
-        self._size = section.size
 
     def parameters(self) -> dict[str, Any]:
         return self._section.resolved()
 
-    def outputs(self, info: VideoInfo) -> Sequence[ArraySpec]:
-        self._size = self._section.size or (info.height_px, info.width_px)
+    def prepare(self, context: StageContext) -> None:
+        self._source_size = context.info.size
+        self._size = self._section.size or context.info.size
+
+    def outputs(self) -> Sequence[ArraySpec]:
         attributes = {
             "long_name": "frames, RGB",
             "units": "1",
             "valid_range": [0, 255],
-            "source_size": [info.height_px, info.width_px],
+            "source_size": list(self._source_size),
         }
-        dims = ("time", "y", "x", "rgb")
         return [
             ArraySpec(
                 "frames",
-                dims,
+                ("time", "y", "x", "rgb"),
                 (*self._size, 3),
                 np.dtype("uint8"),
                 attributes,
@@ -89,11 +123,6 @@ class FramesStage:
         ]
 
     def push(self, batch: FrameBatch) -> Arrays:
-        assert self._size is not None
+        from foveal.pipeline.video.resize import resize_frames
+
         return {"frames": resize_frames(batch.frames, self._size, self._section.interpolation)}
-
-    def finish(self) -> Arrays:
-        return NO_ARRAYS
-
-    def provenance(self) -> dict[str, Any]:
-        return {}

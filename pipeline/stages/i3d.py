@@ -2,25 +2,112 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-from foveal.models.flow.encode import FlowEncoding
-from foveal.models.i3d.network import I3D
-from foveal.models.i3d.windows import WindowFeatures, feature_shape, window_starts
-from foveal.pipeline.stage_sections import I3DSection
-from foveal.pipeline.stages.base import DECODER, OF_THIS_RUN, Arrays
-from foveal.pipeline.video.types import ArrayBatch, FrameBatch, VideoInfo
+from foveal.pipeline.recipe.section import Size, StageSection
+from foveal.pipeline.stages.base import (
+    FRAMES,
+    OF_THIS_RUN,
+    Arrays,
+    Cost,
+    PlainStage,
+    Stage,
+    StageRequest,
+)
+from foveal.pipeline.video.types import ArrayBatch, FrameBatch
 from foveal.storage.schema import ArraySpec
+
+if TYPE_CHECKING:
+    from foveal.models.i3d.network import I3D
+    from foveal.pipeline.recipe.recipe import Recipe
 
 _STARTS_A_CHUNK = 2**12
 _SHARD_BYTES = 32 * 2**20
 
+Tower = Literal["rgb", "flow"]
 
-class I3DStage:
+
+class I3DSection(StageSection):
+    """I3D features of every window of frames (Carreira & Zisserman 2017).
+
+    Attributes
+    ----------
+    streams : list of {'rgb', 'flow'}
+        Arrays ``i3d_rgb`` (from frames) and ``i3d_flow`` (from the flow array named by `flow`).
+    flow : str
+        Method of a section of `flow`.
+    window, stride : int
+        Frames in a window, and from one window's start to the next one's.
+    pooling : {'paper', 'k3s1', 'none'}
+        Of the last map: to 5x5x5, to 8x5x5, or left at 10x7x7 (79 frames of 224x224).
+    endpoint : {'mixed_5c', 'mixed_4f', 'global'}
+    preprocessing : {'lsts', 'deepmind'}
+        Whole frames resized to `size`, or the shorter side resized and the centre cropped.
+    scale_flow_on_resize : bool
+        Whether vectors grow with the grid when flow is brought to `size`.
+    size : [height, width]
+        Input of the network.
+    weights_rgb, weights_flow : str
+        A path, a name of ``foveal weights``, or ``random`` (``random:SEED``), which is recorded.
+    short_clips : {'skip', 'repeat_first'}
+        Videos shorter than a window have no window, or one that begins with copies of the first
+        frame.
+    dtype : {'float16', 'float32'}
+    precision : {'float32', 'auto', 'bfloat16', 'float16'}
+        ``auto`` takes half precision (float16 on a GPU, bfloat16 on a CPU that has instructions
+        for it and is faster with them) where the first window agrees within 1e-2; what ran stands
+        in the array's provenance.
+    """
+
+    streams: Annotated[tuple[Literal["rgb", "flow"], ...], Field(min_length=1)] = ("rgb", "flow")
+    flow: str = "tvl1"
+    window: Annotated[int, Field(ge=1, le=1024)] = 79
+    stride: Annotated[int, Field(ge=1)] = 1
+    pooling: Literal["paper", "k3s1", "none"] = "paper"
+    endpoint: Literal["mixed_5c", "mixed_4f", "global"] = "mixed_5c"
+    preprocessing: Literal["lsts", "deepmind"] = "lsts"
+    scale_flow_on_resize: bool = True
+    size: Size = (224, 224)
+    weights_rgb: str = "i3d_rgb-piergiaj"
+    weights_flow: str = "i3d_flow-piergiaj"
+    short_clips: Literal["skip", "repeat_first"] = "skip"
+    dtype: Literal["float16", "float32"] = "float16"
+    precision: Literal["float32", "auto", "bfloat16", "float16"] = "float32"
+
+    @classmethod
+    def check(cls, sections: Sequence[I3DSection], recipe: Recipe) -> None:
+        methods = [section.method for section in recipe.flow]
+        for section in sections:
+            wanted = "flow" in section.streams
+            if wanted and (section.flow not in methods or section.flow == "auto"):
+                raise ValueError(
+                    f"i3d.flow: {section.flow!r} is no method of the flow section ({methods}); "
+                    "add it there, or leave flow out of i3d.streams"
+                )
+
+    def make(self, request: StageRequest) -> Sequence[Stage]:
+        return [self._stage(tower, request) for tower in self.streams]
+
+    def _stage(self, tower: Tower, request: StageRequest) -> I3DStage:
+        from foveal.models.i3d.weights import load_i3d, weights_identity
+        from foveal.models.weights import find
+
+        weights = self.weights_rgb if tower == "rgb" else self.weights_flow
+
+        def load() -> tuple[I3D, str]:
+            path = weights if weights.split(":")[0] == "random" else find(weights).path
+            return load_i3d(tower, path), weights_identity(path)
+
+        network, identity = request.shared.once(("i3d", tower, weights), load)
+        return I3DStage(self, tower, network, identity, request.recipe.device)
+
+
+class I3DStage(PlainStage):
     """Features of each window of one stream, in the order of their starts.
 
     A window's start is a frame: of the RGB stream its first, of the flow stream the frame in which
@@ -36,26 +123,23 @@ class I3DStage:
     weights : str
         What tells its weights from others; enters the fingerprint.
     device : str
-    encoding : FlowEncoding, optional
-        Of the flow array that the flow stream feeds on.
     """
-
-    version = 1
 
     def __init__(
         self,
         section: I3DSection,
-        tower: str,
+        tower: Tower,
         network: I3D,
         weights: str,
         device: str,
-        encoding: FlowEncoding | None = None,
     ) -> None:
+        from foveal.models.i3d.windows import WindowFeatures
+
         self.name = f"i3d_{tower}"
-        self.feed = DECODER if tower == "rgb" else f"flow_{section.flow}"
+        self.inputs = (FRAMES,) if tower == "rgb" else (f"flow_{section.flow}",)
+        self.arrays = (self.name, f"{self.name}_window_start", f"{self.name}_valid_frames")
         self._section = section
         self._weights = weights
-        self._encoding = encoding
         # Flow k is the motion from frame k to k + 1: shifted by one, strides meet those of RGB.
         self._shift = 0 if tower == "rgb" else 1
         self._features = WindowFeatures(
@@ -72,6 +156,9 @@ class I3DStage:
             device=device,
             precision=section.precision,
         )
+        # A sample needs two windows to show what a further one costs.
+        sample_frames = self._shift + self._features.first_start + section.window + section.stride
+        self.cost = Cost(self.windows, sample_frames)
 
     def parameters(self) -> dict[str, Any]:
         own = f"weights_{self.name.removeprefix('i3d_')}"
@@ -82,7 +169,9 @@ class I3DStage:
         }
         return {**settings, own: self._weights}
 
-    def outputs(self, info: VideoInfo) -> Sequence[ArraySpec]:
+    def outputs(self) -> Sequence[ArraySpec]:
+        from foveal.models.i3d.windows import feature_shape
+
         section = self._section
         shape = feature_shape(section.window, section.pooling, section.endpoint, section.size)
         axes = ("feature", "t", "y", "x")[: len(shape)]
@@ -130,26 +219,20 @@ class I3DStage:
 
     def windows(self, frames: int) -> int:
         """Windows that a video of so many frames has."""
+        from foveal.models.i3d.windows import window_starts
+
         section, items = self._section, frames - self._shift
         first = self._features.first_start
         starts = window_starts(items, section.window, section.stride, first, section.short_clips)
         return len(starts)
 
-    @property
-    def frames_of_two_windows(self) -> int:
-        """Frames that a sample needs to show what a further window costs."""
-        return (
-            self._shift + self._features.first_start + self._section.window + self._section.stride
-        )
-
     def push(self, batch: FrameBatch | ArrayBatch) -> Arrays:
         if isinstance(batch, FrameBatch):
             return self._arrays(self._features.push(batch.frames))
-        values = batch.values if self._encoding is None else self._encoding.decode(batch.values)
-        return self._arrays(self._features.push(values))
+        return self._arrays(self._features.push(batch.physical.astype(np.float32, copy=False)))
 
-    def finish(self) -> Arrays:
-        return self._arrays(self._features.finish())
+    def finish(self) -> Iterable[Arrays]:
+        return [self._arrays(self._features.finish())]
 
     def _arrays(self, features: NDArray[np.float32]) -> Arrays:
         new = slice(len(self._features.window_starts) - len(features), None)

@@ -16,7 +16,7 @@ import queue
 import re
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from fractions import Fraction
 from typing import IO, Any, Literal, cast
 
@@ -52,7 +52,9 @@ def batch_frames(info: VideoInfo) -> int:
     return max(1, min(MAX_BATCH_FRAMES, BATCH_BYTES // (info.height_px * info.width_px * 3)))
 
 
-def decode(video: Video, info: VideoInfo, errors: Errors = "quarantine") -> Iterator[FrameBatch]:
+def decode(
+    video: Video, info: VideoInfo, errors: Errors = "quarantine"
+) -> Generator[FrameBatch, None, None]:
     """Decode a video sequentially.
 
     Parameters

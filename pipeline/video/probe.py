@@ -6,11 +6,8 @@ import math
 from fractions import Fraction
 from pathlib import Path
 
-import av
-import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
 from foveal.errors import DecodeError
 from foveal.pipeline.recipe.section import MAX_SIDE_PX
@@ -20,7 +17,6 @@ from foveal.pipeline.video.types import Video, VideoInfo
 _MAX_FPS = 1000
 _PLAYLISTS = frozenset(("concat", "dash", "hls", "hls,applehttp", "imf", "image2", "lavfi", "sdp"))
 """Formats that name other files, which may lie anywhere."""
-_COVER = av.stream.Disposition.attached_pic
 
 
 def probe(video: Video) -> VideoInfo:
@@ -34,20 +30,24 @@ def probe(video: Video) -> VideoInfo:
     DecodeError
         Where the file is missing, empty, no video, has no video stream or no frame.
     """
+    import av
+
     if video.image_names is not None:
         return _probe_images(video)
     path = video.path
     if not path.is_file():
-        raise DecodeError(f"{path.name}: there is no such file; restore it from the dataset")
+        raise DecodeError(f"{path.name}: there is no such plain file; restore it from the dataset")
     if path.stat().st_size == 0:
         raise DecodeError(f"{path.name}: the file is empty (0 bytes); fetch it again")
     try:
         with av.open(f"file:{path}", metadata_errors="replace") as container:
-            if container.format.name in _PLAYLISTS:
-                raise DecodeError(
-                    f"{path.name}: a playlist of other files ({container.format.name}), no video"
-                )
-            streams = [s for s in container.streams.video if not s.disposition & _COVER]
+            form = container.format.name
+            if form in _PLAYLISTS:
+                raise DecodeError(f"{path.name}: a playlist of other files ({form}), no video")
+            if form.endswith("_pipe"):
+                raise DecodeError(f"{path.name}: a picture ({form[:-5]}), no video")
+            cover = av.stream.Disposition.attached_pic
+            streams = [s for s in container.streams.video if not s.disposition & cover]
             if not streams:
                 kinds = ", ".join(sorted({s.type for s in container.streams})) or "nothing readable"
                 raise DecodeError(f"{path.name}: no video stream in it, only {kinds}{_cut(path)}")
@@ -90,6 +90,9 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     DecodeError
         Where it is missing, no image, damaged, or larger than 8192 px on a side.
     """
+    import cv2
+    from PIL import Image, UnidentifiedImageError
+
     try:
         with Image.open(path) as header:
             width, height = header.size
@@ -97,10 +100,13 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         raise DecodeError(f"{path.name}: no readable image; fetch it again") from None
     except OSError as error:
         raise DecodeError(f"{path.name}: cannot be read ({error.strerror or error})") from None
-    except (ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # Pillow's readers raise whatever they stumble over
         raise DecodeError(f"{path.name}: no readable image ({error})") from None
     _check_size(path, height, width)
-    image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR_RGB)
+    try:
+        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR_RGB)
+    except cv2.error as error:
+        raise DecodeError(f"{path.name}: cannot be decoded ({error.err})") from None
     if image is None:
         raise DecodeError(f"{path.name}: a damaged image; fetch it again")
     return np.asarray(image, np.uint8)
@@ -114,7 +120,7 @@ def _cut(path: Path) -> str:
 def _probe_images(video: Video) -> VideoInfo:
     assert video.image_names is not None
     if not video.image_names:
-        raise DecodeError(f"{video.path.name}: a folder without frame images")
+        raise DecodeError("; ".join((f"{video.path}: no frame images are listed", *video.notes)))
     height, width = read_image(video.path / video.image_names[0]).shape[:2]
     fps = video.fps or 1.0
     frames = len(video.image_names)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -14,14 +16,17 @@ _FLAGS = {
 }
 
 
+Pixels = TypeVar("Pixels", np.uint8, np.float32)
+
+
 def resize_frames(
-    frames: NDArray[np.uint8], size: tuple[int, int], interpolation: str = "area"
-) -> NDArray[np.uint8]:
-    """Resize pictures.
+    frames: NDArray[Pixels], size: tuple[int, int], interpolation: str = "area"
+) -> NDArray[Pixels]:
+    """Resize pictures or maps.
 
     Parameters
     ----------
-    frames : ndarray, uint8 [n, height, width, 3]
+    frames : ndarray, uint8 or float32 [n, height, width, 3] or [n, height, width]
     size : (height, width)
     interpolation : {'area', 'linear', 'cubic', 'lanczos'}
         ``area`` averages along the sides that shrink; along those that grow there is nothing to
@@ -29,7 +34,7 @@ def resize_frames(
 
     Returns
     -------
-    ndarray, uint8 [n, *size, 3]
+    ndarray, [n, *size, 3] or [n, *size]
         `frames` itself where the size is right already.
     """
     height, width = frames.shape[1:3]
@@ -38,7 +43,7 @@ def resize_frames(
     if interpolation == "area" and (size[0] > height or size[1] > width):
         smaller = (min(size[0], height), min(size[1], width))
         frames, interpolation = resize_frames(frames, smaller), "linear"
-    resized = np.empty((len(frames), *size, 3), np.uint8)
+    resized = np.empty((len(frames), *size, *frames.shape[3:]), frames.dtype)
     for frame, target in zip(frames, resized, strict=True):
         cv2.resize(frame, (size[1], size[0]), dst=target, interpolation=_FLAGS[interpolation])
     return resized

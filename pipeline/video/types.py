@@ -1,4 +1,4 @@
-"""The values that travel through the pipeline: Video, Fixations, FrameBatch, ArrayBatch.
+"""The values that travel through the pipeline: videos, fixations, batches of frames and arrays.
 
 Conventions, said once: frames are counted from 0; intervals are half-open; pixel coordinates are
 0-based with (0, 0) the centre of the upper left pixel, x to the right and y down, in the *upright,
@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from foveal.storage.cf import Scale, physical
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,11 @@ class VideoInfo:
     duration_seconds: float | None = None
     time_base: Fraction = Fraction(1, 1_000_000)
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.height_px, self.width_px
+
 
 @dataclass(frozen=True)
 class FrameBatch:
@@ -123,11 +130,49 @@ class FrameBatch:
 
 
 @dataclass(frozen=True)
-class ArrayBatch:
-    """Consecutive items ``values[start : start + n]`` of an array along its leading axis."""
+class AudioBatch:
+    """Consecutive samples of a video's sound, mixed down to one channel.
+
+    Attributes
+    ----------
+    start : int
+        Index of the first sample.
+    samples : ndarray, float32 [n]
+        In [-1, 1].
+    rate_hz : int
+        Samples per second, the file's own.
+    start_seconds : float
+        When the first sample of this batch sounds, on the same clock as the frames' presentation
+        times: 0 is the first frame.
+    """
 
     start: int
+    samples: NDArray[np.float32]
+    rate_hz: int
+    start_seconds: float
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+
+@dataclass(frozen=True)
+class ArrayBatch:
+    """Consecutive items ``values[start : start + n]`` of an array along its leading axis.
+
+    Attributes
+    ----------
+    array : str
+    start : int
+    values : ndarray [n, ...]
+        As stored.
+    scale : Scale, optional
+        What stored integers mean, see `physical`.
+    """
+
+    array: str
+    start: int
     values: NDArray[Any]
+    scale: Scale | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -135,6 +180,11 @@ class ArrayBatch:
     @property
     def stop(self) -> int:
         return self.start + len(self.values)
+
+    @property
+    def physical(self) -> NDArray[Any]:
+        """The values in their unit: float32 where they are stored as scaled integers."""
+        return physical(self.values, self.scale)
 
 
 @dataclass(frozen=True)
@@ -155,6 +205,10 @@ class Fixations:
         Samples left out, counted by reason (``off_screen``, ``blink``, …).
     attributes : mapping
         How the points came to be (mapping, rules, screen), JSON-serialisable; stored beside them.
+        ``samples_read`` is ``samples_used`` and all of `excluded` together.
+    sample_frame : ndarray, int32 [samples used], optional
+        Frame of each sample behind the points (one sample may leave many points, many the same
+        one); None where the points are the samples.
     """
 
     frame: NDArray[np.int32]
@@ -164,6 +218,7 @@ class Fixations:
     subjects: tuple[str, ...]
     excluded: Mapping[str, int] = field(default_factory=dict)
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    sample_frame: NDArray[np.int32] | None = None
 
     def __post_init__(self) -> None:
         lengths = {len(self.frame), len(self.x), len(self.y), len(self.subject)}
@@ -178,18 +233,24 @@ class Fixations:
         return len(self.frame)
 
     def clipped(self, frames: int) -> Fixations:
-        """These fixations without those outside frames [0, `frames`), counted as out_of_time."""
+        """These fixations without those outside frames [0, `frames`).
+
+        Their samples move from ``samples_used`` to the excluded ones, as ``out_of_time``.
+        """
         inside = (self.frame >= 0) & (self.frame < frames)
-        dropped = int(len(self) - inside.sum())
-        excluded = dict(self.excluded)
-        excluded["out_of_time"] = excluded.get("out_of_time", 0) + dropped
+        sample_frame = self.frame if self.sample_frame is None else self.sample_frame
+        in_time = (sample_frame >= 0) & (sample_frame < frames)
+        used, late = int(in_time.sum()), int((~in_time).sum())
+        out_of_time = self.excluded.get("out_of_time", 0) + late
         return replace(
             self,
             frame=self.frame[inside],
             x=self.x[inside],
             y=self.y[inside],
             subject=self.subject[inside],
-            excluded=excluded,
+            excluded={**self.excluded, "out_of_time": out_of_time},
+            attributes={**self.attributes, "samples_used": used},
+            sample_frame=sample_frame[in_time],
         )
 
     def offsets(self, frames: int) -> NDArray[np.int64]:

@@ -19,7 +19,7 @@ from prefect import flow, get_run_logger
 
 from foveal.flows.build import BATCH_FRAMES, batches, build_store, default_workers, summary
 from foveal.flows.server import prefect_server
-from foveal.pipeline.build.build import plan_build, prepare
+from foveal.pipeline.build.build import Build
 from foveal.pipeline.build.plan import VideoPlan
 from foveal.pipeline.build.run import Status, VideoResult
 from foveal.pipeline.recipe.recipe import Recipe
@@ -117,7 +117,7 @@ def test_a_build_is_not_lost_for_its_report(
     api: str, raw: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     recipe = recipe_values(raw, tmp_path / "store.zarr", flow=[])
-    prepare(Recipe.parse(recipe))
+    Build.open(Recipe.parse(recipe)).prepare()
     (tmp_path / "store.zarr/report.html/in the way").mkdir(parents=True)
     assert build_store(recipe, only=["002"], return_state=True).is_completed()
     assert "its report could not be written" in caplog.text
@@ -177,7 +177,7 @@ def test_a_killed_command_takes_its_server_along_and_goes_on(raw: Path, tmp_path
     )
     told = json.loads(again.stdout)
     assert told["counts"]["quarantined"] == told["counts"]["failed"] == 0
-    assert not plan_build(Recipe.load(path)).to_do
+    assert not Build.open(Recipe.load(path)).plan().to_do
 
 
 def _alive_in_session(session: int) -> list[str]:

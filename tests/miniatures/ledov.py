@@ -1,4 +1,4 @@
-"""LEDOV: Data.mat in both MATLAB formats, a list of names with a duplicate and a misspelt one."""
+"""LEDOV: Data.mat in both MATLAB formats; the list by name and, as published, by number."""
 
 from __future__ import annotations
 
@@ -20,15 +20,17 @@ def fixations() -> np.ndarray:
     return np.array([
         (1, 0, 30, 51, 31),  # at the centre: not started
         (1, 30, 30, 90, 31),  # far in x alone: not started
+        (1, 60, 10, 101, 10),  # far in both, but beside the picture: not started
         (1, 81, 79, 90.5, 10),  # started; frames 3 and 4 of 1, 2, 3 …
         (1, 170, 20, 50, 30),  # the centre again, but started: frame 5
         (1, 200, 20, 100, 30),  # x is not below the width
         (2, 0, 40, 11, 51),  # frame 1: a start of 0 becomes 1
         (2, 230, 500, 20, 20),  # frames 6 … 8, clamped at the end
+        (2, 321, 40, 20, 20),  # starts after the last frame
     ], float)  # fmt: skip
 
 
-def _write(root: Path, save: Callable[..., Any]) -> Miniature:
+def _write(root: Path, save: Callable[..., Any], numbered: bool) -> Miniature:
     for name in ("animal_bear04", "ball walk 2", "vidéo"):
         folder = root / "LEDOV" / name
         write_video(folder / f"{name}.mp4", 8, SIZE, 25)
@@ -46,13 +48,18 @@ def _write(root: Path, save: Callable[..., Any]) -> Miniature:
         "vaildlist": ["vidéo", "vidéo"],
         "testlist": ["animal_bear04", "gone_01"],
     }
-    save_v5(
-        root / "LEDOV" / "namelist.mat",
-        **{name: np.array(names, object).reshape(-1, 1) for name, names in cells.items()},
-    )
+    everything = ["vidéo", "ball walk 2", "gone_01", "animal_bear04"]
+    if numbered:
+        save(root / "VideoNameList.mat", VideoNameList=everything)
+    save_v5(root / "namelist.mat" if numbered else root / "LEDOV" / "namelist.mat", **{
+        name: np.array([[everything.index(one) + 1] for one in names], np.uint16)
+        if numbered
+        else np.array(names, object).reshape(-1, 1)
+        for name, names in cells.items()
+    })  # fmt: skip
     points = [(0, 10, 50, "2"), (2, 89.5, 9, "1"), (3, 89.5, 9, "1"), (4, 49, 29, "1"),
               (5, 19, 19, "2"), (6, 19, 19, "2"), (7, 19, 19, "2")]  # fmt: skip
-    excluded = {"before_leaving_centre": 2, "off_screen": 1}
+    excluded = {"before_leaving_centre": 3, "off_screen": 1, "out_of_time": 1}
     return Miniature(
         {"kind": "ledov"},
         {
@@ -65,8 +72,8 @@ def _write(root: Path, save: Callable[..., Any]) -> Miniature:
 
 
 def write_v5(root: Path) -> Miniature:
-    return _write(root, save_v5)
+    return _write(root, save_v5, numbered=False)
 
 
 def write_v73(root: Path) -> Miniature:
-    return _write(root, save_v73)
+    return _write(root, save_v73, numbered=True)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from foveal.models.flow import FlowEstimator, make_estimator, method_names
 
-CLASSICAL = ("tvl1", "dis")
+CLASSICAL = ("tvl1", "tvl1_opencv", "dis")
 LEARNED = ("raft", "raft_small", "pwcnet", "flownet2")
 EVERY_LEARNED = tuple(pytest.param(method, marks=needs_ptlflow) for method in LEARNED)
 EVERY_METHOD = (*CLASSICAL, *EVERY_LEARNED)
@@ -37,7 +37,7 @@ def error_inside(flow: NDArray[np.float32], u: float, v: float, margin_px: int =
 
 
 def test_the_suite_covers_every_named_method() -> None:
-    assert {*CLASSICAL, *LEARNED} | {"auto"} == set(method_names())
+    assert {*CLASSICAL, *LEARNED} | {"auto", "tvl1_cuda"} == set(method_names())
 
 
 @pytest.mark.parametrize("method", EVERY_METHOD)
@@ -106,6 +106,9 @@ def test_settings_and_circumstances_can_be_stored(method: str) -> None:
     assert one.name == method
     assert json.loads(json.dumps(one.parameters()))["method"] == method
     assert json.loads(json.dumps(one.provenance()))["device"] == "cpu"
+    former = json.loads(json.dumps(one.former_parameters()))
+    assert all(parameters["method"] == method for parameters in former)
+    assert one.parameters() not in former
 
 
 @pytest.mark.parametrize("method", CLASSICAL)

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foveal.errors import FovealError, MissingDependency
+from foveal.models.device import choose_device
 from foveal.models.flow import FlowDeviceError, learned, make_estimator
 from foveal.models.flow.correlation import local_correlation
-from foveal.models.flow.device import resolve_device
 from foveal.models.flow.learned import Learned
 from foveal.models.flow.ptlflow import load_network
 
@@ -204,10 +204,10 @@ def test_auto_without_a_gpu_is_tvl1_and_says_so(
     assert np.array_equal(chosen(frames), make_estimator("tvl1")(frames))
 
 
-def test_a_cuda_device_that_is_not_there_is_a_device_error() -> None:
+def test_a_cuda_device_that_is_not_there_is_refused() -> None:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    with pytest.raises(FlowDeviceError, match=f"sees {count} CUDA"):
-        resolve_device(f"cuda:{count}")
+    with pytest.raises(MissingDependency, match=f"sees {count} GPUs"):
+        choose_device(f"cuda:{count}")
 
 
 @settings(deadline=None, max_examples=25)

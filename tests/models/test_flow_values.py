@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from foveal.models.flow.encode import ENCODINGS, EncodingRecord, flow_encoding
-from foveal.models.flow.resize import LSTS_GRIDS, resize_flow
+from foveal.models.flow.resize import resize_flow
 
 
 @pytest.mark.parametrize("size", [(20, 60), (5, 15), (20, 15), (7, 30)], ids=str)
@@ -25,8 +25,8 @@ def test_vectors_scale_with_the_grid(size: tuple[int, int]) -> None:
 
 def test_lsts_doubles_vectors_or_leaves_them() -> None:
     flow = np.random.default_rng(0).normal(size=(1, 112, 112, 2)).astype(np.float32)
-    scaled = resize_flow(flow, LSTS_GRIDS.stored_size)
-    literal = resize_flow(flow, LSTS_GRIDS.stored_size, scale_flow_on_resize=False)
+    scaled = resize_flow(flow, (224, 224))
+    literal = resize_flow(flow, (224, 224), scale_flow_on_resize=False)
     assert scaled.shape == (1, 224, 224, 2)
     assert np.allclose(scaled, 2 * literal)
     assert literal.mean() == pytest.approx(flow.mean(), abs=1e-3)

@@ -9,11 +9,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
 
 from foveal.errors import InputError, MissingDependency
-from foveal.models.i3d import runner
+from foveal.models.i3d import half_precision, runner, step_network
 from foveal.models.i3d.network import random_i3d, time_layers
-from foveal.models.i3d.step_network import StepNetwork, count_macs
+from foveal.models.i3d.step_network import StepNetwork, _spatial_max, count_macs, steps_by_taps
 from foveal.models.i3d.window_plan import ZERO, plan_windows, window_levels
 from foveal.models.i3d.windows import WindowFeatures, feature_shape, window_starts
 
@@ -234,13 +235,30 @@ def test_operations_of_the_published_network():
 def test_counted_operations_are_those_that_ran():
     windows = extractor(79, 1, batch_windows=8)
     windows.push(video(101)[: 79 + 7])
-    first = windows.provenance()["steps_computed"]
-    windows.push(video(8))
-    second = windows.provenance()["steps_computed"]
-    meta = StepNetwork(random_i3d("rgb", 7, 0.0625).to("meta"), "mixed_5c", torch.device("meta"))
-    macs = meta.macs_per_step(SIZE)
-    ran = sum(m * (b - a) for m, a, b in zip(macs, first, second, strict=True))
-    assert ran // 8 == count_macs("rgb", SIZE, width=0.0625)[1]
+    with FlopCounterMode(display=False) as counter:
+        windows.push(video(8))
+    assert counter.get_total_flops() // 2 // 8 == count_macs("rgb", SIZE, width=0.0625)[1]
+
+
+def test_steps_are_grouped_by_the_taps_they_read(monkeypatch):
+    monkeypatch.setattr(step_network, "LEAST_STEPS_APART", 2)
+    front, back, inner = (ZERO, 0, 1), (4, 5, ZERO), (1, 2, 3)
+    assert steps_by_taps([front, inner, front, back, inner], 3) == {
+        (0, 3): [1, 3, 4],
+        (1, 3): [0, 2],
+    }
+    assert steps_by_taps([front, front], 3) == {(1, 3): [0, 1]}
+    assert steps_by_taps([(ZERO, ZERO, ZERO)], 3) == {(0, 3): [0]}
+    assert steps_by_taps([], 3) == {}
+
+
+@pytest.mark.parametrize("least", [1, 3, 1000])
+@pytest.mark.parametrize("stride", [1, 5, 17])
+def test_leaving_out_products_with_padding_changes_nothing(monkeypatch, least, stride):
+    monkeypatch.setattr(step_network, "LEAST_STEPS_APART", least)
+    x = video(60)
+    got = streamed(extractor(17, stride, batch_windows=5), x)
+    assert relative(got, alone(x, 17, range(0, 44, stride))) < 1e-5
 
 
 def test_preprocessing_is_part_of_the_stream():
@@ -290,16 +308,72 @@ def test_the_folded_network_lives_as_long_as_a_video_is_at_work():
 
 
 @pytest.mark.parametrize(("tolerance", "kept"), [(1e-1, "bfloat16"), (1e-9, "float32")])
-def test_half_precision_is_kept_only_where_it_agrees(monkeypatch, tolerance, kept):
+@pytest.mark.parametrize("pooling", ["none", "paper"])
+def test_half_precision_is_kept_only_where_it_agrees(monkeypatch, tolerance, kept, pooling):
+    monkeypatch.setattr(half_precision, "bfloat16_instructions", lambda: "avx512_bf16")
+    monkeypatch.setattr(runner, "LEAST_SPEEDUP", 0.0)
     monkeypatch.setattr(runner, "HALF_TOLERANCE", tolerance)
-    windows = extractor(17, 1, precision="bfloat16")
-    windows._runner._verify = True
-    x = video(40)
-    got = streamed(windows, x)
+    size = (96, 96) if pooling == "paper" else SIZE
+    windows = extractor(17, 1, precision="auto", pooling=pooling, size=size)
+    exact = extractor(17, 1, pooling=pooling, size=size)
+    x = np.resize(video(40), (40, *size, 3))
+    got, expected = streamed(windows, x), streamed(exact, x)
     ran = windows.provenance()
     assert ran["precision"] == kept
-    assert 1e-4 < ran["half_difference"] < 1e-1
-    assert relative(got, alone(x, 17, range(24))) < (1e-5 if kept == "float32" else 1e-1)
+    assert windows.parameters()["precision"] == "auto"
+    # What is compared is the first window as it is given away, after pooling.
+    difference = relative(np.float32(got[:1]), expected[:1])
+    if kept == "bfloat16":
+        assert ran["half_difference"] == pytest.approx(difference, rel=1e-2)
+        assert 1e-4 < relative(got, expected) < 3e-2
+        assert "avx512_bf16" in ran["precision_because"]
+    else:
+        assert ran["half_difference"] > 1e-4
+        assert relative(got, expected) < 1e-6
+        assert "differs by" in ran["precision_because"]
+    assert ran["half_speedup"] > 0
+
+
+def test_half_precision_is_left_where_it_is_no_faster(monkeypatch):
+    monkeypatch.setattr(half_precision, "bfloat16_instructions", lambda: "amx")
+    monkeypatch.setattr(runner, "LEAST_SPEEDUP", float("inf"))
+    windows, exact = extractor(17, 1, precision="auto"), extractor(17, 1)
+    x = video(40)
+    assert np.array_equal(streamed(windows, x), streamed(exact, x))
+    ran = windows.provenance()
+    assert ran["precision"] == "float32"
+    assert "in a trial" in ran["precision_because"]
+    assert "half_difference" not in ran
+
+
+def test_a_cpu_without_bfloat16_instructions_is_not_asked_to(monkeypatch):
+    monkeypatch.setattr(half_precision, "bfloat16_instructions", lambda: None)
+    windows = extractor(17, 1, precision="auto")
+    streamed(windows, video(20))
+    ran = windows.provenance()
+    assert ran["precision"] == "float32"
+    assert "no bfloat16 instructions" in ran["precision_because"]
+    assert "half_speedup" not in ran
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_that_is_asked_for_is_what_runs(precision):
+    windows, exact = extractor(17, 1, precision=precision), extractor(17, 1)
+    x = video(24)
+    difference = relative(streamed(windows, x), streamed(exact, x))
+    assert 1e-5 < difference < 3e-2
+    assert windows.provenance()["precision"] == precision
+    assert windows.parameters()["precision"] == precision
+
+
+@given(
+    shape=st.tuples(*[st.integers(1, 6)] * 4),
+    seed=st.integers(0, 99),
+)
+def test_spatial_max_is_torchs(shape, seed):
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    expected = torch.nn.functional.max_pool2d(x.permute(0, 3, 1, 2), 3, 1, padding=1)
+    assert torch.equal(_spatial_max(x, (3, 3), (1, 1)), expected.permute(0, 2, 3, 1))
 
 
 @pytest.mark.parametrize(

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from foveal.errors import RecipeError
 from foveal.models.metrics import (
-    METRICS,
     FixatedPixels,
     OtherFixations,
     ScoreTable,
     auc_judd,
     cc,
+    find_metric,
+    names,
     nss,
 )
+from foveal.registry import plugins
+
+METRICS = names()
 
 
 def clip(frames: int, seed: int, size: tuple[int, int] = (12, 16)) -> dict[str, torch.Tensor]:
@@ -141,12 +148,53 @@ def test_what_is_missing_or_unknown_is_named() -> None:
         ScoreTable(("cc",)).update("v", saliency)
     with pytest.raises(ValueError, match="auc_shuffled needs other_fixations"):
         ScoreTable(("auc_shuffled",)).update("v", saliency, saliency)
-    with pytest.raises(ValueError, match="auc_borji"):
-        ScoreTable(("auc_borji",))
+    with pytest.raises(RecipeError, match=r"unknown metric 'aucjudd'; did you mean 'auc_judd'"):
+        ScoreTable(("aucjudd",))
     with pytest.raises(ValueError, match=r"mask must be bool \[2\]"):
         ScoreTable(("nss",)).update("v", saliency, saliency, mask=np.ones(3, bool))
     with pytest.raises(ValueError, match="has no scores"):
         ScoreTable().per_frame("v")
+
+
+THEIRS = """
+from foveal.models.metrics import Metric
+
+def half_of_both(rows, density, fixations, variant):
+    return (density.values.mean(1).double() + fixations.offsets().diff()) / 2
+
+HALF = Metric("half", ("density", "fixations"), half_of_both)
+NUMBER = 3
+"""
+
+
+@pytest.fixture
+def their_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Another distribution that registers a metric, and something else as one."""
+    about = tmp_path / "theirs-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(
+        "[foveal.metrics]\nhalf = their_metrics:HALF\nnumber = their_metrics:NUMBER\n"
+    )
+    (tmp_path / "their_metrics.py").write_text(THEIRS)
+    monkeypatch.syspath_prepend(tmp_path)
+    plugins.cache_clear()
+    yield
+    plugins.cache_clear()
+
+
+@pytest.mark.usefixtures("their_package")
+def test_a_strangers_metric_stands_in_the_table() -> None:
+    assert "half" in names()
+    data = clip(3, 8)
+    data["fixations"][1] = 0
+    table = ScoreTable(("half", "cc"))
+    scores = table.update("v", **data)["half"]
+    counts = data["fixations"].sum((1, 2))
+    assert scores == pytest.approx((data["density"].mean((1, 2)) + counts) / 2, rel=1e-6)
+    assert table.table()["dataset"]["half"]["frames"] == 3
+    with pytest.raises(RecipeError, match=r"metric 'number' .*is a int; register"):
+        find_metric("number")
 
 
 def one_pixel_videos() -> dict[str, FixatedPixels]:

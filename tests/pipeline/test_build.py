@@ -13,12 +13,13 @@ import zarr
 from builds import FRAMES, SIZE, build, objects, recipe_values, write_raw
 
 from foveal.errors import ChecksumError, RecipeError, StoreError
-from foveal.pipeline.build.build import plan_build
+from foveal.pipeline.build.build import Build
 from foveal.pipeline.build.run import Status
 from foveal.pipeline.demo import load_true_gaze
 from foveal.pipeline.recipe.recipe import Recipe
-from foveal.pipeline.stages.density_maps import density_map, gaussian
+from foveal.pipeline.stages.density_maps import density_map
 from foveal.pipeline.video.decode import decode
+from foveal.pipeline.video.density_kernels import gaussian
 from foveal.pipeline.video.probe import probe
 from foveal.pipeline.video.types import Video
 from foveal.storage.location import Location
@@ -153,10 +154,10 @@ def test_a_replaced_video_leaves_nothing_stale(raw: Path, tmp_path: Path) -> Non
 
 def test_only_and_limit_restrict_and_refuse_strangers(raw: Path, tmp_path: Path) -> None:
     recipe = Recipe.parse(recipe_values(raw, tmp_path / "store.zarr"))
-    assert [item.video.id for item in plan_build(recipe, limit=2).to_do] == ["001", "002"]
-    assert [item.video.id for item in plan_build(recipe, only=["601"]).to_do] == ["601"]
+    assert [item.video.id for item in Build.open(recipe).plan(limit=2).to_do] == ["001", "002"]
+    assert [item.video.id for item in Build.open(recipe).plan(only=["601"]).to_do] == ["601"]
     with pytest.raises(RecipeError, match=r"no video 007.*there are 3: 001, 002, 601"):
-        plan_build(recipe, only=["007"])
+        Build.open(recipe).plan(only=["007"])
 
 
 def test_one_store_holds_one_dataset(copy: Recipe, tmp_path: Path) -> None:

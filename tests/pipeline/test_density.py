@@ -13,17 +13,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from foveal.errors import GazeError, RecipeError
-from foveal.pipeline.stages.density_maps import (
-    PRESETS,
-    DensityKernel,
-    density_map,
-    density_maps,
-    gaussian,
-    preset_kernel,
-    sigma_px_from_degrees,
-)
+from foveal.pipeline.stages.density import density_constants
+from foveal.pipeline.stages.density_maps import density_map, density_maps
+from foveal.pipeline.video.density_kernels import DensityKernel, gaussian, sigma_px_from_degrees
+
+PRESETS = ("dhf1k", "hollywood2", "ledov", "salicon", "ucf_sports")
 
 Points = NDArray[np.float64]
+
+
+def kernel_of(preset: str) -> DensityKernel:
+    return density_constants(preset).kernel
 
 
 def random_points(n: int, size: tuple[int, int], seed: int = 0) -> Points:
@@ -71,13 +71,13 @@ def test_fspecial_presets_are_bit_exact(name: str) -> None:
     filtered = scipy.ndimage.correlate(
         binary_map(points, size), fspecial_gaussian(150, 20), mode="nearest", origin=-1
     )
-    ours = density_map(points, size, size, preset_kernel(name), "max", np.uint8)
+    ours = density_map(points, size, size, kernel_of(name), "max", np.uint8)
     np.testing.assert_array_equal(ours, matlab_uint8(filtered))
 
 
 def test_even_kernel_puts_its_peak_half_a_pixel_left_and_up() -> None:
     ours = density_map(
-        np.array([[100, 80]]), (160, 200), (160, 200), preset_kernel("ucf_sports"), "max", np.uint8
+        np.array([[100, 80]]), (160, 200), (160, 200), kernel_of("ucf_sports"), "max", np.uint8
     )
     assert {tuple(p) for p in np.argwhere(ours == 255)} == {
         (79, 99),
@@ -86,7 +86,7 @@ def test_even_kernel_puts_its_peak_half_a_pixel_left_and_up() -> None:
         (80, 100),
     }
     extent = density_map(
-        np.array([[100, 80]]), (160, 200), (160, 200), preset_kernel("ucf_sports"), "none"
+        np.array([[100, 80]]), (160, 200), (160, 200), kernel_of("ucf_sports"), "none"
     )
     np.testing.assert_array_equal(np.flatnonzero(extent[80]), np.arange(100 - 75, 100 + 75))
     np.testing.assert_array_equal(np.flatnonzero(extent[:, 100]), np.arange(80 - 75, 80 + 75))
@@ -98,7 +98,7 @@ def test_dhf1k_is_the_sum_of_gaussians_over_its_maximum() -> None:
     sigma = 30 / (2 * math.sqrt(2 * math.log(2)))
     assert sigma == pytest.approx(12.7398, abs=1e-4)
     expected = summed_gaussians(np.unique(points, axis=0), size, sigma)
-    kernel = preset_kernel("dhf1k")
+    kernel = kernel_of("dhf1k")
     np.testing.assert_allclose(
         density_map(points, size, size, kernel), expected / expected.max(), atol=1e-6
     )
@@ -108,7 +108,7 @@ def test_dhf1k_is_the_sum_of_gaussians_over_its_maximum() -> None:
 
 
 def test_full_width_at_half_maximum() -> None:
-    ours = density_map(np.array([[100, 50]]), (100, 200), (100, 200), preset_kernel("dhf1k"))
+    ours = density_map(np.array([[100, 50]]), (100, 200), (100, 200), kernel_of("dhf1k"))
     assert ours[50, 115] == pytest.approx(0.5, abs=1e-6)
     assert ours[65, 100] == pytest.approx(0.5, abs=1e-6)
 
@@ -124,7 +124,7 @@ def test_ledov_pastes_square_patches_of_unit_peak() -> None:
         canvas[y : y + 2 * half + 1, x : x + 2 * half + 1] += patch
     expected = canvas[half:-half, half:-half]
     size = (height, width)
-    ours = density_map(points, size, size, preset_kernel("ledov"), "none")
+    ours = density_map(points, size, size, kernel_of("ledov"), "none")
     np.testing.assert_allclose(ours, expected, atol=2e-5)
     assert ours.dtype == np.float32
 
@@ -136,10 +136,10 @@ def test_salicon_is_scipys_gaussian_filter_stretched_to_0_1() -> None:
     expected -= expected.min()
     expected /= expected.max()
     np.testing.assert_allclose(
-        density_map(points, size, size, preset_kernel("salicon")), expected, atol=1e-6
+        density_map(points, size, size, kernel_of("salicon")), expected, atol=1e-6
     )
     np.testing.assert_array_equal(
-        density_map(points, size, size, preset_kernel("salicon"), "max", np.uint8),
+        density_map(points, size, size, kernel_of("salicon"), "max", np.uint8),
         matlab_uint8(expected),
     )
 
@@ -189,8 +189,8 @@ def test_sigma_and_positions_scale_with_each_axis(map_size: tuple[int, int]) -> 
 
 def test_shrinking_agrees_with_area_averaging_of_the_full_map() -> None:
     source, points = (160, 320), random_points(15, (160, 320))
-    full = density_map(points, source, source, preset_kernel("hollywood2"), "none")
-    half = density_map(points, source, (80, 160), preset_kernel("hollywood2"), "none")
+    full = density_map(points, source, source, kernel_of("hollywood2"), "none")
+    half = density_map(points, source, (80, 160), kernel_of("hollywood2"), "none")
     averaged = full.reshape(80, 2, 160, 2).mean(axis=(1, 3))
     # sampling against averaging 2x2 pixels of a σ = 20 Gaussian, cut where it is 1e-3
     np.testing.assert_allclose(half, averaged, atol=4e-3 * full.max())
@@ -224,16 +224,16 @@ def test_truncation_in_sigmas() -> None:
     assert ours[50, 66] == 0
 
 
-@pytest.mark.parametrize("name", sorted(PRESETS))
+@pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.parametrize("normalise", ["max", "sum", "none"])
 def test_a_frame_without_points_is_zero(name: str, normalise: Any) -> None:
-    empty = density_map(np.empty((0, 2)), (36, 64), (18, 32), preset_kernel(name), normalise)
+    empty = density_map(np.empty((0, 2)), (36, 64), (18, 32), kernel_of(name), normalise)
     assert empty.shape == (18, 32)
     assert not empty.any()
 
 
 def test_a_map_that_is_constant_once_its_minimum_is_gone_is_zero() -> None:
-    ours = density_map(np.array([[0, 0]]), (1, 1), (1, 1), preset_kernel("salicon"))
+    ours = density_map(np.array([[0, 0]]), (1, 1), (1, 1), kernel_of("salicon"))
     np.testing.assert_array_equal(ours, [[0.0]])
 
 
@@ -244,10 +244,10 @@ def test_a_map_that_is_constant_once_its_minimum_is_gone_is_zero() -> None:
         min_size=1,
         max_size=20,
     ),
-    name=st.sampled_from(sorted(PRESETS)),
+    name=st.sampled_from(PRESETS),
 )
 def test_invariants(points: list[tuple[float, float]], name: str) -> None:
-    size, kernel = (36, 64), preset_kernel(name)
+    size, kernel = (36, 64), kernel_of(name)
     given_points = np.array(points)
     peak = density_map(given_points, size, size, kernel, "max")
     total = density_map(given_points, size, size, kernel, "sum")
@@ -267,8 +267,8 @@ def test_mirrored_points_give_the_mirrored_map() -> None:
     mirrored = np.array([[149.0, 49.0]]) - points
     for name in ("dhf1k", "ledov", "salicon"):
         np.testing.assert_allclose(
-            density_map(mirrored, size, size, preset_kernel(name))[::-1, ::-1],
-            density_map(points, size, size, preset_kernel(name)),
+            density_map(mirrored, size, size, kernel_of(name))[::-1, ::-1],
+            density_map(points, size, size, kernel_of(name)),
             atol=1e-6,
         )
 
@@ -302,8 +302,8 @@ def test_points_off_the_picture_are_refused(point: tuple[float, float]) -> None:
 
 def test_wrong_requests_name_what_is_allowed() -> None:
     points = np.array([[1.0, 1.0]])
-    with pytest.raises(RecipeError, match="dhf1k, hollywood2"):
-        preset_kernel("coutrot")
+    with pytest.raises(ValueError, match="dhf1k, hollywood2"):
+        density_constants("coutrot")
     with pytest.raises(RecipeError, match="uint8"):
         density_map(points, (36, 64), (36, 64), gaussian(4.0), "sum", np.uint8)
     with pytest.raises(RecipeError, match="max, sum, none"):

@@ -27,9 +27,10 @@ from foveal.pipeline.learn.evaluate import (
     predictions_in,
 )
 from foveal.pipeline.learn.ground_truth import Truth
-from foveal.pipeline.masks import attach_masks, stored_masks
+from foveal.pipeline.learn.masks import attach_masks, stored_masks
 from foveal.pipeline.recipe.recipe import Recipe
-from foveal.pipeline.stages.density_maps import density_map, gaussian
+from foveal.pipeline.stages.density_maps import density_map
+from foveal.pipeline.video.density_kernels import gaussian
 from foveal.storage.reader import Store, open_store
 
 SIGMA_PX = 4.0

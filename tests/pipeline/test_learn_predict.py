@@ -16,10 +16,11 @@ from torch import Tensor
 
 from foveal.errors import FovealError, MissingDependency, RecipeError
 from foveal.models import saliency
+from foveal.models.device import choose_device
 from foveal.models.normalise import bgr_mean
 from foveal.models.saliency import SaliencyNetwork
 from foveal.pipeline.learn.checkpoint import load_network, save_network
-from foveal.pipeline.learn.inference import FRAMES_AT_ONCE, autocast_dtype, choose_device
+from foveal.pipeline.learn.inference import FRAMES_AT_ONCE, autocast_dtype
 from foveal.pipeline.learn.inputs import Prepare
 from foveal.pipeline.learn.predict import Prediction, Predictor, predict_store
 from foveal.storage.index import JSON_COLUMNS, write_index
@@ -199,7 +200,7 @@ def test_files_that_hold_no_network_say_what_is_wanted(tmp_path: Path) -> None:
     with pytest.raises(FovealError, match="--network NAME"):
         load_network(tmp_path)
     (tmp_path / "best.pt").write_bytes(b"no checkpoint")
-    with pytest.raises(FovealError, match="is no checkpoint"):
+    with pytest.raises(FovealError, match=r"best\.pt cannot be loaded"):
         load_network(tmp_path)
 
 

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from small_stores import write_small_store
 from foveal.errors import FovealError, RecipeError
 from foveal.models import saliency
 from foveal.models.losses import saliency_loss
-from foveal.pipeline.learn.checkpoint import load, load_network
+from foveal.models.tensor_files import read
+from foveal.pipeline.learn.checkpoint import load_network
 from foveal.pipeline.learn.inputs import to_network
 from foveal.pipeline.learn.settings import TrainSettings
 from foveal.pipeline.learn.several_stores import open_clips
@@ -99,13 +101,101 @@ def test_a_killed_run_goes_on_at_the_exact_step(store: Path, tmp_path: Path) -> 
     whole = values(store, tmp_path / "whole", "salema", **settings)
     broken = values(store, tmp_path / "broken", "salema", **settings)
     assert in_a_process((whole, None), (broken, 7)) == -signal.SIGKILL
-    assert load(tmp_path / "broken" / "last.pt")["iteration"] == 5
+    assert read(tmp_path / "broken" / "last.pt")["iteration"] == 5
     assert in_a_process((broken, None)) == 0
     assert [int(row[0]) for row in curve(tmp_path / "whole")] == list(range(1, 18))
     for name in ("curve.csv", "validation.csv"):
         assert (tmp_path / "broken" / name).read_text() == (tmp_path / "whole" / name).read_text()
-    one, other = (load(tmp_path / run / "last.pt")["network"] for run in ("whole", "broken"))
+    one, other = (read(tmp_path / run / "last.pt")["network"] for run in ("whole", "broken"))
     assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_stopped_run_keeps_its_last_step_and_goes_on_from_it(
+    store: Path, tmp_path: Path, sent: signal.Signals, workers: int
+) -> None:
+    learn(store, tmp_path / "whole")
+    settings = TrainSettings.parse(values(store, tmp_path / "run", workers=workers))
+
+    def stop(step: Step) -> None:
+        if step.iteration == 3:
+            os.kill(os.getpid(), sent)
+
+    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    stopped = train(settings, stop)
+    assert (stopped.ended, stopped.iterations) == ("stopped", 3)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
+    assert read(tmp_path / "run" / "last.pt")["iteration"] == 3
+    assert train(settings).ended == "iterations"
+    assert curve(tmp_path / "run") == curve(tmp_path / "whole")
+
+
+def test_a_second_ctrl_c_ends_at_once(store: Path, tmp_path: Path) -> None:
+    def insist(step: Step) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(TrainSettings.parse(values(store, tmp_path / "run")), insist)
+    assert not (tmp_path / "run" / "last.pt").exists()
+
+
+@pytest.mark.slow
+def test_ctrl_c_names_the_checkpoint_that_is_there(store: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(json.dumps(values(store, run, iterations=10**6)))
+    command = [sys.executable, "-m", "foveal", "train", "salbce", "--config", str(settings)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (run / "curve.csv").exists() or len(curve(run)) < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    steps = read(run / "last.pt")["iteration"]
+    assert steps == len(curve(run))
+    assert f"stopped after step {steps}; the same command goes on from {run}/last.pt" in said
+
+
+def damage(path: Path, how: str) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes({"flipped": content, "empty": b"", "cut off": content[:-1000]}[how])
+
+
+@pytest.mark.parametrize("how", ["flipped", "empty", "cut off", "missing"])
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(
+    store: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    learn(store, tmp_path / "whole")
+    run = tmp_path / "run"
+    learn(store, run, iterations=8, checkpoint_every=3)  # at 3, 6 and, as it ends, 8
+    if how == "missing":
+        (run / "last.pt").unlink()
+    else:
+        damage(run / "last.pt", how)
+    learn(store, run, checkpoint_every=3)
+    assert "last.pt" in caplog.text
+    assert "going on from" in caplog.text
+    assert "previous.pt, step 6" in caplog.text
+    assert (run / "last.damaged.pt").exists() == (how != "missing")
+    assert curve(run) == curve(tmp_path / "whole")
+
+
+def test_two_damaged_checkpoints_are_named_and_nothing_begins_anew(
+    store: Path, tmp_path: Path
+) -> None:
+    learn(store, tmp_path / "run", iterations=4, checkpoint_every=2)
+    for name in ("last.pt", "previous.pt"):
+        damage(tmp_path / "run" / name, "flipped")
+    with pytest.raises(FovealError, match=r"last\.pt is damaged.*previous\.pt is damaged.*run=…"):
+        learn(store, tmp_path / "run")
+    damage(tmp_path / "run" / "best.pt", "flipped")
+    with pytest.raises(FovealError, match=r"best\.pt is damaged"):
+        load_network(tmp_path / "run")
 
 
 def test_the_same_seed_gives_the_same_curve_and_another_another(
@@ -268,7 +358,7 @@ def test_two_processes_share_the_clips_and_agree_with_one(store: Path, tmp_path:
 def test_a_diverging_run_says_so_and_keeps_its_checkpoint(store: Path, tmp_path: Path) -> None:
     with pytest.raises(FovealError, match="no longer finite; lower learning_rate"):
         learn(store, tmp_path / "run", learning_rate=1e30, checkpoint_every=1)
-    assert load(tmp_path / "run" / "last.pt")["iteration"] >= 1
+    assert read(tmp_path / "run" / "last.pt")["iteration"] >= 1
 
 
 def test_every_step_is_told(store: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from builds import FRAMES, build, recipe_values, write_raw
 
 from foveal.errors import GazeError
 from foveal.pipeline.build.run import Status
-from foveal.pipeline.masks import attach_masks
+from foveal.pipeline.learn.masks import attach_masks
 from foveal.pipeline.recipe.recipe import Recipe
 from foveal.storage.location import Location
 from foveal.storage.reader import open_store

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,16 @@ def test_metadata_that_disagree_with_the_container_are_noted(tmp_path: Path) -> 
     notes = messages(report, "note", "vidéo")
     assert "annotation of 8 frames, 7 in the container" in notes
     assert "mapped at 25 frames a second, the video has 24" in notes
+
+
+def test_a_pipe_among_the_videos_and_strays_beside_them_are_told(tmp_path: Path) -> None:
+    miniature = WRITERS["dhf1k-raw"](tmp_path)
+    (tmp_path / "video" / "601.AVI").unlink()
+    os.mkfifo(tmp_path / "video" / "601.AVI")
+    report = checked(tmp_path, miniature.dataset)
+    assert "601.AVI is no plain file" in messages(report, "error", "601")
+    assert not messages(report, "error", "002")
+    assert "1 files are not read, Thumbs.db" in messages(report, "note", "")
 
 
 def test_a_link_out_of_the_dataset_is_an_error(tmp_path: Path) -> None:

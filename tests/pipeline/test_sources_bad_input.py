@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import struct
@@ -18,16 +19,21 @@ import numpy as np
 import pytest
 from miniatures import WRITERS, Miniature, diem, hollywood2, ledov, salicon, ucf_sports
 from miniatures.base import density, fixated, write_image, write_text, write_v5
+from scipy.io import savemat
 
-from foveal.errors import GazeError, InputError, RecipeError
+from foveal.errors import DecodeError, GazeError, InputError, RecipeError
 from foveal.pipeline.recipe.recipe import Recipe
-from foveal.pipeline.sources import Source, open_source
-from foveal.pipeline.sources.ledov import spanned_frames
+from foveal.pipeline.sources import Source, list_videos, open_source
+from foveal.pipeline.sources.ledov import spanned_frames, spans
 from foveal.pipeline.sources.readers.clips import ClipSource
 from foveal.pipeline.sources.readers.files import file_names, natural_key, numbered_files
 from foveal.pipeline.sources.readers.mat import MAX_ELEMENTS, read_mat
-from foveal.pipeline.sources.readers.pictures import read_fixated, read_grey
+from foveal.pipeline.sources.readers.pictures import points_of_pictures, read_fixated, read_grey
 from foveal.pipeline.sources.readers.tables import read_table
+from foveal.pipeline.video.decode import decode
+from foveal.pipeline.video.ffmpeg import ffmpeg_executable
+from foveal.pipeline.video.probe import probe
+from foveal.pipeline.video.types import Video
 
 
 def opened(root: Path, dataset: dict[str, Any], **fixations: Any) -> Source:
@@ -37,6 +43,11 @@ def opened(root: Path, dataset: dict[str, Any], **fixations: Any) -> Source:
         "store": "unused",
     })  # fmt: skip
     return open_source(recipe.dataset, recipe.fixations)
+
+
+def listed(root: Path, dataset: dict[str, Any]) -> list[Video]:
+    recipe = Recipe.parse({"dataset": {**dataset, "root": str(root)}, "store": "unused"})
+    return list_videos(open_source(recipe.dataset, None), recipe.dataset)
 
 
 def first_error(root: Path, miniature: Miniature, error: type[Exception]) -> str:
@@ -131,7 +142,120 @@ def test_numbered_files_leave_strays_out_and_refuse_twins(tmp_path: Path) -> Non
     assert numbered_files(tmp_path / "nothing", (".png",)) == {}
 
 
+def test_pipes_and_links_to_themselves_cost_their_own_video(tmp_path: Path) -> None:
+    """Listing goes on, and neither building's hashes nor `check` waits for a pipe to be filled."""
+    miniature = hollywood2.write_frames(tmp_path)
+    first, second = sorted((tmp_path / "training").glob("actioncliptrain*_1*"))
+    for path, place in ((first, os.mkfifo), (second, lambda path: path.symlink_to(path.name))):
+        picture = next((path / "fixation").iterdir())
+        picture.unlink()
+        place(picture)
+    (tmp_path / "training" / "actioncliptrain00009_1").symlink_to("actioncliptrain00009_1")
+    source = opened(tmp_path, miniature.dataset)
+    videos = {video.id: video for video in source.videos()}
+    assert list(videos) == list(miniature.videos)
+    for folder, complaint in ((first, "no plain file"), (second, "symbolic links")):
+        with pytest.raises(InputError, match=complaint):
+            source.fixations(videos[folder.name], *hollywood2.SIZE)
+
+
+@pytest.mark.parametrize("form", ["dhf1k-raw", "ledov-v5", "salicon-mat", "videos-csv"])
+def test_a_pipe_in_place_of_gaze_is_refused(tmp_path: Path, form: str) -> None:
+    miniature = WRITERS[form](tmp_path)
+    path = opened(tmp_path, miniature.dataset).videos()[0].annotation_paths[0]
+    path.unlink()
+    os.mkfifo(path)
+    message = first_error(tmp_path, miniature, GazeError)
+    assert str(path) in message
+    assert "no plain file" in message
+
+
+@pytest.mark.parametrize("form", ["dhf1k-import", "videos-frames"])
+def test_two_pictures_of_one_number_cost_their_own_video(tmp_path: Path, form: str) -> None:
+    miniature = WRITERS[form](tmp_path)
+    picture = opened(tmp_path, miniature.dataset).videos()[0].annotation_paths[0]
+    shutil.copy(picture, picture.with_name(f"0{picture.name}"))
+    assert "is not the only file of its number" in first_error(tmp_path, miniature, InputError)
+
+
+# Nothing is skipped in silence
+
+
+@pytest.mark.parametrize("form", ["ledov-v5", "dhf1k-raw", "diem-raw", "hollywood2-raw"])
+def test_a_listing_without_videos_is_an_error(form: str, tmp_path: Path) -> None:
+    miniature = WRITERS[form](tmp_path)
+    dataset = {**miniature.dataset, "splits": []}
+    with pytest.raises(RecipeError, match="holds no video"):
+        listed(tmp_path, dataset)
+
+
+def test_files_beside_the_videos_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a.mp4", "b.ts", "c.GIF", "d.rm", "gaze.csv", ".hidden"):
+        (tmp_path / name).touch()
+    dataset = {"kind": "videos", "gaze": {"path": "gaze.csv"}}
+    assert [video.id for video in listed(tmp_path, dataset)] == ["a", "b", "c"]
+    assert "1 files are not read, d.rm" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "suffix", ["ts", "m2ts", "mts", "gif", "flv", "y4m", "ogv", "vob", "nut", "asf", "mxf"]
+)
+def test_every_listed_ending_decodes(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    command = [ffmpeg_executable(), "-v", "error", "-f", "lavfi", "-i"]
+    scene = "testsrc=size=64x48:rate=25:duration=0.4"
+    subprocess.run([*command, scene, "-pix_fmt", PIXELS.get(suffix, "yuv420p"), path], check=True)
+    (video,) = listed(tmp_path, {"kind": "videos"})
+    info = probe(video)
+    assert (info.height_px, info.width_px, info.fps) == (48, 64, 25)
+    assert sum(len(batch) for batch in decode(video, info)) == 10
+
+
+PIXELS = {"gif": "rgb8"}
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp"])
+def test_a_picture_called_mp4_is_no_video(tmp_path: Path, suffix: str) -> None:
+    write_image(tmp_path / f"a{suffix}", density(1, (8, 8)))
+    (tmp_path / f"a{suffix}").rename(tmp_path / "a.mp4")
+    with pytest.raises(DecodeError, match=r"a\.mp4: a picture"):
+        probe(Video("a", None, tmp_path / "a.mp4"))
+
+
 # MATLAB files
+
+
+def test_references_to_one_array_count_as_often_as_they_are_followed(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.mat"
+    with h5py.File(path, "w") as file:
+        big = file.create_dataset("#refs#/a", shape=(1 << 13, 1 << 10), dtype="f8", chunks=True)
+        cells = file.create_dataset("gaze", shape=(20,), dtype=h5py.ref_dtype)
+        cells[:] = [big.ref] * 20
+        circle = file.create_dataset("circle", shape=(2,), dtype=h5py.ref_dtype)
+        circle[:] = [circle.ref] * 2
+    assert path.stat().st_size < 20_000
+    for name in ("gaze", "circle"):
+        with pytest.raises(GazeError, match=r"bomb\.mat"):
+            read_mat(path, name)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.full((4, 6), np.inf),
+        np.full((4, 6), np.nan),
+        np.ones((4, 6)) + 1j,
+        "text",
+        np.zeros((0, 0)),
+        {"a": 1.0},
+    ],
+)
+def test_mat_files_that_hold_no_fixation_map_are_errors(tmp_path: Path, values: Any) -> None:
+    write_v5(tmp_path / "map.mat", I=values)
+    with pytest.raises(GazeError, match=r"map\.mat"):
+        points_of_pictures([tmp_path / "map.mat"], 4, 6, {})
 
 
 def test_a_mat_file_that_claims_a_huge_array_is_refused_before_it_is_read(tmp_path: Path) -> None:
@@ -164,7 +288,35 @@ def test_a_mat_file_that_inflates_beyond_bounds_is_refused(
     squeezed = zlib.compress(bytes(1 << 22), 9)
     header = b"MATLAB 5.0 MAT-file".ljust(124) + struct.pack("<H2s", 0x0100, b"IM")
     path.write_bytes(header + struct.pack("<II", 15, len(squeezed)) + squeezed)
-    with pytest.raises(GazeError, match="inflates to more than"):
+    with pytest.raises(GazeError, match="inflates to more than is read"):
+        read_mat(path, "I")
+
+
+@pytest.mark.parametrize(
+    ("at", "value"), [(0, 14), (16, 2), (20, 1), (32, 14), (40, 0), (40, 14), (40, 99), (44, 4000)]
+)
+def test_tags_that_would_crash_scipy_are_refused_before_it_reads_them(
+    tmp_path: Path, at: int, value: int
+) -> None:
+    """SciPy looks types up in a table without asking whether they are in it."""
+    path = tmp_path / "map.mat"
+    savemat(path, {"I": np.ones((4, 6), np.uint8)}, do_compression=False)
+    data = bytearray(path.read_bytes())
+    assert read_fixated(path).all()
+    struct.pack_into("<I", data, 128 + 8 + at, value)
+    path.write_bytes(data)
+    with pytest.raises(GazeError, match=r"map\.mat"):
+        read_fixated(path)
+
+
+def test_a_cell_that_claims_more_than_it_holds_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "cells.mat"
+    savemat(path, {"I": {"a": np.array([1.0, "b"], object)}}, do_compression=False)
+    dimensions = struct.pack("<IIII", 5, 8, 1, 2)
+    data = path.read_bytes()
+    assert data.count(dimensions) == 1
+    path.write_bytes(data.replace(dimensions, struct.pack("<IIII", 5, 8, 1 << 15, 1 << 15)))
+    with pytest.raises(GazeError, match="an array of 1073741824 arrays, of which 2 are there"):
         read_mat(path, "I")
 
 
@@ -174,7 +326,7 @@ def test_what_is_no_mat_file_is_an_error(tmp_path: Path, content: bytes) -> None
     path.write_bytes(content)
     with pytest.raises(GazeError, match=re.escape(str(path))):
         read_mat(path, "I")
-    with pytest.raises(GazeError, match="there is no"):
+    with pytest.raises(GazeError, match="cannot be read: No such file"):
         read_mat(tmp_path / "absent.mat", "I")
 
 
@@ -326,8 +478,8 @@ def test_the_same_clip_in_two_splits_is_an_error_that_names_both(tmp_path: Path)
 def test_two_videos_of_one_name_are_an_error(tmp_path: Path) -> None:
     for name in ("a.mp4", "a.avi", "b.mp4"):
         (tmp_path / name).touch()
-    with pytest.raises(RecipeError, match="two videos are called a"):
-        opened(tmp_path, {"kind": "videos"}).videos()
+    with pytest.raises(RecipeError, match=r"two videos are called a: .*a\.avi, .*a\.mp4"):
+        listed(tmp_path, {"kind": "videos"})
 
 
 def test_dhf1k_maps_with_a_hole_are_an_error(tmp_path: Path) -> None:
@@ -462,10 +614,12 @@ def test_a_csv_of_ten_million_rows_is_read_in_batches(tmp_path: Path) -> None:
         ("video,subject,frame,x,y\na,s,one,1,1\n", "cannot be read"),
         ("video,subject,frame,x,y\na,s,1\n", "cannot be read"),
         ("", "cannot be read"),
+        ("video,subject,frame,x,y\na,é,1,1,1\n", "cannot be read"),
+        ("vidéo,subject,frame,x,y\na,s,1,1,1\n", "cannot be read|has no column"),
     ],
 )
 def test_a_garbled_csv_is_an_error(tmp_path: Path, text: str, complaint: str) -> None:
-    write_text(tmp_path / "gaze.csv", text)
+    (tmp_path / "gaze.csv").write_bytes(text.encode("latin-1"))
     (tmp_path / "a.mp4").touch()
     source = opened(tmp_path, {"kind": "videos", "gaze": {"path": "gaze.csv"}})
     with pytest.raises(GazeError, match=complaint):
@@ -509,11 +663,22 @@ def test_salicon_of_2015_must_not_hold_points_outside(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{}", '{"annotations": [{"image_id": 42', '{"annotations": [{"image_id": 42}]}', "[1, 2"],
-)
+    [
+        "",
+        "{}",
+        '{"annotations": [{"image_id": 42',
+        '{"annotations": [{"image_id": 42}]}',
+        "[1, 2",
+        '{"annotations": [{"worker_id": "é", "image_id": 42, "fixations": []}]}',
+        '{"annotations": [{"worker_id": 1, "image_id": 42, "fixations": [["1", "2"]]}]}',
+        f'{{"annotations": [{{"worker_id": 1, "image_id": {"9" * 5000}, "fixations": []}}]}}',
+        f'{{"annotations": [{{"worker_id": 1, "image_id": 42, "fixations": [[1, {"9" * 400}]]}}]}}',
+        '{"annotations": [' + "[" * 100_000,
+    ],
+)  # fmt: skip
 def test_a_damaged_salicon_json_is_an_error(tmp_path: Path, text: str) -> None:
     miniature = salicon.write_json(tmp_path)
-    write_text(tmp_path / "fixations_val2014.json", text)
+    (tmp_path / "fixations_val2014.json").write_bytes(text.encode("latin-1"))
     assert "fixations_val2014.json" in first_error(tmp_path, miniature, GazeError)
 
 
@@ -550,11 +715,11 @@ def test_ledov_without_its_list_of_names_says_what_to_do(tmp_path: Path) -> None
 
 
 def test_a_fixation_that_claims_to_last_forever_is_bounded() -> None:
-    start, forever = np.array([0.0]), np.array([1e12])
-    frame, _ = spanned_frames(start, forever, 25, frames=10)
+    first, last = spans(np.array([0.0]), np.array([1e300]), 25)
+    frame, _ = spanned_frames(first, last, frames=10)
     assert frame.tolist() == list(range(10))
     with pytest.raises(GazeError, match="refused"):
-        spanned_frames(start, forever, 25, frames=None)
+        spanned_frames(first, last, frames=None)
 
 
 def test_empty_min_frames_leaves_short_shots_out(tmp_path: Path) -> None:

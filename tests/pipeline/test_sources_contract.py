@@ -114,13 +114,13 @@ def test_what_is_left_out_is_counted_by_reason_and_nothing_is_lost(
         if expected.points is None:
             continue
         before = source.fixations(video, *expected.size)
-        attributes = before.attributes
-        assert attributes["samples_read"] == attributes["samples_used"] + sum(
-            before.excluded.values()
-        )
-        after = before.clipped(len(expected.numbers)).excluded
-        assert {reason: count for reason, count in after.items() if count} == expected.excluded
-        json.dumps(dict(attributes))
+        after = before.clipped(len(expected.numbers))
+        for one in (before, after, before.clipped(1)):
+            attributes = one.attributes
+            counted = attributes["samples_used"] + sum(one.excluded.values())
+            assert attributes["samples_read"] == counted
+            json.dumps(dict(attributes))
+        assert {why: count for why, count in after.excluded.items() if count} == expected.excluded
 
 
 def test_one_observer_can_be_selected(written: tuple[Path, Miniature]) -> None:

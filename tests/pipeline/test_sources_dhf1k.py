@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foveal.errors import GazeError, RecipeError
-from foveal.pipeline.recipe.section import FixationsSection
+from foveal.pipeline.recipe.section import GazeSelection
 from foveal.pipeline.sources.dhf1k import DHF1K, DHF1KConfig
 from foveal.pipeline.sources.readers.points import pixels_of_frames, round_half_away
 from foveal.pipeline.sources.readers.smi_text import read_smi_text
@@ -39,7 +39,7 @@ def write_gaze(root: Path, observer: str, lines: list[str], number: str = "007")
 
 def open_dhf1k(root: Path, **fixations: object) -> DHF1K:
     config = DHF1KConfig(kind="dhf1k", root=root)
-    return DHF1K(config, FixationsSection.model_validate(fixations))
+    return DHF1K(config, GazeSelection.model_validate(fixations))
 
 
 def points(source: DHF1K, height: int = 360, width: int = 640) -> Fixations:
@@ -176,13 +176,16 @@ GOOD = [gaze_line(4000 * index, 450, 495) for index in range(5)]
 @pytest.mark.parametrize(
     ("lines", "complaint"),
     [
-        ([*GOOD[:2], "100\tSMP\n", *GOOD[2:]], "line 4: 2 of 8 columns"),
-        ([*GOOD[:3], "\x00" * 40 + "\n"], "line 5: 1 of 8 columns"),
-        ([*GOOD, gaze_line(20_000, "12x.00", 3)], "line 7, column 6: '12x.00'"),
-        ([*GOOD, gaze_line(20_000, "nan", 3)], "line 7, column 6: 'nan'"),
-        ([*GOOD, gaze_line(20_000, 3, "inf")], "line 7, column 7: 'inf'"),
+        ([*GOOD[:2], "100\tSMP\n", *GOOD[2:]], "Row #4: Expected 8 columns, got 2"),
+        ([*GOOD[:3], "\x00" * 40 + "\n"], "Row #5: Expected 8 columns, got 1"),
+        ([*GOOD[:3], "\n", *GOOD[3:]], "samples without a time"),
+        ([*GOOD, gaze_line(20_000, "12x.00", 3)], "Row #7: CSV conversion error to double"),
+        ([*GOOD, gaze_line(20_000, "", 3)], "line 7: L POR X [px] of a fixation is nan"),
+        ([*GOOD, gaze_line(20_000, "nan", 3)], "line 7: L POR X [px] of a fixation is nan"),
+        ([*GOOD, gaze_line(20_000, 3, "inf")], "line 7: L POR Y [px] of a fixation is inf"),
+        ([*GOOD, gaze_line(20_000, 3, 3, "\xff")], "invalid UTF8 data"),
         ([*GOOD, GOOD[1]], "line 7: time runs backward"),
-        (["9e9\tSMP\t1\t1\t1\t1\t1\tFixation\n"], "line 2, column 1: '9e9'"),
+        (["9e9\tSMP\t1\t1\t1\t1\t1\tFixation\n"], "Row #2: CSV conversion error to int64"),
         ([], "no samples"),
     ],
 )
@@ -190,6 +193,7 @@ def test_a_garbled_file_is_an_error_that_names_file_and_line(
     tmp_path: Path, lines: list[str], complaint: str
 ) -> None:
     path = write_gaze(tmp_path, "P01", lines)
+    path.write_bytes(path.read_text().encode("latin-1"))
     with pytest.raises(GazeError) as caught:
         points(open_dhf1k(tmp_path))
     assert path.name in str(caught.value)
@@ -256,4 +260,6 @@ def test_fixated_pixels_a_frame_of_the_real_video_002(mapping: str, expected: in
     pixels = np.unique(np.stack([found.frame, found.x, found.y]), axis=1).shape[1]
     assert round(pixels / 783) == expected
     assert len(found.subjects) == 17
-    assert found.excluded["out_of_time"] > 0, "recordings run longer than the video"
+    assert found.excluded["out_of_time"] == 2373, "recordings run longer than the video"
+    assert found.attributes["samples_read"] == 115_357
+    assert found.attributes["samples_used"] == 115_357 - sum(found.excluded.values()) == 68_991

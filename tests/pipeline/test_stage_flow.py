@@ -13,10 +13,10 @@ from builds import build, recipe_values, write_raw
 from numpy.typing import NDArray
 
 from foveal.errors import RecipeError
+from foveal.models import flow
 from foveal.models.flow import make_estimator
 from foveal.models.flow.errors import FlowDeviceError
 from foveal.models.flow.resize import resize_flow
-from foveal.pipeline.build import make_stages as stages
 from foveal.pipeline.build.run import Status
 from foveal.pipeline.demo import load_true_flow
 from foveal.pipeline.recipe.recipe import Recipe
@@ -97,7 +97,6 @@ def test_tvl1_on_the_demo_is_near_the_truth(raw: Path, tmp_path: Path) -> None:
 def test_auto_on_a_machine_without_gpu_says_that_it_takes_tvl1(
     raw: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stages._shared_estimator.cache_clear()
     values = recipe_values(raw, tmp_path / "s.zarr", flow=[{"method": "auto", "size": [24, 32]}])
     with caplog.at_level(logging.WARNING):
         results, _ = build(Recipe.parse(values | {"device": "cpu"}), only=["002"])
@@ -124,12 +123,12 @@ class Dying:
 
 @pytest.fixture
 def dying(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = stages._shared_estimator
+    real = flow.make_estimator
 
-    def chosen(method: str, weights: str | None, device: str) -> Any:
-        return Dying() if method == "raft" else real(method, weights, device)
+    def chosen(method: str, **settings: Any) -> Any:
+        return Dying() if method == "raft" else real(method, **settings)
 
-    monkeypatch.setattr(stages, "_shared_estimator", chosen)
+    monkeypatch.setattr(flow, "make_estimator", chosen)
 
 
 def test_a_lost_gpu_falls_back_loudly(
@@ -140,8 +139,8 @@ def test_a_lost_gpu_falls_back_loudly(
     with caplog.at_level(logging.WARNING):
         results, index = build(recipe, only=["002"])
     assert results["002"].status is Status.COMPLETE
-    assert "TV-L1 instead" in results["002"].reason
-    assert "falling back to TV-L1" in caplog.text
+    assert "flow_tvl1 instead" in results["002"].reason
+    assert "falling back to flow_tvl1" in caplog.text
     assert index.loc["002", "status"] == "partial"
     assert "out of memory" in index.loc["002", "reason"]
     data = open_store(recipe.store)["002"]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from foveal.pipeline.build.threads import Sink, ahead
+from foveal.pipeline.stages.threads import Sink, ahead
 
 
 @pytest.fixture(autouse=True)

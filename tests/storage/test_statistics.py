@@ -3,6 +3,7 @@ import itertools
 import dask
 import numpy as np
 import pytest
+from builds import built_store, reindex, write_array, write_prediction
 from small_stores import (
     HEIGHT,
     WIDTH,
@@ -192,3 +193,30 @@ def test_statistics_are_written_where_the_store_lies():
     location = write_small_store("memory://statistics-of-memory", VIDEOS)
     write_statistics(location, compute_statistics(foveal.open_store(location.url)))
     assert Location(location.url).read("statistics/train/zarr.json") is not None
+
+
+def test_what_an_array_says_of_itself_decides_what_is_computed_of_it(tmp_path):
+    store = built_store(tmp_path, flow=[], density=None, fixations=None)
+    small = np.arange(20 * 24, dtype=np.uint8).reshape(20, 2, 4, 3)
+    write_array(
+        store, "001", "thumbs", small, ("time", "v", "u", "rgb"), axis="frame", kind="picture"
+    )
+    drift = np.full((19, 2, 4, 2), (3, 4), np.float32)
+    write_array(store, "001", "drift", drift, ("pair", "v", "u", "uv"), axis="pair", kind="flow")
+    found = compute_statistics(foveal.open_store(tmp_path / "store.zarr"))
+    assert set(found) == {
+        *(f"{name}_{what}" for name in ("frames", "thumbs") for what in ("mean", "std")),
+        "drift_magnitude",
+        "magnitude_edge",
+    }
+    np.testing.assert_allclose(found.thumbs_mean, small.mean(axis=(0, 1, 2)))
+    (filled,) = np.flatnonzero(found.drift_magnitude)
+    assert MAGNITUDE_EDGES_PX[filled] <= 5 < MAGNITUDE_EDGES_PX[filled + 1]
+
+
+def test_a_prediction_ages_no_statistics(tmp_path):
+    store = built_store(tmp_path, flow=[])
+    write_statistics(Location(store.location.url), compute_statistics(store))
+    write_prediction(store, "001", "mine", np.ones((20, 2, 2), np.float32))
+    reindex(store.location.url)
+    assert foveal.open_store(store.location.url).statistics().attrs["up_to_date"] is True

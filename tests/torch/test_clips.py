@@ -1,5 +1,6 @@
 import multiprocessing
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,8 +23,10 @@ from torch.utils.data import DataLoader
 import foveal
 from foveal.errors import ChecksumError, RecipeError, StoreError
 from foveal.models.normalise import NORMALISERS
+from foveal.storage.schema import ArraySpec
+from foveal.storage.writer import VideoWriter
 from foveal.torch import Clips, FixationMap, Flow, Items, Windows, collate
-from foveal.torch.plan import clip_frames, clip_starts
+from foveal.torch.cutting import clip_frames, clip_starts
 
 VIDEOS = {"001": {}, "002": {"frames": 13}, "v": {"split": "val", "frames": 9}}
 
@@ -269,6 +272,61 @@ def test_an_integer_encoding_is_read_as_pixels(tmp_path):
     assert torch.equal(values.nan_to_num(7), expected.nan_to_num(7))
 
 
+def write_array(folder, name, values, *, frames, parameters=None, **said):
+    """A store of one video with an array that no stage of foveal writes."""
+    location = write_small_store(folder, {"001": {"frames": frames, "stages": ("time",)}})
+    writer = VideoWriter(location, "001", location.read_json("videos/001/zarr.json")["attributes"])
+    dims = tuple(f"{name}_{n}" for n in range(values.ndim))
+    specs = [ArraySpec(name, dims, values.shape[1:], values.dtype, **said)]
+    arrays = {name: values}
+    if said["axis"] == "window":
+        starts = f"{name}_begin"
+        specs[0] = replace(specs[0], starts=starts)
+        specs += [ArraySpec(starts, dims[:1], (), np.dtype(int), axis="window", kind="scalar")]
+        arrays[starts] = np.arange(1, 1 + 3 * len(values), 3)
+    stage = writer.stage(name, {"stage": name}, specs)
+    stage.append(arrays)
+    stage.complete({"parameters": parameters or {}})
+    return folder
+
+
+def numbers(*shape):
+    return np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+
+
+def test_a_strangers_array_is_read_by_its_axis_whatever_its_kind(tmp_path):
+    values = numbers(9, 2, 3, 4)
+    url = write_array(tmp_path / "f", "gist", values, frames=9, axis="frame", kind="embedding")
+    assert torch.equal(
+        Clips(url, frames=3, variables=["gist"])[1]["gist"], torch.tensor(values[3:6])
+    )
+    url = write_array(tmp_path / "p", "change", values[1:], frames=9, axis="pair", kind="map")
+    sample = Clips(url, frames=3, variables=[Flow("change", stack=2)])[2]
+    assert torch.equal(sample["change"][0], torch.tensor(values[7:9]))
+    assert sample["change_valid"].tolist() == [[True, True], [True, False], [False, False]]
+
+
+def test_a_strangers_windows_belong_to_their_last_frame_or_last_until_the_next(tmp_path):
+    values = numbers(3, 2)
+    options = {"frames": 9, "axis": "window", "kind": "loudness"}
+    known = write_array(tmp_path / "k", "sound", values, parameters={"window": 2}, **options)
+    clips = Clips(known, frames=1, variables=["sound"])  # windows begin at 1, 4, 7
+    assert [clips.where(n)[1] for n in range(len(clips))] == [2, 5, 8]
+    unknown = write_array(tmp_path / "u", "sound", values, **options)
+    clips = Clips(unknown, frames=4, variables=["sound"], tail="shift")
+    assert clips.where(0)[1] == 4  # frame 0 has none
+    assert clips[0]["sound"][:, 0].tolist() == [2, 2, 2, 4]
+
+
+@pytest.mark.parametrize("axis", ["sample", "point", "lamp"])
+def test_arrays_that_belong_to_no_frame_say_what_to_do(tmp_path, axis):
+    url = write_array(tmp_path, "odd", numbers(50), frames=9, axis=axis, kind="waveform")
+    with pytest.raises(
+        StoreError, match=rf"odd runs along '{axis}'.*frame, pair, window.*Variable"
+    ):
+        Clips(url, frames=3, variables=["odd"])
+
+
 def test_videos_that_lack_a_variable_are_skipped_and_named(tmp_path):
     write_small_store(tmp_path, {"001": {}, "002": {"stages": ("time", "frames")}})
     with pytest.warns(UserWarning, match="1 of 2 videos give no clip"):
@@ -290,11 +348,13 @@ def test_misuse_is_answered_early_and_clearly(url):
         Clips(url, "train", frames=4, short="crop")
     with pytest.raises(StoreError, match="frames and stride are at least 1"):
         Clips(url, "train", frames=0)
-    with pytest.raises(StoreError, match="flow_tvl1 runs along 'pair'"):
+    with pytest.raises(
+        StoreError, match="flow_tvl1 runs along 'pair', and Items reads along 'frame'"
+    ):
         Clips(url, "train", frames=4, variables=[Items("flow_tvl1")])
-    with pytest.raises(StoreError, match="density is no flow"):
+    with pytest.raises(StoreError, match="density runs along 'frame', and Flow reads along 'pair'"):
         Clips(url, "train", frames=4, variables=[Flow("density")])
-    with pytest.raises(StoreError, match="density holds no windows"):
+    with pytest.raises(StoreError, match="density runs along 'frame', and Windows"):
         Clips(url, "train", frames=4, variables=[Windows("density")])
     with pytest.raises(StoreError, match="'001' is not in split 'val'"):
         Clips(url, "val", frames=4, videos=["001"])

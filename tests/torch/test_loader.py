@@ -2,6 +2,9 @@ import copy
 import gc
 import itertools
 import json
+import multiprocessing
+import subprocess
+import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -73,7 +76,7 @@ def test_seed_and_epoch_alone_determine_the_order(clips, shuffle):
     again = ClipLoader(clips, 7, shuffle=shuffle, seed=5)
     other = ClipLoader(clips, 7, shuffle=shuffle, seed=6)
     one, two = keys(first), keys(first)
-    assert first.epoch == 2
+    assert first.epoch == 1
     assert one != two
     assert one == keys(again)
     assert one != keys(other)
@@ -139,19 +142,36 @@ def test_a_state_from_the_end_of_an_epoch_leads_into_the_next(clips):
         state = loader.state_dict()
     resumed = ClipLoader(clips, 50, seed=1)
     resumed.load_state_dict(state)
-    assert keys(resumed) == []
     assert keys(resumed) == keys(loader)
 
 
-def test_breaking_off_and_going_on_loses_nothing(clips):
-    loader = ClipLoader(clips, 6, num_workers=2)
-    seen = []
-    while len(seen) < len(loader):
-        for batch in loader:
-            seen += keys([batch])
-            if len(seen) % 5 == 0:
-                break
-    assert sorted(itertools.chain(*seen)) == everything(clips)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_breaking_off_and_starting_again_begins_the_next_epoch(clips, workers):
+    loader = ClipLoader(clips, 6, seed=3, num_workers=workers)
+    first = [keys([next(iter(loader))]) for _ in range(3)]
+    assert loader.epoch == 2
+    for epoch, batch in enumerate(first):
+        loader.set_epoch(epoch)
+        assert keys(loader)[:1] == batch
+    assert len({str(batch) for batch in first}) == 3
+
+
+@pytest.mark.parametrize("shuffle", MODES)
+def test_whoever_stops_at_the_length_gets_whole_epochs(clips, shuffle):
+    loader = ClipLoader(clips, 11, shuffle=shuffle)
+    epochs = [[batch for _, batch in zip(range(len(loader)), loader)] for _ in range(4)]  # noqa: B905
+    assert [sorted(flat(epoch)) for epoch in epochs] == [everything(clips)] * 4
+
+
+def test_two_passes_side_by_side_do_not_meet(clips):
+    loader = ClipLoader(clips, 11, seed=8)
+    expected = [keys(loader), keys(loader)]
+    loader.set_epoch(0)
+    first, second = iter(loader), iter(loader)
+    next(first), next(second)
+    assert keys(first) == expected[0][1:]
+    assert loader.state_dict()["batches"] == 1
+    assert keys(second) == expected[1][1:]
 
 
 @pytest.mark.parametrize(
@@ -225,6 +245,94 @@ def test_shard_shuffling_stays_within_a_mix_of_shards(shards, mix, seed):
         assert set(groups[order[position : position + sizes]]) == set(ahead)
         position += sizes
         remaining -= set(ahead)
+
+
+TRAINING = """
+import json, os, sys
+import lightning
+import torch
+from foveal.torch import ClipLoader, Clips
+
+class Network(lightning.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 1)
+        self.seen = []
+
+    def training_step(self, batch, number):
+        clips = [*zip(batch["video"], batch["frame"][:, 0].tolist())]
+        self.seen.append([self.current_epoch, clips])
+        return self.layer(batch["frames"].float().mean().view(1, 1)).mean()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 1e-9)
+
+    def on_train_end(self):
+        with open(f"{sys.argv[2]}/{self.global_rank}.json", "w") as file:
+            json.dump([self.global_step, self.seen], file)
+
+clips = Clips(sys.argv[1], "train", frames=4, stride=3, variables=["frames"])
+loader = ClipLoader(clips, 8, seed=1, drop_last=True)
+quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+devices = int(sys.argv[3])
+strategy = "ddp" if devices > 1 else "auto"
+lightning.Trainer(
+    accelerator="cpu", devices=devices, strategy=strategy, max_epochs=2, **quiet
+).fit(Network(), loader)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_lightning_makes_every_step_and_shares_the_clips_of_each_epoch(clips, tmp_path, ranks):
+    pytest.importorskip("lightning")
+    script = tmp_path / "training.py"
+    script.write_text(TRAINING)
+    arguments = [sys.executable, script, clips.location.url, tmp_path, str(ranks)]
+    subprocess.run(arguments, check=True, capture_output=True, timeout=240)
+    drawn = {0: [], 1: []}
+    for rank in range(ranks):
+        steps, seen = json.loads((tmp_path / f"{rank}.json").read_text())
+        assert steps == len(seen) == 2 * (len(clips) // ranks // 8)
+        for epoch, read in seen:
+            drawn[epoch] += map(tuple, read)
+    for epoch in drawn.values():
+        assert len(epoch) == len(set(epoch)) == len(clips) // ranks // 8 * 8 * ranks
+    assert drawn[0] != drawn[1]
+
+
+def rank_of_two(rank, url, rendezvous, queue):
+    clips = Clips(url, "train", frames=4, stride=3, variables=["frames"])
+    loader = ClipLoader(clips, 8)
+    alone = len(loader)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2
+    )
+    queue.put((alone, len(loader), flat(loader)))
+    torch.distributed.destroy_process_group()
+
+
+def test_ranks_are_those_of_the_moment_an_epoch_begins(clips, tmp_path):
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    arguments = (clips.location.url, tmp_path / "rendezvous", queue)
+    ranks = [context.Process(target=rank_of_two, args=(rank, *arguments)) for rank in range(2)]
+    for process in ranks:
+        process.start()
+    found = [queue.get(timeout=120) for _ in ranks]
+    for process in ranks:
+        process.join()
+    whole = -(-len(clips) // 8)
+    assert [(alone, shared) for alone, shared, _ in found] == [(whole, -(-whole // 2))] * 2
+    assert sorted(found[0][2] + found[1][2]) == everything(clips)
+
+
+def test_batches_that_ddp_would_wait_for_are_warned_of(clips):
+    one_too_many = {"rank": 0, "world_size": 2}
+    size = len(clips) // 2
+    assert len(clips) % 2
+    with pytest.warns(UserWarning, match="DDP waits for ever: drop_last=True"):
+        list(ClipLoader(clips, size, **one_too_many))
 
 
 def test_shard_shuffling_reads_each_shard_once_with_little_memory(clips, monkeypatch):

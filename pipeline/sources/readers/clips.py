@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from foveal.errors import GazeError, InputError, RecipeError
-from foveal.pipeline.recipe.section import DatasetSection, FixationsSection, Reconcile
+from foveal.pipeline.recipe.section import DatasetSection, GazeSelection, Reconcile
 from foveal.pipeline.sources.readers.files import check_confined, folder_names, numbered_files
 from foveal.pipeline.sources.readers.pictures import (
     PICTURE_SUFFIXES,
@@ -101,7 +101,7 @@ class ClipSource:
     Parameters
     ----------
     config : GroundTruthSection
-    fixations : FixationsSection or None
+    fixations : GazeSelection or None
     clips : sequence of Clip
     min_frames : int
         Clips with fewer are left out.
@@ -110,7 +110,7 @@ class ClipSource:
     def __init__(
         self,
         config: GroundTruthSection,
-        fixations: FixationsSection | None,
+        fixations: GazeSelection | None,
         clips: Sequence[Clip],
         min_frames: int = 1,
     ) -> None:
@@ -162,7 +162,7 @@ class ClipSource:
             max_frames=clip.max_frames,
             annotation_paths=annotation,
             has_ground_truth=clip.has_ground_truth,
-            notes=aligned.notes,
+            notes=aligned.notes or ((aligned.problem,) if not aligned.images else ()),
         )
 
     @property

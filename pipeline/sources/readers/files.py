@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import os
 import re
+import stat
+from collections.abc import Collection
 from itertools import pairwise
 from pathlib import Path
 
-from foveal.errors import InputError, RecipeError
+from foveal.errors import GazeError, InputError, RecipeError
 from foveal.pipeline.video.types import Video
 
-VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
+VIDEO_SUFFIXES = (
+    ".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg",
+    ".mpg", ".mts", ".mxf", ".nut", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m",
+)  # fmt: skip
+"""Endings of files that are taken for videos; ffmpeg decodes all of them."""
+
+_SHOWN_NAMES = 5
 
 _DIGITS = re.compile(r"(\d+)")
 _NUMBERED = re.compile(r"(.*?)(\d{1,9})(\.[A-Za-z]+)")
+
+
+MAX_FILE_BYTES = 1 << 33
 
 
 def natural_key(name: str) -> list[tuple[int, int | str]]:
@@ -47,6 +58,24 @@ def dataset_root(root: Path) -> Path:
     return root.resolve()
 
 
+def check_file(path: Path, max_bytes: int = MAX_FILE_BYTES) -> None:
+    """Make certain that a path is a plain file of bounded size, which reading cannot hang on.
+
+    Raises
+    ------
+    GazeError
+        It is missing, no plain file (a folder, a pipe, a device), or larger than `max_bytes`.
+    """
+    try:
+        about = path.stat()
+    except OSError as error:
+        raise GazeError(f"{path} cannot be read: {error.strerror}") from None
+    if not stat.S_ISREG(about.st_mode):
+        raise GazeError(f"{path} is no plain file; put the dataset's own there")
+    if about.st_size > max_bytes:
+        raise GazeError(f"{path} is larger than {max_bytes} bytes; such a file is not read")
+
+
 def check_confined(root: Path, video: Video) -> None:
     """Make certain that no file of a video, nor of its annotation, lies outside the dataset.
 
@@ -74,21 +103,28 @@ def check_confined(root: Path, video: Video) -> None:
 def file_names(folder: Path) -> list[str]:
     """Names of the files in a folder in natural order, none where there is no such folder.
 
-    Hidden files are left out; links are listed wherever they lead, even to nothing, so that a
-    lost file is missed when it is asked for.
+    Hidden files are left out. Links that lead nowhere, pipes and the like are listed: whoever asks
+    for that file is told.
 
     Raises
     ------
     InputError
         Where the folder cannot be listed.
     """
-    names = [entry.name for entry in _entries(folder) if entry.is_file() or _dangles(entry)]
-    return sorted(names, key=natural_key)
+    return sorted((one.name for one in _entries(folder) if not _is_dir(one)), key=natural_key)
 
 
 def folder_names(folder: Path) -> list[str]:
     """Names of the folders in a folder in natural order; see `file_names`."""
-    return sorted((entry.name for entry in _entries(folder) if entry.is_dir()), key=natural_key)
+    return sorted((one.name for one in _entries(folder) if _is_dir(one)), key=natural_key)
+
+
+def left_out(folder: Path, taken: Collection[str]) -> str:
+    """A sentence that names the files of a folder which are not among those `taken`, if any."""
+    others = [name for name in file_names(folder) if name not in taken]
+    more = ", …" if len(others) > _SHOWN_NAMES else ""
+    shown = ", ".join(others[:_SHOWN_NAMES]) + more
+    return f"{folder}: {len(others)} files are not read, {shown}" if others else ""
 
 
 def numbered_files(folder: Path, suffixes: tuple[str, ...]) -> dict[int, str]:
@@ -100,12 +136,14 @@ def numbered_files(folder: Path, suffixes: tuple[str, ...]) -> dict[int, str]:
     Raises
     ------
     InputError
-        Where two files bear the same number.
+        Where two files bear the same number, or one is a pipe or device.
     """
     groups: dict[str, list[tuple[int, str]]] = {}
     for entry in _entries(folder):
         match = _NUMBERED.fullmatch(entry.name)
-        if match and match[3].lower() in suffixes and not entry.is_dir():
+        if match and match[3].lower() in suffixes and not _is_dir(entry):
+            if not (entry.is_symlink() or entry.is_file()):
+                raise InputError(f"{folder}/{entry.name} is no plain file; remove it")
             groups.setdefault(match[1], []).append((int(match[2]), entry.name))
     members = sorted(groups[max(groups, key=lambda prefix: len(groups[prefix]))]) if groups else []
     found = dict(members)
@@ -125,5 +163,8 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         raise InputError(f"{folder} cannot be listed: {error.strerror}") from error
 
 
-def _dangles(entry: os.DirEntry[str]) -> bool:
-    return entry.is_symlink() and not entry.is_dir()
+def _is_dir(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False

@@ -14,6 +14,7 @@ import pyarrow.csv
 from numpy.typing import NDArray
 
 from foveal.errors import GazeError
+from foveal.pipeline.sources.readers.files import check_file
 
 LIST_RATE_HZ = 30.0
 
@@ -34,9 +35,8 @@ def read_frame_lists(path: Path) -> dict[str, NDArray[np.bool_]]:
     GazeError
         Where the file is missing, garbled, or names a frame twice.
     """
+    check_file(path, MAX_LIST_BYTES)
     try:
-        if path.stat().st_size > MAX_LIST_BYTES:
-            raise GazeError(f"{path} is larger than {MAX_LIST_BYTES} bytes: no frame list is")
         options = pyarrow.csv.ConvertOptions(
             column_types={"video": pa.string(), "frame": pa.int64(), "mask": pa.bool_()},
             include_columns=["video", "frame", "mask"],

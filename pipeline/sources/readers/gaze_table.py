@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv as csv
-import pyarrow.dataset as pads
 from numpy.typing import NDArray
 
 from foveal.errors import GazeError
+from foveal.pipeline.sources.readers.files import check_file
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.dataset as pads
 
 MAX_ROWS = 50_000_000
 """More rows for one video are refused."""
@@ -42,6 +43,10 @@ def read_rows(path: Path, video_id: str, columns: Columns) -> dict[str, NDArray[
     GazeError
         Where the file is missing, garbled, lacks a column, or has no row of the video.
     """
+    import pyarrow as pa
+    import pyarrow.dataset as pads
+
+    check_file(path)
     form = "parquet" if path.suffix.lower() in (".parquet", ".pq") else "csv"
     wanted = list(dict.fromkeys((*columns.text, *columns.numbers)))
     batches: list[pa.RecordBatch] = []
@@ -73,11 +78,15 @@ def read_rows(path: Path, video_id: str, columns: Columns) -> dict[str, NDArray[
             **{name: _numbers(found[name]) for name in columns.numbers},
             **{name: _text(found[name]) for name in columns.text},
         }
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise GazeError(f"{path} cannot be read: {error}") from None
 
 
 def _in_csv(path: Path, video_id: str, columns: Columns) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.csv as csv
+
     # Not through pads: its scanner reads ahead up to a gigabyte when this process falls behind.
     types = {name: pa.float64() for name in columns.numbers}
     types |= {name: pa.string() for name in (columns.video, *columns.text) if name}
@@ -93,16 +102,25 @@ def _in_csv(path: Path, video_id: str, columns: Columns) -> Iterator[pa.RecordBa
 def _in_parquet(
     table: pads.Dataset, video_id: str, video: str | None, wanted: list[str]
 ) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa
+    import pyarrow.dataset as pads
+
     keep = None if video is None else pads.field(video).cast(pa.string()) == video_id
     yield from table.to_batches(columns=wanted, filter=keep, batch_readahead=2)
 
 
 def _numbers(column: pa.ChunkedArray) -> NDArray[np.float64]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     values = pc.fill_null(pc.cast(column, pa.float64()), float("nan"))
     return np.asarray(values.to_numpy())
 
 
 def _text(column: pa.ChunkedArray) -> NDArray[Any]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     values = pc.fill_null(pc.cast(column, pa.string()), "").dictionary_encode().combine_chunks()
     if isinstance(values, pa.ChunkedArray):
         values = values.chunk(0)

@@ -7,26 +7,28 @@ text as str, a structure as dict, cells and structure arrays as list.
 from __future__ import annotations
 
 import math
-import struct
-import zlib
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
-import scipy.io
 from numpy.typing import NDArray
 
 from foveal.errors import GazeError
+from foveal.pipeline.sources.readers.files import check_file
+from foveal.pipeline.sources.readers.mat_v5 import plain_v5
+
+if TYPE_CHECKING:
+    import h5py
 
 MAX_ELEMENTS = 1 << 26
 """Largest array that is read: 8192 x 8192."""
 
 MAX_BYTES = 1 << 29
-"""Largest content of a file, once inflated."""
+"""Largest content of a file, once inflated and with all its references followed."""
 
-_V5_HEADER_BYTES = 128
-_COMPRESSED = 15
+_NODE_BYTES = 1 << 10
+"""What each HDF5 object counts at least, so that references in a circle come to an end."""
 
 
 def read_mat(path: Path, *names: str) -> Any:
@@ -35,51 +37,80 @@ def read_mat(path: Path, *names: str) -> Any:
     Raises
     ------
     GazeError
-        Where the file is missing, damaged, holds none of them, or claims more than `MAX_ELEMENTS`.
+        Where the file is missing, damaged, holds none of them, or claims more than `MAX_ELEMENTS`
+        in an array or `MAX_BYTES` in all.
     """
-    variables = _variables(path)
-    for name in names:
-        if name in variables:
-            return _read(path, name)
-    raise GazeError(
-        f"{path} holds {', '.join(variables) or 'no variables'}, not {' or '.join(names)}"
-    )
+    import scipy.io
 
-
-def mat_names(path: Path) -> list[str]:
-    """Names of the variables of a MATLAB file."""
-    return list(_variables(path))
-
-
-def _variables(path: Path) -> dict[str, tuple[int, ...]]:
-    """Shapes of the variables by name, checked against the bounds before anything is read."""
+    content = _content(path)
+    variables = _names(path, content)
+    name = next((name for name in names if name in variables), None)
+    if name is None:
+        raise GazeError(
+            f"{path} holds {', '.join(variables) or 'no variables'}, not {' or '.join(names)}"
+        )
     try:
-        if h5py.is_hdf5(path):
-            with h5py.File(path, "r") as file:
-                return {name: () for name in file if not name.startswith("#")}
-        _check_inflated(path)
-        shapes = {name: shape for name, shape, _ in scipy.io.whosmat(path)}
-    except FileNotFoundError:
-        raise GazeError(f"there is no {path}") from None
-    except GazeError:
-        raise
-    except Exception as error:
-        raise GazeError(f"{path} is no readable MATLAB file: {error}") from None
-    for name, shape in shapes.items():
-        _check_size(path, name, shape)
-    return shapes
-
-
-def _read(path: Path, name: str) -> Any:
-    try:
-        if h5py.is_hdf5(path):
-            with h5py.File(path, "r") as file:
-                return _from_hdf5(path, file, file[name])
-        return _as_list(scipy.io.loadmat(path, variable_names=[name], simplify_cells=True)[name])
+        if content is None:
+            with _hdf5(path) as file:
+                return _Hdf5(path, file).value(file[name])
+        found = scipy.io.loadmat(BytesIO(content), variable_names=[name], simplify_cells=True)
+        return _as_list(found[name])
     except GazeError:
         raise
     except Exception as error:
         raise GazeError(f"{path}: variable {name} cannot be read: {error}") from None
+
+
+def mat_names(path: Path) -> list[str]:
+    """Names of the variables of a MATLAB file; raises as `read_mat` does."""
+    return _names(path, _content(path))
+
+
+def _content(path: Path) -> bytes | None:
+    """A v5 file's content, fit for SciPy; None for HDF5."""
+    import h5py
+
+    check_file(path, MAX_BYTES)
+    try:
+        return None if h5py.is_hdf5(path) else plain_v5(path.read_bytes(), MAX_BYTES)
+    except (OSError, ValueError) as error:
+        raise GazeError(f"{path} is no readable MATLAB file: {error}") from None
+
+
+def _names(path: Path, content: bytes | None) -> list[str]:
+    """Names of the variables; their sizes are checked before anything is read."""
+    import scipy.io
+
+    try:
+        if content is None:
+            with _hdf5(path) as file:
+                return [name for name in file if not name.startswith("#")]
+        shapes = {name: shape for name, shape, _ in scipy.io.whosmat(BytesIO(content))}
+    except Exception as error:
+        raise GazeError(f"{path} is no readable MATLAB file: {error}") from None
+    for name, shape in shapes.items():
+        _check_size(path, name, shape)
+    return list(shapes)
+
+
+def _hdf5(path: Path) -> h5py.File:
+    import h5py
+
+    return h5py.File(path, "r")
+
+
+def real_numbers(value: Any) -> NDArray[np.float64]:
+    """Whatever a file holds as an array, float64.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It is text, complex, an object, or ragged.
+    """
+    array = np.asarray(value)
+    if array.dtype.kind not in "buif":
+        raise TypeError(f"{array.dtype} is not real numbers")
+    return array.astype(np.float64)
 
 
 def _check_size(path: Path, name: str, shape: tuple[int, ...]) -> None:
@@ -88,25 +119,6 @@ def _check_size(path: Path, name: str, shape: tuple[int, ...]) -> None:
         raise GazeError(
             f"{path}: {name} claims {claimed} elements; more than {MAX_ELEMENTS} are not read"
         )
-
-
-def _check_inflated(path: Path) -> None:
-    """Bound what the compressed elements of a v5 file inflate to."""
-    left = MAX_BYTES
-    with path.open("rb") as file:
-        order = "<" if file.read(_V5_HEADER_BYTES)[126:] == b"IM" else ">"
-        while len(tag := file.read(8)) == 8:
-            kind, size = struct.unpack(order + "II", tag)
-            if kind != _COMPRESSED:
-                file.seek(size, 1)
-                continue
-            inflate = zlib.decompressobj()
-            block = file.read(min(size, MAX_BYTES))
-            while block and left > 0:
-                left -= len(inflate.decompress(block, 1 << 20))
-                block = inflate.unconsumed_tail
-            if left <= 0:
-                raise GazeError(f"{path} inflates to more than {MAX_BYTES} bytes; it is not read")
 
 
 def _as_list(value: Any) -> Any:
@@ -118,23 +130,45 @@ def _as_list(value: Any) -> Any:
     return value
 
 
-def _from_hdf5(path: Path, file: h5py.File, node: h5py.Group | h5py.Dataset) -> Any:
-    if isinstance(node, h5py.Group):
-        fields = {key: _from_hdf5(path, file, node[key]) for key in node}
-        if all(_is_references(node[key]) for key in node) and "MATLAB_class" in node.attrs:
-            count = min((len(items) for items in fields.values()), default=0)
-            return [{key: items[i] for key, items in fields.items()} for i in range(count)]
-        return fields
-    _check_size(path, node.name, node.shape or ())
-    if "MATLAB_empty" in node.attrs:
-        return np.empty((0, 0))
-    if _is_references(node):
-        return [_from_hdf5(path, file, file[reference]) for reference in node[()].ravel()]
-    values: NDArray[Any] = node[()]
-    if node.attrs.get("MATLAB_class") == b"char":
-        return "".join(map(chr, values.ravel(order="F")))
-    return np.squeeze(values.T)
+class _Hdf5:
+    """Values of one open HDF5 file, `MAX_BYTES` in all however often they are referred to."""
+
+    def __init__(self, path: Path, file: h5py.File) -> None:
+        self.path, self.file, self.left = path, file, MAX_BYTES
+
+    def value(self, node: h5py.Group | h5py.Dataset) -> Any:
+        import h5py
+
+        is_group = isinstance(node, h5py.Group)
+        if not is_group:
+            _check_size(self.path, node.name, node.shape or ())
+        self.left -= max(_NODE_BYTES, 0 if is_group else node.nbytes)
+        if self.left < 0:
+            raise GazeError(
+                f"{self.path} holds more than {MAX_BYTES} bytes with all references followed; "
+                "it is not read"
+            )
+        if is_group:
+            fields = {key: self.value(node[key]) for key in node}
+            if all(_is_references(node[key]) for key in node) and "MATLAB_class" in node.attrs:
+                count = min((len(items) for items in fields.values()), default=0)
+                return [{key: items[i] for key, items in fields.items()} for i in range(count)]
+            return fields
+        if "MATLAB_empty" in node.attrs:
+            return np.empty((0, 0))
+        if _is_references(node):
+            return [self.value(self.file[reference]) for reference in node[()].ravel()]
+        if node.dtype.hasobject:
+            raise GazeError(
+                f"{self.path}: {node.name} is {node.dtype}, which MATLAB does not write"
+            )
+        values: NDArray[Any] = node[()]
+        if node.attrs.get("MATLAB_class") == b"char":
+            return "".join(map(chr, values.ravel(order="F")))
+        return np.squeeze(values.T)
 
 
 def _is_references(node: Any) -> bool:
+    import h5py
+
     return isinstance(node, h5py.Dataset) and node.dtype == h5py.ref_dtype

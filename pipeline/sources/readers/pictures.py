@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
 from foveal.errors import GazeError
 from foveal.pipeline.recipe.section import MAX_SIDE_PX
-from foveal.pipeline.sources.readers.mat import read_mat
+from foveal.pipeline.sources.readers.mat import read_mat, real_numbers
 from foveal.pipeline.sources.readers.points import POOLED, PointsBuilder
 from foveal.pipeline.video.types import Fixations
 
@@ -31,12 +29,14 @@ def picture_size(path: Path) -> tuple[int, int]:
     GazeError
         Where the file is missing, no picture, or larger than 8192 px on a side.
     """
+    from PIL import Image, UnidentifiedImageError
+
     try:
         with Image.open(path) as picture:
             width, height = picture.size
     except UnidentifiedImageError:
         raise GazeError(f"{path} is not a picture; was it fetched completely?") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # Pillow's readers raise whatever they stumble over
         raise GazeError(f"{path} cannot be read: {error}") from None
     if max(height, width) > MAX_SIDE_PX:
         raise GazeError(f"{path} is {width}x{height}; at most {MAX_SIDE_PX} px a side are read")
@@ -51,8 +51,13 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
     GazeError
         Where the picture is unreadable, coloured, or has more than 8 bits.
     """
+    import cv2
+
     picture_size(path)
-    pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    try:
+        pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise GazeError(f"{path} cannot be decoded: {error.err}") from None
     if pixels is None:
         raise GazeError(f"{path} is damaged; fetch it again")
     if pixels.dtype != np.uint8:
@@ -83,7 +88,12 @@ def read_fixated(path: Path) -> NDArray[np.bool_]:
     """Fixated pixels of a binary fixation map (a picture or a MATLAB file), bool [h, w]."""
     if path.suffix.lower() != ".mat":
         return read_grey(path) > 0
-    values = np.atleast_2d(read_mat(path, *_FIXATION_VARIABLES))
+    try:
+        values = np.atleast_2d(real_numbers(read_mat(path, *_FIXATION_VARIABLES)))
+    except (TypeError, ValueError) as error:
+        raise GazeError(f"{path} holds no map: {error}") from None
+    if not np.isfinite(values).all():
+        raise GazeError(f"{path} holds values that are not finite: no fixation map does")
     if values.ndim != 2 or max(values.shape) > MAX_SIDE_PX:
         raise GazeError(f"{path} holds an array of shape {values.shape}, not a map")
     return np.asarray(values > 0)
@@ -111,5 +121,5 @@ def points_of_pictures(
         found.append(np.stack([np.full(len(x), frame), x, y], axis=1))
     frame_x_y = np.concatenate(found)
     builder = PointsBuilder()
-    builder.add(POOLED, *frame_x_y.T, read=len(frame_x_y), used=len(frame_x_y))
+    builder.add(POOLED, *frame_x_y.T, read=len(frame_x_y), used=frame_x_y[:, 0])
     return builder.build({"origin": "published fixation maps", **attributes})

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveal.errors import RecipeError
-from foveal.pipeline.recipe.section import FixationsSection
+from foveal.pipeline.recipe.section import GazeSelection
 from foveal.pipeline.video.types import Fixations
 
 GazeMapping = Literal["pairwise", "authors"]
@@ -20,7 +20,7 @@ POOLED = "all"
 """Observer id of points whose observers a dataset does not tell apart."""
 
 
-def only_pairwise(fixations: FixationsSection | None) -> None:
+def only_pairwise(fixations: GazeSelection | None) -> None:
     """Refuse `mapping: authors`, a slip of DHF1K's script, for any other dataset.
 
     Raises
@@ -83,8 +83,8 @@ class PointsBuilder:
     def __init__(self) -> None:
         self.excluded: Counter[str] = Counter()
         self.samples_read = 0
-        self.samples_used = 0
         self._subjects: list[str] = []
+        self._used: list[NDArray[np.int32]] = []
         self._columns: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]] = []
 
     def count(self, reason: str, left_out: int | NDArray[np.bool_]) -> None:
@@ -99,19 +99,31 @@ class PointsBuilder:
         y: NDArray[Any],
         *,
         read: int,
-        used: int,
+        used: NDArray[Any],
     ) -> None:
-        """Points of one observer, from `used` of the `read` samples."""
+        """Points of one observer.
+
+        Parameters
+        ----------
+        subject : str
+        frame, x, y : ndarray [n]
+            Of each point.
+        read : int
+            Samples of this observer, those left out too.
+        used : ndarray [m]
+            Frame of each sample that the points come from.
+        """
         self._subjects.append(subject)
-        self._columns.append((frame, x, y))
+        self._columns.append((_frames(frame), x, y))
+        self._used.append(_frames(used))
         self.samples_read += read
-        self.samples_used += used
 
     def build(self, attributes: Mapping[str, Any]) -> Fixations:
         """All points sorted by frame, observers in the order they were added within a frame."""
         empty = (np.empty(0, np.int32), np.empty(0, np.float32), np.empty(0, np.float32))
         columns = list(zip(*(self._columns or [empty]), strict=True))
-        frame = np.concatenate(columns[0]).astype(np.int32)
+        frame = np.concatenate(columns[0])
+        used = np.concatenate([empty[0], *self._used])
         subject = np.repeat(
             np.arange(len(self._subjects), dtype=np.int16),
             [len(points[0]) for points in self._columns],
@@ -126,10 +138,16 @@ class PointsBuilder:
             excluded={reason: count for reason, count in sorted(self.excluded.items()) if count},
             attributes={
                 "samples_read": self.samples_read,
-                "samples_used": self.samples_used,
+                "samples_used": len(used),
                 **attributes,
             },
+            sample_frame=used,
         )
+
+
+def _frames(values: NDArray[Any]) -> NDArray[np.int32]:
+    """As int32; what no video is long enough for becomes a frame that every video lacks."""
+    return np.asarray(np.clip(values, -1, np.iinfo(np.int32).max), np.int32)
 
 
 def pixels_of_frames(
@@ -153,7 +171,7 @@ def pixels_of_frames(
     if not len(frame):
         empty = np.empty(0, np.int32)
         return empty, empty, empty
-    frame, x, y = (np.asarray(values, np.int64) for values in (frame, x, y))
+    frame, x, y = (np.asarray(values, np.int64) for values in (_frames(frame), x, y))
     width, height = int(x.max()) + 1, int(y.max()) + 1
     if mapping == "pairwise":
         key = _distinct((frame * height + y) * width + x)

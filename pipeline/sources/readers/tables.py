@@ -5,11 +5,15 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from foveal.errors import GazeError
+from foveal.pipeline.sources.readers.files import check_file
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MAX_TABLE_BYTES = 1 << 30
 
@@ -30,15 +34,15 @@ def read_table(path: Path, columns: Sequence[str], text: Sequence[str] = ()) -> 
     GazeError
         Naming file and line.
     """
+    import pandas as pd
+
+    check_file(path, MAX_TABLE_BYTES)
     try:
-        if path.stat().st_size > MAX_TABLE_BYTES:
-            raise GazeError(f"{path} is larger than {MAX_TABLE_BYTES} bytes: no recording is")
         table = pd.read_csv(
             path,
             sep=r"\s+",
             header=None,
-            names=[*columns, "rest"],
-            dtype=dict.fromkeys(text, str),
+            dtype={columns.index(name): str for name in text},
             quoting=csv.QUOTE_NONE,
             skip_blank_lines=False,
             index_col=False,
@@ -50,6 +54,10 @@ def read_table(path: Path, columns: Sequence[str], text: Sequence[str] = ()) -> 
         raise GazeError(f"{path}: {error}") from None
     if table.empty:
         raise GazeError(f"{path} is empty")
+    if len(table.columns) != len(columns):
+        more = "more" if len(table.columns) > len(columns) else "fewer"
+        raise _complaint(path, 0, f"{more} than {len(columns)} columns")
+    table.columns = pd.Index(columns)
     for name in columns:
         if name in text:
             bad = table[name].isna().to_numpy()
@@ -59,9 +67,7 @@ def read_table(path: Path, columns: Sequence[str], text: Sequence[str] = ()) -> 
             bad = ~np.isfinite(numbers)
         if bad.any():
             raise _complaint(path, int(np.argmax(bad)), f"{name} is missing or no finite number")
-    if (extra := table["rest"].notna().to_numpy()).any():
-        raise _complaint(path, int(np.argmax(extra)), f"more than {len(columns)} columns")
-    return table[list(columns)]
+    return table
 
 
 def _complaint(path: Path, row: int, what: str) -> GazeError:

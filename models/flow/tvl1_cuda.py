@@ -1,0 +1,314 @@
+"""TV-L1 optical flow on a CUDA device: OpenCV's algorithm, many pairs at once.
+
+The kernels are in `foveal.models.flow.tvl1_triton`; here is the order in which they run. Each
+level of the pyramid of all pairs is worked on together; a pair that has converged costs nothing
+more, and the host asks only now and then whether any is left.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from foveal.errors import MissingDependency
+from foveal.models.device import choose_device
+from foveal.models.flow.device import device_name
+from foveal.models.flow.errors import FlowDeviceError
+from foveal.models.flow.inputs import check_frames
+
+LEAST_SIDE_PX = 16
+"""Levels of the pyramid with a smaller side are left out, as by OpenCV."""
+
+_TILE_PX = {"cuda": 256, "cpu": 4096}
+"""Pixels a program works on: on a GPU one a thread, or registers are too few to hide latency."""
+_WARPS = 8
+_LEAST_TILES = 64
+"""Sums of so many tiles are read at once at least: fewer kernels to compile."""
+_ITERATIONS_BETWEEN_QUESTIONS = 6
+_PIXEL_BYTES = 120
+"""Memory a pixel of a pair takes, over all levels."""
+_MEMORY_SHARE = 0.5
+_MOST_PAIRS = 512
+
+
+class TVL1Cuda:
+    """TV-L1 as `foveal.models.flow.tvl1.TVL1` computes it, on a GPU.
+
+    Parameters
+    ----------
+    tau, lambda_, theta, scales, warps, epsilon, inner_iterations, outer_iterations, scale_step
+        As for `foveal.models.flow.tvl1.TVL1`. The median filter is that of 5x5 pixels.
+    device : str
+        ``cuda`` or ``cuda:n`` (``auto`` is ``cuda``). ``cpu`` only under Triton's interpreter
+        (``TRITON_INTERPRET=1`` before the first import), which is for tests.
+    pairs_at_once : int, optional
+        At most so many pairs on the device together; None takes what fits into half of the free
+        memory, at most 512. The numbers do not depend on it.
+
+    Raises
+    ------
+    MissingDependency
+        There is no Triton.
+    FlowDeviceError
+        There is no such CUDA device.
+    ValueError
+        A setting is outside its range.
+
+    Notes
+    -----
+    The same scheme as OpenCV's to the iteration, float32 throughout; sums are taken in a fixed
+    order, so that a pair's numbers depend neither on its neighbours nor on the batch.
+    """
+
+    name = "tvl1_cuda"
+
+    def __init__(
+        self,
+        *,
+        tau: float = 0.25,
+        lambda_: float = 0.15,
+        theta: float = 0.3,
+        scales: int = 5,
+        warps: int = 5,
+        epsilon: float = 0.01,
+        inner_iterations: int = 30,
+        outer_iterations: int = 10,
+        scale_step: float = 0.8,
+        device: str = "auto",
+        pairs_at_once: int | None = None,
+    ) -> None:
+        if not 0 < scale_step < 1:
+            raise ValueError(f"scale_step must lie in (0, 1), got {scale_step}")
+        counts = {
+            "scales": scales,
+            "warps": warps,
+            "inner_iterations": inner_iterations,
+            "outer_iterations": outer_iterations,
+        }
+        for key, value in counts.items():
+            if value < 1:
+                raise ValueError(f"{key} must be at least 1, got {value}")
+        if pairs_at_once is not None and pairs_at_once < 1:
+            raise ValueError(f"pairs_at_once must be at least 1 (or None), got {pairs_at_once}")
+        self._kernels = _kernels()
+        self._device = choose_device("cuda" if device == "auto" else device)
+        if self._device.type != "cuda" and not _interpreted(self._kernels):
+            raise FlowDeviceError(
+                "tvl1_cuda runs on CUDA devices only; use method: tvl1 on a CPU (or set "
+                "TRITON_INTERPRET=1 to try the kernels)"
+            )
+        self._settings: dict[str, Any] = {
+            "tau": tau,
+            "lambda_": lambda_,
+            "theta": theta,
+            "epsilon": epsilon,
+            "scale_step": scale_step,
+            **counts,
+        }
+        self._pairs_at_once = pairs_at_once
+        self.iterations = np.zeros(0, np.int64)
+
+    def __call__(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Motion of each frame to the next.
+
+        Parameters
+        ----------
+        frames : ndarray, uint8 [n + 1, height, width, 3]
+            RGB, n >= 1, any size.
+
+        Returns
+        -------
+        ndarray, float32 [n, height, width, 2]
+            (u, v): pixels right and down until the next frame. `iterations` then holds the inner
+            iterations of each pair, int64 [n], over all levels.
+        """
+        check_frames(frames)
+        pairs, (height, width) = len(frames) - 1, frames.shape[1:3]
+        at_once = min(self._pairs_at_once or self._fitting(height * width), pairs)
+        flow = np.empty((pairs, height, width, 2), np.float32)
+        into = torch.from_numpy(flow)
+        self.iterations = np.zeros(pairs, np.int64)
+        with torch.inference_mode():
+            for start in range(0, pairs, at_once):
+                stop = min(start + at_once, pairs)
+                some = torch.from_numpy(np.ascontiguousarray(frames[start : stop + 1]))
+                found, iterations = self.on_device(grey(some.to(self._device)))
+                into[start:stop].copy_(found.permute(0, 2, 3, 1))
+                self.iterations[start:stop] = iterations.cpu().numpy()
+        return flow
+
+    def on_device(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Flow of consecutive grey images that are on the device already.
+
+        Parameters
+        ----------
+        images : Tensor, float32 [n + 1, height, width], 0 ... 255
+
+        Returns
+        -------
+        flow : Tensor, float32 [n, 2, height, width]
+        iterations : Tensor, int32 [n]
+        """
+        step: float = self._settings["scale_step"]
+        levels = [images]
+        for _ in range(1, self._settings["scales"]):
+            height, width = levels[-1].shape[1:]
+            smaller = round(height * step), round(width * step)
+            if min(smaller) < LEAST_SIDE_PX:
+                break
+            levels.append(resize(levels[-1], smaller, (1 / step, 1 / step)))
+        pairs = len(images) - 1
+        flow = torch.zeros((pairs, 2, *levels[-1].shape[1:]), device=images.device)
+        iterations = torch.zeros(pairs, dtype=torch.int32, device=images.device)
+        for level in reversed(levels):
+            size = (level.shape[1], level.shape[2])
+            if flow.shape[2:] != size:
+                ratio = flow.shape[2] / size[0], flow.shape[3] / size[1]
+                flow = resize(flow, size, ratio) * (1 / step)
+            flow, count = self._level(level, flow)
+            iterations += count
+        return flow, iterations
+
+    def parameters(self) -> dict[str, Any]:
+        """Every setting and the grey conversion."""
+        return {"method": self.name, "grey": "rec601", "median_filtering": 5, **self._settings}
+
+    def provenance(self) -> dict[str, Any]:
+        """Implementation, its version, and the device."""
+        return {
+            "implementation": "foveal TV-L1 in Triton",
+            "triton": importlib.import_module("triton").__version__,
+            "torch": torch.__version__,
+            "device": str(self._device),
+            "device_name": device_name(self._device),
+            "precision": "float32",
+        }
+
+    def _fitting(self, pixels: int) -> int:
+        if self._device.type != "cuda":
+            return _MOST_PAIRS
+        free, _ = torch.cuda.mem_get_info(self._device)
+        return int(max(1, min(_MOST_PAIRS, free * _MEMORY_SHARE / (pixels * _PIXEL_BYTES))))
+
+    def _level(self, images: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
+        """All warpings of one level: [n + 1, h, w] and [n, 2, h, w] to flow and iterations."""
+        run, s = self._kernels, self._settings
+        pairs, _, height, width = flow.shape
+        size, device = height * width, flow.device
+        tile_px = _TILE_PX[device.type]
+        tiles = -(-size // tile_px)
+        frames = torch.stack([images, *gradient(images)], dim=1)
+        u = torch.stack([flow, flow])
+        p = torch.zeros((2, pairs, 4, size), device=device)
+        g = torch.empty((pairs, 3, size), device=device)
+        filtered = torch.empty((pairs, 2, size), device=device)
+        sums = [torch.zeros((pairs, tiles), device=device) for _ in range(2)]
+        counts = [torch.zeros(pairs, dtype=torch.int32, device=device) for _ in range(2)]
+        grid = (pairs * tiles,)
+        # The limit of the sum of squared updates, as OpenCV computes it.
+        epsilon = float(np.float32(s["epsilon"] * s["epsilon"] * size))
+        block: dict[str, Any] = {"BLOCK": tile_px, "num_warps": _WARPS, "enable_fp_fusion": True}
+        per_pair: dict[str, Any] = {"TILES": _padded(tiles), **block}
+        done = 0
+        for _ in range(s["warps"]):
+            run.warp[grid](
+                frames, u, counts[0], g, pairs, height, width, size, tiles, **block
+            )  # fmt: skip
+            first, converged = True, False
+            for _ in range(s["outer_iterations"]):
+                run.median[grid](
+                    u, filtered, sums[0], counts[0], pairs, height, width, size, tiles, epsilon,
+                    FIRST=first, **per_pair,
+                )  # fmt: skip
+                for inner in range(s["inner_iterations"]):
+                    run.iterate[grid](
+                        u, p, g, filtered, *sums, *counts, pairs, width, size, tiles,
+                        s["lambda_"] * s["theta"], s["theta"], s["tau"] / s["theta"], epsilon,
+                        FIRST=first, AFTER_MEDIAN=inner == 0, **per_pair,
+                    )  # fmt: skip
+                    sums.reverse()
+                    counts.reverse()
+                    first = False
+                    done += 1
+                    if done % _ITERATIONS_BETWEEN_QUESTIONS == 0:
+                        converged = not bool((sums[0].sum(1) > epsilon).any())
+                        if converged:
+                            break
+                if converged:
+                    break
+        index = (counts[0] % 2).long()
+        return u[index, torch.arange(pairs, device=device)], counts[0]
+
+
+def _padded(tiles: int) -> int:
+    """The next power of 4 from `_LEAST_TILES` on."""
+    padded = _LEAST_TILES
+    while padded < tiles:
+        padded *= 4
+    return padded
+
+
+def grey(frames: Tensor) -> Tensor:
+    """Luma of RGB as OpenCV rounds it: uint8 [n, h, w, 3] to float32 [n, h, w]."""
+    weights = torch.tensor([9798, 19235, 3735], dtype=torch.int32, device=frames.device)
+    products: Tensor = frames.int() * weights
+    return ((products.sum(3, dtype=torch.int32) + 16384) >> 15).float()
+
+
+def gradient(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Half the difference of the two neighbours along x and y; the border repeats.
+
+    Parameters
+    ----------
+    images : Tensor, float32 [n, h, w]
+    """
+    found = []
+    for dim in (2, 1):
+        last = images.shape[dim] - 1
+        before = torch.arange(-1, last, device=images.device).clamp_(0)
+        after = torch.arange(1, last + 2, device=images.device).clamp_(0, last)
+        found.append((images.index_select(dim, after) - images.index_select(dim, before)) * 0.5)
+    return found[0], found[1]
+
+
+def resize(images: Tensor, size: tuple[int, int], ratio: tuple[float, float]) -> Tensor:
+    """Bilinear, as OpenCV's: `ratio` source pixels a pixel along y and x, pixel centres meet.
+
+    Parameters
+    ----------
+    images : Tensor, float32 [..., h, w]
+    size : (height, width)
+    ratio : (y, x)
+    """
+    for dim, (count, pixels) in zip((-2, -1), zip(size, ratio, strict=True), strict=True):
+        last = images.shape[dim] - 1
+        places = (torch.arange(count, device=images.device, dtype=torch.float64) + 0.5) * pixels
+        places = (places - 0.5).clamp_(0, last)
+        lower = places.floor()
+        share = (places - lower).to(images.dtype)
+        if dim == -2:
+            share = share[:, None]
+        low = lower.long()
+        below = images.index_select(dim, low)
+        above = images.index_select(dim, (low + 1).clamp_(max=last))
+        images = below * (1 - share) + above * share
+    return images
+
+
+def _kernels() -> Any:
+    try:
+        return importlib.import_module("foveal.models.flow.tvl1_triton")
+    except ImportError as error:
+        raise MissingDependency(
+            f"tvl1_cuda needs Triton, which comes with PyTorch for CUDA ({error}); use method: tvl1"
+        ) from error
+
+
+def _interpreted(kernels: Any) -> bool:
+    compiled = importlib.import_module("triton").JITFunction
+    return not isinstance(kernels.iterate, compiled)

@@ -1,0 +1,323 @@
+"""Triton kernels of TV-L1: many pairs at once, the inner iteration in one pass over memory.
+
+Images are float32 [pair, channel, height * width]; a program works on one tile of one pair. State
+is kept twice, and an iteration reads one copy and writes the other, so that no program waits for
+another: what its neighbours compute in the same iteration it computes itself. Which copy is
+current follows from the number of iterations that the pair has had, and whether it still iterates
+from the sums of squared updates that its tiles left: nothing is asked of the host, and no result
+depends on the order of programs. They run under ``TRITON_INTERPRET=1`` on a CPU, too.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+_FLT_EPSILON = tl.constexpr(1.1920929e-07)
+_CUBIC = tl.constexpr(-0.75)
+_SIZES = ("pairs", "height", "width", "size", "tiles")
+"""Not compiled anew for each size of picture: every level has another."""
+
+
+@triton.jit
+def _error(sums, pair, tiles, TILES: tl.constexpr):
+    """Sum of squared updates of a pair's last iteration."""
+    n = tl.arange(0, TILES)
+    return tl.sum(tl.load(sums + pair * tiles + n, mask=n < tiles, other=0.0))
+
+
+@triton.jit
+def _primal(u, p, g, at, x, y, inside, width, size, bound, theta):
+    """Old and new flow of some pixels: thresholding step, then the divergence of the dual."""
+    u1 = tl.load(u + at, mask=inside, other=0.0)
+    u2 = tl.load(u + size + at, mask=inside, other=0.0)
+    gx = tl.load(g + at, mask=inside, other=0.0)
+    gy = tl.load(g + size + at, mask=inside, other=0.0)
+    rho = tl.load(g + 2 * size + at, mask=inside, other=0.0) + gx * u1 + gy * u2
+    left = inside & (x > 0)
+    above = inside & (y > 0)
+    div1 = tl.load(p + at, mask=inside, other=0.0) - tl.load(p + at - 1, mask=left, other=0.0)
+    div1 += tl.load(p + size + at, mask=inside, other=0.0)
+    div1 -= tl.load(p + size + at - width, mask=above, other=0.0)
+    div2 = tl.load(p + 2 * size + at, mask=inside, other=0.0)
+    div2 -= tl.load(p + 2 * size + at - 1, mask=left, other=0.0)
+    div2 += tl.load(p + 3 * size + at, mask=inside, other=0.0)
+    div2 -= tl.load(p + 3 * size + at - width, mask=above, other=0.0)
+    square = gx * gx + gy * gy
+    limit = bound * square
+    step = tl.where(square > _FLT_EPSILON, -rho / tl.where(square > 0, square, 1.0), 0.0)
+    step = tl.where(rho > limit, -bound, step)
+    step = tl.where(rho < -limit, bound, step)
+    return u1, u2, u1 + step * gx + theta * div1, u2 + step * gy + theta * div2
+
+
+@triton.jit(do_not_specialize=_SIZES)
+def iterate(
+    u,  # [2, pairs, 2, size]: the flow, twice
+    p,  # [2, pairs, 4, size]: the dual variables, twice
+    g,  # [pairs, 3, size]: warped gradient, and the constant part of rho
+    filtered,  # [pairs, 2, size]: the flow after the median filter
+    sums_in,  # [pairs, tiles]
+    sums_out,
+    count_in,  # int32 [pairs]: iterations so far
+    count_out,
+    pairs,
+    width,
+    size,
+    tiles,
+    bound,
+    theta,
+    taut,
+    epsilon,
+    FIRST: tl.constexpr,
+    AFTER_MEDIAN: tl.constexpr,
+    TILES: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """One inner iteration of every pair whose last one moved it by more than `epsilon`."""
+    tile = tl.program_id(0) % tiles
+    pair = (tl.program_id(0) // tiles).to(tl.int64)
+    count = tl.load(count_in + pair)
+    active = True
+    if not FIRST:
+        active = _error(sums_in, pair, tiles, TILES) > epsilon
+    total = 0.0
+    if active:
+        old = (count % 2).to(tl.int64) * pairs + pair
+        new = ((count + 1) % 2).to(tl.int64) * pairs + pair
+        u_old = u + old * 2 * size
+        if AFTER_MEDIAN:
+            u_old = filtered + pair * 2 * size
+        p_old = p + old * 4 * size
+        g_own = g + pair * 3 * size
+        at = tile * BLOCK + tl.arange(0, BLOCK)
+        x, y = at % width, at // width
+        inside = at < size
+        was1, was2, u1, u2 = _primal(
+            u_old, p_old, g_own, at, x, y, inside, width, size, bound, theta
+        )
+        right = inside & (x < width - 1)
+        below = at + width < size
+        _, _, right1, right2 = _primal(
+            u_old, p_old, g_own, at + 1, x + 1, y, right, width, size, bound, theta
+        )
+        _, _, below1, below2 = _primal(
+            u_old, p_old, g_own, at + width, x, y + 1, below, width, size, bound, theta
+        )
+        change = (u1 - was1) * (u1 - was1) + (u2 - was2) * (u2 - was2)
+        total = tl.sum(tl.where(inside, change, 0.0))
+        u_new = u + new * 2 * size
+        tl.store(u_new + at, u1, mask=inside)
+        tl.store(u_new + size + at, u2, mask=inside)
+        p_new = p + new * 4 * size
+        dx = tl.where(right, right1 - u1, 0.0)
+        dy = tl.where(below, below1 - u1, 0.0)
+        shrink = 1.0 / (1.0 + taut * tl.sqrt(dx * dx + dy * dy))
+        p11 = tl.load(p_old + at, mask=inside)
+        p12 = tl.load(p_old + size + at, mask=inside)
+        tl.store(p_new + at, (p11 + taut * dx) * shrink, mask=inside)
+        tl.store(p_new + size + at, (p12 + taut * dy) * shrink, mask=inside)
+        dx = tl.where(right, right2 - u2, 0.0)
+        dy = tl.where(below, below2 - u2, 0.0)
+        shrink = 1.0 / (1.0 + taut * tl.sqrt(dx * dx + dy * dy))
+        p21 = tl.load(p_old + 2 * size + at, mask=inside)
+        p22 = tl.load(p_old + 3 * size + at, mask=inside)
+        tl.store(p_new + 2 * size + at, (p21 + taut * dx) * shrink, mask=inside)
+        tl.store(p_new + 3 * size + at, (p22 + taut * dy) * shrink, mask=inside)
+        count += 1
+    tl.store(sums_out + pair * tiles + tile, total)
+    if tile == 0:
+        tl.store(count_out + pair, count)
+
+
+@triton.jit
+def _cubic(t):
+    """Weights of the four pixels around a coordinate, OpenCV's (Keys with -0.75)."""
+    far = ((_CUBIC * (t + 1) - 5 * _CUBIC) * (t + 1) + 8 * _CUBIC) * (t + 1) - 4 * _CUBIC
+    near = ((_CUBIC + 2) * t - (_CUBIC + 3)) * t * t + 1
+    s = 1 - t
+    next_ = ((_CUBIC + 2) * s - (_CUBIC + 3)) * s * s + 1
+    return far, near, next_, 1 - far - near - next_
+
+
+@triton.jit
+def _row(frame, left, row, w0, w1, w2, w3, inside, height, width):
+    """Cubic interpolation along one row; pixels outside the picture are 0."""
+    inside = inside & (row >= 0) & (row < height)
+    at = frame + row * width + left
+    value = w0 * tl.load(at, mask=inside & (left >= 0) & (left < width), other=0.0)
+    value += w1 * tl.load(at + 1, mask=inside & (left >= -1) & (left < width - 1), other=0.0)
+    value += w2 * tl.load(at + 2, mask=inside & (left >= -2) & (left < width - 2), other=0.0)
+    value += w3 * tl.load(at + 3, mask=inside & (left >= -3) & (left < width - 3), other=0.0)
+    return value
+
+
+@triton.jit
+def _sample(frame, left, top, x0, x1, x2, x3, y0, y1, y2, y3, inside, height, width):
+    """Cubic interpolation of an image [height, width] at the pixels from (left, top) on."""
+    value = y0 * _row(frame, left, top, x0, x1, x2, x3, inside, height, width)
+    value += y1 * _row(frame, left, top + 1, x0, x1, x2, x3, inside, height, width)
+    value += y2 * _row(frame, left, top + 2, x0, x1, x2, x3, inside, height, width)
+    value += y3 * _row(frame, left, top + 3, x0, x1, x2, x3, inside, height, width)
+    return value
+
+
+@triton.jit(do_not_specialize=_SIZES)
+def warp(
+    frames,  # [pairs + 1, 3, size]: grey values and their gradient
+    u,
+    count_in,
+    g,
+    pairs,
+    height,
+    width,
+    size,
+    tiles,
+    BLOCK: tl.constexpr,
+):
+    """Second image and gradient of each pair seen through its flow; writes what `iterate` reads.
+
+    Coordinates are rounded to 1/32 px, as OpenCV's remap rounds them.
+    """
+    tile = tl.program_id(0) % tiles
+    pair = (tl.program_id(0) // tiles).to(tl.int64)
+    at = tile * BLOCK + tl.arange(0, BLOCK)
+    x, y = at % width, at // width
+    inside = at < size
+    current = (tl.load(count_in + pair) % 2).to(tl.int64) * pairs + pair
+    u_own = u + current * 2 * size
+    u1 = tl.load(u_own + at, mask=inside, other=0.0)
+    u2 = tl.load(u_own + size + at, mask=inside, other=0.0)
+    # Far outside every pixel is 0, wherever it is; this keeps the integers in range.
+    sx = tl.minimum(tl.maximum(x + u1, -8.0), width + 8.0) * 32
+    sy = tl.minimum(tl.maximum(y + u2, -8.0), height + 8.0) * 32
+    ix = tl.floor(sx + 0.5).to(tl.int32)
+    iy = tl.floor(sy + 0.5).to(tl.int32)
+    left, top = (ix >> 5) - 1, (iy >> 5) - 1
+    x0, x1, x2, x3 = _cubic((ix & 31).to(tl.float32) / 32)
+    y0, y1, y2, y3 = _cubic((iy & 31).to(tl.float32) / 32)
+    before = frames + pair * 3 * size
+    after = before + 3 * size
+    image = _sample(after, left, top, x0, x1, x2, x3, y0, y1, y2, y3, inside, height, width)
+    after += size
+    gx = _sample(after, left, top, x0, x1, x2, x3, y0, y1, y2, y3, inside, height, width)
+    after += size
+    gy = _sample(after, left, top, x0, x1, x2, x3, y0, y1, y2, y3, inside, height, width)
+    rho = image - gx * u1 - gy * u2 - tl.load(before + at, mask=inside, other=0.0)
+    g_own = g + pair * 3 * size
+    tl.store(g_own + at, gx, mask=inside)
+    tl.store(g_own + size + at, gy, mask=inside)
+    tl.store(g_own + 2 * size + at, rho, mask=inside)
+
+
+@triton.jit
+def _order(a, b):
+    return tl.minimum(a, b), tl.maximum(a, b)
+
+
+@triton.jit
+def _sort5(a, b, c, d, e):
+    a, b = _order(a, b)
+    d, e = _order(d, e)
+    c, e = _order(c, e)
+    c, d = _order(c, d)
+    b, e = _order(b, e)
+    a, d = _order(a, d)
+    a, c = _order(a, c)
+    b, d = _order(b, d)
+    b, c = _order(b, c)
+    return a, b, c, d, e
+
+
+@triton.jit
+def _sorted_row(plane, row, x, inside, height, width):
+    """The five pixels around x in a row, sorted; the border repeats."""
+    at = plane + tl.minimum(tl.maximum(row, 0), height - 1) * width
+    last = width - 1
+    return _sort5(
+        tl.load(at + tl.maximum(x - 2, 0), mask=inside, other=0.0),
+        tl.load(at + tl.maximum(x - 1, 0), mask=inside, other=0.0),
+        tl.load(at + x, mask=inside, other=0.0),
+        tl.load(at + tl.minimum(x + 1, last), mask=inside, other=0.0),
+        tl.load(at + tl.minimum(x + 2, last), mask=inside, other=0.0),
+    )
+
+
+@triton.jit
+def _median25(plane, x, y, inside, height, width):
+    """Median of 5x5 pixels: rows sorted, columns sorted, then the 13 that can still be it.
+
+    Of the element in row i and column j of the sorted square, i * j elements are no larger and
+    (6 - i) * (6 - j) no smaller. The network after it was found by removing comparisons from a full
+    one while every sorted square of zeros and ones still gave its median.
+    """
+    a1, a2, a3, a4, a5 = _sorted_row(plane, y - 2, x, inside, height, width)
+    b1, b2, b3, b4, b5 = _sorted_row(plane, y - 1, x, inside, height, width)
+    c1, c2, c3, c4, c5 = _sorted_row(plane, y, x, inside, height, width)
+    d1, d2, d3, d4, d5 = _sorted_row(plane, y + 1, x, inside, height, width)
+    e1, e2, e3, e4, e5 = _sorted_row(plane, y + 2, x, inside, height, width)
+    _, _, _, d1, e1 = _sort5(a1, b1, c1, d1, e1)
+    _, _, c2, d2, e2 = _sort5(a2, b2, c2, d2, e2)
+    _, b3, c3, d3, _ = _sort5(a3, b3, c3, d3, e3)
+    a4, b4, c4, _, _ = _sort5(a4, b4, c4, d4, e4)
+    a5, b5, _, _, _ = _sort5(a5, b5, c5, d5, e5)
+    c3, b3 = _order(c3, b3)
+    a5, a4 = _order(a5, a4)
+    d2, b5 = _order(d2, b5)
+    b4, c2 = _order(b4, c2)
+    e1, d1 = _order(e1, d1)
+    b3, e2 = _order(b3, e2)
+    e2, a5 = _order(e2, a5)
+    c4, d2 = _order(c4, d2)
+    d1, c3 = _order(d1, c3)
+    c3, b3 = _order(c3, b3)
+    b3, e2 = _order(b3, e2)
+    a4, d3 = _order(a4, d3)
+    d3, c4 = _order(d3, c4)
+    c2, e1 = _order(c2, e1)
+    e1, d1 = _order(e1, d1)
+    a5, a4 = _order(a5, a4)
+    a4, d3 = _order(a4, d3)
+    d1, c3 = _order(d1, c3)
+    c3, b3 = _order(c3, b3)
+    e2, a5 = _order(e2, a5)
+    a5, a4 = _order(a5, a4)
+    d1, c3 = _order(d1, c3)
+    b3, e2 = _order(b3, e2)
+    e2, a5 = _order(e2, a5)
+    c3, b3 = _order(c3, b3)
+    b3, e2 = _order(b3, e2)
+    return e2
+
+
+@triton.jit(do_not_specialize=_SIZES)
+def median(
+    u,
+    filtered,
+    sums_in,
+    count_in,
+    pairs,
+    height,
+    width,
+    size,
+    tiles,
+    epsilon,
+    FIRST: tl.constexpr,
+    TILES: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """The flow of every pair that still iterates, median-filtered over 5x5 pixels."""
+    tile = tl.program_id(0) % tiles
+    pair = (tl.program_id(0) // tiles).to(tl.int64)
+    active = True
+    if not FIRST:
+        active = _error(sums_in, pair, tiles, TILES) > epsilon
+    if active:
+        current = (tl.load(count_in + pair) % 2).to(tl.int64) * pairs + pair
+        at = tile * BLOCK + tl.arange(0, BLOCK)
+        x, y = at % width, at // width
+        inside = at < size
+        for component in range(2):
+            plane = u + (current * 2 + component) * size
+            value = _median25(plane, x, y, inside, height, width)
+            tl.store(filtered + (pair * 2 + component) * size + at, value, mask=inside)

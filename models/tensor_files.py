@@ -1,0 +1,74 @@
+"""Files of tensors, written and read so that damage is noticed and no pickled code is run.
+
+``torch.save`` gives each tensor a CRC-32, which ``torch.load`` never compares; `read` does. What
+`packed` made ends in the SHA-256 of all before it too (the comment that a zip archive may have, so
+plain ``torch.load`` reads it as well).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from foveal.errors import FovealError
+
+_DIGEST = b"sha256:"
+_COMMENT_BYTES = len(_DIGEST) + 64
+
+
+def packed(values: Mapping[str, Any]) -> bytes:
+    """Tensors and plain values as the content of a file, its digest at the end."""
+    file = io.BytesIO()
+    torch.save(dict(values), file)
+    # An archive ends in the length of its comment, here still 0.
+    content = file.getvalue()[:-2] + _COMMENT_BYTES.to_bytes(2, "little")
+    return content + _DIGEST + hashlib.sha256(content).hexdigest().encode()
+
+
+def read(path: Path) -> Any:
+    """What `packed` or ``torch.save`` wrote, on the CPU.
+
+    Raises
+    ------
+    FovealError
+        The file is missing, damaged, something else, or holds what only running code restores.
+    """
+    try:
+        _check(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        why = (
+            "cannot be loaded as tensors and plain values; files that need pickled code are "
+            "refused: save the state dict alone with torch.save"
+        )
+    except OSError as error:
+        why = f"cannot be read: {error.strerror or error}"
+    except Exception as error:  # a damaged file can raise anything inside of torch.load
+        why = f"is damaged, or no file that torch.save wrote ({type(error).__name__})"
+    raise FovealError(f"{path} {why}")
+
+
+def _check(path: Path) -> None:
+    """Compare digest and checksums; files in torch's old format have none."""
+    with path.open("rb") as file:
+        size = file.seek(0, io.SEEK_END)
+        file.seek(max(0, size - _COMMENT_BYTES))
+        comment = file.read()
+        file.seek(0)
+        if comment.startswith(_DIGEST):
+            digest = hashlib.sha256()
+            while left := min(1 << 20, size - _COMMENT_BYTES - file.tell()):
+                digest.update(file.read(left))
+            if digest.hexdigest().encode() != comment.removeprefix(_DIGEST):
+                raise ValueError("its digest differs")
+        elif zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as archive:
+                if archive.comment or archive.testzip() is not None:
+                    raise ValueError("a checksum differs")

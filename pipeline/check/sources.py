@@ -1,0 +1,76 @@
+"""Whether the raw files of a dataset still hold what a store was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from foveal.errors import InputError
+from foveal.pipeline.build.digests import content_of, forget_hashes, video_files
+from foveal.pipeline.recipe.recipe import Recipe
+from foveal.pipeline.sources import list_videos, open_source
+from foveal.storage.marks import Mark
+from foveal.storage.verify import Problem
+
+_IDENTITY = {"content_sha256": "video", "annotations_sha256": "annotations"}
+"""What a stage's identity calls the contents that it was computed from."""
+
+
+def check_sources(
+    recipe: Recipe,
+    marks: Mapping[str, Mapping[str, Mark]],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Problem]:
+    """Hash the raw files of every stored video again, and compare with what its stages remember.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        The store's own, with ``dataset.root`` where the dataset lies now.
+    marks : mapping
+        Of the store, by video and stage.
+    progress : callable
+        Called with videos done and in all.
+
+    Returns
+    -------
+    list of Problem
+        A line for each stage whose files are gone, unreadable or hold something else.
+
+    Raises
+    ------
+    RecipeError
+        The dataset cannot be listed.
+    """
+    source = open_source(recipe.dataset, recipe.fixations)
+    videos = {video.id: video for video in list_videos(source, recipe.dataset)}
+    forget_hashes()
+    problems = []
+    for done, (name, stages) in enumerate(marks.items(), start=1):
+        video = videos.get(name)
+        if video is None:
+            message = f"no such video is listed below {recipe.dataset.root}"
+            problems.append(Problem(name, "", "", "missing", message))
+            continue
+        files = {"video": video_files(video), "annotations": list(video.annotation_paths)}
+        found: dict[str, tuple[str, str]] = {}
+        for stage, mark in stages.items():
+            for key in _IDENTITY.keys() & mark.identity.keys():
+                what = _IDENTITY[key]
+                if what not in found:
+                    found[what] = _hash(what, files[what])
+                sha256, message = found[what]
+                if sha256 != mark.identity[key]:
+                    where = str(files[what][0] if len(files[what]) == 1 else video.path)
+                    problems.append(Problem(name, stage, where, "changed", message))
+        progress(done, len(marks))
+    return problems
+
+
+def _hash(what: str, paths: list[Path]) -> tuple[str, str]:
+    """What files hold now, and what to say where a store remembers something else."""
+    try:
+        sha256 = content_of(paths, None, InputError).sha256
+    except InputError as error:
+        return "", str(error)
+    return sha256, f"{what}: the files hold something else than when the stage was computed"

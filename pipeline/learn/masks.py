@@ -1,0 +1,168 @@
+"""Evaluation subsets as per-frame masks: which frames of a video a benchmark scores."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foveal.errors import GazeError, RecipeError
+from foveal.pipeline.sources.readers.frame_lists import mask_of_frames, read_frame_lists
+from foveal.pipeline.stages.base import NO_ARRAYS, Arrays, PlainStage
+from foveal.pipeline.stages.beside import write_beside
+from foveal.pipeline.stages.frames import TIMELINE
+from foveal.pipeline.video.types import ArrayBatch
+from foveal.storage.index import refresh_index
+from foveal.storage.kinds import select_arrays
+from foveal.storage.location import Location
+from foveal.storage.marks import read_journal
+from foveal.storage.reader import Store
+from foveal.storage.root import store_lock
+from foveal.storage.schema import ArraySpec
+
+MASK_PREFIX = "mask_"
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_FRAMES_A_CHUNK = 2**14
+
+
+class MaskStage(PlainStage):
+    """``mask_<name>``: whether each frame counts.
+
+    Parameters
+    ----------
+    name : str
+        Without ``mask_``.
+    counts_at_30_hz : ndarray, bool [n]
+        Whether each frame of the video resampled to 30 Hz counts.
+    source : str
+        Name of the list's file.
+    """
+
+    inputs = (TIMELINE,)
+
+    def __init__(self, name: str, counts_at_30_hz: NDArray[np.bool_], source: str) -> None:
+        self.name = MASK_PREFIX + name
+        self.arrays = (self.name,)
+        self.frames_counted = 0
+        self._counts = counts_at_30_hz
+        self._about = {"long_name": f"frame counts in {name}", "source": source}
+        self._pts_seconds: list[NDArray[np.float64]] = []
+
+    def parameters(self) -> dict[str, Any]:
+        return {"list_sha256": hashlib.sha256(np.packbits(self._counts).tobytes()).hexdigest()}
+
+    def outputs(self) -> Sequence[ArraySpec]:
+        return [
+            ArraySpec(
+                self.name,
+                ("time",),
+                (),
+                np.dtype(bool),
+                self._about,
+                _FRAMES_A_CHUNK,
+                _FRAMES_A_CHUNK,
+                axis="frame",
+                kind="scalar",
+                role="mask",
+            )
+        ]
+
+    def push(self, batch: ArrayBatch) -> Arrays:
+        self._pts_seconds.append(batch.values)
+        return NO_ARRAYS
+
+    def finish(self) -> Iterable[Arrays]:
+        mask = mask_of_frames(self._counts, np.concatenate(self._pts_seconds))
+        self.frames_counted = int(mask.sum())
+        return [{self.name: mask}]
+
+    def provenance(self) -> dict[str, Any]:
+        return {"frames_counted": self.frames_counted}
+
+
+def attach_masks(url: str, frame_list: Path, name: str) -> dict[str, int]:
+    """Keep a frame list in a store as an array ``mask_<name>`` of each video it names.
+
+    Parameters
+    ----------
+    url : str
+        The store.
+    frame_list : Path
+        CSV ``video,frame,mask`` that counts frames on the video resampled to 30 Hz (LEDOV-Meta,
+        DIEM-Meta; Tangemann et al. 2020).
+    name : str
+        Lower-case letters, digits and underscores.
+
+    Returns
+    -------
+    dict of str to int
+        Frames that count, by video; a video of the list that the store lacks is not in it.
+
+    Raises
+    ------
+    GazeError
+        Where the list cannot be read, names no video of the store, or `name` is no name.
+    """
+    if not _NAME.fullmatch(name):
+        raise GazeError(f"a mask cannot be called {name!r}; use a-z, 0-9 and _, a letter first")
+    lists = read_frame_lists(frame_list)
+    location = Location(url)
+    counted: dict[str, int] = {}
+    with store_lock(location):
+        marks, _ = read_journal(location)
+        for video in sorted(lists.keys() & marks.keys()):
+            if TIMELINE not in marks[video]:
+                continue
+            stage = MaskStage(name, lists[video], frame_list.name)
+            write_beside(location, video, marks[video], stage)
+            counted[video] = stage.frames_counted
+        refresh_index(location, counted)
+    if not counted:
+        some = ", ".join(list(lists)[:3])
+        raise GazeError(f"{url} has none of the {len(lists)} videos of {frame_list}: {some}, …")
+    return counted
+
+
+def stored_masks(store: Store, videos: Sequence[str], name: str) -> dict[str, NDArray[np.bool_]]:
+    """Frames that count, as `attach_masks` keeps them.
+
+    Parameters
+    ----------
+    store : Store
+    videos : sequence of str
+    name : str
+        Of the mask, with or without ``mask_``.
+
+    Returns
+    -------
+    dict of str to ndarray, bool [frames]
+        Of those videos that have it and of which any frame counts (Tangemann et al. 2020 skip the
+        others).
+
+    Raises
+    ------
+    RecipeError
+        None of the videos has it.
+    """
+    array = name if name.startswith(MASK_PREFIX) else MASK_PREFIX + name
+    marks, _ = read_journal(store.location, videos)
+    having = [video for video in videos if array in marks.get(video, {})]
+    if not having:
+        infos = [
+            info
+            for found in marks.values()
+            for mark in found.values()
+            for info in mark.infos.values()
+        ]
+        known = ", ".join(sorted(set(select_arrays(infos, role="mask")))) or "none"
+        raise RecipeError(
+            f"{store.location}: none of {len(videos)} videos has {array}; masks there: {known}; "
+            "`foveal mask` attaches a list of frames"
+        )
+    masks = {video: np.asarray(store.array(video, array)[:], bool) for video in having}
+    return {video: mask for video, mask in masks.items() if mask.any()}

@@ -1,0 +1,227 @@
+"""The one way by which stages get into a store: builds, masks, predictions and dry runs alike.
+
+Batches come in; each goes to the stages that read it, and what they make goes on to the stages that
+read that. Computing and writing overlap: the calling thread computes, a writer thread empties a
+bounded queue.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+
+from foveal.pipeline.stages.base import OF_THIS_RUN, Arrays, Stage, StageContext
+from foveal.pipeline.stages.threads import Sink
+from foveal.pipeline.video.types import ArrayBatch, AudioBatch, FrameBatch
+from foveal.storage.cf import Scale
+from foveal.storage.location import Location
+from foveal.storage.marks import Mark
+from foveal.storage.writer import StageWriter, VideoWriter
+
+_WRITES_AHEAD = 4
+
+Batch = FrameBatch | ArrayBatch | AudioBatch
+Batches = Generator[tuple[str, Batch, int], None, None]
+"""Which input a batch is of, the batch, and how many frames have come with it."""
+
+Advance = Callable[[int], None]
+"""Called with the frames done after every batch."""
+
+
+@dataclass
+class StageWork:
+    """A stage that is due.
+
+    Attributes
+    ----------
+    stage : Stage
+    identity : mapping
+        What determines its numbers, see `identity_of`.
+    notes : mapping
+        Further provenance.
+    of_this_run : mapping
+        Further provenance that only the mark keeps.
+    mark : Mark or None
+        Once it is complete.
+    compute_seconds, write_seconds : float
+    """
+
+    stage: Stage
+    identity: Mapping[str, Any]
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    of_this_run: Mapping[str, Any] = field(default_factory=dict)
+    mark: Mark | None = None
+    compute_seconds: float = 0.0
+    write_seconds: float = 0.0
+
+    def prepare(self, context: StageContext) -> None:
+        """Prepare the stage; the time counts."""
+        started = time.monotonic()
+        self.stage.prepare(context)
+        self.compute_seconds += time.monotonic() - started
+
+
+def identity_of(stage: Stage, origins: Mapping[str, str], **content: Any) -> dict[str, Any]:
+    """What determines the numbers of a stage.
+
+    Parameters
+    ----------
+    stage : Stage
+    origins : mapping of str to str
+        Fingerprint by name of the stages whose arrays it reads.
+    **content
+        What else it is made from: hashes of files, settings of the decoder.
+    """
+    identity: dict[str, Any] = {
+        "stage": stage.name,
+        "version": stage.version,
+        "parameters": stage.parameters(),
+    }
+    if origins:
+        identity["upstream"] = dict(origins)
+    return identity | content
+
+
+def write_stages(
+    location: Location,
+    video: str,
+    attributes: Mapping[str, Any],
+    due: Sequence[StageWork],
+    batches: Batches,
+    *,
+    stale: Sequence[str] = (),
+    advance: Advance = lambda frames: None,
+    check: Callable[[int], None] = lambda frames: None,
+) -> int:
+    """Compute stages and write them, each marked complete as its last item is on disk.
+
+    1. forget what is stale: marks first, then arrays;
+    2. push every batch through the stages that read it, and on through those that read theirs;
+    3. finish and mark each stage, in their order.
+
+    Parameters
+    ----------
+    location : Location
+    video : str
+    attributes : mapping
+        Of the video's group.
+    due : sequence of StageWork
+        Each after those whose arrays it reads.
+    batches : generator
+        What the stages read and do not make themselves; closed at the end.
+    stale : sequence of str
+        Complete stages that are to go first.
+    advance : callable
+    check : callable
+        Called with the number of frames after the last batch; raises where it is wrong.
+
+    Returns
+    -------
+    int
+        Frames seen.
+
+    Raises
+    ------
+    Exception
+        Whatever a stage or the input raises. What is not complete by then is removed.
+    """
+    writer = VideoWriter(location, video, attributes)
+    specs = {work.stage.name: work.stage.outputs() for work in due}
+    writer.invalidate(stale, [spec.name for group in specs.values() for spec in group])
+    nodes = [
+        _Node(work, writer.stage(work.stage.name, work.identity, specs[work.stage.name]))
+        for work in due
+    ]
+    for node in nodes:
+        made = {spec.name: Scale.of(spec.attributes) for spec in specs[node.work.stage.name]}
+        for array, scale in made.items():
+            readers = [other for other in nodes if array in other.work.stage.inputs]
+            node.readers[array] = _Readers(readers, scale)
+    frames = 0
+    try:
+        with Sink(_WRITES_AHEAD) as sink, closing(batches):
+            for name, batch, come in batches:
+                for node in nodes:
+                    if name in node.work.stage.inputs:
+                        _push(node, batch, sink)
+                frames = max(frames, come)
+                advance(frames)
+            check(frames)
+            for node in nodes:
+                _finish(node, sink)
+    except BaseException:
+        writer.abandon()
+        raise
+    return frames
+
+
+@dataclass
+class _Readers:
+    """Who reads an array that is being made, how much of it there is, and what it means."""
+
+    nodes: list[_Node]
+    scale: Scale | None
+    items: int = 0
+
+
+@dataclass
+class _Node:
+    """A stage at work."""
+
+    work: StageWork
+    writer: StageWriter
+    readers: dict[str, _Readers] = field(default_factory=dict)
+
+
+def _push(node: _Node, batch: Batch, sink: Sink) -> None:
+    started = time.monotonic()
+    arrays = node.work.stage.push(batch)
+    node.work.compute_seconds += time.monotonic() - started
+    _emit(node, arrays, sink)
+
+
+def _emit(node: _Node, arrays: Arrays, sink: Sink) -> None:
+    if not arrays:
+        return
+
+    def append() -> None:
+        started = time.monotonic()
+        node.writer.append(arrays)
+        node.work.write_seconds += time.monotonic() - started
+
+    sink.submit(append)
+    for name, values in arrays.items():
+        readers = node.readers[name]
+        if not len(values):
+            continue
+        batch = ArrayBatch(name, readers.items, values, readers.scale)
+        readers.items = batch.stop
+        for reader in readers.nodes:
+            _push(reader, batch, sink)
+
+
+def _finish(node: _Node, sink: Sink) -> None:
+    work, stage = node.work, node.work.stage
+    rest: Iterable[Arrays] = stage.finish()
+    started = time.monotonic()
+    for arrays in rest:
+        work.compute_seconds += time.monotonic() - started
+        _emit(node, arrays, sink)
+        started = time.monotonic()
+    work.compute_seconds += time.monotonic() - started
+    provenance = {"parameters": stage.parameters(), **work.notes, **stage.provenance()}
+    of_this_run = {
+        **provenance.pop(OF_THIS_RUN, {}),
+        **work.of_this_run,
+        "compute_seconds": round(work.compute_seconds, 3),
+    }
+
+    def complete() -> None:
+        started = time.monotonic()
+        work.mark = node.writer.complete(provenance, of_this_run)
+        work.write_seconds += time.monotonic() - started
+
+    sink.submit(complete)
