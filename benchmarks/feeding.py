@@ -1,16 +1,19 @@
-"""Does training wait for data? LSTS at full size, from cached features, at the paper's batch size.
+"""Does training wait for data? LSTS (or others) at full size, at the paper's batch size.
 
 A store is written with what a build leaves of a dataset: I3D features of 1024 x 5 x 5 x 5 (random
-values), density maps of 360 x 640, fixations. Networks are trained on it as `foveal train` does;
+values), density maps of 360 x 640, fixations; for ``--networks`` that read pixels, frames of
+240 x 320 and flow of 120 x 160. Networks are trained on it as `foveal train` does;
 the share of the time spent waiting for batches is the training's own. Then the same batches are
 read without training: the ratio says how many times faster they come than this machine trains. On a
 faster device that headroom shrinks; it is measured there with ``--device cuda``.
-Run: ``python benchmarks/feeding.py [--steps 8] [--device cpu] [--workers 0] [--json]``
+Run: ``python benchmarks/feeding.py [--networks salema tp_cmrnet] [--steps 8] [--device cpu]
+[--workers 0] [--json]``
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import tempfile
@@ -41,16 +44,21 @@ TOWERS = ("i3d_rgb", "i3d_flow")
 VIDEOS, WINDOWS, WINDOW_FRAMES = 4, 256, 79
 FRAMES = WINDOWS + WINDOW_FRAMES
 SIZE = (360, 640)
+FRAME_SIZE = (240, 320)
 FEATURE_SHAPE = (1024, 5, 5, 5)
 POINTS_A_FRAME = 17
 ROUNDS = 3
+MOST_BATCHES = 24
 
 Arrays = dict[str, tuple[tuple[str, ...], NDArray[Any]]]
 """Dimensions and values by name."""
 
 
-def contents(rng: np.random.Generator) -> dict[str, Arrays]:
-    """What a video's stages hold; windows of both streams start at frames 1, 2, …"""
+def contents(rng: np.random.Generator, kinds: set[str]) -> dict[str, Arrays]:
+    """What a video's stages hold; windows of both streams start at frames 1, 2, …
+
+    Features, frames and flow are there where networks read these `kinds` of inputs.
+    """
     centre = 180 + np.cumsum(rng.normal(0, 2, (FRAMES, 1, 2)), axis=0)
     points = (centre + rng.normal(0, 40, (FRAMES, POINTS_A_FRAME, 2))).clip(0, 359).reshape(-1, 2)
     offset = np.arange(FRAMES + 1) * POINTS_A_FRAME
@@ -67,7 +75,17 @@ def contents(rng: np.random.Generator) -> dict[str, Arrays]:
             "fixation_offset": (("time_plus_1",), offset),
         },
     }
-    for tower in TOWERS:
+    if kinds & {"frame", "flow_image", "flow_stack"}:
+        height, width = FRAME_SIZE
+        noise = rng.integers(0, 8, (height, 2 * width, 3))
+        slope = np.linspace(0, 100, 2 * width)[:, None] + np.linspace(0, 100, height)[:, None, None]
+        scene = (slope + noise).astype(np.uint8)
+        frames = np.stack([scene[:, n % width : n % width + width] for n in range(FRAMES)])
+        stages["frames"] = {"frames": (("time", "y", "x", "rgb"), frames)}
+        flow = rng.normal(0, 2, (1, height // 2, width // 2, 2)).astype(np.float16)
+        flow = np.repeat(flow, FRAMES - 1, axis=0)
+        stages["flow_tvl1"] = {"flow_tvl1": (("pair", "flow_y", "flow_x", "uv"), flow)}
+    for tower in kinds.intersection(TOWERS):
         window = f"{tower}_window"
         values = rng.standard_normal((WINDOWS, *FEATURE_SHAPE), np.float32)
         features = np.maximum(values, 0, out=values).astype(np.float16)
@@ -78,14 +96,14 @@ def contents(rng: np.random.Generator) -> dict[str, Arrays]:
     return stages
 
 
-def write_store(folder: Path) -> str:
+def write_store(folder: Path, kinds: set[str]) -> str:
     location = Location(folder)
     create_store(location, "benchmark", {})
     for number in range(VIDEOS):
         video = f"{number:03d}"
         about = {"video": video, "split": "train", "fps": 30.0, "source_size": list(SIZE)}
         writer = VideoWriter(location, video, about)
-        for name, arrays in contents(np.random.default_rng(number)).items():
+        for name, arrays in contents(np.random.default_rng(number), kinds).items():
             plain = {"chunk_items": 1, "shard_items": 128, "compress": False}
             specs = [
                 ArraySpec(
@@ -112,21 +130,24 @@ def write_store(folder: Path) -> str:
 
 
 def batches_per_second(store: str, model: str, workers: int) -> float:
-    """Batches as the training takes them, with nobody to train; median of passes over all."""
+    """Batches as the training takes them, with nobody to train; median of passes."""
     spec = saliency.spec(model)
-    clips: Any = open_clips([open_store(store)], "train", spec, None, frames=1, stride=1)
+    frames = spec.training.clip_frames
+    clips: Any = open_clips([open_store(store)], "train", spec, None, frames=frames, stride=frames)
     loader = ClipLoader(clips, spec.training.batch_size, seed=0, num_workers=workers)
+    batches = min(len(loader), MOST_BATCHES)
     seconds = []
     for _ in range(ROUNDS + 1):
         started = time.perf_counter()
-        for _ in loader:
+        for _ in itertools.islice(loader, batches):
             pass
         seconds.append(time.perf_counter() - started)
-    return len(loader) / statistics.median(seconds[1:])
+    return batches / statistics.median(seconds[1:])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--networks", nargs="+", default=NETWORKS, choices=saliency.names())
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=0)
@@ -136,8 +157,10 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        store = write_store(Path(folder) / "store.zarr")
-        for model in NETWORKS:
+        specs = [saliency.spec(model) for model in arguments.networks]
+        kinds = {wanted.kind for spec in specs for wanted in spec.inputs}
+        store = write_store(Path(folder) / "store.zarr", kinds)
+        for model in arguments.networks:
             settings = {
                 "model": model,
                 "stores": [store],

@@ -7,58 +7,39 @@ Prefect's caches and result files stay out of it.
 from __future__ import annotations
 
 import os
+import signal
 import time
-from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
 from typing import Any
+from uuid import UUID
 
-from prefect import flow, get_run_logger, task
+from prefect import flow
 from prefect.artifacts import create_table_artifact
-from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, StateType
-from prefect.futures import PrefectFuture, as_completed
+from prefect.runtime import flow_run
 from prefect.states import Completed
-from prefect.task_runners import ThreadPoolTaskRunner
-from prefect.utilities.annotations import quote
 
+from foveal.flows.engine import Engine, Future, Threads
+from foveal.flows.server import drain, tell_cancelled
+from foveal.flows.videos import batches, summary
 from foveal.pipeline.build.build import Build, BuildPlan, failed
 from foveal.pipeline.build.plan import VideoPlan
-from foveal.pipeline.build.run import Status, VideoResult
+from foveal.pipeline.build.run import VideoResult
 from foveal.pipeline.recipe.recipe import Recipe
 from foveal.pipeline.report.report import duration, keep_report, kept_report
 from foveal.storage.root import store_lock
 
-BATCH_FRAMES = 500
-"""Short clips share a task until they have so many frames together."""
-
-RETRY_DELAYS_SECONDS = [2.0, 20.0]
-
 MAX_WORKERS = 32
 
+DRAIN_SECONDS = 2.0
 
-@task(
-    name="process-videos",
-    task_run_name="{name}",
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    retries=len(RETRY_DELAYS_SECONDS),
-    retry_delay_seconds=RETRY_DELAYS_SECONDS,
-)
-def process_videos(
-    name: str, videos: list[str], build: Build, recompute: list[str]
-) -> list[VideoResult]:
-    """Process some videos of a build; `name` is what the UI shows."""
-    results = [build.run(video, recompute) for video in videos]
-    for result in results:
-        get_run_logger().info(describe(result))
-    return results
+Leave = Callable[[], None]
+"""Ends the process where videos do not stop in time; returns where it may not."""
 
 
-_flow = flow(
-    name="build-store",
-    task_runner=ThreadPoolTaskRunner(max_workers=MAX_WORKERS),  # type: ignore[arg-type]
-    persist_result=False,
-)
+_flow = flow(name="build-store", persist_result=False)
 
 
 @_flow
@@ -106,13 +87,27 @@ def build_store(
     with store_lock(build.location):
         build.prepare()
         plan = build.plan(only or (), limit, retry, repair, recompute or ())
-        return _carry_out(build, plan, workers, recompute or ())
+        return _carry_out(build, plan, workers, recompute or (), _leave_prefects_process)
 
 
 def run_planned(
-    build: Build, plan: BuildPlan, workers: int | None = None, recompute: Sequence[str] = ()
+    build: Build,
+    plan: BuildPlan,
+    workers: int | None = None,
+    recompute: Sequence[str] = (),
+    leave: Leave = lambda: None,
 ) -> list[VideoResult]:
     """Carry out a plan as a run of the same flow in this process; the caller holds the lock.
+
+    Parameters
+    ----------
+    build : Build
+    plan : BuildPlan
+    workers : int, optional
+    recompute : sequence of str
+    leave : callable
+        Called where the build is interrupted and videos do not stop within seconds; without, it is
+        waited for them.
 
     Raises
     ------
@@ -121,7 +116,7 @@ def run_planned(
     """
 
     def build_store(recipe: dict[str, Any]) -> State[list[VideoResult]]:
-        return _carry_out(build, plan, workers, recompute)
+        return _carry_out(build, plan, workers, recompute, leave)
 
     state = _flow(build_store)(build.recipe.resolved(), return_state=True)
     results: Any = state.result(raise_on_failure=False)
@@ -131,7 +126,11 @@ def run_planned(
 
 
 def _carry_out(
-    build: Build, plan: BuildPlan, workers: int | None, recompute: Sequence[str]
+    build: Build,
+    plan: BuildPlan,
+    workers: int | None,
+    recompute: Sequence[str],
+    leave: Leave,
 ) -> State[list[VideoResult]]:
     """Compute what is due, then write index and report; the store's lock is held."""
     workers = min(workers or default_workers(build.recipe), MAX_WORKERS)
@@ -140,7 +139,8 @@ def _carry_out(
     build.remember(plan)
     sizes = {item.video.id: item.contents["video"].total_bytes for item in plan.to_do}
     build.listener.planned(sizes, plan.settled)
-    results = [*plan.settled, *_process(build, plan.to_do, workers, recompute)]
+    with Threads(build, recompute, workers) as engine:
+        results = [*plan.settled, *_process(build, plan.to_do, engine, leave)]
     build.finalise(results)
     report = kept_report(url)
     if plan.to_do or report is None:
@@ -154,29 +154,52 @@ def _carry_out(
 
 
 def _process(
-    build: Build, to_do: Sequence[VideoPlan], workers: int, recompute: Sequence[str]
-) -> Iterator[VideoResult]:
-    """Keep as many tasks in flight as there are workers; give results as they come."""
+    build: Build, to_do: Sequence[VideoPlan], engine: Engine, leave: Leave
+) -> list[VideoResult]:
+    """Keep as many tasks in flight as the engine wants, until all have ended or the build is told
+    to stop: by Ctrl-C, a signal, a cancelled run."""
     waiting = deque(batches(to_do))
-    at_work: dict[PrefectFuture[list[VideoResult]], list[str]] = {}
-    while waiting or at_work:
-        while waiting and len(at_work) < workers:
-            videos = waiting.popleft()
-            # Quoted: Prefect would look for futures in every video that the build lists.
-            quoted: Any = quote(build)
-            future = process_videos.submit(_task_name(videos), videos, quoted, list(recompute))
-            at_work[future] = videos
-        future = next(as_completed(list(at_work)))
-        future.wait()
-        videos = at_work.pop(future)
-        if future.state.is_completed():
-            yield from future.result()
-            continue
-        error: Any = future.result(raise_on_failure=False)
-        for video in videos:
-            result = failed(video, error)
-            build.listener.ended(result)
-            yield result
+    at_work: dict[Future, list[str]] = {}
+    done: SimpleQueue[Future] = SimpleQueue()
+    results: list[VideoResult] = []
+    try:
+        while waiting or at_work:
+            while waiting and len(at_work) < engine.slots:
+                videos = waiting.popleft()
+                at_work[engine.submit(videos, done.put)] = videos
+            future = done.get()
+            videos = at_work.pop(future)
+            state = engine.outcome(future)
+            value: Any = state.result(raise_on_failure=False)
+            if state.is_completed():
+                results += value
+                continue
+            for video in videos:
+                result = failed(video, value)
+                build.listener.ended(result)
+                results.append(result)
+    except BaseException as error:
+        left = engine.stop(at_work)
+        if left and not isinstance(error, Exception):
+            tasks = [future.task_run_id for future in left]
+            # Where Prefect started the process, it says itself what became of the run.
+            run = None if _in_prefects_process() else UUID(flow_run.id)
+            tell_cancelled(tasks, run)
+            leave()
+        raise
+    return results
+
+
+def _in_prefects_process() -> bool:
+    """Whether Prefect started this process for this run alone."""
+    return os.environ.get("PREFECT__FLOW_RUN_ID") == str(flow_run.id)
+
+
+def _leave_prefects_process() -> None:
+    """End as the signal would have ended the process, where it is Prefect's to end."""
+    if _in_prefects_process():
+        drain(DRAIN_SECONDS)
+        os._exit(128 + signal.SIGTERM)
 
 
 def default_workers(recipe: Recipe) -> int:
@@ -184,45 +207,6 @@ def default_workers(recipe: Recipe) -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     busy = any(section.fills_cores for section in recipe.stage_sections())
     return 2 if busy else max(1, min(8, cores or 1))
-
-
-def batches(plans: Sequence[VideoPlan]) -> Iterator[list[str]]:
-    """Ids of videos that share a task: known short clips together, others alone."""
-    batch: list[str] = []
-    frames = 0
-    for plan in plans:
-        names = plan.video.image_names
-        length = plan.video.expected_frames or (len(names) if names else BATCH_FRAMES)
-        if batch and frames + length > BATCH_FRAMES:
-            yield batch
-            batch, frames = [], 0
-        batch.append(plan.video.id)
-        frames += length
-    if batch:
-        yield batch
-
-
-def _task_name(videos: list[str]) -> str:
-    return videos[0] if len(videos) == 1 else f"{videos[0]} … {videos[-1]} ({len(videos)} videos)"
-
-
-def describe(result: VideoResult) -> str:
-    """One line on what became of a video."""
-    if not result.ok:
-        return f"{result.video}: {result.status}: {result.reason}"
-    if result.status is Status.UNCHANGED:
-        return f"{result.video}: unchanged"
-    return (
-        f"{result.video}: {result.frames} frames in {result.wall_seconds:.1f} s "
-        f"({', '.join(result.stages)})"
-    )
-
-
-def summary(results: Sequence[VideoResult]) -> str:
-    """Videos counted by how they ended."""
-    counts = Counter(result.status for result in results)
-    parts = [f"{counts[status]} {status.value}" for status in Status if counts[status]]
-    return f"{len(results)} videos: {', '.join(parts) or 'nothing to do'}"
 
 
 def _publish_table(results: Sequence[VideoResult], report: str | None) -> None:

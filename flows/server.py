@@ -6,22 +6,27 @@ standard output open. This one is the same server, started so that it dies with 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
 
 from foveal.errors import MissingDependency
 
 _START_SECONDS = 60
 _DRAIN_SECONDS = 10
+_TELL_SECONDS = 3
 _PR_SET_PDEATHSIG = 1
 
 
@@ -52,10 +57,14 @@ def prefect_server() -> Iterator[str]:
         _await_health(server, url)
         with temporary_settings({PREFECT_API_URL: url}):
             yield url
-            _drain()
+            drain()
     finally:
         server.terminate()
-        server.wait()
+        try:
+            server.wait(_DRAIN_SECONDS)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
 
 
 def _start(port: int) -> subprocess.Popen[bytes]:
@@ -67,17 +76,39 @@ def _start(port: int) -> subprocess.Popen[bytes]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env={**os.environ, "PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1"},
+        # Not in reach of Ctrl-C: the build that is interrupted has states to report.
+        process_group=0,
         preexec_fn=_die_with_parent if sys.platform == "linux" else None,
     )
 
 
-def _drain() -> None:
-    """Let logs and events that still wait reach the server before it goes."""
+def drain(seconds: float = _DRAIN_SECONDS) -> None:
+    """Let logs and events that still wait reach the server, before it or this process goes."""
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
 
     for worker in (APILogWorker, EventsWorker):
-        worker.drain_all(timeout=_DRAIN_SECONDS)
+        worker.drain_all(timeout=seconds)
+
+
+def tell_cancelled(task_runs: Sequence[UUID], flow_run: UUID | None = None) -> None:
+    """Tell Prefect that runs have ended that cannot say so themselves; gives up after seconds."""
+
+    def tell() -> None:
+        from prefect.client.orchestration import get_client
+        from prefect.states import Cancelled
+
+        state: Any = Cancelled(message="the build was stopped")
+        with contextlib.suppress(Exception), get_client(sync_client=True) as client:
+            for run in task_runs:
+                with contextlib.suppress(Exception):
+                    client.set_task_run_state(run, state, force=True)
+            if flow_run is not None:
+                client.set_flow_run_state(flow_run, state, force=True)
+
+    thread = threading.Thread(target=tell, name="tell Prefect", daemon=True)
+    thread.start()
+    thread.join(_TELL_SECONDS)
 
 
 def _die_with_parent() -> None:

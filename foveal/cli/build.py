@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,8 +27,6 @@ from foveal.cli.console import (
 if TYPE_CHECKING:
     from foveal.pipeline.build.run import VideoResult
     from foveal.pipeline.recipe.recipe import Recipe
-
-INTERRUPTED = 130
 
 
 def build(
@@ -99,13 +97,17 @@ def run_build(
     workers: int | None = None,
     verbose: bool = False,
 ) -> list[VideoResult]:
-    """Run the flow with live progress where there is a terminal; skip it where nothing is due."""
+    """Run the flow with live progress where there is a terminal; skip it where nothing is due.
+
+    Ctrl-C and SIGTERM stop the videos at work within seconds, put the terminal right and end the
+    process; a second one ends it at once.
+    """
     from foveal.pipeline.build.build import Build
     from foveal.pipeline.report.report import keep_report, kept_report
     from foveal.storage.root import store_lock
 
-    with ExitStack() as stack:
-        listener = stack.enter_context(LiveProgress()) if err.is_terminal else None
+    with _stopped_by_signals() as stop, ExitStack() as stack:
+        listener = stack.enter_context(stop.progress) if err.is_terminal else None
         build = Build.open(recipe, listener)
         stack.enter_context(store_lock(build.location))
         build.prepare()
@@ -118,18 +120,57 @@ def run_build(
             return plan.settled
         if not verbose:
             os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
-        signal.signal(signal.SIGINT, _stop)
         from foveal.flows.server import prefect_server
 
         stack.enter_context(prefect_server())
         from foveal.flows.build import run_planned
 
-        return run_planned(build, plan, workers, recompute)
+        return run_planned(build, plan, workers, recompute, stop.leave)
 
 
-def _stop(*_: object) -> None:
-    err.print("\nstopped; what is complete stays, `foveal build` with the same recipe goes on")
-    os._exit(INTERRUPTED)
+class _Stop(KeyboardInterrupt):
+    """A signal came that ends the build."""
+
+
+class _Signals:
+    """Turns the first Ctrl-C or SIGTERM into `_Stop`, and leaves at the second."""
+
+    def __init__(self) -> None:
+        self.progress = LiveProgress()
+        self.number: int | None = None
+
+    def come(self, number: int, _frame: object) -> None:
+        if self.number is not None:
+            self.leave()
+        self.number = number
+        raise _Stop
+
+    def leave(self) -> None:
+        """Put the terminal right and end the process: what is complete stays."""
+        self.progress.close()
+        err.print("stopped; what is complete stays, `foveal build` with the same recipe goes on")
+        # Without what the interpreter waits for at its end: threads of videos that still compute.
+        # While a flow runs, Prefect has SIGTERM to itself.
+        os._exit(128 + (self.number or signal.SIGTERM))
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[_Signals]:
+    signals = _Signals()
+    former = {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Ignored by whoever started the command in the background: then so it stays.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            former[number] = signal.signal(number, signals.come)
+    try:
+        yield signals
+    except BaseException:
+        if signals.number is not None:
+            signals.leave()
+        raise
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
 def show_results(recipe: Recipe, results: Sequence[VideoResult], as_json: bool) -> None:

@@ -107,7 +107,12 @@ class LiveProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        self.close()
+
+    def close(self) -> None:
+        """Leave the terminal as it was: the cursor visible, the next line free."""
+        if self._progress.live.is_started:
+            self._progress.stop()
 
     def planned(self, to_do: Mapping[str, int], settled: Sequence[VideoResult]) -> None:
         self._sizes = to_do

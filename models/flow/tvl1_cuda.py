@@ -20,6 +20,10 @@ from foveal.models.device import choose_device
 from foveal.models.flow.device import device_name
 from foveal.models.flow.errors import FlowDeviceError
 from foveal.models.flow.inputs import check_frames
+from foveal.models.flow.tvl1_settings import TVL1Settings
+
+VERSION = 1
+"""Of the numbers: a change of them raises it, and enters the fingerprint."""
 
 LEAST_SIDE_PX = 16
 """Levels of the pyramid with a smaller side are left out, as by OpenCV."""
@@ -41,14 +45,15 @@ class TVL1Cuda:
 
     Parameters
     ----------
-    tau, lambda_, theta, scales, warps, epsilon, inner_iterations, outer_iterations, scale_step
-        As for `foveal.models.flow.tvl1.TVL1`. The median filter is that of 5x5 pixels.
     device : str
         ``cuda`` or ``cuda:n`` (``auto`` is ``cuda``). ``cpu`` only under Triton's interpreter
         (``TRITON_INTERPRET=1`` before the first import), which is for tests.
     pairs_at_once : int, optional
         At most so many pairs on the device together; None takes what fits into half of the free
         memory, at most 512. The numbers do not depend on it.
+    **settings
+        Those of `foveal.models.flow.tvl1_settings.TVL1Settings`, except that `median_filtering`
+        must be 5 and `gamma` 0.
 
     Raises
     ------
@@ -68,31 +73,16 @@ class TVL1Cuda:
     name = "tvl1_cuda"
 
     def __init__(
-        self,
-        *,
-        tau: float = 0.25,
-        lambda_: float = 0.15,
-        theta: float = 0.3,
-        scales: int = 5,
-        warps: int = 5,
-        epsilon: float = 0.01,
-        inner_iterations: int = 30,
-        outer_iterations: int = 10,
-        scale_step: float = 0.8,
-        device: str = "auto",
-        pairs_at_once: int | None = None,
+        self, *, device: str = "auto", pairs_at_once: int | None = None, **settings: Any
     ) -> None:
-        if not 0 < scale_step < 1:
-            raise ValueError(f"scale_step must lie in (0, 1), got {scale_step}")
-        counts = {
-            "scales": scales,
-            "warps": warps,
-            "inner_iterations": inner_iterations,
-            "outer_iterations": outer_iterations,
-        }
-        for key, value in counts.items():
-            if value < 1:
-                raise ValueError(f"{key} must be at least 1, got {value}")
+        self._settings = TVL1Settings(**settings)
+        for name, only in (("median_filtering", 5), ("gamma", 0)):
+            value = getattr(self._settings, name)
+            if value != only:
+                raise ValueError(
+                    f"{name} must be {only} for method tvl1_cuda, got {value}; "
+                    "others: method tvl1_opencv"
+                )
         if pairs_at_once is not None and pairs_at_once < 1:
             raise ValueError(f"pairs_at_once must be at least 1 (or None), got {pairs_at_once}")
         self._kernels = _kernels()
@@ -102,14 +92,6 @@ class TVL1Cuda:
                 "tvl1_cuda runs on CUDA devices only; use method: tvl1 on a CPU (or set "
                 "TRITON_INTERPRET=1 to try the kernels)"
             )
-        self._settings: dict[str, Any] = {
-            "tau": tau,
-            "lambda_": lambda_,
-            "theta": theta,
-            "epsilon": epsilon,
-            "scale_step": scale_step,
-            **counts,
-        }
         self._pairs_at_once = pairs_at_once
         self.iterations = np.zeros(0, np.int64)
 
@@ -154,9 +136,9 @@ class TVL1Cuda:
         flow : Tensor, float32 [n, 2, height, width]
         iterations : Tensor, int32 [n]
         """
-        step: float = self._settings["scale_step"]
+        step = self._settings.scale_step
         levels = [images]
-        for _ in range(1, self._settings["scales"]):
+        for _ in range(1, self._settings.scales):
             height, width = levels[-1].shape[1:]
             smaller = round(height * step), round(width * step)
             if min(smaller) < LEAST_SIDE_PX:
@@ -175,13 +157,18 @@ class TVL1Cuda:
         return flow, iterations
 
     def parameters(self) -> dict[str, Any]:
-        """Every setting and the grey conversion."""
-        return {"method": self.name, "grey": "rec601", "median_filtering": 5, **self._settings}
+        """Version, every setting, and the grey conversion."""
+        return {
+            "method": self.name,
+            "version": VERSION,
+            "grey": "rec601",
+            **self._settings.values(),
+        }
 
     def provenance(self) -> dict[str, Any]:
         """Implementation, its version, and the device."""
         return {
-            "implementation": "foveal TV-L1 in Triton",
+            "implementation": f"foveal TV-L1 in Triton, version {VERSION}",
             "triton": importlib.import_module("triton").__version__,
             "torch": torch.__version__,
             "device": str(self._device),
@@ -211,24 +198,24 @@ class TVL1Cuda:
         counts = [torch.zeros(pairs, dtype=torch.int32, device=device) for _ in range(2)]
         grid = (pairs * tiles,)
         # The limit of the sum of squared updates, as OpenCV computes it.
-        epsilon = float(np.float32(s["epsilon"] * s["epsilon"] * size))
+        epsilon = float(np.float32(s.epsilon * s.epsilon * size))
         block: dict[str, Any] = {"BLOCK": tile_px, "num_warps": _WARPS, "enable_fp_fusion": True}
         per_pair: dict[str, Any] = {"TILES": _padded(tiles), **block}
         done = 0
-        for _ in range(s["warps"]):
+        for _ in range(s.warps):
             run.warp[grid](
                 frames, u, counts[0], g, pairs, height, width, size, tiles, **block
             )  # fmt: skip
             first, converged = True, False
-            for _ in range(s["outer_iterations"]):
+            for _ in range(s.outer_iterations):
                 run.median[grid](
                     u, filtered, sums[0], counts[0], pairs, height, width, size, tiles, epsilon,
                     FIRST=first, **per_pair,
                 )  # fmt: skip
-                for inner in range(s["inner_iterations"]):
+                for inner in range(s.inner_iterations):
                     run.iterate[grid](
                         u, p, g, filtered, *sums, *counts, pairs, width, size, tiles,
-                        s["lambda_"] * s["theta"], s["theta"], s["tau"] / s["theta"], epsilon,
+                        s.lambda_ * s.theta, s.theta, s.tau / s.theta, epsilon,
                         FIRST=first, AFTER_MEDIAN=inner == 0, **per_pair,
                     )  # fmt: skip
                     sums.reverse()

@@ -185,7 +185,13 @@ class Build:
 
         Unusable input is quarantined and not tried again until it, or the recipe, changes. Anything
         else (a lost device, a defect) is a failure and tried again by the next build. I/O errors of
-        the machine rise to the caller, who may retry at once.
+        the machine rise to the caller, who may retry at once; so does a decoder that a signal met.
+
+        Raises
+        ------
+        OSError
+        Stopped
+            Where the listener stops the build.
         """
         self.listener.started(video)
         result = self._run(video, recompute)

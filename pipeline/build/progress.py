@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from foveal.pipeline.build.run import VideoResult
 
 
+class Stopped(BaseException):
+    """The build is being stopped: a listener raises it to end a video at its next batch.
+
+    No verdict on the video: nothing is quarantined, what is not complete is removed.
+    """
+
+
 class Listener(Protocol):
-    """Told of every step of a build; called from the threads that work."""
+    """Told of every step of a build; called from the threads that work.
+
+    ``started`` and ``advanced`` may raise `Stopped`.
+    """
 
     def planned(self, to_do: Mapping[str, int], settled: Sequence[VideoResult]) -> None:
         """The build knows what it will do: bytes of raw video by id."""
@@ -34,3 +44,36 @@ class Silent:
     def advanced(self, video: str, frames: int, expected: int | None) -> None: ...
 
     def ended(self, result: VideoResult) -> None: ...
+
+
+class Stoppable:
+    """Passes everything on, and stops videos once it is told to.
+
+    Parameters
+    ----------
+    listener : Listener
+    stopped : callable
+        Whether the build is being stopped; asked at every step.
+    """
+
+    def __init__(self, listener: Listener, stopped: Callable[[], bool]) -> None:
+        self._listener = listener
+        self._stopped = stopped
+
+    def planned(self, to_do: Mapping[str, int], settled: Sequence[VideoResult]) -> None:
+        self._listener.planned(to_do, settled)
+
+    def started(self, video: str) -> None:
+        self._check(video)
+        self._listener.started(video)
+
+    def advanced(self, video: str, frames: int, expected: int | None) -> None:
+        self._check(video)
+        self._listener.advanced(video, frames, expected)
+
+    def ended(self, result: VideoResult) -> None:
+        self._listener.ended(result)
+
+    def _check(self, video: str) -> None:
+        if self._stopped():
+            raise Stopped(f"{video}: the build was stopped; building again goes on here")

@@ -4,6 +4,10 @@ ffmpeg writes pixels to one pipe while its ``metadata`` filter names the present
 frame on another; both come from the same decode, so frame k and time k belong together whatever
 the container claims. Complaints have a third pipe to themselves: ffmpeg's threads write their log
 in pieces, and one thread's complaint inside another's line would be lost.
+
+A signal is no verdict on a video. ffmpeg has a process group of its own, so that what stops a build
+(Ctrl-C, a cancelled run) reaches it through its reader alone; where a signal meets it nevertheless,
+the decode is interrupted and the video stays as good as it was.
 """
 
 from __future__ import annotations
@@ -41,6 +45,9 @@ _LOG_LINE = re.compile(
 _FRAME = re.compile(rb"^frame: *(\d+) +pts: *(-?\d+|NOPTS) ")
 _LABEL = "foveal"
 _MAX_COMPLAINTS = 5
+_SIGNALLED = (123, 255)
+"""How ffmpeg ends where it caught a signal: after cleaning up, or at once after the fourth."""
+_EXIT_SECONDS = 5.0
 _LOST_AT_ENDS = 2
 """Frames an AVI may declare without showing them: placeholders of packed XviD streams."""
 
@@ -75,6 +82,8 @@ def decode(
     ------
     DecodeError
         Where the video is damaged, truncated, changes its size, or has unusable times.
+    InterruptedError
+        Where a signal ended ffmpeg; says nothing of the video.
     """
     if video.image_names is not None:
         yield from _decode_images(video, info)
@@ -115,6 +124,7 @@ def _decode_file(video: Video, info: VideoInfo, errors: Errors) -> Iterator[Fram
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             pass_fds=[times_in],
+            process_group=0,
         )
     except BaseException:
         os.close(times_out)
@@ -158,12 +168,27 @@ def _decode_file(video: Video, info: VideoInfo, errors: Errors) -> Iterator[Fram
         if clock.starts > 1:
             raise DecodeError(f"{video.path.name}: the picture changes its size or format midway")
         _check_end(video, info, errors, log, status, start, float(max(last, 0)))
+    except DecodeError as error:
+        if _interrupted(process, ended=len(pixels) < step):
+            raise InterruptedError(
+                f"{video.path.name}: a signal stopped ffmpeg in frame {start}; build it again"
+            ) from error
+        raise
     finally:
         process.kill()
         stdout.close()
         process.wait()
         clock.join()
         log.join()
+
+
+def _interrupted(process: subprocess.Popen[bytes], ended: bool) -> bool:
+    """Whether a signal ended ffmpeg; `ended` says that its pixels did, so that it must follow."""
+    try:
+        status = process.wait(_EXIT_SECONDS if ended else 0)
+    except subprocess.TimeoutExpired:
+        return False
+    return status < 0 or status in _SIGNALLED
 
 
 def _check_end(

@@ -36,7 +36,9 @@ def probe(video: Video) -> VideoInfo:
         return _probe_images(video)
     path = video.path
     if not path.is_file():
-        raise DecodeError(f"{path.name}: there is no such plain file; restore it from the dataset")
+        is_odd = path.exists() and not path.is_dir()
+        what = "no plain file" if is_odd else "there is no such file"
+        raise DecodeError(f"{path.name}: {what}; restore it from the dataset")
     if path.stat().st_size == 0:
         raise DecodeError(f"{path.name}: the file is empty (0 bytes); fetch it again")
     try:
@@ -120,7 +122,9 @@ def _cut(path: Path) -> str:
 def _probe_images(video: Video) -> VideoInfo:
     assert video.image_names is not None
     if not video.image_names:
-        raise DecodeError("; ".join((f"{video.path}: no frame images are listed", *video.notes)))
+        raise DecodeError(
+            "; ".join((f"{video.path.name}: a folder without frame images", *video.notes))
+        )
     height, width = read_image(video.path / video.image_names[0]).shape[:2]
     fps = video.fps or 1.0
     frames = len(video.image_names)

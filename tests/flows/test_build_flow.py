@@ -9,16 +9,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
-from builds import recipe_values, write_raw
+from builds import recipe_values
 from prefect import flow, get_run_logger
 
-from foveal.flows.build import BATCH_FRAMES, batches, build_store, default_workers, summary
-from foveal.flows.server import prefect_server
+from foveal.flows.build import build_store, default_workers
+from foveal.flows.videos import BATCH_FRAMES, batches, summary
 from foveal.pipeline.build.build import Build
 from foveal.pipeline.build.plan import VideoPlan
 from foveal.pipeline.build.run import Status, VideoResult
@@ -29,29 +28,6 @@ from foveal.storage.reader import open_store
 from foveal.storage.verify import verify
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_raw(tmp_path_factory.mktemp("raw") / "dhf1k")
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An embedded server of its own, so that no run is mixed with the user's."""
-    from prefect.settings import PREFECT_HOME, temporary_settings
-
-    home = tmp_path_factory.mktemp("prefect")
-    former = os.environ.get("PREFECT_HOME")
-    os.environ["PREFECT_HOME"] = str(home)
-    try:
-        with temporary_settings({PREFECT_HOME: home}), prefect_server() as url:
-            yield url
-    finally:
-        if former is None:
-            del os.environ["PREFECT_HOME"]
-        else:
-            os.environ["PREFECT_HOME"] = former
 
 
 def test_the_flow_builds_tells_and_names_its_tasks(api: str, raw: Path, tmp_path: Path) -> None:

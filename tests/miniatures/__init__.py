@@ -8,28 +8,18 @@ source must find. Frame n of a video (n as the dataset counts) is a flat grey pi
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
-from miniatures import dhf1k, diem, hollywood2, ledov, salicon, ucf_sports, videos
+from foveal.registry import plugins
 from miniatures.base import Expected, Miniature, grey
 
 WRITERS: dict[str, Callable[[Path], Miniature]] = {
-    "dhf1k-raw": dhf1k.write_raw,
-    "dhf1k-import": dhf1k.write_import,
-    "dhf1k-frames": dhf1k.write_frames,
-    "hollywood2-frames": hollywood2.write_frames,
-    "hollywood2-raw": hollywood2.write_raw,
-    "ucf-frames": ucf_sports.write_frames,
-    "ucf-raw": ucf_sports.write_raw,
-    "diem-raw": diem.write_raw,
-    "diem-frames": diem.write_frames,
-    "ledov-v5": ledov.write_v5,
-    "ledov-v7.3": ledov.write_v73,
-    "salicon-mat": salicon.write_mat,
-    "salicon-json": salicon.write_json,
-    "videos-csv": videos.write_csv,
-    "videos-parquet": videos.write_parquet,
-    "videos-frames": videos.write_frames,
+    f"{kind}-{form}": write
+    for kind, plugin in plugins("sources").items()
+    if plugin.target.startswith("foveal.")
+    for form, write in import_module(f"miniatures.{kind}").WRITERS.items()
 }
+"""By dataset and form: every registered dataset of foveal has a miniature."""
 
 __all__ = ["WRITERS", "Expected", "Miniature", "grey"]

@@ -115,3 +115,6 @@ def write_frames(root: Path) -> Miniature:
     return Miniature(
         {"kind": "dhf1k", "form": "frames", "ground_truth": "import"}, {"002": expected}
     )
+
+
+WRITERS = {"raw": write_raw, "import": write_import, "frames": write_frames}

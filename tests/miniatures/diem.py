@@ -85,3 +85,6 @@ def write_frames(root: Path) -> Miniature:
         {"kind": "diem", "form": "frames", "ground_truth": "import", "test_frames": 5},
         {TEST: Expected("test", range(1, 6), SIZE, points, {"out_of_time": 2}, maps=True)},
     )
+
+
+WRITERS = {"raw": write_raw, "frames": write_frames}

@@ -83,3 +83,6 @@ def write_raw(root: Path) -> Miniature:
         },
         subject="002",
     )
+
+
+WRITERS = {"frames": write_frames, "raw": write_raw}

@@ -77,3 +77,6 @@ def write_v5(root: Path) -> Miniature:
 
 def write_v73(root: Path) -> Miniature:
     return _write(root, save_v73, numbered=True)
+
+
+WRITERS = {"v5": write_v5, "v7.3": write_v73}

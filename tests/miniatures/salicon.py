@@ -78,3 +78,6 @@ def write_json(root: Path) -> Miniature:
          for name, number in names.items()},
         subject="8",
     )  # fmt: skip
+
+
+WRITERS = {"mat": write_mat, "json": write_json}

@@ -49,3 +49,6 @@ def write_raw(root: Path) -> Miniature:
         },
         subject="001",
     )
+
+
+WRITERS = {"frames": write_frames, "raw": write_raw}

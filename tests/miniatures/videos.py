@@ -87,3 +87,6 @@ def write_frames(root: Path) -> Miniature:
          "maps": "out/{video}/maps", "points": "out/{video}/points"},
         {"a": Expected(None, range(1, 5), SIZE, [(k, 60, 9, "all") for k in range(4)], maps=True)},
     )  # fmt: skip
+
+
+WRITERS = {"csv": write_csv, "parquet": write_parquet, "frames": write_frames}

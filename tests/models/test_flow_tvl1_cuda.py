@@ -6,7 +6,6 @@ pictures are small here.
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import cv2
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 pytest.importorskip("triton", reason="no triton, so no tvl1_cuda")
 
-from foveal.errors import FovealError
+from foveal.errors import FovealError, MissingDependency
 from foveal.models.flow import make_estimator, tvl1_cuda, tvl1_triton
 from foveal.models.flow.tvl1_cuda import TVL1Cuda, gradient, grey, resize
 
@@ -198,22 +197,14 @@ def test_a_pair_that_has_converged_stays_as_it_is(state: dict[str, torch.Tensor]
 SHORT: dict[str, Any] = {"scales": 2, "warps": 2, "inner_iterations": 4, "outer_iterations": 2}
 
 
-def opencv(frames: NDArray[np.uint8], **settings: Any) -> NDArray[np.float32]:
-    solver = cv2.optflow.DualTVL1OpticalFlow_create(**settings)  # type: ignore[attr-defined]
-    images = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
-    return np.stack([solver.calc(a, b, None) for a, b in pairwise(images)])
-
-
-@pytest.mark.skipif(not hasattr(cv2, "optflow"), reason="this OpenCV has no optflow")
-def test_a_fixed_number_of_iterations_equals_opencvs() -> None:
-    frames = panning_frames(3, 24, 30, 1, -1)
+@pytest.mark.parametrize("reference", ["tvl1", "tvl1_opencv"])
+def test_a_fixed_number_of_iterations_equals_the_cpus(reference: str) -> None:
+    pytest.importorskip("numba" if reference == "tvl1" else "cv2.optflow")
+    frames = panning_frames(3, 20, 24, 1, -1)
     estimator = TVL1Cuda(device=DEVICE, epsilon=0.0, **SHORT)
     got = estimator(frames)
     assert estimator.iterations.tolist() == [2 * 2 * 2 * 4] * 2
-    expected = opencv(
-        frames, nscales=2, warps=2, innnerIterations=4, outerIterations=2, epsilon=0.0
-    )
-    error = np.linalg.norm(got - expected, axis=-1)
+    error = np.linalg.norm(got - make_estimator(reference, epsilon=0.0, **SHORT)(frames), axis=-1)
     # Rounding turns the thresholding step of single pixels the other way.
     assert error.mean() < 1e-3
     assert np.percentile(error, 99) < 2e-2
@@ -272,7 +263,7 @@ def test_what_determines_the_numbers_and_what_ran_are_told() -> None:
     assert estimator.name == "tvl1_cuda"
     assert estimator.parameters()["warps"] == 3
     assert estimator.parameters()["method"] == "tvl1_cuda"
-    assert estimator.provenance()["implementation"] == "foveal TV-L1 in Triton"
+    assert estimator.provenance()["implementation"] == "foveal TV-L1 in Triton, version 1"
 
 
 def test_bad_settings_and_a_missing_gpu_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,7 +271,9 @@ def test_bad_settings_and_a_missing_gpu_are_named(monkeypatch: pytest.MonkeyPatc
         ({"scale_step": 1.0}, "scale_step"),
         ({"warps": 0}, "warps must be at least 1"),
         ({"pairs_at_once": 0}, "pairs_at_once"),
-        ({"median_filtering": 3}, "refuses a setting"),
+        ({"median_filtering": 3}, "median_filtering must be 5"),
+        ({"gamma": 1.0}, "tvl1_opencv"),
+        ({"speed": 1}, "refuses a setting"),
     ):
         with pytest.raises(ValueError, match=message):
             make_estimator("tvl1_cuda", device=DEVICE, **settings)
@@ -293,10 +286,14 @@ def test_bad_settings_and_a_missing_gpu_are_named(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.gpu
 @pytest.mark.skipif(DEVICE == "cpu", reason="no CUDA device on this machine")
-@pytest.mark.skipif(not hasattr(cv2, "optflow"), reason="this OpenCV has no optflow")
+@pytest.mark.parametrize("reference", ["tvl1", "tvl1_opencv"])
 @pytest.mark.parametrize("size", [(112, 112), (224, 224), (360, 640)])
-def test_on_a_gpu_it_agrees_with_opencvs(size: tuple[int, int]) -> None:
+def test_on_a_gpu_it_agrees_with_the_cpu(size: tuple[int, int], reference: str) -> None:
     frames = panning_frames(4, *size, 2, 1)
-    error = np.linalg.norm(TVL1Cuda()(frames) - opencv(frames), axis=-1)
-    assert error.mean() < 0.005
-    assert np.percentile(error, 99) < 0.05
+    try:
+        expected = make_estimator(reference)(frames)
+    except MissingDependency as error:
+        pytest.skip(str(error))
+    error_px = np.linalg.norm(TVL1Cuda()(frames) - expected, axis=-1)
+    assert error_px.mean() < 0.005
+    assert np.percentile(error_px, 99) < 0.05

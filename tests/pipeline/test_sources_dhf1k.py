@@ -176,16 +176,16 @@ GOOD = [gaze_line(4000 * index, 450, 495) for index in range(5)]
 @pytest.mark.parametrize(
     ("lines", "complaint"),
     [
-        ([*GOOD[:2], "100\tSMP\n", *GOOD[2:]], "Row #4: Expected 8 columns, got 2"),
-        ([*GOOD[:3], "\x00" * 40 + "\n"], "Row #5: Expected 8 columns, got 1"),
+        ([*GOOD[:2], "100\tSMP\n", *GOOD[2:]], "line 4: Expected 8 columns, got 2"),
+        ([*GOOD[:3], "\x00" * 40 + "\n"], "line 5: Expected 8 columns, got 1"),
         ([*GOOD[:3], "\n", *GOOD[3:]], "samples without a time"),
-        ([*GOOD, gaze_line(20_000, "12x.00", 3)], "Row #7: CSV conversion error to double"),
+        ([*GOOD, gaze_line(20_000, "12x.00", 3)], "line 7: CSV conversion error to double"),
         ([*GOOD, gaze_line(20_000, "", 3)], "line 7: L POR X [px] of a fixation is nan"),
         ([*GOOD, gaze_line(20_000, "nan", 3)], "line 7: L POR X [px] of a fixation is nan"),
         ([*GOOD, gaze_line(20_000, 3, "inf")], "line 7: L POR Y [px] of a fixation is inf"),
         ([*GOOD, gaze_line(20_000, 3, 3, "\xff")], "invalid UTF8 data"),
         ([*GOOD, GOOD[1]], "line 7: time runs backward"),
-        (["9e9\tSMP\t1\t1\t1\t1\t1\tFixation\n"], "Row #2: CSV conversion error to int64"),
+        (["9e9\tSMP\t1\t1\t1\t1\t1\tFixation\n"], "line 2: CSV conversion error to int64"),
         ([], "no samples"),
     ],
 )

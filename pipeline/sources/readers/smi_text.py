@@ -78,7 +78,7 @@ def read_smi_text(path: Path) -> SmiGaze:
     except OSError as error:
         raise GazeError(f"{path} cannot be read: {error.strerror or error}") from None
     except pa.ArrowException as error:
-        raise GazeError(f"{path}: {error}") from None
+        raise GazeError(f"{path}: {error}".replace("Row #", "line ")) from None
     if not len(table) or table[_TIME].null_count:
         raise GazeError(f"{path} holds {'samples without a time' if len(table) else 'no samples'}")
     fixated, blinks = (pc.starts_with(table[_EVENT], one).to_numpy() for one in ("F", "B"))

@@ -1,0 +1,120 @@
+"""Where the videos of a build are processed: threads of this process, or a Dask cluster.
+
+Both take tasks, say what became of them, and can be stopped within seconds.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import threading
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from prefect.client.schemas.objects import State
+from prefect.futures import PrefectConcurrentFuture, PrefectFuture
+from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.utilities.annotations import quote
+
+from foveal.flows.videos import process_videos, task_name
+from foveal.pipeline.build.build import Build
+from foveal.pipeline.build.progress import Stoppable
+
+Future = PrefectFuture[Any]
+
+GRACE_SECONDS = 5.0
+"""So long may a video that was told to stop go on: the batch that it is in, and the tidying."""
+
+
+class Engine(AbstractContextManager["Engine"], Protocol):
+    """What carries tasks out; a context manager.
+
+    Attributes
+    ----------
+    slots : int
+        Tasks it wants in flight.
+    about : str
+        What it is, for people.
+    """
+
+    @property
+    def slots(self) -> int: ...
+
+    @property
+    def about(self) -> str: ...
+
+    def submit(self, videos: Sequence[str], done: Callable[[Future], None]) -> Future:
+        """Start the task of some videos; `done` is called from any thread when it has ended."""
+
+    def outcome(self, future: Future) -> State[Any]:
+        """The final state of a task that has ended."""
+
+    def stop(self, futures: Collection[Future]) -> list[Future]:
+        """Stop these tasks; gives those that are at work still after `GRACE_SECONDS`."""
+
+
+class Threads:
+    """Threads of this process.
+
+    Parameters
+    ----------
+    build : Build
+    recompute : sequence of str
+        Stages to compute again though they are complete.
+    slots : int
+        Videos at a time.
+    """
+
+    def __init__(self, build: Build, recompute: Sequence[str], slots: int) -> None:
+        self.slots = slots
+        self.about = f"{slots} threads"
+        self._stopped = threading.Event()
+        self._build = replace(build, listener=Stoppable(build.listener, self._stopped.is_set))
+        self._recompute = list(recompute)
+        self._runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=slots)
+
+    def __enter__(self) -> Self:
+        self._runner.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._runner.__exit__(kind, error, traceback)
+
+    def submit(self, videos: Sequence[str], done: Callable[[Future], None]) -> Future:
+        future = self._runner.submit(
+            process_videos, parameters(self._build, videos, self._recompute)
+        )
+        future.add_done_callback(done)
+        return future
+
+    def outcome(self, future: Future) -> State[Any]:
+        future.wait()
+        return future.state
+
+    def stop(self, futures: Collection[Future]) -> list[Future]:
+        self._stopped.set()
+        wrapped = {
+            future.wrapped_future: future
+            for future in futures
+            if isinstance(future, PrefectConcurrentFuture) and not future.wrapped_future.cancel()
+        }
+        _, left = concurrent.futures.wait(wrapped, GRACE_SECONDS)
+        return [wrapped[each] for each in left]
+
+
+def parameters(build: Build, videos: Sequence[str], recompute: Sequence[str]) -> dict[str, Any]:
+    """What the task of some videos is called with."""
+    return {
+        "name": task_name(videos),
+        "videos": list(videos),
+        # Quoted: Prefect would look for futures in every video that the build lists.
+        "build": quote(build),
+        "recompute": list(recompute),
+    }

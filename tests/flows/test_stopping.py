@@ -1,0 +1,235 @@
+"""Builds that are stopped: Ctrl-C, SIGTERM, a cancelled run on a real server and worker."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+import yaml
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import FlowRun, TaskRun
+
+from foveal.storage.location import Location
+from foveal.storage.marks import read_journal
+from foveal.storage.reader import open_store
+from foveal.storage.verify import verify
+
+ROOT = Path(__file__).parents[2]
+FRAMES = 240
+SECONDS = 10.0
+"""Within so many a stopped build is gone, on a machine that is busy with other things too."""
+
+ONE_BATCH_TAKES_MINUTES = [{"method": "tvl1", "compute_size": [1500, 2000], "size": [24, 32]}]
+
+
+def write_recipe(folder: Path, clips: Path, flow: Any = ({"method": "tvl1"},)) -> Path:
+    path = folder / "recipe.yaml"
+    values = {
+        "dataset": {"kind": "videos", "root": str(clips)},
+        "store": str(folder / "store.zarr"),
+        "frames": {"size": [36, 48]},
+        "flow": list(flow),
+    }
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def ffmpegs(clips: Path) -> list[int]:
+    """Processes that decode one of these videos."""
+    found = []
+    for command in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if f"file:{clips}/".encode() in command.read_bytes():
+                found.append(int(command.parent.name))
+    return found
+
+
+def until(condition: Callable[[], Any], seconds: float = 120) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it does not come to that"
+        time.sleep(0.1)
+    return found
+
+
+def runs_of(flow_run: UUID) -> tuple[FlowRun, list[TaskRun]]:
+    with get_client(sync_client=True) as client:
+        this = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run]))
+        return client.read_flow_run(flow_run), client.read_task_runs(flow_run_filter=this)
+
+
+def assert_only_whole_work_is_left(store: Path) -> None:
+    """Nothing is quarantined, what is marked is right, and not everything is."""
+    marks, quarantined = read_journal(Location(store))
+    assert quarantined == {}
+    assert sum(len(stages) for stages in marks.values()) < 9
+    assert [problem for problem in verify(Location(store)) if not problem.is_note] == []
+
+
+def build_again(recipe: Path, environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "foveal", "build", str(recipe), "--json"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    counts = json.loads(done.stdout)["counts"]
+    assert counts["quarantined"] == counts["failed"] == 0
+    index = open_store(recipe.parent / "store.zarr").videos
+    assert (index["status"] == "complete").all()
+    assert (index["frames"] == FRAMES).all()
+
+
+def start_build(recipe: Path, environment: dict[str, str], **options: Any) -> Any:
+    def heed_signals() -> None:
+        # Whoever runs these tests in the background may ignore Ctrl-C, and children inherit that.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    return subprocess.Popen(
+        [sys.executable, "-m", "foveal", "build", str(recipe), "--workers", "1"],
+        env=environment,
+        preexec_fn=heed_signals,
+        start_new_session=True,
+        **options,
+    )
+
+
+def own_environment(home: Path, **more: str) -> dict[str, str]:
+    environment = {**os.environ, "PREFECT_HOME": str(home), **more}
+    if "PREFECT_API_URL" not in more:
+        environment.pop("PREFECT_API_URL", None)
+    return environment
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_a_terminal_leaves_it_as_it_was(long_clips: Path, tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, long_clips)
+    environment = own_environment(tmp_path / "prefect", TERM="xterm", COLUMNS="100")
+    terminal, inside = pty.openpty()
+    process = start_build(recipe, environment, stdin=inside, stdout=inside, stderr=inside)
+    os.close(inside)
+    os.set_blocking(terminal, False)
+    screen = b""
+
+    def look() -> bytes:
+        nonlocal screen
+        with suppress(BlockingIOError, OSError):
+            while more := os.read(terminal, 65536):
+                screen += more
+        return screen
+
+    until(lambda: look() and ffmpegs(long_clips))
+    os.killpg(process.pid, signal.SIGINT)
+    pressed = time.monotonic()
+    until(lambda: (look(), process.poll() is not None)[1])
+    assert time.monotonic() - pressed < SECONDS
+    look()
+    os.close(terminal)
+    assert process.returncode == 130
+    assert screen.rfind(b"\x1b[?25h") > screen.rfind(b"\x1b[?25l"), "the cursor is shown again"
+    assert screen.endswith(b"goes on\r\n"), "the prompt has a line of its own"
+    assert b"Traceback" not in screen
+    until(lambda: not ffmpegs(long_clips), 5)
+    assert_only_whole_work_is_left(tmp_path / "store.zarr")
+    build_again(recipe, environment)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_videos_whose_batch_takes_minutes(
+    api: str, long_clips: Path, tmp_path: Path, number: int
+) -> None:
+    recipe = write_recipe(tmp_path, long_clips, ONE_BATCH_TAKES_MINUTES)
+    environment = own_environment(tmp_path / "prefect", PREFECT_API_URL=api)
+    with get_client(sync_client=True) as client:
+        before = {run.id for run in client.read_flow_runs()}
+    process = start_build(recipe, environment, stderr=subprocess.PIPE)
+    until(lambda: ffmpegs(long_clips))
+    time.sleep(2)
+    process.send_signal(number)
+    sent = time.monotonic()
+    _, told = process.communicate(timeout=60)
+    assert time.monotonic() - sent < SECONDS + 5
+    assert process.returncode == 128 + number
+    assert told.decode().endswith("goes on\n")
+    assert b"Traceback" not in told
+    assert_only_whole_work_is_left(tmp_path / "store.zarr")
+    with get_client(sync_client=True) as client:
+        (run,) = [run.id for run in client.read_flow_runs() if run.id not in before]
+    flow_run, tasks = runs_of(run)
+    assert flow_run.state is not None
+    assert flow_run.state.is_final()
+    assert [task.state_name for task in tasks] == ["Cancelled"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flow", [[{"method": "tvl1"}], ONE_BATCH_TAKES_MINUTES])
+def test_a_cancelled_run_goes_on_as_if_it_had_never_been(
+    api: str, long_clips: Path, tmp_path: Path, flow: Any
+) -> None:
+    recipe = write_recipe(tmp_path, long_clips, flow)
+    environment = {**os.environ, "PREFECT_API_URL": api}
+
+    def prefect(*arguments: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-m", "prefect", *arguments],
+            env=environment,
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=240,
+        ).stdout
+
+    def run() -> UUID:
+        with get_client(sync_client=True) as client:
+            deployment = client.read_deployment_by_name("build-store/build-store")
+            given = {"recipe": str(recipe), "workers": 1}
+            return client.create_flow_run_from_deployment(deployment.id, parameters=given).id
+
+    prefect("work-pool", "create", "foveal", "--type", "process", "--overwrite")
+    prefect("--no-prompt", "deploy", "--name", "build-store")
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "prefect", "worker", "start", "--pool", "foveal"],
+        env=environment,
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        first = run()
+        until(lambda: ffmpegs(long_clips))
+        time.sleep(1)
+        asked = time.monotonic()
+        prefect("flow-run", "cancel", str(first))
+        until(lambda: not ffmpegs(long_clips), 60)
+        print(f"stopped {time.monotonic() - asked:.1f} s after it was asked for")
+        until(lambda: runs_of(first)[0].state_name == "Cancelled", 60)
+        assert_only_whole_work_is_left(tmp_path / "store.zarr")
+        _, tasks = runs_of(first)
+        until(lambda: all(task.state_name == "Cancelled" for task in runs_of(first)[1]), 10)
+        assert len(tasks) == 1
+        if flow is not ONE_BATCH_TAKES_MINUTES:
+            second = run()
+            until(lambda: (state := runs_of(second)[0].state) and state.is_final(), 240)
+            assert runs_of(second)[0].state_name == "Completed"
+            index = open_store(tmp_path / "store.zarr").videos
+            assert (index["status"] == "complete").all()
+            assert (index["frames"] == FRAMES).all()
+    finally:
+        worker.terminate()
+        worker.wait(60)
