@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from foveal.storage.marks import read_marks
 from foveal.storage.reader import Store, open_store
 from foveal.storage.statistics import compute_statistics, write_statistics
 from foveal.storage.verify import verify
+from foveal.storage.wanted import write_wanted
 
 FRAMES = 2 * FRAMES_AT_ONCE + 3
 SIZE = (16, 16)
