@@ -8,13 +8,17 @@ INSTALLED := $(VENV)/.installed
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test check bench gpu setup clean
+.PHONY: demo test faults check bench gpu setup clean
 
 demo: $(INSTALLED)
 	$(BIN)/foveal demo
 
 test: check
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# The long form of the campaign that `make test` runs in short: see docs/reliability.md.
+faults: $(INSTALLED)
+	FOVEAL_FAULTS=long $(BIN)/python -m pytest tests/faults -n 2 --timeout 7200 -s
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -53,13 +53,6 @@ GOALS = {"jpeg": 2.0, "png": 6.0, "torchcodec": 3.0, "mmap": 0.7}
 Arrays = Mapping[str, NDArray[Any]]
 
 
-class Plain(ArraySpec):
-    """Uncompressed: what a local reader may take in place."""
-
-    def zarr_layout(self) -> dict[str, Any]:
-        return super().zarr_layout() | {"compressors": None}
-
-
 def make_clip(path: Path, frames: int) -> None:
     scene = natural_scene(np.random.default_rng(0), (360, 640), 30.0, frames)
     encode_video((frame.image for frame in render_scene(scene)), path, 30.0, "libx264")
@@ -119,7 +112,7 @@ def write_store(folder: Path, arrays: Arrays, features: NDArray[np.float16]) -> 
             five = tuple(f"i3d_rgb_{axis}" for axis in ("window", "feature", "t", "y", "x"))
             starts = "i3d_rgb_window_start"
             specs = [
-                Plain(
+                ArraySpec(
                     "i3d_rgb",
                     five,
                     FEATURE_SHAPE,
@@ -127,6 +120,7 @@ def write_store(folder: Path, arrays: Arrays, features: NDArray[np.float16]) -> 
                     {},
                     1,
                     128,
+                    compress=False,
                     **said_by_name("i3d_rgb"),
                 ),
                 ArraySpec(starts, five[:1], (), np.dtype(np.int64), **said_by_name(starts)),

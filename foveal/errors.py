@@ -7,6 +7,7 @@
     ├── MissingDependency   the machine lacks something (ffmpeg, opencv-contrib, weights)
     ├── StoreError          the store cannot be opened, read or written as asked
     │   ├── StoreLocked     another build is writing this store
+    │   ├── StoreUnreachable  disk full, mount lost, connection closed: also an OSError
     │   └── ChecksumError   a stored chunk is missing or differs from what was written
     └── InputError          one video (or its annotation) is unusable: quarantined, never fatal
         ├── DecodeError     the video itself
@@ -36,6 +37,10 @@ class StoreError(FovealError):
 
 class StoreLocked(StoreError):
     """Another build is writing this store."""
+
+
+class StoreUnreachable(StoreError, OSError):
+    """The disk, the network or the account refuses: trying again later may help."""
 
 
 class ChecksumError(StoreError):

@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from foveal.errors import ChecksumError
+from foveal.storage.digests import sealed, unsealed
 from foveal.storage.kinds import ArrayInfo
 from foveal.storage.location import Location
 from foveal.storage.marks import Mark, read_journal
@@ -70,7 +72,7 @@ def write_evaluation(location: Location, scores: Mapping[str, Any]) -> None:
         The store cannot be written to.
     """
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    location.write_json(EVALUATION, {**scores, "evaluated_at": stamp})
+    location.write_json(EVALUATION, sealed({**scores, "evaluated_at": stamp}))
 
 
 def read_evaluation(location: Location) -> dict[str, Any] | None:
@@ -87,7 +89,7 @@ def read_evaluation(location: Location) -> dict[str, Any] | None:
     StoreError
         The file is damaged.
     """
-    scores: dict[str, Any] | None = location.read_json(EVALUATION)
+    scores = stored_scores(location)
     if scores is None:
         return None
     current = inputs_sha256(
@@ -99,4 +101,26 @@ def read_evaluation(location: Location) -> dict[str, Any] | None:
     )
     for name, entry in scores["contestants"].items():
         entry["up_to_date"] = entry["inputs_sha256"] == current[name]
+    return scores
+
+
+def stored_scores(location: Location) -> dict[str, Any] | None:
+    """The scores kept in a store as they were written, None where there are none.
+
+    Raises
+    ------
+    ChecksumError
+        The file is damaged.
+    """
+    content = location.read(EVALUATION)
+    if content is None:
+        return None
+    try:
+        scores = unsealed(json.loads(content))
+        for entry in scores["contestants"].values():
+            list(map(str, [*entry["videos"], *entry.get("made_from", ()), entry["inputs_sha256"]]))
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise ChecksumError(
+            f"{location}/{EVALUATION} is damaged ({error}); `foveal evaluate` computes it again"
+        ) from None
     return scores

@@ -5,13 +5,22 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
+from foveal.errors import StoreError
+from foveal.storage.digests import sealed, sha256_of_bytes, sha256_of_object, unsealed
 from foveal.storage.location import Location
-from foveal.storage.marks import Mark, Quarantine, read_journal
-from foveal.storage.schema import INDEX
+from foveal.storage.marks import Mark, Quarantine, read_journal_with_damage
+from foveal.storage.names import OF_STORE
+from foveal.storage.schema import INDEX, JOURNAL
+from foveal.storage.wanted import read_wanted
+
+_VOUCHER = f"{OF_STORE}/index"
+"""Holds the SHA-256 of the index, and whether nothing was built since."""
 
 COLUMNS = {
     "video": "str",
@@ -44,37 +53,32 @@ def index_row(
     split: str | None,
     marks: Mapping[str, Mark],
     quarantine: Quarantine | None,
-    wanted: Collection[str] = (),
+    wanted: Collection[str] | None = (),
 ) -> dict[str, Any]:
     """What the index says of one video.
 
     ``status`` is ``complete`` where every wanted stage is, ``quarantined`` (see ``reason``; earlier
-    stages may still be whole), ``partial`` where a wanted stage is missing, or ``pending`` where
-    nothing is done yet.
+    stages may still be whole), ``partial`` where a wanted stage is missing or nobody knows which
+    are wanted (None), or ``pending`` where nothing is done yet.
     """
     row: dict[str, Any] = dict.fromkeys(COLUMNS)
     row["video"], row["split"], row["reason"] = video, split, ""
     row["status"] = "partial" if marks else "pending"
-    if "time" in marks and set(wanted) <= marks.keys():
+    if "time" in marks and wanted is not None and set(wanted) <= marks.keys():
         row["status"] = "complete"
     if quarantine is not None:
         row["status"], row["reason"] = "quarantined", quarantine.reason
-    if "time" in marks:
-        about = marks["time"].provenance["video"]
-        row["split"], row["fps"] = about["split"], about["fps"]
-        row["height_px"], row["width_px"] = about["source_size"]
-        row["frames"] = marks["time"].arrays["time"]["shape"][0]
-        last_pts_seconds = marks["time"].provenance["last_pts_seconds"]
-        row["duration_seconds"] = last_pts_seconds + 1 / row["fps"]
-    if "fixations" in marks:
-        row["fixations"] = marks["fixations"].arrays["fixation_frame"]["shape"][0]
-        row["empty_frames"] = marks["fixations"].provenance["empty_frames"]
+    for facts, stage in ((_timeline, "time"), (_points, "fixations")):
+        if stage in marks:
+            # What a mark of another's making does not say, or says oddly, is not known.
+            with suppress(LookupError, TypeError, ValueError, ZeroDivisionError):
+                row |= facts(marks[stage])
     if marks:
         row["stored_bytes"] = sum(mark.stored_bytes for mark in marks.values())
-        row["compute_seconds"] = sum(
-            mark.provenance.get("compute_seconds", 0.0) for mark in marks.values()
-        )
-        row["completed_at"] = max(mark.provenance["completed_at"] for mark in marks.values())
+        seconds = [mark.provenance.get("compute_seconds") for mark in marks.values()]
+        row["compute_seconds"] = sum(each for each in seconds if isinstance(each, int | float))
+        times = [str(mark.provenance.get("completed_at", "")) for mark in marks.values()]
+        row["completed_at"] = max(times) or None
     quality = {
         name: mark.provenance["quality"]
         for name, mark in marks.items()
@@ -89,46 +93,178 @@ def index_row(
     return row
 
 
+def _timeline(mark: Mark) -> dict[str, Any]:
+    about = mark.provenance["video"]
+    fps = float(about["fps"])
+    height_px, width_px = map(int, about["source_size"])
+    return {
+        "split": None if about["split"] is None else str(about["split"]),
+        "fps": fps,
+        "height_px": height_px,
+        "width_px": width_px,
+        "frames": mark.arrays["time"]["shape"][0],
+        "duration_seconds": float(mark.provenance["last_pts_seconds"]) + 1 / fps,
+    }
+
+
+def _points(mark: Mark) -> dict[str, Any]:
+    return {
+        "fixations": mark.arrays["fixation_frame"]["shape"][0],
+        "empty_frames": int(mark.provenance["empty_frames"]),
+    }
+
+
 def write_index(location: Location, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Write the index anew; gives it as it will be read."""
+    """Write the index anew, and vouch for it; gives it as it will be read."""
     table = pd.DataFrame(list(rows), columns=list(COLUMNS)).astype(COLUMNS)
     content = io.BytesIO()
     table.to_parquet(content, index=False)
     location.write(INDEX, content.getvalue())
+    _vouch(location, sha256_of_bytes(content.getvalue()), current=True)
     return table
 
 
-_OF_ALL_STAGES = (
-    "random_weights",
-    "stages",
-    "fingerprints",
-    "stored_bytes",
-    "compute_seconds",
-    "completed_at",
-)
+def read_index(location: Location) -> pd.DataFrame | None:
+    """The index as it was written last, None where there is none that can be believed."""
+    try:
+        content = location.read(INDEX)
+        if content is None:
+            return None
+        sha256 = _voucher(location).get("sha256")
+        if sha256 not in (None, sha256_of_bytes(content)):
+            return None
+        table = pd.read_parquet(io.BytesIO(content)).astype(COLUMNS)
+        for column in JSON_COLUMNS:
+            table[column].map(json.loads)
+    except StoreError as error:
+        if isinstance(error.__cause__, Exception):
+            location.check_lost(error.__cause__, INDEX)
+        return None
+    except (OSError, ValueError, TypeError, LookupError, OverflowError, pa.ArrowException):
+        return None
+    return table[list(COLUMNS)]
+
+
+def distrust_index(location: Location) -> None:
+    """Note that something is about to change what the index says.
+
+    Done when the lock is taken, undone by `write_index`: readers of a build under way, or of one
+    that was killed, ask the journal, whatever the clocks of the machines say.
+    """
+    try:
+        sha256 = _voucher(location).get("sha256") or sha256_of_object(location, INDEX)
+    except StoreError:
+        sha256 = ""
+    if sha256 is not None:
+        _vouch(location, sha256, current=False)
+
+
+def index_is_current(location: Location) -> bool:
+    """Whether nothing was built since the index was written."""
+    try:
+        current = bool(_voucher(location).get("current", True))
+    except StoreError:
+        return False
+    return current and not _began_later(location)
+
+
+def index_problem(location: Location) -> tuple[str, str] | None:
+    """The object and what is wrong with it, None where the index is as it was written."""
+    key = _VOUCHER
+    try:
+        sha256 = _voucher(location).get("sha256")
+        key = INDEX
+        found = sha256_of_object(location, INDEX)
+    except StoreError as error:
+        if isinstance(error.__cause__, Exception):
+            location.check_lost(error.__cause__, key)
+        return key, str(error)
+    if sha256 is None:
+        whole = found is None or read_index(location) is not None
+        return None if whole else (INDEX, f"{INDEX} cannot be read")
+    if found is None:
+        return INDEX, f"{INDEX} is missing"
+    return None if found == sha256 else (INDEX, f"{INDEX} is not what was written")
+
+
+def index_from_journal(location: Location) -> pd.DataFrame:
+    """The index as the journal has it this very moment; writes nothing.
+
+    Of the former index, where it can be believed, it keeps which videos there are, their split,
+    and what the journal cannot tell: that a video failed and why.
+    """
+    journal = read_journal_with_damage(location)
+    try:
+        wanted = read_wanted(location)
+    except StoreError:
+        wanted = {}
+    table = read_index(location)
+    former = {} if table is None else {row["video"]: row for row in table.to_dict("records")}
+    names = former.keys() | journal.marks.keys() | journal.quarantined.keys()
+    names |= {damage.video for damage in journal.damaged}
+    rows = []
+    for video in sorted(names):
+        before = former.get(video)
+        split = None if before is None or pd.isna(before["split"]) else before["split"]
+        marks = journal.marks.get(video, {})
+        row = index_row(video, split, marks, journal.quarantined.get(video), wanted.get(video))
+        if before is not None and _untouched(before, row):
+            unknown = video not in wanted and row["status"] == "partial"
+            if before["status"] == "failed" or (unknown and before["status"] == "complete"):
+                row["status"], row["reason"] = before["status"], before["reason"]
+        rows.append(row)
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+
+
+def update_index(location: Location) -> pd.DataFrame:
+    """Write the index anew from the journal; gives it as it will be read."""
+    return write_index(location, index_from_journal(location).to_dict("records"))  # type: ignore[arg-type]
 
 
 def refresh_index(location: Location, videos: Iterable[str]) -> None:
-    """Bring these videos' rows up to date with their marks, after stages were added to them.
+    """Bring the index up to date after stages were added to these videos.
 
-    A store that is being built for the first time has no index yet: nothing is written then.
+    A store that is being built for the first time has no index yet: nothing is written then. Rows
+    of other videos are of the journal as well: a build may have been killed before.
     """
-    table = read_index(location)
-    if table is None:
-        return
-    marks, quarantined = read_journal(location, videos)
-    rows = []
-    for record in table.to_dict("records"):
-        row = {str(column): value for column, value in record.items()}
-        video = str(row["video"])
-        if video in marks and video not in quarantined:
-            now = index_row(video, row["split"], marks[video], None)
-            row |= {column: now[column] for column in _OF_ALL_STAGES}
-        rows.append(row)
-    write_index(location, rows)
+    if any(True for _ in videos) and location.read(INDEX) is not None:
+        update_index(location)
 
 
-def read_index(location: Location) -> pd.DataFrame | None:
-    """The index, None where the store has none yet (its first build is under way)."""
-    content = location.read(INDEX)
-    return None if content is None else pd.read_parquet(io.BytesIO(content))
+def _untouched(before: Mapping[Any, Any], now: Mapping[str, Any]) -> bool:
+    """Whether every stage that was complete still is, as it was."""
+    old, new = json.loads(before["fingerprints"]), json.loads(now["fingerprints"])
+    return now["status"] != "quarantined" and all(new.get(key) == old[key] for key in old)
+
+
+def _vouch(location: Location, sha256: str, *, current: bool) -> None:
+    location.write_json(_VOUCHER, sealed({"sha256": sha256, "current": current}))
+
+
+def _voucher(location: Location) -> dict[str, Any]:
+    """What was noted of the index; empty for stores of the first edition.
+
+    Raises
+    ------
+    StoreError
+        Where the note is damaged.
+    """
+    content = location.read(_VOUCHER)
+    if content is None:
+        return {}
+    try:
+        values = unsealed(json.loads(content))
+        return {"sha256": str(values["sha256"]), "current": bool(values["current"])}
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise StoreError(f"{location}/{_VOUCHER} is damaged ({error!r})") from None
+
+
+def _began_later(location: Location) -> bool:
+    """Whether a build took the lock of a local store after the index was written."""
+    if location.local is None:
+        return False
+    lock, index = location.local / JOURNAL / "lock", location.local / INDEX
+    try:
+        return lock.stat().st_mtime_ns > index.stat().st_mtime_ns
+    except OSError:
+        return False

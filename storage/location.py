@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -10,11 +11,38 @@ from pathlib import Path
 from typing import Any
 
 from zarr.abc.store import Store
-from zarr.core.buffer import default_buffer_prototype
-from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore
 
-from foveal.errors import FovealError, StoreError
+from foveal.errors import FovealError, StoreError, StoreUnreachable
+from foveal.storage.zarr_internals import default_buffer_prototype, sync
+
+_AGAIN = "then run the same command again: what is complete stays"
+_ADVICE = {
+    errno.ENOSPC: f"the disk is full: make room, {_AGAIN}",
+    errno.EDQUOT: f"the quota is used up: make room, {_AGAIN}",
+    errno.EROFS: "it is mounted read-only: choose another place, or mount it for writing",
+    errno.EACCES: "give this account access to it",
+    errno.EPERM: "give this account access to it",
+    errno.EIO: "the disk reports a fault: copy the store to another one, then `foveal verify` it",
+    errno.ENOTCONN: f"mount it again, {_AGAIN}",
+    errno.ESTALE: f"mount it again, {_AGAIN}",
+    errno.ENODEV: f"mount it again, {_AGAIN}",
+    errno.EMFILE: "raise the number of files a process may open (ulimit -n)",
+}
+_LOST = {
+    errno.ENOTCONN,
+    errno.ESTALE,
+    errno.ENODEV,
+    errno.ENXIO,
+    errno.EHOSTDOWN,
+    errno.ETIMEDOUT,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+}
+"""Faults of the whole disk or process, not of one object."""
+_DEFECTS = (TypeError, AttributeError, NameError, AssertionError, LookupError)
+"""Errors of the program itself, which keep their traceback."""
 
 
 class Location:
@@ -56,53 +84,94 @@ class Location:
         return self.url
 
     @contextmanager
-    def reaching(self) -> Iterator[None]:
-        """Turn what disk, network or account refuse into a StoreError that names the store."""
+    def reaching(self, key: str = "") -> Iterator[None]:
+        """Turn what disk, network or account refuse into a StoreUnreachable that names the place.
+
+        Parameters
+        ----------
+        key : str
+            The object that is read or written, where one is.
+        """
         try:
             yield
         except FovealError:
             raise
         except Exception as error:
-            if self.local is not None and not isinstance(error, OSError):
+            if isinstance(error, _DEFECTS) or (self.local and not isinstance(error, OSError)):
                 raise
-            remote = "the bucket, the endpoint and the credentials"
-            check = remote if self.local is None else "it, or choose another place"
-            raise StoreError(f"{self} cannot be reached: {error}; check {check}") from error
+            raise self._refused(error, key) from error
+
+    def check_lost(self, error: Exception, key: str) -> None:
+        """Raise where an object's error means that no object of the store can be reached.
+
+        A single object that answers "access denied", or on a local disk any fault of its own, is
+        damage of that object; a lost mount or connection is not.
+
+        Raises
+        ------
+        StoreUnreachable
+        """
+        code = error.errno if isinstance(error, OSError) else None
+        of_object = isinstance(error, PermissionError) if self.local is None else code not in _LOST
+        if not of_object:
+            raise self._refused(error, key) from error
+
+    def _refused(self, error: Exception, key: str) -> StoreUnreachable:
+        advice = "check it, or choose another place"
+        if isinstance(error, OSError) and error.errno in _ADVICE:
+            advice = _ADVICE[error.errno]
+        elif self.local is None:
+            advice = "check the bucket, the endpoint and the credentials"
+        where = f"{self}/{key}" if key else str(self)
+        why = str(error) or type(error).__name__
+        return StoreUnreachable(f"{where} cannot be reached: {why}; {advice}")
 
     def read(self, key: str) -> bytes | None:
         """Content of an object, None where there is none."""
-        try:
-            buffer = sync(self.zarr.get(key, default_buffer_prototype()))
-        except FileNotFoundError:  # a local store whose folder is not there
-            return None
+        with self.reaching(self._inside(key)):
+            try:
+                buffer = sync(self.zarr.get(key, default_buffer_prototype()))
+            except FileNotFoundError:  # a local store whose folder is not there
+                return None
         return None if buffer is None else buffer.to_bytes()
 
     def read_json(self, key: str) -> Any:
-        """Parsed JSON object, None where there is none."""
+        """Parsed JSON object, None where there is none.
+
+        Raises
+        ------
+        StoreError
+            Where it is there but no JSON.
+        """
         content = self.read(key)
         if content is None:
             return None
         try:
             return json.loads(content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise StoreError(f"{self}/{key} is damaged (not JSON: {error})") from None
 
     def write(self, key: str, content: bytes) -> None:
-        """Put an object; it appears whole or not at all."""
-        sync(self.zarr.set(key, default_buffer_prototype().buffer.from_bytes(content)))
+        """Put an object; it appears whole or not at all, and stays after a power cut."""
+        with self.reaching(self.owned(key)):
+            sync(self.zarr.set(key, default_buffer_prototype().buffer.from_bytes(content)))
+        self.flush([key])
 
     def write_json(self, key: str, value: Any) -> None:
-        """Put a JSON object, durably on a local disk."""
+        """Put a JSON object, as `write` does."""
         self.write(key, json.dumps(value, ensure_ascii=False).encode())
-        self.flush([key])
 
     def delete(self, key: str) -> None:
         """Remove an object; missing ones are no error."""
-        sync(self.zarr.delete(key))
+        with self.reaching(self.owned(key)):
+            if not self._unlink(key):
+                sync(self.zarr.delete(key))
 
     def delete_folder(self, folder: str) -> None:
         """Remove every object in a folder and below."""
-        sync(self.zarr.delete_dir(folder))
+        with self.reaching(self.owned(folder)):
+            if not self._unlink(folder):
+                sync(self.zarr.delete_dir(folder))
 
     def list_folder(self, folder: str) -> list[str]:
         """Names directly in a folder ("" is the root), sorted; none where there is no folder."""
@@ -110,17 +179,51 @@ class Location:
         async def names() -> list[str]:
             return sorted([name async for name in self.zarr.list_dir(folder)])
 
-        return sync(names())
+        with self.reaching(self._inside(folder)):
+            return sync(names())
 
     def list_all(self, folder: str) -> list[str]:
         """Keys of every object in a folder and below, sorted."""
         # With the slash: stores without folders match mere prefixes, "1" would list "10" too.
-        prefix = f"{folder}/" if folder else ""
+        prefix = f"{self._inside(folder)}/" if folder else ""
 
         async def keys() -> list[str]:
             return sorted([key async for key in self.zarr.list_prefix(prefix)])
 
-        return sync(keys())
+        with self.reaching(folder):
+            return sync(keys())
+
+    def owned(self, key: str) -> str:
+        """The key again, where writing and deleting by it stays inside the store.
+
+        Raises
+        ------
+        StoreError
+            Where it leads out, by its parts or by a link on the way.
+        """
+        self._inside(key)
+        if self.local is not None and key:
+            folder = os.path.realpath((self.local / key).parent)
+            root = os.path.realpath(self.local)
+            if folder != root and not folder.startswith(root.rstrip("/\\") + os.sep):
+                raise StoreError(
+                    f"{self}/{key} lies in {folder}, outside the store, by a link; nothing is "
+                    "written there: put the folder itself into the store, or mount it there"
+                )
+        return key
+
+    def _inside(self, key: str) -> str:
+        parts = key.split("/") if key else []
+        if any(part in ("", ".", "..") for part in parts) or {"\\", "\0"} & set(key):
+            raise StoreError(f"{key!r} is no key of {self}: it would lead out of the store")
+        return key
+
+    def _unlink(self, key: str) -> bool:
+        """Remove a link without following it; gives whether it was one."""
+        if self.local is None or self.zarr.read_only or not (self.local / key).is_symlink():
+            return False
+        (self.local / key).unlink()
+        return True
 
     def flush(self, keys: Iterable[str]) -> None:
         """Bring objects of a local store onto the disk, so that a power cut cannot reorder them.
@@ -129,19 +232,27 @@ class Location:
         """
         if self.local is None:
             return
-        folders = set()
-        for key in keys:
-            path = self.local / key
-            _fsync(path)
-            folders.add(path.parent)
-        for folder in folders:
-            _fsync(folder)
+        folders: set[Path] = set()
+        with self.reaching():
+            for key in keys:
+                path = self.local / self._inside(key)
+                _fsync(path)
+                while path != self.local and path.parent not in folders:
+                    path = path.parent
+                    folders.add(path)
+            for folder in folders:
+                _fsync(folder)
 
 
 def _fsync(path: Path) -> None:
-    if not path.exists():
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except (FileNotFoundError, NotADirectoryError):
         return
-    descriptor = os.open(path, os.O_RDONLY)
+    except PermissionError:
+        if os.name == "nt":  # folders cannot be opened there
+            return
+        raise
     try:
         os.fsync(descriptor)
     finally:

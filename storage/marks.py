@@ -1,145 +1,99 @@
-"""Completion marks: the only proof that a stage of a video is done.
+"""The journal: completion marks, the only proof that a stage of a video is done.
 
 One JSON object a stage, ``_foveal/<video>/<stage>.json``, written after everything it speaks of.
 It holds the fingerprint and the identity that was hashed into it, the arrays with the SHA-256 of
-each of their objects, and the provenance. ``_foveal/<video>/quarantine.json`` says instead why a
-video could not be processed.
+each of their objects, the provenance, and a digest over all of that.
+``_foveal/<video>/quarantine.json`` says instead why a video could not be processed.
+
+A record that cannot be read or believed counts as absent, and is listed: it costs its own stage,
+never the command.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import NamedTuple
 
-from zarr.core.buffer import default_buffer_prototype
-from zarr.core.sync import sync
-
-from foveal.errors import StoreError
-from foveal.storage.kinds import ArrayInfo, array_info
+from foveal.storage.digests import fingerprint
 from foveal.storage.location import Location
+from foveal.storage.names import group_name, is_name, journal_key, video_of
+from foveal.storage.records import (
+    QUARANTINE,
+    Mark,
+    Quarantine,
+    mark_values,
+    parse_mark,
+    parse_quarantine,
+)
 from foveal.storage.schema import JOURNAL
+from foveal.storage.zarr_internals import default_buffer_prototype, sync
 
-QUARANTINE = "quarantine"
+__all__ = [
+    "QUARANTINE",
+    "Damage",
+    "Journal",
+    "Mark",
+    "Quarantine",
+    "fingerprint",
+    "group_name",
+    "journal_key",
+    "read_journal",
+    "read_journal_with_damage",
+    "read_marks",
+    "write_mark",
+    "write_quarantine",
+]
+
 _AT_ONCE = 64
-# Separators, what file systems forbid, what fsspec takes for a pattern when it deletes; and the
-# beginnings that Zarr reserves.
-_UNSAFE = re.compile(r'[%/\\:*?"<>|\[\]{}\x00-\x1f]|^_(?=_)|^\.(?=\.?$)')
-_TAKEN = ("zarr.json", "lock")
-"""Names that stand for something else in the folders of groups and of journals."""
 
 
 @dataclass(frozen=True)
-class Mark:
-    """A stage of a video is complete.
-
-    Attributes
-    ----------
-    video, stage : str
-    fingerprint : str
-        SHA-256 of `identity`.
-    identity : mapping
-        What determines the numbers: stage, version, parameters, source content, upstream.
-    arrays : mapping
-        By array name: ``shape``, ``dtype``, ``dims``, what the array says of itself (``axis``,
-        ``kind``, …; see `foveal.storage.kinds`) and ``sha256`` by object key below the array.
-    provenance : mapping
-        What happened: software, device, seconds, counts, source files.
-    """
-
-    video: str
-    stage: str
-    fingerprint: str
-    identity: Mapping[str, Any]
-    arrays: Mapping[str, Mapping[str, Any]]
-    provenance: Mapping[str, Any]
-
-    @property
-    def infos(self) -> dict[str, ArrayInfo]:
-        """What each of its arrays is, by name."""
-        return {name: array_info(name, self.stage, about) for name, about in self.arrays.items()}
-
-    @property
-    def random_weights(self) -> bool:
-        """Whether an untrained network computed it: only to try things out."""
-        return _names_random_weights(self.identity.get("parameters", {}))
-
-    @property
-    def stored_bytes(self) -> int:
-        """Bytes of all objects of this stage."""
-        return int(self.provenance.get("stored_bytes", 0))
-
-
-@dataclass(frozen=True)
-class Quarantine:
-    """A video that could not be processed.
+class Damage:
+    """A record of the journal that cannot be read or believed.
 
     Attributes
     ----------
     video : str
-    kind : str
-        Name of the error class.
+    stage : str
+        ``quarantine`` for a quarantine record; empty where a whole folder cannot be listed.
+    key : str
+        The object in the store.
     reason : str
         For people: what is wrong and what to do.
-    wanted : mapping of str to str
-        Fingerprint by stage that was being computed: while it stays, trying again is pointless.
     """
 
     video: str
-    kind: str
+    stage: str
+    key: str
     reason: str
-    wanted: Mapping[str, str]
 
 
-def _names_random_weights(parameters: Mapping[str, Any]) -> bool:
-    return any(
-        _names_random_weights(value)
-        if isinstance(value, Mapping)
-        else key.startswith("weights") and str(value).startswith("random")
-        for key, value in parameters.items()
-    )
+class Journal(NamedTuple):
+    """Everything the journal says.
 
-
-def fingerprint(identity: Mapping[str, Any]) -> str:
-    """SHA-256 of canonical JSON."""
-    text = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def group_name(video: str) -> str:
-    """Name of a video's group and journal folder: the id, unsafe characters percent-encoded.
-
-    Different ids have different names, and `urllib.parse.unquote` gives the id back.
-
-    Raises
-    ------
-    StoreError
-        Where the id is empty.
-
-    Examples
-    --------
-    >>> group_name("002"), group_name("clips/a b"), group_name("__MACOSX")
-    ('002', 'clips%2Fa b', '%5F_MACOSX')
+    Attributes
+    ----------
+    marks : dict of str to dict of str to Mark
+        By video and stage.
+    quarantined : dict of str to Quarantine
+        By video.
+    damaged : list of Damage
+        In order of their keys.
+    unsealed : list of str
+        Keys of marks of the first edition, which carry no digest.
     """
-    if not video:
-        raise StoreError("a video without a name cannot be stored; give it an id")
-    if video in _TAKEN:
-        return f"%{ord(video[0]):02X}{video[1:]}"
-    return _UNSAFE.sub(lambda match: f"%{ord(match.group()):02X}", video)
 
-
-def journal_key(video: str, name: str) -> str:
-    """Key of a mark or of the quarantine record."""
-    return f"{JOURNAL}/{group_name(video)}/{name}.json"
+    marks: dict[str, dict[str, Mark]]
+    quarantined: dict[str, Quarantine]
+    damaged: list[Damage]
+    unsealed: list[str]
 
 
 def write_mark(location: Location, mark: Mark) -> None:
     """Declare a stage complete. Everything it speaks of must be on disk already."""
-    location.write_json(journal_key(mark.video, mark.stage), asdict(mark))
+    location.write_json(journal_key(mark.video, mark.stage), mark_values(mark))
 
 
 def write_quarantine(location: Location, record: Quarantine) -> None:
@@ -148,7 +102,7 @@ def write_quarantine(location: Location, record: Quarantine) -> None:
 
 
 def read_marks(location: Location, video: str) -> dict[str, Mark]:
-    """Marks of one video by stage."""
+    """Marks of one video by stage; those that cannot be believed are left out."""
     return read_journal(location, [video])[0].get(video, {})
 
 
@@ -166,43 +120,79 @@ def read_journal(
     Returns
     -------
     marks, quarantined
+        What cannot be believed is left out; `read_journal_with_damage` lists it.
+    """
+    journal = read_journal_with_damage(location, videos)
+    return journal.marks, journal.quarantined
+
+
+def read_journal_with_damage(location: Location, videos: Iterable[str] | None = None) -> Journal:
+    """As `read_journal`, with a list of what could not be read or believed.
+
+    Raises
+    ------
+    StoreUnreachable
+        Where the store as a whole does not answer. A single record that answers "access denied",
+        or on a local disk "input/output error", is damage of that record.
     """
     if videos is None:
-        prefixes = [f"{JOURNAL}/{name}" for name in location.list_folder(JOURNAL)]
+        found = [video_of(name) for name in location.list_folder(JOURNAL)]
+        names = [video for video in found if video is not None]
     else:
-        prefixes = [f"{JOURNAL}/{group_name(video)}" for video in videos]
-    marks: dict[str, dict[str, Mark]] = {}
-    quarantined: dict[str, Quarantine] = {}
-    for key, content in sync(_read_all(location, prefixes)):
+        names = list(dict.fromkeys(videos))
+    journal = Journal({}, {}, [], [])
+    for video, stage, key, content in sync(_read_all(location, names)):
         try:
-            values = json.loads(content)
-            if key.endswith(f"/{QUARANTINE}.json"):
-                record = Quarantine(**values)
-                quarantined[record.video] = record
-            else:
-                mark = Mark(**values)
-                marks.setdefault(mark.video, {})[mark.stage] = mark
-        except (ValueError, TypeError) as error:
-            raise StoreError(
-                f"{location}/{key} is damaged ({error}); delete it and build again: "
-                "its stage is then computed anew"
-            ) from None
-    return marks, quarantined
+            if isinstance(content, Exception):
+                raise ValueError(str(content)) from content
+            if stage == QUARANTINE:
+                journal.quarantined[video] = parse_quarantine(content, video)
+                continue
+            mark, sealed = parse_mark(content, video, stage)
+        except ValueError as error:
+            what = "delete it" if stage == QUARANTINE else "its stage is computed anew"
+            reason = f"{location}/{key} is damaged ({error}); build again: {what}"
+            journal.damaged.append(Damage(video, stage, key, reason))
+            continue
+        journal.marks.setdefault(video, {})[stage] = mark
+        if not sealed:
+            journal.unsealed.append(key)
+    journal.damaged.sort(key=lambda damage: damage.key)
+    return journal
 
 
-async def _read_all(location: Location, prefixes: list[str]) -> list[tuple[str, bytes]]:
+_Found = tuple[str, str, str, bytes | Exception]
+"""Video, stage, key, and the content or why there is none."""
+
+
+async def _read_all(location: Location, videos: list[str]) -> list[_Found]:
     gate = asyncio.Semaphore(_AT_ONCE)
 
-    async def read_folder(prefix: str) -> list[tuple[str, bytes]]:
-        found = []
+    async def read_folder(video: str) -> list[_Found]:
+        folder = f"{JOURNAL}/{group_name(video)}"
+        found: list[_Found] = []
         async with gate:
-            async for name in location.zarr.list_dir(prefix):
-                if name.endswith(".json"):
-                    key = f"{prefix}/{name}"
+            try:
+                names = [name async for name in location.zarr.list_dir(folder)]
+            except Exception as error:
+                location.check_lost(error, folder)
+                return [(video, "", folder, error)]
+            for name in names:
+                stage = name.removesuffix(".json")
+                if stage == name or not is_name(stage):
+                    continue
+                key = f"{folder}/{name}"
+                try:
                     buffer = await location.zarr.get(key, default_buffer_prototype())
-                    if buffer is not None:
-                        found.append((key, buffer.to_bytes()))
+                except FileNotFoundError:
+                    continue
+                except Exception as error:
+                    location.check_lost(error, key)
+                    found.append((video, stage, key, error))
+                    continue
+                if buffer is not None:
+                    found.append((video, stage, key, buffer.to_bytes()))
         return found
 
-    folders = await asyncio.gather(*(read_folder(prefix) for prefix in prefixes))
+    folders = await asyncio.gather(*(read_folder(video) for video in videos))
     return [item for folder in folders for item in folder]

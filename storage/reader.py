@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import warnings
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,17 +16,15 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import zarr
 from zarr.abc.store import Store as ZarrStore
-from zarr.errors import ZarrUserWarning
 
 from foveal.errors import StoreError
-from foveal.storage.arrays import WholeStore, read_array
+from foveal.storage.arrays import read_array
 from foveal.storage.describe import count_splits, describe, describe_html
-from foveal.storage.index import COLUMNS, JSON_COLUMNS, index_row, read_index
+from foveal.storage.index import JSON_COLUMNS, index_from_journal, index_is_current, read_index
 from foveal.storage.kinds import ArrayInfo
 from foveal.storage.location import Location
 from foveal.storage.marks import Mark, group_name, read_journal
 from foveal.storage.root import check_format
-from foveal.storage.schema import INDEX, JOURNAL, VIDEOS
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -54,12 +51,9 @@ def open_store(url: str | Path | ZarrStore) -> Store:
     >>> store["002"].density.sel(time=slice(2.0, 3.5)).mean("time").compute()   # doctest: +SKIP
     """
     location = Location(url, read_only=True)
-    try:
-        about = check_format(location)
-        if about is None and location.list_folder(""):
-            raise StoreError(f"{location} is no foveal store: it has no zarr.json at its root")
-    except (FileNotFoundError, NotADirectoryError):
-        about = None
+    about = check_format(location)
+    if about is None and location.list_folder(""):
+        raise StoreError(f"{location} is no foveal store: it has no zarr.json at its root")
     if about is None:
         raise StoreError(f"there is no store at {location}; `foveal build` makes one")
     return Store(location, about)
@@ -95,20 +89,17 @@ class Store:
     def videos(self) -> pd.DataFrame:
         """One row a video, indexed by its id.
 
-        Read from ``index.parquet``; from the completion marks where that is missing or older than
-        the latest build's start (a build is under way, or was killed). Columns: ``split``,
+        Read from ``index.parquet``; from the completion marks where that is missing, damaged or
+        not up to date (a build is under way, or was killed). Columns: ``split``,
         ``status`` (``complete``, ``quarantined`` with a ``reason``, ``failed``, ``pending``),
         ``frames``, ``fps``, ``height_px``, ``width_px``, ``duration_seconds``, ``fixations``,
         ``empty_frames``, ``stored_bytes``, ``compute_seconds``, ``completed_at``,
         ``flow_quality`` (figures by stage), ``random_weights`` (stages that an untrained network
         computed), ``stages`` (list of names) and ``fingerprints`` (hash by stage).
         """
-        table = None if self._index_is_old() else read_index(self.location)
+        table = read_index(self.location) if index_is_current(self.location) else None
         if table is None:
-            marks, quarantined = read_journal(self.location)
-            names = sorted(marks.keys() | quarantined.keys())
-            rows = [index_row(v, None, marks.get(v, {}), quarantined.get(v)) for v in names]
-            table = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+            table = index_from_journal(self.location)
         for column in JSON_COLUMNS:
             table[column] = [json.loads(text) for text in table[column]]
         return table.set_index("video")
@@ -144,35 +135,9 @@ class Store:
         StoreError
             Where the store has no such video, or nothing of it is complete.
         """
-        import xarray as xr
+        from foveal.storage.datasets import open_dataset
 
-        infos = self.infos(video)
-        names = list(infos)
-        with warnings.catch_warnings():
-            # Arrays still being built have chunks, but no metadata yet.
-            warnings.simplefilter("ignore", ZarrUserWarning)
-            group = xr.open_zarr(
-                WholeStore(self.location),
-                group=f"{VIDEOS}/{group_name(video)}",
-                consolidated=False,
-                chunks=None,
-                decode_timedelta=False,
-            )
-        try:
-            dataset: xr.Dataset = group[names]
-        except KeyError as error:
-            raise StoreError(
-                f"{self.location}: {error} of video {video!r} vanished while it was opened; "
-                "a build is writing it anew: open it again later"
-            ) from None
-        for name, variable in dataset.variables.items():
-            if name not in dataset.indexes:
-                encoding = variable.encoding
-                dataset[name] = dataset[name].chunk(
-                    dict(zip(variable.dims, encoding["shards"] or encoding["chunks"], strict=True))
-                )
-        starts = {info.starts for info in infos.values() if info.starts}
-        return dataset.set_coords(sorted(starts & set(dataset.variables)))
+        return open_dataset(self.location, self.marks(video))
 
     def marks(self, video: str) -> dict[str, Mark]:
         """What is complete of a video, by stage, as the store says this very moment.
@@ -328,13 +293,3 @@ class Store:
         near = difflib.get_close_matches(str(video), names, n=3, cutoff=0.4)
         some = ", ".join(repr(name) for name in near or names[:_SHOWN_NAMES])
         return f"there are {len(names)}, {'near it' if near else 'such as'}: {some or 'none'}"
-
-    def _index_is_old(self) -> bool:
-        """Whether a build began after the index was written; of local stores only."""
-        if self.location.local is None:
-            return False
-        lock, index = self.location.local / JOURNAL / "lock", self.location.local / INDEX
-        try:
-            return lock.stat().st_mtime_ns > index.stat().st_mtime_ns
-        except FileNotFoundError:
-            return False

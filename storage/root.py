@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import os
 import platform
@@ -12,10 +11,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import zarr
+from filelock import FileLock, Timeout
 
 from foveal.errors import StoreError, StoreLocked
+from foveal.storage.copies import group_attributes, read_copy, read_original, write_group
+from foveal.storage.digests import sealed, unsealed
+from foveal.storage.index import distrust_index
 from foveal.storage.location import Location
+from foveal.storage.names import OF_STORE
 from foveal.storage.schema import FORMAT_VERSION, JOURNAL, VIDEOS
 
 _SOFTWARE = ("foveal", "numpy", "opencv-contrib-python", "torch", "ptlflow", "zarr", "prefect")
@@ -33,6 +36,10 @@ def software_versions() -> dict[str, str]:
     return found
 
 
+_ROOT = {"format_version": int, "dataset": str, "recipe": dict, "software": dict}
+"""What the root says of a store, and of which type."""
+
+
 def create_store(location: Location, dataset: str, recipe: Mapping[str, Any]) -> None:
     """Create the store's root, or bring the recipe of an existing one up to date.
 
@@ -43,8 +50,8 @@ def create_store(location: Location, dataset: str, recipe: Mapping[str, Any]) ->
         reached.
     """
     existing = _check_place(location)
-    for folder in ("", VIDEOS):
-        sweep(location, folder, "zarr.*.partial")
+    for folder in ("", VIDEOS, OF_STORE):
+        sweep(location, folder, "*.partial")
     if existing is not None and existing["dataset"] != dataset:
         raise StoreError(
             f"{location} holds {existing['dataset']!r}, the recipe says {dataset!r}; "
@@ -56,22 +63,17 @@ def create_store(location: Location, dataset: str, recipe: Mapping[str, Any]) ->
         "recipe": recipe,
         "software": software_versions(),
     }
-    with location.reaching():
-        if existing is None:
-            zarr.create_group(location.zarr, zarr_format=3, attributes={"foveal": attributes})
-        elif existing != attributes:
-            group = zarr.open_group(location.zarr, mode="r+", use_consolidated=False)
-            group.update_attributes({"foveal": attributes})
-        # Looked for every time: a kill may have come between the two groups.
-        if location.read(f"{VIDEOS}/zarr.json") is None:
-            zarr.create_group(location.zarr, path=VIDEOS, zarr_format=3)
+    write_group(location, "", {"foveal": sealed(attributes)})
+    # Looked for every time: a kill may have come between the two groups.
+    write_group(location, VIDEOS, {})
 
 
 def sweep(location: Location, folder: str, pattern: str) -> None:
     """Remove what a kill in the middle of a write left in a local folder."""
     if location.local is not None:
         for leftover in (location.local / folder).glob(pattern):
-            leftover.unlink()
+            if not leftover.is_dir():
+                leftover.unlink(missing_ok=True)
 
 
 def _check_place(location: Location) -> dict[str, Any] | None:
@@ -93,22 +95,54 @@ def check_format(location: Location) -> dict[str, Any] | None:
     Raises
     ------
     StoreError
-        Where it was written by a newer foveal, or is some other Zarr group.
+        Where it was written by a newer foveal, is some other Zarr group, or is damaged and has no
+        second copy.
     """
-    with location.reaching():
-        root = location.read_json("zarr.json")
-    if root is None:
+    original = read_original(location, "")
+    copy = read_copy(location, "")
+    if original is None and copy is None:
         return None
-    attributes = root.get("attributes", {}).get("foveal")
+    attributes: dict[str, Any] | None = None
+    why = "it is missing"
+    for content in (original, copy):
+        try:
+            if content is not None:
+                attributes = _root_attributes(content)
+                break
+        except ValueError as error:
+            why = why if content is copy else str(error)
     if attributes is None:
-        raise StoreError(f"{location} is a Zarr hierarchy, but none that foveal wrote")
-    version = attributes["format_version"]
-    if version > FORMAT_VERSION:
+        location.read("zarr.json")  # that it cannot be read at all says more
+        if original and _is_foreign(original):
+            raise StoreError(f"{location} is a Zarr hierarchy, but none that foveal wrote")
         raise StoreError(
-            f"{location} has format version {version}, this foveal knows up to {FORMAT_VERSION}; "
-            "upgrade foveal"
+            f"{location}/zarr.json is damaged ({why}), and has no second copy; write it anew by "
+            "`foveal build` into an empty folder and copy its zarr.json here"
         )
-    return dict(attributes)
+    if attributes["format_version"] > FORMAT_VERSION:
+        raise StoreError(
+            f"{location} has format version {attributes['format_version']}, this foveal knows up "
+            f"to {FORMAT_VERSION}; upgrade foveal"
+        )
+    return attributes
+
+
+def _root_attributes(content: bytes) -> dict[str, Any]:
+    values = group_attributes(content).get("foveal")
+    if not isinstance(values, dict):
+        raise ValueError("it says nothing of foveal")
+    values = unsealed(values)
+    for key, kind in _ROOT.items():
+        if type(values.get(key)) is not kind:
+            raise ValueError(f"its {key} is {values.get(key)!r}")
+    return values
+
+
+def _is_foreign(content: bytes) -> bool:
+    try:
+        return "foveal" not in group_attributes(content)
+    except ValueError:
+        return False
 
 
 @contextmanager
@@ -126,29 +160,48 @@ def store_lock(location: Location) -> Iterator[None]:
     """
     _check_place(location)
     if location.local is None:
+        if check_format(location) is not None:
+            distrust_index(location)
         yield
         return
     path = location.local / JOURNAL / "lock"
+    lock = FileLock(path, blocking=False)
     with location.reaching():
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+")
-    with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
+            lock.acquire()
+        except Timeout:
             raise StoreLocked(
-                f"{location} is being built by process {file.read().strip() or 'unknown'}; "
+                f"{location} is being built by process {_holder(path)}; "
                 "wait for it, or stop it and start again"
             ) from None
-        file.truncate(0)
-        file.write(f"{os.getpid()} on {platform.node()}")
-        file.flush()
+    try:
+        # The time of this file tells readers when the latest build began.
+        with location.reaching():
+            path.write_text(f"{os.getpid()} on {platform.node()}")
+        distrust_index(location)
+        yield
+    finally:
         try:
-            yield
-        finally:
-            if location.read("zarr.json") is None:
+            if _is_empty(location):
                 _leave_nothing(path)
+        finally:
+            lock.release()
+
+
+def _is_empty(location: Location) -> bool:
+    """Whether no store was made."""
+    try:
+        return location.read("zarr.json") is None and read_copy(location, "") is None
+    except StoreError:
+        return False
+
+
+def _holder(path: Path) -> str:
+    try:
+        return path.read_text().strip() or "unknown"
+    except OSError:  # some systems let nobody else read a locked file
+        return "unknown"
 
 
 def _leave_nothing(lock: Path) -> None:

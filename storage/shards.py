@@ -1,4 +1,8 @@
-"""Shards of a local store, read without zarr: their own index says where a chunk lies."""
+"""Shards of a local store, read without zarr: their own index says where a chunk lies.
+
+A chunk that carries a CRC-32C behind it, as all do that foveal writes now, is compared with it
+before anything is made of its bytes.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,8 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-import google_crc32c
 import numpy as np
+from fastcrc.crc32 import iscsi as crc32c
 from numcodecs import blosc  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from zarr.codecs import (
@@ -18,11 +22,14 @@ from zarr.codecs import (
     ShardingCodec,
     ShardingCodecIndexLocation,
 )
-from zarr.core.array import AsyncArray
-from zarr.core.metadata import ArrayV3Metadata
 
 from foveal.errors import ChecksumError
 from foveal.storage.location import Location
+from foveal.storage.zarr_internals import ArrayV3Metadata, AsyncArray
+
+_CRC_BYTES = 4
+_UNDERSTOOD: tuple[list[type], ...] = ([], [BloscCodec], [Crc32cCodec], [BloscCodec, Crc32cCodec])
+"""Codecs of a chunk, besides its byte order, that are read here."""
 
 ABSENT = 2**64 - 1
 """Offset of a chunk that was never written."""
@@ -40,6 +47,8 @@ class ShardLayout:
     chunks_a_shard: int
     index_at_end: bool
     compressed: bool
+    checked: bool
+    chunk_bytes: int
 
 
 def shard_layout(location: Location, path: str, array: AsyncArray[Any]) -> ShardLayout | None:
@@ -55,7 +64,7 @@ def shard_layout(location: Location, path: str, array: AsyncArray[Any]) -> Shard
     if not (
         little
         and inner[0].to_dict().get("configuration", {}) in ({}, {"endian": "little"})
-        and [type(codec) for codec in inner[1:]] in ([], [BloscCodec])
+        and [type(codec) for codec in inner[1:]] in _UNDERSTOOD
         and [type(codec) for codec in index] == [BytesCodec, Crc32cCodec]
         and tuple(sharding.chunk_shape[1:]) == tuple(array.shape[1:])
     ):
@@ -69,7 +78,9 @@ def shard_layout(location: Location, path: str, array: AsyncArray[Any]) -> Shard
         sharding.chunk_shape[0],
         shard_items // sharding.chunk_shape[0],
         sharding.index_location is ShardingCodecIndexLocation.end,
-        len(inner) > 1,
+        BloscCodec in map(type, inner),
+        Crc32cCodec in map(type, inner),
+        int(np.prod(sharding.chunk_shape, dtype=np.int64)) * array.dtype.itemsize,
     )
 
 
@@ -82,41 +93,92 @@ class Shard:
         )
         try:
             self._file = os.open(path, os.O_RDONLY)
+            index_bytes = 16 * layout.chunks_a_shard
+            at = os.fstat(self._file).st_size - index_bytes - 4 if layout.index_at_end else 0
+            content = os.pread(self._file, index_bytes + 4, max(0, at))
         except FileNotFoundError:
             raise ChecksumError(
                 f"{path} is missing, though its array was complete; "
                 "`foveal verify` lists everything that is"
             ) from None
-        index_bytes = 16 * layout.chunks_a_shard
-        at = os.fstat(self._file).st_size - index_bytes - 4 if layout.index_at_end else 0
-        content = os.pread(self._file, index_bytes + 4, max(0, at))
+        except OSError as error:
+            raise self._damaged(error) from error
         index, checksum = content[:-4], content[-4:]
-        if at < 0 or google_crc32c.value(index) != int.from_bytes(checksum, "little"):
+        if at < 0 or crc32c(index) != int.from_bytes(checksum, "little"):
             raise self._damaged()
+        self._layout = layout
         self.index: list[list[int]] = np.frombuffer(index, "<u8").reshape(-1, 2).tolist()
 
-    def read(self, offset: int, into: NDArray[np.uint8]) -> None:
-        """Bring stored bytes into an array."""
-        if os.preadv(self._file, [into.data], offset) != into.nbytes:
-            raise self._damaged()
+    def read(self, chunk: int, first: int, into: NDArray[np.uint8]) -> bool:
+        """Bring items of one chunk into an array.
 
-    def decode(self, offset: int, length: int, into: NDArray[np.uint8]) -> None:
-        """Decode one Blosc chunk into an array of its size."""
-        encoded = os.pread(self._file, length, offset)
-        # Blosc's header names the decoded size in bytes 4 … 7.
-        if int.from_bytes(encoded[4:8], "little") != into.nbytes:
-            raise self._damaged()
+        Parameters
+        ----------
+        chunk : int
+            Its number in the shard.
+        first : int
+            The first wanted item, counted in the chunk.
+        into : ndarray, [items, bytes an item]
+
+        Returns
+        -------
+        bool
+            False where the chunk was never written.
+
+        Raises
+        ------
+        ChecksumError
+        """
+        offset, length = self.index[chunk]
+        if offset == ABSENT:
+            return False
+        layout = self._layout
         try:
+            if into.nbytes == layout.chunk_bytes:
+                self._whole(offset, length, into)
+            elif layout.compressed or layout.checked:
+                whole = np.empty((layout.chunk_items, into.shape[1]), np.uint8)
+                self._whole(offset, length, whole)
+                into[:] = whole[first : first + len(into)]
+            else:
+                self._plain(offset + first * into.shape[1], [into.data], into.nbytes)
+        except (OSError, RuntimeError, ValueError, OverflowError) as error:
+            raise self._damaged(error) from None
+        return True
+
+    def _whole(self, offset: int, length: int, into: NDArray[np.uint8]) -> None:
+        if self._layout.compressed:
+            encoded = np.frombuffer(os.pread(self._file, length, offset), np.uint8)
+            if self._layout.checked:
+                encoded, checksum = encoded[:-_CRC_BYTES], encoded[-_CRC_BYTES:]
+                _compare(encoded, checksum.tobytes())
+            # Blosc's header names the decoded size in bytes 4 … 7.
+            if int.from_bytes(encoded[4:8].tobytes(), "little") != into.nbytes:
+                raise ValueError("its decoded size is wrong")
             blosc.decompress(encoded, into)
-        except (RuntimeError, ValueError):
-            raise self._damaged() from None
+        elif self._layout.checked:
+            behind = bytearray(_CRC_BYTES)
+            self._plain(offset, [into.data, behind], into.nbytes + _CRC_BYTES)
+            _compare(into, behind)
+        else:
+            self._plain(offset, [into.data], into.nbytes)
+
+    def _plain(self, offset: int, into: list[Any], wanted_bytes: int) -> None:
+        if os.preadv(self._file, into, offset) != wanted_bytes:
+            raise ValueError("it is cut short")
 
     def __del__(self) -> None:
         if hasattr(self, "_file"):
             os.close(self._file)
 
-    def _damaged(self) -> ChecksumError:
+    def _damaged(self, error: Exception | None = None) -> ChecksumError:
+        why = f" ({error})" if error is not None else ""
         return ChecksumError(
-            f"{self._path} is damaged; `foveal verify` lists everything that is, "
-            "and a build with repair mends it"
+            f"{self._path} is damaged{why}; `foveal verify` lists everything that is, "
+            "`foveal build --repair` computes it again"
         )
+
+
+def _compare(values: NDArray[np.uint8], checksum: bytes | bytearray) -> None:
+    if crc32c(values.data) != int.from_bytes(checksum, "little"):
+        raise ValueError("a checksum differs")

@@ -18,18 +18,14 @@ from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
-from zarr.api.asynchronous import open_array
-from zarr.core.array import AsyncArray
-from zarr.core.sync import sync
 from zarr.storage import FsspecStore
 
-from foveal.errors import StoreError
-from foveal.storage.arrays import WholeStore
+from foveal.storage.arrays import open_checked
 from foveal.storage.cf import Scale, physical
 from foveal.storage.location import Location
-from foveal.storage.marks import group_name
-from foveal.storage.schema import VIDEOS
-from foveal.storage.shards import ABSENT, Shard, ShardLayout, shard_layout
+from foveal.storage.names import group_path
+from foveal.storage.shards import Shard, ShardLayout, shard_layout
+from foveal.storage.zarr_internals import AsyncArray, sync
 
 _ARRAYS_OPEN = 1024
 _SHARDS_OPEN = 256
@@ -100,9 +96,10 @@ class Gatherer:
         """
         if os.getpid() != self._pid:
             self._reopen()
-        if self._cache_bytes:
-            return [rows(values[None])[0] for values in self._read_cached(slices)]
-        return self._read(slices, allocate, rows)
+        with self._location.reaching():
+            if self._cache_bytes:
+                return [rows(values[None])[0] for values in self._read_cached(slices)]
+            return self._read(slices, allocate, rows)
 
     def _read(
         self, slices: Sequence[Slice], allocate: Allocate = np.empty, rows: Rows = list
@@ -204,24 +201,14 @@ class Gatherer:
     ) -> None:
         if not values.size:
             return
-        item_bytes = values[0].nbytes
         raw = values.reshape(len(values), -1).view(np.uint8)
         for chunk in range(start // layout.chunk_items, -(-stop // layout.chunk_items)):
             before = chunk * layout.chunk_items
             first, last = max(before, start), min(before + layout.chunk_items, stop)
             into = raw[first - start : last - start]
             shard = self._shard(layout, chunk // layout.chunks_a_shard)
-            offset, length = shard.index[chunk % layout.chunks_a_shard]
-            if offset == ABSENT:
+            if not shard.read(chunk % layout.chunks_a_shard, first - before, into):
                 values[first - start : last - start] = layout.fill_value
-            elif not layout.compressed:
-                shard.read(offset + (first - before) * item_bytes, into)
-            elif last - first == layout.chunk_items:
-                shard.decode(offset, length, into)
-            else:
-                whole = np.empty((layout.chunk_items, item_bytes), np.uint8)
-                shard.decode(offset, length, whole)
-                into[:] = whole[first - before : last - before]
 
     def _shard(self, layout: ShardLayout, number: int) -> Shard:
         key = (layout.folder, number)
@@ -242,12 +229,6 @@ class _Opened:
 
 
 async def _open_one(location: Location, video: str, name: str) -> _Opened:
-    path = f"{VIDEOS}/{group_name(video)}/{name}"
-    try:
-        array = await open_array(store=WholeStore(location), path=path, mode="r")
-    except FileNotFoundError:
-        raise StoreError(
-            f"{location}: array {name!r} of video {video!r} is gone; a build may be replacing it: "
-            "open the store again when it has ended"
-        ) from None
+    array = await open_checked(location, video, name)
+    path = f"{group_path(video)}/{name}"
     return _Opened(array, shard_layout(location, path, array), Scale.of(array.attrs))

@@ -11,9 +11,10 @@ import asyncio
 import hashlib
 
 from zarr.abc.store import ByteRequest, Store
-from zarr.core.buffer import Buffer, BufferPrototype
-from zarr.core.sync import sync
 from zarr.storage import WrapperStore
+
+from foveal.storage.location import Location
+from foveal.storage.zarr_internals import Buffer, BufferPrototype, sync
 
 
 class StagingStore(WrapperStore[Store]):
@@ -27,8 +28,9 @@ class StagingStore(WrapperStore[Store]):
         Bytes written so far.
     """
 
-    def __init__(self, store: Store) -> None:
-        super().__init__(store)
+    def __init__(self, location: Location) -> None:
+        super().__init__(location.zarr)
+        self._location = location
         self.sha256: dict[str, str] = {}
         self.stored_bytes = 0
         self._held: dict[str, Buffer] = {}
@@ -38,10 +40,12 @@ class StagingStore(WrapperStore[Store]):
     ) -> Buffer | None:
         if key in self._held and byte_range is None:
             return self._held[key]
-        return await self._store.get(key, prototype, byte_range)
+        with self._location.reaching(key):
+            return await self._store.get(key, prototype, byte_range)
 
     async def exists(self, key: str) -> bool:
-        return key in self._held or await self._store.exists(key)
+        with self._location.reaching(key):
+            return key in self._held or await self._store.exists(key)
 
     async def set(self, key: str, value: Buffer) -> None:
         if key.endswith("zarr.json"):
@@ -56,7 +60,8 @@ class StagingStore(WrapperStore[Store]):
     async def _put(self, key: str, value: Buffer) -> None:
         content = value.as_buffer_like()
         digest = await asyncio.to_thread(hashlib.sha256, content)
-        await self._store.set(key, value)
+        with self._location.reaching(key):
+            await self._store.set(key, value)
         self.sha256[key] = digest.hexdigest()
         self.stored_bytes += len(value)
 

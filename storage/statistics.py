@@ -20,9 +20,7 @@ of points of where people looked:           [fixations] frames counted by their 
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -34,16 +32,29 @@ from dask.delayed import delayed
 from numpy.typing import NDArray
 from PIL import Image
 
-from foveal.errors import StoreError
 from foveal.storage.cf import Scale, physical
 from foveal.storage.kinds import ArrayInfo
-from foveal.storage.location import Location
-from foveal.storage.marks import group_name, read_journal
 from foveal.storage.reader import Store
 from foveal.storage.root import software_versions
+from foveal.storage.statistics_group import (
+    STATISTICS,
+    inputs_sha256,
+    read_statistics,
+    write_statistics,
+)
 
-STATISTICS = "statistics"
-"""Group that holds a group a split."""
+__all__ = [
+    "BIAS_SIZE",
+    "MAGNITUDE_EDGES_PX",
+    "STATISTICS",
+    "Sums",
+    "as_statistics",
+    "compute_statistics",
+    "read_statistics",
+    "summing",
+    "total_of",
+    "write_statistics",
+]
 
 MAGNITUDE_EDGES_PX = np.concatenate([[0.0], 2.0 ** np.arange(-4, 9.5, 0.5), [np.inf]])
 """Bins of flow magnitude: below 1/16 pixel, then two an octave, then beyond 512 pixels."""
@@ -91,69 +102,10 @@ def compute_statistics(
     return as_statistics(parts[0].compute()).assign_attrs(
         split=split or "all",
         videos=videos,
-        inputs_sha256=_inputs(store, videos),
+        inputs_sha256=inputs_sha256(store, videos),
         computed_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         software=software_versions(),
     )
-
-
-def write_statistics(location: Location, statistics: xr.Dataset) -> None:
-    """Keep statistics in the store, in place of former ones of the same split."""
-    path = _group(statistics.attrs["split"])
-    location.delete_folder(path)
-    about = statistics.attrs
-    statistics.drop_attrs(deep=False).to_zarr(
-        location.zarr, group=path, mode="w", zarr_format=3, consolidated=False
-    )
-    # Last, as they make it whole: without them it is as if nothing were there.
-    zarr.open_group(location.zarr, path=path, mode="r+").attrs.put(about)
-
-
-def read_statistics(store: Store, split: str | None = "train") -> xr.Dataset:
-    """Statistics kept in the store.
-
-    Returns
-    -------
-    xarray.Dataset
-        In memory; ``attrs["up_to_date"]`` tells whether the split still is what they were
-        computed from.
-
-    Raises
-    ------
-    StoreError
-        Where there are none of this split.
-    """
-    path = _group(split or "all")
-    metadata = store.location.read_json(f"{path}/zarr.json")
-    if metadata is None or "inputs_sha256" not in metadata["attributes"]:
-        raise StoreError(
-            f"{store.location} holds no statistics of split {split!r}; "
-            "compute_statistics and write_statistics make them"
-        )
-    stored: xr.Dataset = xr.open_zarr(
-        store.location.zarr, group=path, consolidated=False, chunks=None
-    ).load()
-    current = _inputs(store, store.select(split))
-    return stored.assign_attrs(up_to_date=stored.attrs["inputs_sha256"] == current)
-
-
-def _group(split: str) -> str:
-    return f"{STATISTICS}/{group_name(split)}"
-
-
-def _inputs(store: Store, videos: list[str]) -> str:
-    """Hash of the stages of these videos that statistics are computed from."""
-    journal, _ = read_journal(store.location, videos)
-    read = {
-        video: {
-            stage: mark.fingerprint
-            for stage, mark in sorted(journal.get(video, {}).items())
-            if any(summing(info) for info in mark.infos.values())
-        }
-        for video in videos
-    }
-    text = json.dumps(read, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _sums(store: Store, video: str, bias_size: tuple[int, int]) -> Sums:

@@ -1,68 +1,34 @@
 """Verifying a store: every object is read again and compared with what its mark says.
 
-Nothing is trusted but the marks, and those are checked against themselves: a mark's fingerprint is
-the hash of its identity. Objects are streamed in blocks by several threads, so memory stays small
-however large a shard is.
+Nothing is trusted but the marks, and those are checked against themselves: their digest is that of
+their content, their fingerprint the hash of their identity. Objects are streamed in blocks by
+several threads, so memory stays small however large a shard is.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
-from typing import Literal
-from urllib.parse import unquote
-
-from zarr.abc.store import RangeByteRequest
-from zarr.core.buffer import default_buffer_prototype
-from zarr.core.sync import sync
+from typing import Any
 
 from foveal.errors import StoreError
+from foveal.storage.arrays import check_count
+from foveal.storage.copies import read_copy
+from foveal.storage.digests import fingerprint, sha256_of_object
 from foveal.storage.location import Location
-from foveal.storage.marks import Mark, fingerprint, group_name, read_marks
+from foveal.storage.marks import Mark, read_journal_with_damage
+from foveal.storage.names import group_name, group_path, is_name, journal_key, video_of
+from foveal.storage.problems import Problem, some
 from foveal.storage.schema import JOURNAL, VIDEOS
+from foveal.storage.verify_store import check_group, check_store, problem_of
 
-Kind = Literal["missing", "changed", "mark", "metadata", "stale", "alignment", "leftover"]
+__all__ = ["Problem", "verify"]
+
 Progress = Callable[[int, int], None]
 """Called with videos checked so far and videos in all."""
-
-_BLOCK_BYTES = 8 * 2**20
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Something in the store that is not as its marks say.
-
-    Attributes
-    ----------
-    video : str
-    stage : str
-        Empty where no stage claims the object.
-    key : str
-        Object in the store.
-    kind : str
-        ``missing`` or ``changed`` object, unusable ``mark``, ``metadata`` that disagree with it,
-        ``stale`` stage (made from something since replaced), arrays out of ``alignment``, or
-        ``leftover``: an object that no mark knows. Those do no harm: a killed build leaves some,
-        and the next one removes them.
-    message : str
-        For people.
-    """
-
-    video: str
-    stage: str
-    key: str
-    kind: Kind
-    message: str
-
-    @property
-    def is_note(self) -> bool:
-        """Whether the data is whole nevertheless."""
-        return self.kind == "leftover"
 
 
 def verify(
@@ -73,10 +39,13 @@ def verify(
 ) -> list[Problem]:
     """Read every object of a store again and compare it with its SHA-256.
 
-    1. each mark: its fingerprint is the hash of its identity, and what it was made from is there;
-    2. each array: every chunk that its shape needs is listed, lengths agree with the timeline;
-    3. each object: present and unchanged, ``zarr.json`` too, whose shape and dtype are the mark's;
-    4. whatever else lies below the video: a leftover.
+    1. the root, the groups' metadata, the index, statistics and scores, by their own checksums
+       (only where no videos are named);
+    2. each mark: it is where it belongs, its digest and fingerprint are right, and what it was made
+       from is there;
+    3. each array: every chunk that its shape needs is listed, lengths agree with the timeline;
+    4. each object: present and unchanged, ``zarr.json`` too, whose shape and dtype are the mark's;
+    5. whatever else lies below the video: a leftover.
 
     Parameters
     ----------
@@ -90,42 +59,84 @@ def verify(
     Returns
     -------
     list of Problem
-        Empty where all is well; ordered by video.
+        Empty where all is well; the store first, then by video, then what the first edition lacks.
 
     Raises
     ------
     StoreError
         Where a wanted video is not in the store.
+    StoreUnreachable
+        Where the store as a whole does not answer.
     """
-    known = sorted(
-        {unquote(name) for name in location.list_folder(VIDEOS) if name != "zarr.json"}
-        | {unquote(name) for name in location.list_folder(JOURNAL) if name != "lock"}
-    )
+    names = [*location.list_folder(VIDEOS), *location.list_folder(JOURNAL)]
+    known = sorted({video for video in map(video_of, names) if video is not None})
     wanted = known if videos is None else list(videos)
     if missing := [video for video in wanted if video not in set(known)]:
         raise StoreError(f"{location} has no video {', '.join(map(repr, missing))}")
-    found: list[Problem] = []
+    found = list(check_store(location)) if videos is None else []
+    lacks = _Lacks()
     with ThreadPoolExecutor(threads or max(8, os.cpu_count() or 1)) as pool:
         for done, video in enumerate(wanted, start=1):
-            found += _verify_video(location, video, pool)
+            found += _verify_video(location, video, pool, lacks)
             if progress is not None:
                 progress(done, len(wanted))
-    return found
+    return found + list(lacks.notes())
 
 
-def _verify_video(location: Location, video: str, pool: ThreadPoolExecutor) -> list[Problem]:
-    try:
-        marks = read_marks(location, video)
-    except StoreError as error:
-        return [Problem(video, "", f"{JOURNAL}/{group_name(video)}", "mark", str(error))]
-    group = f"{VIDEOS}/{group_name(video)}"
+@dataclass
+class _Lacks:
+    """What stores of the first edition go without, gathered so that one note tells of many."""
+
+    checksums: dict[str, list[str]] = field(default_factory=dict)
+    digests: list[str] = field(default_factory=list)
+    copies: list[str] = field(default_factory=list)
+
+    def notes(self) -> Iterator[Problem]:
+        for array, videos in sorted(self.checksums.items()):
+            yield Problem(
+                "",
+                "",
+                array,
+                "unchecked",
+                f"chunks of {array} carry no checksum in {some(videos)}: verify sees damage to "
+                "them, reading does not; computed again they get one",
+            )
+        for keys, what in (
+            (self.digests, "marks carry no digest"),
+            (self.copies, "metadata have no second copy"),
+        ):
+            if keys:
+                yield Problem(
+                    "",
+                    "",
+                    keys[0],
+                    "unchecked",
+                    f"{what} ({some(keys)}): written by an earlier foveal; "
+                    "`foveal build --repair` adds it",
+                )
+
+
+def _verify_video(
+    location: Location, video: str, pool: ThreadPoolExecutor, lacks: _Lacks
+) -> list[Problem]:
+    journal = read_journal_with_damage(location, [video])
+    marks = journal.marks.get(video, {})
+    group = group_path(video)
+    found = [Problem(video, each.stage, each.key, "mark", each.reason) for each in journal.damaged]
+    found += _foreign_records(location, video)
+    lacks.digests += journal.unsealed
     present = set(location.list_all(group))
-    found: list[Problem] = []
+    if marks or f"{group}/zarr.json" in present or read_copy(location, group) is not None:
+        for problem in check_group(location, group, video):
+            if problem.kind == "unchecked":
+                lacks.copies.append(problem.key)
+            else:
+                found.append(problem)
     objects: list[tuple[Mark, str, str]] = []
     for mark in marks.values():
         found += _check_mark(mark, marks)
         for array, about in mark.arrays.items():
-            found += _check_metadata(location, mark, array, f"{group}/{array}/zarr.json")
+            found += _check_metadata(location, mark, array, f"{group}/{array}/zarr.json", lacks)
             objects += [
                 (mark, f"{group}/{array}/{key}", sha256) for key, sha256 in about["sha256"].items()
             ]
@@ -138,8 +149,22 @@ def _verify_video(location: Location, video: str, pool: ThreadPoolExecutor) -> l
     return found
 
 
+def _foreign_records(location: Location, video: str) -> Iterator[Problem]:
+    """Files in a video's journal that foveal did not write, such as a Mac's ``._frames.json``."""
+    folder = f"{JOURNAL}/{group_name(video)}"
+    try:
+        names = location.list_folder(folder)
+    except StoreError:  # the journal's reader says so
+        return
+    for name in names:
+        stage = name.removesuffix(".json")
+        if name != "group" and (stage == name or not is_name(stage)):
+            key = f"{folder}/{name}"
+            yield Problem(video, "", key, "leftover", f"{key} is nothing that foveal wrote")
+
+
 def _check_mark(mark: Mark, marks: dict[str, Mark]) -> Iterator[Problem]:
-    key = f"{JOURNAL}/{group_name(mark.video)}/{mark.stage}.json"
+    key = journal_key(mark.video, mark.stage)
     if fingerprint(mark.identity) != mark.fingerprint:
         yield Problem(
             mark.video,
@@ -158,7 +183,8 @@ def _check_mark(mark: Mark, marks: dict[str, Mark]) -> Iterator[Problem]:
                 "stale",
                 f"{mark.stage} of {mark.video} was made from another {name} than is stored",
             )
-    frames = marks["time"].arrays["time"]["shape"][0] if "time" in marks else None
+    timeline = marks["time"].arrays.get("time") if "time" in marks else None
+    frames = None if timeline is None else timeline["shape"][0]
     for array, info in mark.infos.items():
         expected = None if frames is None else info.items_expected(frames)
         if expected is not None and info.items != expected:
@@ -172,11 +198,13 @@ def _check_mark(mark: Mark, marks: dict[str, Mark]) -> Iterator[Problem]:
             )
 
 
-def _check_metadata(location: Location, mark: Mark, array: str, key: str) -> Iterator[Problem]:
+def _check_metadata(
+    location: Location, mark: Mark, array: str, key: str, lacks: _Lacks
+) -> Iterator[Problem]:
     """Compare ``zarr.json`` with the mark; that it is there and whole is seen by its checksum."""
     about = mark.arrays[array]
     try:
-        stored = json.loads(location.read(key) or b"null")
+        stored = location.read_json(key)
         if stored is None:
             return
         layout = {
@@ -185,11 +213,14 @@ def _check_metadata(location: Location, mark: Mark, array: str, key: str) -> Ite
             "dims": stored["dimension_names"],
         }
         grid = stored["chunk_grid"]["configuration"]["chunk_shape"]
-    except (ValueError, KeyError, TypeError):
+        checked = _carry_checksums(stored["codecs"])
+    except (StoreError, ValueError, LookupError, TypeError, AttributeError):
         yield Problem(
             mark.video, mark.stage, key, "metadata", f"{key} is no readable array metadata"
         )
         return
+    if not checked:
+        lacks.checksums.setdefault(array, []).append(mark.video)
     for what, value in layout.items():
         if value != about[what]:
             yield Problem(
@@ -199,20 +230,29 @@ def _check_metadata(location: Location, mark: Mark, array: str, key: str) -> Ite
                 "metadata",
                 f"{key}: {what} is {value}, its mark says {about[what]}",
             )
-    counts = [-(-length // side) for length, side in zip(layout["shape"], grid, strict=True)]
-    needed = {"/".join(["c", *map(str, index)]) for index in product(*map(range, counts))}
-    for name in sorted(needed - about["sha256"].keys()):
-        yield Problem(
-            mark.video,
-            mark.stage,
-            key,
-            "mark",
-            f"{key}: its shape needs {name}, which the mark does not list",
-        )
+    try:
+        check_count(layout["shape"], grid, about["sha256"])
+        counts = [-(-length // side) for length, side in zip(layout["shape"], grid, strict=True)]
+        needed = {"/".join(["c", *map(str, index)]) for index in product(*map(range, counts))}
+        for name in sorted(needed - about["sha256"].keys()):
+            raise ValueError(f"its shape needs {name}, which its mark does not list")
+    except (ValueError, TypeError, ZeroDivisionError) as error:
+        yield Problem(mark.video, mark.stage, key, "mark", f"{key}: {error}")
+
+
+def _carry_checksums(codecs: list[dict[str, Any]]) -> bool:
+    """Whether each chunk that is read carries a checksum, in a shard or by itself."""
+    last = codecs[-1]
+    if last["name"] == "sharding_indexed":
+        last = last["configuration"]["codecs"][-1]
+    return bool(last["name"] == "crc32c")
 
 
 def _check_object(location: Location, mark: Mark, key: str, sha256: str) -> Problem | None:
-    found = _sha256(location, key)
+    try:
+        found = sha256_of_object(location, key)
+    except StoreError as error:
+        return problem_of(location, error, key, mark.video, mark.stage)
     if found == sha256:
         return None
     if found is None:
@@ -224,19 +264,3 @@ def _check_object(location: Location, mark: Mark, key: str, sha256: str) -> Prob
         "changed",
         f"{key} has changed: its SHA-256 is {found[:12]}…, its mark says {sha256[:12]}…",
     )
-
-
-def _sha256(location: Location, key: str) -> str | None:
-    """Checksum of an object, None where there is none."""
-    try:
-        size = sync(location.zarr.getsize(key))
-    except FileNotFoundError:
-        return None
-    digest = hashlib.sha256()
-    for start in range(0, size, _BLOCK_BYTES):
-        block = RangeByteRequest(start, min(size, start + _BLOCK_BYTES))
-        buffer = sync(location.zarr.get(key, default_buffer_prototype(), block))
-        if buffer is None:
-            return None
-        digest.update(buffer.as_buffer_like())
-    return digest.hexdigest()

@@ -18,6 +18,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from foveal.storage.copies import write_group
 from foveal.storage.location import Location
 from foveal.storage.marks import (
     QUARANTINE,
@@ -96,7 +97,7 @@ class StageWriter:
         self._video = video
         self._stage = stage
         self._identity = identity
-        self._staging = StagingStore(location.zarr)
+        self._staging = StagingStore(location)
         group = f"{VIDEOS}/{group_name(video)}"
         self._arrays = {spec.name: ArrayWriter(self._staging, group, spec) for spec in specs}
         self.completed = False
@@ -186,14 +187,8 @@ class VideoWriter:
         self._begun: list[StageWriter] = []
         for folder in (self._group, f"{JOURNAL}/{group_name(video)}"):
             sweep(location, folder, "*.partial")
-        current = location.read_json(f"{self._group}/zarr.json")
-        if current is None:
-            zarr.create_group(
-                location.zarr, path=self._group, zarr_format=3, attributes=dict(attributes)
-            )
-        elif current["attributes"] != attributes:
-            group = zarr.open_group(location.zarr, path=self._group, mode="r+")
-            group.attrs.put(dict(attributes))
+        location.owned(f"{self._group}/zarr.json")
+        write_group(location, self._group, attributes)
 
     def invalidate(self, stages: Sequence[str], arrays: Sequence[str]) -> None:
         """Forget these stages: marks first, then what makes arrays visible, then their objects.

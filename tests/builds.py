@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ from foveal.pipeline.build.build import Build
 from foveal.pipeline.build.run import VideoResult
 from foveal.pipeline.demo import DemoClip, write_demo
 from foveal.pipeline.recipe.recipe import Recipe
+from foveal.storage.copies import write_group
 from foveal.storage.index import index_row, write_index
 from foveal.storage.location import Location
-from foveal.storage.marks import group_name, read_journal, read_marks
+from foveal.storage.marks import group_name, read_journal, read_marks, write_mark
 from foveal.storage.reader import Store, open_store
 from foveal.storage.schema import ArraySpec
 from foveal.storage.writer import VideoWriter
@@ -96,10 +97,10 @@ def multiply(store: Store, video: str, names: Iterable[str]) -> None:
     folder = Path(store.location.url)
     for name in names:
         shutil.copytree(folder / "videos" / video, folder / "videos" / group_name(name))
-        journal = folder / "_foveal" / group_name(name)
-        shutil.copytree(folder / "_foveal" / video, journal)
-        for path in journal.iterdir():
-            path.write_text(json.dumps(json.loads(path.read_text()) | {"video": name}))
+        attributes = store.location.read_json(f"videos/{video}/zarr.json")["attributes"]
+        write_group(Location(folder), f"videos/{group_name(name)}", attributes)
+        for mark in read_marks(store.location, video).values():
+            write_mark(Location(folder), replace(mark, video=name))
     reindex(store.location.url)
 
 

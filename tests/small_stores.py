@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -23,11 +25,14 @@ from foveal.pipeline.stages.frames import FramesSection, FramesStage, TimeStage
 from foveal.pipeline.stages.i3d import I3DSection, I3DStage
 from foveal.pipeline.stages.write import Batches, StageWork, identity_of, write_stages
 from foveal.pipeline.video.types import Fixations, VideoInfo
+from foveal.storage.copies import write_group
+from foveal.storage.digests import fingerprint, sealed, sha256_of_object
 from foveal.storage.index import index_row, write_index
 from foveal.storage.location import Location
-from foveal.storage.marks import read_journal
+from foveal.storage.marks import journal_key, read_journal, read_marks, write_mark
 from foveal.storage.root import create_store
 from foveal.storage.schema import ArraySpec
+from foveal.storage.wanted import write_wanted
 
 HEIGHT, WIDTH, FPS = 6, 8, 10.0
 CHUNK, SHARD = 4, 8
@@ -191,6 +196,7 @@ def write_small_store(url: object, videos: Mapping[str, Mapping[str, object]]) -
     """Create a store, write videos (options of `write_video` by id) and the index."""
     location = Location(url)  # type: ignore[arg-type]
     create_store(location, "small", RECIPE)
+    write_wanted(location, dict.fromkeys(videos, ()))
     for number, (video, options) in enumerate(videos.items()):
         write_video(location, video, number, **options)  # type: ignore[arg-type]
     write_small_index(location)
@@ -206,3 +212,40 @@ def write_small_index(location: Location) -> None:
             for video in sorted(marks.keys() | quarantined.keys())
         ],
     )
+
+
+def vouch(location: Location, video: str) -> None:
+    """Let a video's marks say what lies there now, as if a build had written it that way."""
+    for mark in read_marks(location, video).values():
+        arrays: dict[str, dict[str, Any]] = {}
+        for name, about in mark.arrays.items():
+            folder = f"videos/{video}/{name}"
+            metadata = location.read_json(f"{folder}/zarr.json")
+            keys = [key.removeprefix(f"{folder}/") for key in location.list_all(folder)]
+            arrays[name] = {
+                **about,
+                "shape": metadata["shape"],
+                "dtype": metadata["data_type"],
+                "sha256": {key: sha256_of_object(location, f"{folder}/{key}") for key in keys},
+            }
+        write_mark(location, dataclasses.replace(mark, arrays=arrays))
+
+
+def edit_mark(
+    location: Location, video: str, stage: str, edit: Callable[[dict[str, Any]], object]
+) -> None:
+    """Change a mark and give it the digest of what it then holds."""
+    values = location.read_json(journal_key(video, stage))
+    del values["provenance"]["digest"]
+    edit(values)
+    values["provenance"]["digest"] = fingerprint(values)
+    location.write_json(journal_key(video, stage), values)
+
+
+def edit_root(location: Location, edit: Callable[[dict[str, Any]], object]) -> None:
+    """Change what the root says, and give it and its copy the digest of what they then hold."""
+    content = location.read("zarr.json")
+    assert content is not None
+    about = json.loads(content)["attributes"]["foveal"]
+    edit(about)
+    write_group(location, "", {"foveal": sealed(about)})

@@ -35,12 +35,15 @@ def inspect(
 
 
 def _whole(location: Location, attributes: dict[str, Any], as_json: bool) -> None:
+    from foveal.storage.marks import read_journal_with_damage
     from foveal.storage.reader import open_store
 
     table = open_store(location.url).videos
     rows = json.loads(table.reset_index().to_json(orient="records"))
+    damaged = read_journal_with_damage(location).damaged
     if as_json:
-        print_json({"store": location.url, **attributes, "videos": rows})
+        about = {"store": location.url, **attributes, "videos": rows}
+        print_json({**about, "damaged": [vars(damage) for damage in damaged]})
         return
     print_table(
         f"{location}: {attributes['dataset']}",
@@ -67,22 +70,27 @@ def _whole(location: Location, attributes: dict[str, Any], as_json: bool) -> Non
     untrained = sorted({stage for row in rows for stage in row["random_weights"]})
     if untrained:
         out.print(f"computed by random weights, to try things out: {', '.join(untrained)}")
+    for damage in damaged:
+        out.print(damage.reason, markup=False, soft_wrap=True)
 
 
 def _one(location: Location, video: str, as_json: bool) -> None:
-    from foveal.storage.marks import read_journal
+    from foveal.storage.marks import read_journal_with_damage
 
-    marks, quarantined = read_journal(location, [video])
+    marks, quarantined, damaged, _ = read_journal_with_damage(location, [video])
     record = quarantined.get(video)
     found = {m.stage: m for m in sorted(marks.get(video, {}).values(), key=_reading_order)}
-    if not found and record is None:
+    if not found and record is None and not damaged:
         raise StoreError(
             f"{location} has nothing of a video {video!r}; `foveal inspect {location}` lists all"
         )
     if as_json:
         about = {name: vars(mark) for name, mark in found.items()}
-        print_json({"video": video, "quarantine": record and vars(record), "stages": about})
+        shown = {"video": video, "quarantine": record and vars(record), "stages": about}
+        print_json({**shown, "damaged": [vars(damage) for damage in damaged]})
         return
+    for damage in damaged:
+        out.print(f"{damage.reason}\n", markup=False, soft_wrap=True)
     if record is not None:
         out.print(f"{video} is quarantined: {record.reason}\n", markup=False)
     print_table(
@@ -110,7 +118,7 @@ def _one(location: Location, video: str, as_json: bool) -> None:
         [
             (
                 mark.stage,
-                mark.provenance["completed_at"],
+                mark.provenance.get("completed_at"),
                 time_text(mark.provenance.get("compute_seconds")),
                 size_text(mark.stored_bytes),
                 _notes(mark),

@@ -36,7 +36,7 @@ def verify(
     from rich.progress import Progress
 
     from foveal.storage.location import Location
-    from foveal.storage.marks import read_journal
+    from foveal.storage.marks import read_journal_with_damage
     from foveal.storage.root import check_format
     from foveal.storage.verify import verify as check
 
@@ -44,7 +44,7 @@ def verify(
     attributes = check_format(location)
     if attributes is None:
         raise StoreError(f"there is no store at {store}")
-    marks, quarantined = read_journal(location, only)
+    marks, quarantined, *_ = read_journal_with_damage(location, only)
     with Progress(console=err, disable=not err.is_terminal) as progress:
         bar = progress.add_task("verify", total=len(marks))
         problems = check(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,12 +22,13 @@ from foveal.pipeline.learn.checkpoint import load_network, save_network
 from foveal.pipeline.learn.inference import FRAMES_AT_ONCE, autocast_dtype
 from foveal.pipeline.learn.inputs import Prepare
 from foveal.pipeline.learn.predict import Prediction, Predictor, predict_store
-from foveal.storage.index import JSON_COLUMNS, write_index
+from foveal.storage.index import update_index
 from foveal.storage.location import Location
 from foveal.storage.marks import read_marks
 from foveal.storage.reader import Store, open_store
 from foveal.storage.statistics import compute_statistics, write_statistics
 from foveal.storage.verify import verify
+from foveal.storage.wanted import write_wanted
 
 FRAMES = 2 * FRAMES_AT_ONCE + 3
 SIZE = (16, 16)
@@ -115,10 +115,9 @@ def test_an_equal_prediction_is_left_alone_and_other_weights_replace_it(store: S
 def test_a_prediction_is_part_of_the_store_like_any_array(store: Store) -> None:
     predictor = Predictor(network(), "x", trained={"iteration": 7})
     location = Location(store.location.url)
-    rows = store.videos.reset_index().assign(status="partial")
-    for column in JSON_COLUMNS:
-        rows[column] = rows[column].map(json.dumps)
-    write_index(location, rows.to_dict("records"))
+    write_wanted(location, {video: [*store.videos.stages[video], "more"] for video in store})
+    update_index(location)
+    store.reload()
     write_statistics(location, compute_statistics(store))
     before = store.videos
     predict_store(predictor, str(store.location))

@@ -20,7 +20,6 @@ import numpy as np
 import pytest
 import zarr
 from zarr.abc.store import Store
-from zarr.core.buffer import Buffer
 from zarr.storage import LocalStore, MemoryStore, WrapperStore
 
 from foveal.errors import StoreError, StoreLocked
@@ -29,6 +28,7 @@ from foveal.storage.marks import fingerprint, group_name, read_journal
 from foveal.storage.root import create_store, store_lock
 from foveal.storage.schema import ArraySpec
 from foveal.storage.writer import VideoWriter
+from foveal.storage.zarr_internals import Buffer
 
 FRAMES = ArraySpec(
     "frames", ("time", "y", "x"), (4, 5), np.dtype("uint8"), {}, 2, 4, axis="frame", kind="map"

@@ -5,11 +5,12 @@ import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_stores import density, frame, write_small_store
-from zarr.codecs import BloscCodec, BytesCodec, GzipCodec, ZstdCodec
+from small_stores import density, frame, vouch, write_small_store
+from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, ZstdCodec
 
 from foveal.errors import ChecksumError, StoreError
 from foveal.storage.location import Location
+from foveal.storage.marks import Mark, write_mark
 from foveal.storage.slices import Gatherer, Slice
 
 VALUES = np.random.default_rng(0).integers(0, 4, (37, 3, 5)).astype(np.int16)
@@ -17,6 +18,11 @@ VALUES[8:12] = 0
 LAYOUTS = {
     "plain": ({"shards": (8, 3, 5), "compressors": None}, True),
     "blosc": ({"shards": (8, 3, 5), "compressors": [BloscCodec(cname="lz4hc")]}, True),
+    "checked": ({"shards": (8, 3, 5), "compressors": [Crc32cCodec()]}, True),
+    "blosc, checked": (
+        {"shards": (8, 3, 5), "compressors": [BloscCodec(cname="lz4hc"), Crc32cCodec()]},
+        True,
+    ),
     "zstd": ({"shards": (8, 3, 5), "compressors": [ZstdCodec()]}, False),
     "two codecs": ({"shards": (8, 3, 5), "compressors": [BloscCodec(), GzipCodec()]}, False),
     "big-endian": (
@@ -39,11 +45,15 @@ LAYOUTS = {
 def location(tmp_path_factory):
     folder = tmp_path_factory.mktemp("gather")
     for name, (layout, _) in LAYOUTS.items():
-        options = {"chunks": (4, 3, 5)} | layout
+        options = {"chunks": (4, 3, 5), "attributes": {"foveal": {"stage": "s"}}} | layout
         array = zarr.create_array(
             folder, name=f"videos/v/{name}", shape=VALUES.shape, dtype=VALUES.dtype, **options
         )
         array[:] = VALUES
+    about = {"dims": ["n", "y", "x"], "shape": [37, 3, 5], "dtype": "int16", "sha256": {}}
+    location = Location(folder)
+    write_mark(location, Mark("v", "s", "f", {}, dict.fromkeys(LAYOUTS, about), {}))
+    vouch(location, "v")
     return Location(folder, read_only=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Any
 from urllib.parse import unquote
 
@@ -21,6 +22,7 @@ from foveal.storage.marks import (
     group_name,
     journal_key,
     read_journal,
+    read_journal_with_damage,
     read_marks,
     write_mark,
     write_quarantine,
@@ -114,7 +116,10 @@ def test_a_damaged_record_is_named_with_its_remedy(name: str, content: bytes) ->
     location = Location(MemoryStore())
     write_mark(location, mark("a", "time"))
     location.write(journal_key("a", name), content)
-    with pytest.raises(
-        StoreError, match=rf"_foveal/a/{name}\.json is damaged .* delete it and build again"
-    ):
-        read_journal(location)
+    journal = read_journal_with_damage(location)
+    assert list(journal.marks["a"]) == ["time"]
+    assert journal.quarantined == {}
+    (damage,) = journal.damaged
+    assert (damage.video, damage.stage, damage.key) == ("a", name, f"_foveal/a/{name}.json")
+    assert re.search(rf"_foveal/a/{name}\.json is damaged .*; build again: ", damage.reason)
+    assert read_journal(location) == (journal.marks, {})

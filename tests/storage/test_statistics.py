@@ -8,7 +8,9 @@ from small_stores import (
     HEIGHT,
     WIDTH,
     density,
+    edit_mark,
     frame,
+    vouch,
     write_small_index,
     write_small_store,
     write_video,
@@ -151,9 +153,9 @@ def test_lazy_arrays_leave_out_videos_that_lack_them(tmp_path):
 
 def test_lazy_arrays_of_different_sizes_are_refused(tmp_path):
     location = write_small_store(tmp_path, {"001": {}, "002": {}})
-    mark = location.read_json("_foveal/002/density.json")
-    mark["arrays"]["density"]["shape"][1] = 99
-    location.write_json("_foveal/002/density.json", mark)
+    edit_mark(
+        location, "002", "density", lambda mark: mark["arrays"]["density"].update(shape=[20, 99, 8])
+    )
     with pytest.raises(StoreError, match="density differs in size or dtype between videos"):
         foveal.open_store(tmp_path).lazy("density")
 
@@ -163,6 +165,7 @@ def test_integers_with_a_scale_are_lazily_physical_values(tmp_path):
     metadata = location.read_json("videos/001/density/zarr.json")
     metadata["attributes"] |= {"scale_factor": 0.5, "add_offset": -1.0, "_FillValue": 200}
     location.write_json("videos/001/density/zarr.json", metadata)
+    vouch(location, "001")
     values = foveal.open_store(tmp_path).lazy("density")
     assert values.dtype == np.float32
     expected = np.where(density(3) == 200, np.nan, density(3) * 0.5 - 1)

@@ -16,16 +16,18 @@ import xarray as xr
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_stores import edit_root
 from zarr.abc.store import Store
-from zarr.core.buffer import Buffer
 from zarr.storage import LocalStore, MemoryStore, WrapperStore
 
 from foveal.errors import StoreError
 from foveal.storage.location import Location
 from foveal.storage.marks import Quarantine, read_journal, read_marks, write_quarantine
-from foveal.storage.root import create_store, store_lock
+from foveal.storage.names import OF_STORE
+from foveal.storage.root import check_format, create_store, store_lock
 from foveal.storage.schema import ArraySpec
 from foveal.storage.writer import VideoWriter
+from foveal.storage.zarr_internals import Buffer
 
 RECIPE = {"dataset": {"kind": "test"}, "frames": {"size": [6, 8]}}
 FRAMES = ArraySpec(
@@ -96,7 +98,7 @@ def test_a_place_that_cannot_be_reached_is_named(bucket: str, tmp_path: Path) ->
     ):
         (tmp_path / "file").touch()
         url = f"{place}/x.zarr"
-        with pytest.raises(StoreError, match=f"^{re.escape(url)} cannot be reached: .*{why}"):
+        with pytest.raises(StoreError, match=f"^{re.escape(url)}.* cannot be reached: .*{why}"):
             create_store(Location(url), "test", RECIPE)
     with pytest.raises(StoreError, match="cannot be reached"), store_lock(Location(url)):
         pass
@@ -239,7 +241,11 @@ def test_only_codecs_of_the_zarr_standard_are_used(location: Location) -> None:
     assert about["dimension_names"] == ["time", "y", "x", "rgb"]
     (sharding,) = about["codecs"]
     assert sharding["name"] == "sharding_indexed"
-    assert [codec["name"] for codec in sharding["configuration"]["codecs"]] == ["bytes", "blosc"]
+    assert [codec["name"] for codec in sharding["configuration"]["codecs"]] == [
+        "bytes",
+        "blosc",
+        "crc32c",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -389,9 +395,7 @@ def test_a_store_of_another_dataset_is_refused(location: Location) -> None:
 
 def test_a_newer_format_is_refused(location: Location) -> None:
     create_store(location, "test", RECIPE)
-    root = location.read_json("zarr.json")
-    root["attributes"]["foveal"]["format_version"] = 2
-    location.write_json("zarr.json", root)
+    edit_root(location, lambda about: about.update(format_version=2))
     with pytest.raises(
         StoreError, match="has format version 2, this foveal knows up to 1; upgrade"
     ):
@@ -413,9 +417,22 @@ def test_places_that_hold_something_else_are_refused_and_left_alone(tmp_path: Pa
 
 def test_a_damaged_root_is_named(location: Location) -> None:
     create_store(location, "test", RECIPE)
+    whole = location.read("zarr.json")
     location.write("zarr.json", b'{"zarr_format": 3, "attrib')
-    with pytest.raises(StoreError, match=r"zarr\.json is damaged"):
+    location.delete(f"{OF_STORE}/root")
+    with pytest.raises(StoreError, match=r"zarr\.json is damaged .*no second copy"):
+        check_format(location)
+    location.write("zarr.json", whole)
+
+
+def test_a_damaged_root_is_read_from_its_copy_and_written_again(location: Location) -> None:
+    create_store(location, "test", RECIPE)
+    whole = location.read("zarr.json")
+    for damage in (b'{"zarr_format": 3, "attrib', b"", whole.replace(b'"test"', b'"tesu"')):
+        location.write("zarr.json", damage)
+        assert check_format(location)["dataset"] == "test"
         create_store(location, "test", RECIPE)
+        assert location.read("zarr.json") == whole
 
 
 def test_a_read_only_location_refuses_to_write(tmp_path: Path) -> None:

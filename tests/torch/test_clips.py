@@ -7,7 +7,17 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from small_stores import FPS, HEIGHT, WIDTH, WINDOW, density, features, frame, write_small_store
+from small_stores import (
+    FPS,
+    HEIGHT,
+    WIDTH,
+    WINDOW,
+    density,
+    features,
+    frame,
+    vouch,
+    write_small_store,
+)
 from torch.utils.data import DataLoader
 
 import foveal
@@ -254,6 +264,7 @@ def test_an_integer_encoding_is_read_as_pixels(tmp_path):
     metadata = location.read_json(key)
     metadata["attributes"] |= {"scale_factor": 0.25, "add_offset": -1.0, "_FillValue": 200}
     location.write_json(key, metadata)
+    vouch(location, "001")
     values = Clips(tmp_path, frames=4, variables=["density"])[0]["density"]
     expected = torch.from_numpy(np.stack([density(k) for k in range(4)])).float()
     expected = torch.where(expected == 200, torch.nan, expected * 0.25 - 1)

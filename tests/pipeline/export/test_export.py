@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
+from small_stores import vouch
 
 from foveal.errors import FovealError, StoreError
 from foveal.pipeline.export.export import export
 from foveal.pipeline.export.files import density_file, flo_file, kitti_file
+from foveal.storage.location import Location
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +171,7 @@ def test_scaled_integers_leave_as_what_they_stand_for(tmp_path):
     array = zarr.open_array(path)
     stored = array[:]
     array.attrs.update({"scale_factor": 0.5, "add_offset": -1.0, "_FillValue": 255})
+    vouch(Location(store.location.url), "001")
     export(store.location.url, tmp_path / "out", "density", "npy", videos=["001"])
     values = np.load(tmp_path / "out" / "0001" / "density.npy")
     assert values.dtype == np.float32

@@ -7,6 +7,7 @@ import subprocess
 import numpy as np
 import pytest
 from builds import I3D, build, multiply, recipe_values, reindex, write_prediction, write_raw
+from small_stores import edit_mark
 from typer.testing import CliRunner
 
 from foveal.cli import app
@@ -183,10 +184,7 @@ GOOD_FLOW = {
 
 
 def add_provenance(folder, video, stage, **values):
-    path = folder / "_foveal" / video / f"{stage}.json"
-    mark = json.loads(path.read_text())
-    mark["provenance"] |= values
-    path.write_text(json.dumps(mark))
+    edit_mark(Location(folder), video, stage, lambda mark: mark["provenance"].update(values))
 
 
 def flow_store(raw, folder, method, figures):

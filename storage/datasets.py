@@ -1,0 +1,84 @@
+"""A video as an xarray Dataset: everything its marks vouch for, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+from dask.base import tokenize
+from numpy.typing import NDArray
+
+from foveal.errors import ChecksumError, FovealError
+from foveal.storage.arrays import MEND, WholeStore, damaged, read_metadata
+from foveal.storage.copies import read_group
+from foveal.storage.location import Location
+from foveal.storage.names import group_path
+from foveal.storage.records import Mark
+from foveal.storage.zarr_internals import sync
+
+
+def open_dataset(location: Location, marks: Mapping[str, Mark]) -> xr.Dataset:
+    """The complete arrays of one video, lazily: a dask chunk is a shard.
+
+    Parameters
+    ----------
+    location : Location
+    marks : mapping of str to Mark
+        All of one video, by stage.
+
+    Raises
+    ------
+    ChecksumError
+        Where metadata, or the times, are damaged or missing.
+    """
+    video = next(iter(marks.values())).video
+    group = group_path(video)
+    names = [name for stage in sorted(marks) for name in marks[stage].arrays]
+    with location.reaching():
+        metadata = sync(read_metadata(location, marks.values()))
+    about = read_group(location, group)
+    if about is None:
+        raise ChecksumError(f"{location}/{group}/zarr.json is missing or damaged; {MEND}")
+    metadata[f"{group}/zarr.json"] = about
+    store = WholeStore(location, metadata, {group: ["zarr.json", *names]})
+    where = f"{location}/{group}"
+    try:
+        lazy = xr.open_zarr(
+            store, group=group, consolidated=False, chunks=None, decode_timedelta=False
+        )
+        dataset: xr.Dataset = lazy[names]
+    except FovealError:
+        raise
+    except Exception as error:
+        raise damaged(where, error) from error
+    # Of the marks, so that a stage computed again never meets dask's memory of the former one.
+    token = tokenize(str(location), video, [mark.fingerprint for mark in marks.values()])
+    for name, variable in dataset.variables.items():
+        if name not in dataset.indexes:
+            chunks = variable.encoding["shards"] or variable.encoding["chunks"]
+            values: Any = da.from_array(  # type: ignore[no-untyped-call]
+                _Checked(variable, f"{where}/{name}"), chunks=chunks, name=f"{name}-{token}"
+            )
+            dataset[name] = variable.copy(deep=False, data=values)
+    infos = {name: info for mark in marks.values() for name, info in mark.infos.items()}
+    starts = {info.starts for info in infos.values() if info.starts}
+    return dataset.set_coords(sorted(starts & set(dataset.variables)))
+
+
+class _Checked:
+    """What dask reads a variable through: bytes that do not decode are a ChecksumError."""
+
+    def __init__(self, variable: xr.Variable, where: str) -> None:
+        self._variable, self._where = variable, where
+        self.shape, self.dtype, self.ndim = variable.shape, variable.dtype, variable.ndim
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        try:
+            return np.asarray(self._variable[key].values)
+        except (FovealError, MemoryError):
+            raise
+        except Exception as error:
+            raise damaged(self._where, error) from error

@@ -1,0 +1,61 @@
+"""What verifying finds: each problem names its object, and says whether the data is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal[
+    "missing",
+    "changed",
+    "unreadable",
+    "mark",
+    "metadata",
+    "stale",
+    "alignment",
+    "leftover",
+    "unchecked",
+]
+NOTES = ("leftover", "unchecked")
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something in the store that is not as its marks say.
+
+    Attributes
+    ----------
+    video : str
+        Empty for what concerns the whole store.
+    stage : str
+        Empty where no stage claims the object.
+    key : str
+        Object in the store.
+    kind : str
+        ``missing``, ``changed`` or ``unreadable`` object, unusable ``mark``, ``metadata`` that
+        disagree with it, ``stale`` stage (made from something since replaced), arrays out of
+        ``alignment``; or a note: ``leftover``, an object that no mark knows (a killed build leaves
+        some, and the next one removes them), and ``unchecked``, arrays, marks or metadata of the
+        first edition, without a checksum or copy of their own.
+    message : str
+        For people.
+    """
+
+    video: str
+    stage: str
+    key: str
+    kind: Kind
+    message: str
+
+    @property
+    def is_note(self) -> bool:
+        """Whether the data is whole nevertheless."""
+        return self.kind in NOTES
+
+
+def some(names: Sequence[str]) -> str:
+    """The first few names, and how many there are."""
+    shown = ", ".join(names[:_SHOWN])
+    return shown if len(names) <= _SHOWN else f"{shown}, … ({len(names)} in all)"
