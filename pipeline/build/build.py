@@ -13,11 +13,11 @@ import pandas as pd
 
 from foveal.errors import InputError, RecipeError
 from foveal.models.flow.errors import FlowDeviceError
-from foveal.pipeline.build.plan import VideoPlan, plan_video, stage_names
+from foveal.pipeline.build.plan import VideoPlan, plan_video
 from foveal.pipeline.build.progress import Listener, Silent
 from foveal.pipeline.build.run import Status, VideoResult, process_video
 from foveal.pipeline.recipe.recipe import Recipe
-from foveal.pipeline.sources import open_source
+from foveal.pipeline.sources import list_videos, open_source
 from foveal.pipeline.sources.base import Source
 from foveal.pipeline.stages.base import Shared, StageRequest
 from foveal.pipeline.video.types import Video
@@ -33,8 +33,9 @@ from foveal.storage.marks import (
     write_mark,
     write_quarantine,
 )
+from foveal.storage.repair import forget_damaged, repair_metadata
 from foveal.storage.root import create_store
-from foveal.storage.verify import verify
+from foveal.storage.wanted import read_wanted, write_wanted
 
 _log = logging.getLogger("foveal")
 
@@ -51,11 +52,14 @@ class BuildPlan:
         Videos that need nothing: unchanged, or quarantined before for the same inputs.
     touched : list of VideoPlan
         Unchanged videos whose files were touched or moved: their marks are to remember it.
+    wanted : dict of str to list of str
+        Stages that the recipe wants, by video.
     """
 
     to_do: list[VideoPlan]
     settled: list[VideoResult]
     touched: list[VideoPlan]
+    wanted: dict[str, list[str]]
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ class Build:
 
             choose_device(recipe.device)
         source = open_source(recipe.dataset, recipe.fixations)
-        videos = {video.id: video for video in source.videos()}
+        videos = {video.id: video for video in list_videos(source, recipe.dataset)}
         return cls(recipe, source, videos, Location(recipe.store), listener or Silent())
 
     def prepare(self) -> None:
@@ -141,9 +145,11 @@ class Build:
         videos = select(self.videos, only, limit)
         names = [video.id for video in videos]
         if repair:
-            self._forget_damaged(names)
+            for line in repair_metadata(self.location):
+                _log.warning("mended: %s", line)
+            forget_damaged(self.location, names)
         marks, quarantined = read_journal(self.location, names)
-        plan = BuildPlan([], [], [])
+        plan = BuildPlan([], [], [], {})
         for video in videos:
             record = quarantined.get(video.id)
             try:
@@ -152,6 +158,7 @@ class Build:
                 # Unreadable input files: nothing to hash, so nothing to compare either.
                 plan.settled.append(VideoResult(video.id, Status.QUARANTINED, str(error)))
                 continue
+            plan.wanted[video.id] = list(one.stages)
             if one.touched:
                 plan.touched.append(one)
             if one.pending and not retry and record is not None and one.blocked_by(record):
@@ -163,7 +170,8 @@ class Build:
         return plan
 
     def remember(self, plan: BuildPlan) -> None:
-        """Write what planning found without computing: who is quarantined, which files moved."""
+        """Write what planning found out: who wants what, who is quarantined, which files moved."""
+        write_wanted(self.location, plan.wanted)
         names = [result.video for result in plan.settled]
         _, records = read_journal(self.location, names)
         for result in plan.settled:
@@ -207,16 +215,15 @@ class Build:
             The index as written.
         """
         marks, quarantined = read_journal(self.location)
+        wanted = read_wanted(self.location)
         by_video = {result.video: result for result in results}
         others = sorted((marks.keys() | quarantined.keys()) - self.videos.keys())
         rows = []
         for video in [*self.videos, *others]:
-            listed = self.videos.get(video)
-            wanted: Sequence[str] = ()
-            if listed is not None:
-                wanted = stage_names(self.recipe, self.source, listed, self.shared)
-            split = None if listed is None else listed.split
-            row = index_row(video, split, marks.get(video, {}), quarantined.get(video), wanted)
+            split = self.videos[video].split if video in self.videos else None
+            row = index_row(
+                video, split, marks.get(video, {}), quarantined.get(video), wanted.get(video, ())
+            )
             result = by_video.get(video)
             if result is not None and result.status is Status.FAILED:
                 row["status"] = Status.FAILED.value
@@ -268,13 +275,6 @@ class Build:
 
     def _marks(self, video: str) -> dict[str, Mark]:
         return read_marks(self.location, video)
-
-    def _forget_damaged(self, videos: Sequence[str]) -> None:
-        """Remove the marks of stages whose objects are missing or changed."""
-        marks, _ = read_journal(self.location, videos)
-        for problem in verify(self.location, list(marks)):
-            if not problem.is_note:
-                self.location.delete(journal_key(problem.video, problem.stage))
 
 
 def select(known: Mapping[str, Video], only: Sequence[str], limit: int | None) -> list[Video]:

@@ -17,7 +17,6 @@ from foveal.pipeline.stages.base import (
     AUDIO,
     DECODE,
     FRAMES,
-    Shared,
     Stage,
     StageContext,
     StageRequest,
@@ -229,11 +228,6 @@ def make_stages(request: StageRequest, *, drop_orphans: bool = False) -> list[St
             there.update(stage.arrays)
             waiting.remove(stage)
     return ordered
-
-
-def stage_names(recipe: Recipe, source: Source, video: Video, shared: Shared) -> list[str]:
-    """Names of the stages that a recipe wants of a video."""
-    return [stage.name for stage in make_stages(StageRequest(recipe, source, video, shared))]
 
 
 def _identity(plan: VideoPlan, stage: Stage, makers: Mapping[str, str]) -> dict[str, Any]:

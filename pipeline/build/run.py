@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from foveal.errors import GazeError
+from foveal.pipeline.build.digests import check_unchanged, video_files
 from foveal.pipeline.build.plan import VideoPlan
 from foveal.pipeline.stages.feed import feed
 from foveal.pipeline.stages.frames import TIMELINE
@@ -109,7 +110,7 @@ def process_video(plan: VideoPlan, location: Location, advance: Advance) -> Vide
         batches,
         stale=plan.stale,
         advance=lambda done: advance(done, video.max_frames or info.frames),
-        check=lambda done: _check_length(plan, done, "decoded"),
+        check=lambda done: _check_input(plan, done),
     )
     return VideoResult(
         video.id,
@@ -119,6 +120,14 @@ def process_video(plan: VideoPlan, location: Location, advance: Advance) -> Vide
         wall_seconds=time.monotonic() - started,
         stored_bytes=sum(work.mark.stored_bytes for work in due if work.mark is not None),
     )
+
+
+def _check_input(plan: VideoPlan, frames: int) -> None:
+    """See, before anything is marked, that what was read is what was hashed."""
+    _check_length(plan, frames, "decoded")
+    check_unchanged(video_files(plan.video), plan.contents["video"])
+    if "annotations" in plan.contents:
+        check_unchanged(plan.video.annotation_paths, plan.contents["annotations"], GazeError)
 
 
 def _check_length(plan: VideoPlan, frames: int, how: str) -> None:
