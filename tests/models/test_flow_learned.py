@@ -177,7 +177,6 @@ def test_missing_weights_say_which_file_from_where_into_which_folder(
         ("rafft", {}, "did you mean raft"),
         ("raft", {"weights": "kity"}, "chairs, things, sintel, kitti"),
         ("gma", {}, "no default weights"),
-        ("raft", {"weights": "random", "device": "gpu"}, "cuda:n or cpu"),
         ("raft", {"weights": "random", "precision": "half"}, "float16"),
         ("raft", {"weights": "random", "micro_batch": 0}, "at least 1"),
         ("raft", {"weights": "random", "scales": 3}, "scales"),
@@ -202,6 +201,11 @@ def test_auto_without_a_gpu_is_tvl1_and_says_so(
     assert chosen.parameters() == make_estimator("tvl1").parameters()
     frames = panning_frames(2, 32, 32, 1, 0)
     assert np.array_equal(chosen(frames), make_estimator("tvl1")(frames))
+
+
+def test_an_unknown_device_is_named() -> None:
+    with pytest.raises(RecipeError, match="'gpu' is unknown; write auto, cpu, cuda or cuda:N"):
+        make_estimator("raft", weights="random", device="gpu")
 
 
 def test_a_cuda_device_that_is_not_there_is_refused() -> None:
