@@ -6,11 +6,13 @@ Prefect's caches and result files stay out of it.
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from queue import SimpleQueue
 from typing import Any
 from uuid import UUID
@@ -41,6 +43,8 @@ Leave = Callable[[], None]
 
 _flow = flow(name="build-store", persist_result=False)
 
+_planned: ContextVar[Callable[[], State[list[VideoResult]]]] = ContextVar("planned")
+
 
 @_flow
 def build_store(
@@ -52,6 +56,7 @@ def build_store(
     repair: bool = False,
     recompute: list[str] | None = None,
     workers: int | None = None,
+    cluster: str | None = None,
 ) -> State[list[VideoResult]]:
     """Build the store of a recipe, and write ``report.html`` into it.
 
@@ -72,7 +77,11 @@ def build_store(
     recompute : list of str, optional
         Stages to compute again though they are complete.
     workers : int, optional
-        Videos at a time; by default 2 with optical flow, else one per core up to 8.
+        Videos at a time; by default 2 with optical flow, else one per core up to 8; on a cluster
+        as many as it has threads.
+    cluster : str, optional
+        Dask cluster that carries out the work: ``local:4``, ``local:gpus``, ``tcp://host:8786``; by
+        default what ``FOVEAL_CLUSTER`` names, else threads of this process.
 
     Returns
     -------
@@ -87,7 +96,7 @@ def build_store(
     with store_lock(build.location):
         build.prepare()
         plan = build.plan(only or (), limit, retry, repair, recompute or ())
-        return _carry_out(build, plan, workers, recompute or (), _leave_prefects_process)
+        return _carry_out(build, plan, workers, recompute or (), cluster, _leave_prefects_process)
 
 
 def run_planned(
@@ -95,6 +104,7 @@ def run_planned(
     plan: BuildPlan,
     workers: int | None = None,
     recompute: Sequence[str] = (),
+    cluster: str | None = None,
     leave: Leave = lambda: None,
 ) -> list[VideoResult]:
     """Carry out a plan as a run of the same flow in this process; the caller holds the lock.
@@ -105,6 +115,8 @@ def run_planned(
     plan : BuildPlan
     workers : int, optional
     recompute : sequence of str
+    cluster : str, optional
+        Dask cluster, see `foveal.flows.cluster`; by default threads of this process.
     leave : callable
         Called where the build is interrupted and videos do not stop within seconds; without, it is
         waited for them.
@@ -115,14 +127,26 @@ def run_planned(
         What ended the flow itself; what befell single videos stands in their results.
     """
 
-    def build_store(recipe: dict[str, Any]) -> State[list[VideoResult]]:
-        return _carry_out(build, plan, workers, recompute, leave)
-
-    state = _flow(build_store)(build.recipe.resolved(), return_state=True)
+    carry_out = functools.partial(_carry_out, build, plan, workers, recompute, cluster, leave)
+    token = _planned.set(carry_out)
+    try:
+        state = _build_planned(build.recipe.resolved(), return_state=True)
+    finally:
+        _planned.reset(token)
     results: Any = state.result(raise_on_failure=False)
     if isinstance(results, BaseException):
         raise results
     return list(results)
+
+
+@_flow
+def _build_planned(recipe: dict[str, Any]) -> State[list[VideoResult]]:
+    """The same flow where its plan is made already, which is no parameter: it cannot travel."""
+    return _carry_out_planned()
+
+
+def _carry_out_planned() -> State[list[VideoResult]]:
+    return _planned.get()()
 
 
 def _carry_out(
@@ -130,22 +154,22 @@ def _carry_out(
     plan: BuildPlan,
     workers: int | None,
     recompute: Sequence[str],
+    cluster: str | None,
     leave: Leave,
 ) -> State[list[VideoResult]]:
     """Compute what is due, then write index and report; the store's lock is held."""
-    workers = min(workers or default_workers(build.recipe), MAX_WORKERS)
     started = time.monotonic()
     url = build.recipe.store
     build.remember(plan)
     sizes = {item.video.id: item.contents["video"].total_bytes for item in plan.to_do}
     build.listener.planned(sizes, plan.settled)
-    with Threads(build, recompute, workers) as engine:
+    with choose_engine(build, recompute, workers, cluster) as engine:
         results = [*plan.settled, *_process(build, plan.to_do, engine, leave)]
     build.finalise(results)
     report = kept_report(url)
     if plan.to_do or report is None:
         took = duration(time.monotonic() - started)
-        about = {"result": summary(results), "took": took, "videos at a time": workers}
+        about = {"result": summary(results), "took": took, "videos at a time": engine.about}
         report = keep_report(url, about)
     _publish_table(results, report)
     if all(result.ok for result in results):
@@ -169,22 +193,25 @@ def _process(
                 at_work[engine.submit(videos, done.put)] = videos
             future = done.get()
             videos = at_work.pop(future)
-            state = engine.outcome(future)
-            value: Any = state.result(raise_on_failure=False)
-            if state.is_completed():
+            value = engine.outcome(future)
+            if not isinstance(value, Exception):
                 results += value
-                continue
-            for video in videos:
-                result = failed(video, value)
-                build.listener.ended(result)
-                results.append(result)
+            elif isinstance(value, ChildProcessError) and len(videos) > 1:
+                # Which of them kills its worker is known once each has a task of its own.
+                waiting.extend([video] for video in videos)
+            else:
+                for video in videos:
+                    result = failed(video, value)
+                    build.listener.ended(result)
+                    results.append(result)
     except BaseException as error:
         left = engine.stop(at_work)
-        if left and not isinstance(error, Exception):
+        if left:
             tasks = [future.task_run_id for future in left]
             # Where Prefect started the process, it says itself what became of the run.
             run = None if _in_prefects_process() else UUID(flow_run.id)
             tell_cancelled(tasks, run)
+        if left and engine.in_process and not isinstance(error, Exception):
             leave()
         raise
     return results
@@ -200,6 +227,18 @@ def _leave_prefects_process() -> None:
     if _in_prefects_process():
         drain(DRAIN_SECONDS)
         os._exit(128 + signal.SIGTERM)
+
+
+def choose_engine(
+    build: Build, recompute: Sequence[str], workers: int | None, cluster: str | None
+) -> Engine:
+    """What carries out a build: the cluster that is named, else threads."""
+    cluster = cluster or os.environ.get("FOVEAL_CLUSTER")
+    if cluster:
+        from foveal.flows.cluster import Dask
+
+        return Dask(build, recompute, cluster, workers)
+    return Threads(build, recompute, min(workers or default_workers(build.recipe), MAX_WORKERS))
 
 
 def default_workers(recipe: Recipe) -> int:
