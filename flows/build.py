@@ -7,22 +7,28 @@ Prefect's caches and result files stay out of it.
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
+import re
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
-from prefect import flow
+from prefect import flow, get_run_logger
 from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State, StateType
 from prefect.runtime import flow_run
 from prefect.states import Completed
+from pydantic import Field
 
+from foveal.errors import FovealError, StoreLocked
 from foveal.flows.engine import Engine, Future, Threads
 from foveal.flows.server import drain, tell_cancelled
 from foveal.flows.videos import batches, summary
@@ -31,17 +37,31 @@ from foveal.pipeline.build.plan import VideoPlan
 from foveal.pipeline.build.run import VideoResult
 from foveal.pipeline.recipe.recipe import Recipe
 from foveal.pipeline.report.report import duration, keep_report, kept_report
+from foveal.storage.location import Location
 from foveal.storage.root import store_lock
 
 MAX_WORKERS = 32
 
 DRAIN_SECONDS = 2.0
 
+LOOK_EVERY_SECONDS = 5.0
+"""How often a run that waits its turn looks whether the store is free."""
+
 Leave = Callable[[], None]
 """Ends the process where videos do not stop in time; returns where it may not."""
 
 
-_flow = flow(name="build-store", persist_result=False)
+def _run_name() -> str:
+    """What the UI calls a run: its dataset and its store."""
+    given = flow_run.parameters
+    try:
+        recipe = _recipe(given["recipe"], given.get("overrides"))
+    except (FovealError, OSError):
+        return "recipe refused"
+    return f"{recipe.dataset.kind} into {recipe.store.rstrip('/').rsplit('/', 1)[-1]}"
+
+
+_flow = flow(name="build-store", flow_run_name=_run_name, persist_result=False)
 
 _planned: ContextVar[Callable[[], State[list[VideoResult]]]] = ContextVar("planned")
 
@@ -51,52 +71,69 @@ def build_store(
     recipe: str | dict[str, Any],
     overrides: list[str] | None = None,
     only: list[str] | None = None,
-    limit: int | None = None,
+    limit: Annotated[int, Field(ge=1)] | None = None,
     retry: bool = False,
     repair: bool = False,
     recompute: list[str] | None = None,
-    workers: int | None = None,
+    workers: Annotated[int, Field(ge=1, le=MAX_WORKERS)] | None = None,
     cluster: str | None = None,
 ) -> State[list[VideoResult]]:
     """Build the store of a recipe, and write ``report.html`` into it.
 
-    Parameters
-    ----------
-    recipe : str or dict
-        Path of a YAML recipe, or its content.
-    overrides : list of str, optional
-        ``dotted.key=value`` changes to a recipe given by path.
-    only : list of str, optional
-        Ids of the wanted videos.
-    limit : int, optional
-        Only the first so many videos.
-    retry : bool
-        Try quarantined videos again even though nothing about them changed.
-    repair : bool
-        Re-read what is complete against its checksums, and compute damaged stages again.
-    recompute : list of str, optional
-        Stages to compute again though they are complete.
-    workers : int, optional
-        Videos at a time; by default 2 with optical flow, else one per core up to 8; on a cluster
-        as many as it has threads.
-    cluster : str, optional
-        Dask cluster that carries out the work: ``local:4``, ``local:gpus``, ``tcp://host:8786``; by
-        default what ``FOVEAL_CLUSTER`` names, else threads of this process.
+    Where another build holds the store, this one waits its turn. The parameters are told in the one
+    style that Prefect's form shows.
 
-    Returns
-    -------
-    State
-        ``Completed``, or ``Failed`` named "Incomplete" where videos were quarantined or failed;
-        what the others became is kept in either case. Carries the results.
+    Args:
+        recipe: Path of a YAML recipe, or its content.
+        overrides: ``dotted.key=value`` changes to a recipe given by path.
+        only: Ids of the wanted videos; all by default.
+        limit: Only the first so many videos.
+        retry: Try quarantined videos again even though nothing about them changed.
+        repair: Re-read what is complete against its checksums, compute damaged stages again.
+        recompute: Stages to compute again though they are complete.
+        workers: Videos at a time. By default 2 with optical flow, else one per core up to 8; on a
+            cluster as many as it has threads.
+        cluster: Dask cluster that carries out the work: ``local:4``, ``local:gpus``,
+            ``tcp://host:8786``. By default what ``FOVEAL_CLUSTER`` names, else threads.
+
+    Returns:
+        ``Completed``, or ``Failed``: named "Incomplete" where videos were quarantined or failed
+        (what the others became is kept), "Refused" where nothing could be done; its message says why.
     """
+    try:
+        build = Build.open(_recipe(recipe, overrides))
+        with _turn(build.location):
+            build.prepare()
+            plan = build.plan(only or (), limit, retry, repair, recompute or ())
+            leave = _leave_prefects_process
+            return _carry_out(build, plan, workers, recompute or (), cluster, leave)
+    except FovealError as error:
+        # Said in a line: a traceback says nothing more of what the user has to mend.
+        return State(type=StateType.FAILED, name="Refused", message=str(error), data=error)
+
+
+def _recipe(recipe: str | dict[str, Any], overrides: Sequence[str] | None) -> Recipe:
     if isinstance(recipe, str):
-        build = Build.open(Recipe.load(recipe, overrides or ()))
-    else:
-        build = Build.open(Recipe.parse(recipe))
-    with store_lock(build.location):
-        build.prepare()
-        plan = build.plan(only or (), limit, retry, repair, recompute or ())
-        return _carry_out(build, plan, workers, recompute or (), cluster, _leave_prefects_process)
+        return Recipe.load(recipe, overrides or ())
+    return Recipe.parse(recipe)
+
+
+@contextmanager
+def _turn(location: Location) -> Iterator[None]:
+    """Hold the store's lock, once the builds before this one have ended."""
+    with ExitStack() as stack:
+        told = False
+        while True:
+            try:
+                stack.enter_context(store_lock(location))
+            except StoreLocked as error:
+                if not told:
+                    get_run_logger().warning("waits its turn: %s", error)
+                told = True
+                time.sleep(LOOK_EVERY_SECONDS)
+            else:
+                break
+        yield
 
 
 def run_planned(
@@ -171,7 +208,7 @@ def _carry_out(
         took = duration(time.monotonic() - started)
         about = {"result": summary(results), "took": took, "videos at a time": engine.about}
         report = keep_report(url, about)
-    _publish_table(results, report)
+    _publish_table(build.location, results, report)
     if all(result.ok for result in results):
         return Completed(message=summary(results), data=results)
     return State(type=StateType.FAILED, name="Incomplete", message=summary(results), data=results)
@@ -248,10 +285,10 @@ def default_workers(recipe: Recipe) -> int:
     return 2 if busy else max(1, min(8, cores or 1))
 
 
-def _publish_table(results: Sequence[VideoResult], report: str | None) -> None:
+def _publish_table(location: Location, results: Sequence[VideoResult], report: str | None) -> None:
     create_table_artifact(
-        key="build-store",
-        description=f"{summary(results)}; report: {report or 'could not be written'}",
+        key=artifact_key(location),
+        description=f"{summary(results)}; report: {_link(report)}",
         table=[
             {
                 "video": result.video,
@@ -264,3 +301,16 @@ def _publish_table(results: Sequence[VideoResult], report: str | None) -> None:
             for result in results
         ],
     )
+
+
+def artifact_key(location: Location) -> str:
+    """Key of a store's artifact in Prefect, whose versions are its builds."""
+    place = location.url if location.local is None else str(location.local)
+    name = re.sub(r"[^a-z0-9]+", "-", place.rstrip("/").rsplit("/", 1)[-1].lower()).strip("-")
+    return f"build-{name}-{hashlib.sha256(place.encode()).hexdigest()[:8]}"
+
+
+def _link(report: str | None) -> str:
+    if report is None:
+        return "could not be written"
+    return report if "://" in report else f"[{report}]({Path(report).absolute().as_uri()})"

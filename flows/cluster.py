@@ -92,11 +92,19 @@ def visible_gpus() -> list[str]:
 
 
 def local_cluster(cpus: int, gpus: Sequence[str] = ()) -> SpecCluster:
-    """Worker processes of one thread each on this machine; those with a GPU see that one alone."""
+    """Worker processes on this machine, one video at a time each; those with a GPU see it alone.
+
+    Parameters
+    ----------
+    cpus : int
+        Workers without a GPU.
+    gpus : sequence of str
+        A worker for each, by its name in ``CUDA_VISIBLE_DEVICES``.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = str(max(1, (cores or 1) // max(1, cpus + len(gpus))))
+    share = max(1, (cores or 1) // max(1, cpus + len(gpus)))
     # Dask would give every worker one thread, which is for its own many threads a process.
-    environment = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), threads)
+    environment = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(share))
 
     def worker(device: str | None = None) -> dict[str, Any]:
         own = {} if device is None else {"CUDA_VISIBLE_DEVICES": device}
@@ -112,7 +120,8 @@ def local_cluster(cpus: int, gpus: Sequence[str] = ()) -> SpecCluster:
 
     workers = {f"cpu-{k}": worker() for k in range(cpus)}
     workers |= {f"gpu-{device}": worker(device) for device in gpus}
-    scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "dashboard": False, "port": 0}}
+    address = {"host": "127.0.0.1", "port": 0, "dashboard_address": "127.0.0.1:0"}
+    scheduler = {"cls": Scheduler, "options": address}
     return SpecCluster(  # type: ignore[no-untyped-call]
         workers, scheduler, silence_logs="ERROR", name="foveal"
     )
@@ -185,9 +194,9 @@ class Dask:
 
     def _look(self) -> None:
         """See which workers there are."""
-        workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
-        with_gpu = [each for each in workers if each["resources"].get(GPU)]
-        without = [each for each in workers if not each["resources"].get(GPU)]
+        workers = self._client.scheduler_info(n_workers=-1)["workers"]
+        with_gpu = [name for name, each in workers.items() if each["resources"].get(GPU)]
+        without = [name for name in workers if name not in with_gpu]
         wanted = takes_gpu(self._build.recipe)
         if wanted and workers and not with_gpu and self._build.recipe.device != "auto":
             raise RecipeError(
@@ -198,8 +207,8 @@ class Dask:
         fit = with_gpu if self._resources else without or with_gpu
         # What needs no GPU leaves those workers alone that have one, while there are others.
         beside = bool(with_gpu and without and not self._resources)
-        self._workers = [each["address"] for each in without] if beside else None
-        self._threads = sum(each["nthreads"] for each in fit)
+        self._workers = without if beside else None
+        self._threads = sum(workers[name]["nthreads"] for name in fit)
         self._looked = time.monotonic()
 
     def submit(self, videos: Sequence[str], done: Callable[[Future], None]) -> Future:

@@ -100,8 +100,7 @@ class Teller(Listener):
     def ended(self, result: VideoResult) -> None: ...
 
     def _tell(self, message: dict[str, Any]) -> None:
-        worker = get_worker()
-        worker.log_event(self.topic, {**message, "worker": str(worker.name)})
+        get_worker().log_event(self.topic, message)
 
     def _check(self, video: str) -> None:
         task = get_worker().state.tasks.get(thread_state.key)

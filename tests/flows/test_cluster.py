@@ -207,18 +207,18 @@ def kill_reader_of(video: Path) -> None:
 def test_resources_place_videos(api: str, long_clips: Path, tmp_path: Path) -> None:
     with local_cluster(1, ["0"]) as cluster, Client(cluster, set_as_default=False) as client:
         address = str(cluster.scheduler_address)
-        workers = client.scheduler_info()["workers"].values()
-        resources = {each["name"]: each["resources"] for each in workers}
+        workers = client.scheduler_info()["workers"]
+        resources = {each["name"]: each["resources"] for each in workers.values()}
         assert resources == {"cpu-0": {}, "gpu-0": {GPU: 1}}
-        # TV-L1 computes on the device, DIS never does; there need not be one for it to be placed.
-        for method, worker in (("tvl1", "gpu-0"), ("dis", "cpu-0")):
+        # Method auto wants a GPU and finds none there: it is placed nevertheless, and takes TV-L1.
+        for method, worker in (("auto", "gpu-0"), ("dis", "cpu-0")):
             folder = tmp_path / method
             folder.mkdir()
-            flow = [{"method": method, "size": [24, 32]}]
+            recipe = write_recipe(folder, long_clips, [{"method": method, "size": [24, 32]}])
             before = set(events(client))
-            run(write_recipe(folder, long_clips, flow), address)
+            run(recipe, address)
             new = [each for name, each in events(client).items() if name not in before]
-            seen = {message["worker"] for messages in new for message in messages}
+            seen = {workers[message["worker"]]["name"] for each in new for message in each}
             assert seen == {worker}
 
 
