@@ -98,7 +98,8 @@ def build_store(
 
     Returns:
         ``Completed``, or ``Failed``: named "Incomplete" where videos were quarantined or failed
-        (what the others became is kept), "Refused" where nothing could be done; its message says why.
+        (what the others became is kept), "Refused" where nothing could be done; the message says
+        why.
     """
     try:
         build = Build.open(_recipe(recipe, overrides))

@@ -37,6 +37,9 @@ VARIABLE = "FOVEAL_CLUSTER"
 GPU = "GPU"
 """Dask resource of workers that have a GPU to themselves."""
 
+CPU = "CPU"
+"""Dask resource of workers beside them, for what needs no GPU."""
+
 _LOCAL = re.compile(r"local:(?:(?P<count>[1-9]\d*)|gpus(?:\+(?P<beside>[1-9]\d*))?)$")
 _ADDRESS = re.compile(r"(?:tcp|tls|ucx|ws|wss)://.+:\d+$")
 _LOOK_EVERY_SECONDS = 5.0
@@ -110,7 +113,7 @@ def local_cluster(cpus: int, gpus: Sequence[str] = ()) -> SpecCluster:
         own = {} if device is None else {"CUDA_VISIBLE_DEVICES": device}
         options = {
             "nthreads": 1,
-            "resources": {} if device is None else {GPU: 1},
+            "resources": {CPU if device is None else GPU: 1},
             "env": {**environment, **own},
             "memory_limit": 0,
             "preload": ["foveal.flows.elsewhere"],
@@ -195,20 +198,22 @@ class Dask:
     def _look(self) -> None:
         """See which workers there are."""
         workers = self._client.scheduler_info(n_workers=-1)["workers"]
-        with_gpu = [name for name, each in workers.items() if each["resources"].get(GPU)]
-        without = [name for name in workers if name not in with_gpu]
-        wanted = takes_gpu(self._build.recipe)
-        if wanted and workers and not with_gpu and self._build.recipe.device != "auto":
-            raise RecipeError(
-                f"device: {self._build.recipe.device}, but no worker of {self.about} has the "
-                f"resource {GPU}; start workers with --resources '{GPU}=1', or set device: auto"
-            )
-        self._resources = {GPU: 1} if wanted and with_gpu else None
-        fit = with_gpu if self._resources else without or with_gpu
-        # What needs no GPU leaves those workers alone that have one, while there are others.
-        beside = bool(with_gpu and without and not self._resources)
-        self._workers = without if beside else None
-        self._threads = sum(workers[name]["nthreads"] for name in fit)
+        offered = {kind for each in workers.values() for kind in each["resources"]}
+        wanted = GPU if takes_gpu(self._build.recipe) else CPU
+        device = self._build.recipe.device
+        if wanted == GPU and GPU not in offered:
+            if workers and device != "auto":
+                raise RecipeError(
+                    f"device: {device}, but no worker of {self.about} has the resource {GPU}; "
+                    f"start workers with --resources {GPU}=1, or set device: auto"
+                )
+            wanted = CPU
+        self._resources = {wanted: 1} if wanted in offered else None
+        self._threads = sum(
+            each["nthreads"]
+            for each in workers.values()
+            if self._resources is None or wanted in each["resources"]
+        )
         self._looked = time.monotonic()
 
     def submit(self, videos: Sequence[str], done: Callable[[Future], None]) -> Future:
@@ -220,8 +225,6 @@ class Dask:
             key=f"{values['name']}-{uuid.uuid4().hex[:8]}",
             pure=False,
             resources=self._resources,
-            workers=self._workers,
-            allow_other_workers=self._workers is not None,
         )
         future: Future = PrefectDaskFuture(task_run_id=wrapped.task_run_id, wrapped_future=wrapped)
         future.add_done_callback(done)

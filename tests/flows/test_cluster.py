@@ -32,7 +32,7 @@ from stopping import (
 
 from foveal.errors import RecipeError
 from foveal.flows.build import run_planned
-from foveal.flows.cluster import GPU, check_cluster, local_cluster, takes_gpu
+from foveal.flows.cluster import CPU, GPU, check_cluster, local_cluster, takes_gpu
 from foveal.pipeline.build.build import Build
 from foveal.pipeline.build.progress import Silent
 from foveal.pipeline.build.run import Status, VideoResult
@@ -209,7 +209,7 @@ def test_resources_place_videos(api: str, long_clips: Path, tmp_path: Path) -> N
         address = str(cluster.scheduler_address)
         workers = client.scheduler_info()["workers"]
         resources = {each["name"]: each["resources"] for each in workers.values()}
-        assert resources == {"cpu-0": {}, "gpu-0": {GPU: 1}}
+        assert resources == {"cpu-0": {CPU: 1}, "gpu-0": {GPU: 1}}
         # Method auto wants a GPU and finds none there: it is placed nevertheless, and takes TV-L1.
         for method, worker in (("auto", "gpu-0"), ("dis", "cpu-0")):
             folder = tmp_path / method
