@@ -6,21 +6,29 @@ Prefect's caches and result files stay out of it.
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
+import re
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
-from prefect import flow
+from prefect import flow, get_run_logger
 from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State, StateType
 from prefect.runtime import flow_run
 from prefect.states import Completed
+from pydantic import Field
 
+from foveal.errors import FovealError, StoreLocked
 from foveal.flows.engine import Engine, Future, Threads
 from foveal.flows.server import drain, tell_cancelled
 from foveal.flows.videos import batches, summary
@@ -29,17 +37,33 @@ from foveal.pipeline.build.plan import VideoPlan
 from foveal.pipeline.build.run import VideoResult
 from foveal.pipeline.recipe.recipe import Recipe
 from foveal.pipeline.report.report import duration, keep_report, kept_report
+from foveal.storage.location import Location
 from foveal.storage.root import store_lock
 
 MAX_WORKERS = 32
 
 DRAIN_SECONDS = 2.0
 
+LOOK_EVERY_SECONDS = 5.0
+"""How often a run that waits its turn looks whether the store is free."""
+
 Leave = Callable[[], None]
 """Ends the process where videos do not stop in time; returns where it may not."""
 
 
-_flow = flow(name="build-store", persist_result=False)
+def _run_name() -> str:
+    """What the UI calls a run: its dataset and its store."""
+    given = flow_run.parameters
+    try:
+        recipe = _recipe(given["recipe"], given.get("overrides"))
+    except (FovealError, OSError):
+        return "recipe refused"
+    return f"{recipe.dataset.kind} into {recipe.store.rstrip('/').rsplit('/', 1)[-1]}"
+
+
+_flow = flow(name="build-store", flow_run_name=_run_name, persist_result=False)
+
+_planned: ContextVar[Callable[[], State[list[VideoResult]]]] = ContextVar("planned")
 
 
 @_flow
@@ -47,47 +71,70 @@ def build_store(
     recipe: str | dict[str, Any],
     overrides: list[str] | None = None,
     only: list[str] | None = None,
-    limit: int | None = None,
+    limit: Annotated[int, Field(ge=1)] | None = None,
     retry: bool = False,
     repair: bool = False,
     recompute: list[str] | None = None,
-    workers: int | None = None,
+    workers: Annotated[int, Field(ge=1, le=MAX_WORKERS)] | None = None,
+    cluster: str | None = None,
 ) -> State[list[VideoResult]]:
     """Build the store of a recipe, and write ``report.html`` into it.
 
-    Parameters
-    ----------
-    recipe : str or dict
-        Path of a YAML recipe, or its content.
-    overrides : list of str, optional
-        ``dotted.key=value`` changes to a recipe given by path.
-    only : list of str, optional
-        Ids of the wanted videos.
-    limit : int, optional
-        Only the first so many videos.
-    retry : bool
-        Try quarantined videos again even though nothing about them changed.
-    repair : bool
-        Re-read what is complete against its checksums, and compute damaged stages again.
-    recompute : list of str, optional
-        Stages to compute again though they are complete.
-    workers : int, optional
-        Videos at a time; by default 2 with optical flow, else one per core up to 8.
+    Where another build holds the store, this one waits its turn. The parameters are told in the one
+    style that Prefect's form shows.
 
-    Returns
-    -------
-    State
-        ``Completed``, or ``Failed`` named "Incomplete" where videos were quarantined or failed;
-        what the others became is kept in either case. Carries the results.
+    Args:
+        recipe: Path of a YAML recipe, or its content.
+        overrides: ``dotted.key=value`` changes to a recipe given by path.
+        only: Ids of the wanted videos; all by default.
+        limit: Only the first so many videos.
+        retry: Try quarantined videos again even though nothing about them changed.
+        repair: Re-read what is complete against its checksums, compute damaged stages again.
+        recompute: Stages to compute again though they are complete.
+        workers: Videos at a time. By default 2 with optical flow, else one per core up to 8; on a
+            cluster as many as it has threads.
+        cluster: Dask cluster that carries out the work: ``local:4``, ``local:gpus``,
+            ``tcp://host:8786``. By default what ``FOVEAL_CLUSTER`` names, else threads.
+
+    Returns:
+        ``Completed``, or ``Failed``: named "Incomplete" where videos were quarantined or failed
+        (what the others became is kept), "Refused" where nothing could be done; the message says
+        why.
     """
+    try:
+        build = Build.open(_recipe(recipe, overrides))
+        with _turn(build.location):
+            build.prepare()
+            plan = build.plan(only or (), limit, retry, repair, recompute or ())
+            leave = _leave_prefects_process
+            return _carry_out(build, plan, workers, recompute or (), cluster, leave)
+    except FovealError as error:
+        # Said in a line: a traceback says nothing more of what the user has to mend.
+        return State(type=StateType.FAILED, name="Refused", message=str(error), data=error)
+
+
+def _recipe(recipe: str | dict[str, Any], overrides: Sequence[str] | None) -> Recipe:
     if isinstance(recipe, str):
-        build = Build.open(Recipe.load(recipe, overrides or ()))
-    else:
-        build = Build.open(Recipe.parse(recipe))
-    with store_lock(build.location):
-        build.prepare()
-        plan = build.plan(only or (), limit, retry, repair, recompute or ())
-        return _carry_out(build, plan, workers, recompute or (), _leave_prefects_process)
+        return Recipe.load(recipe, overrides or ())
+    return Recipe.parse(recipe)
+
+
+@contextmanager
+def _turn(location: Location) -> Iterator[None]:
+    """Hold the store's lock, once the builds before this one have ended."""
+    with ExitStack() as stack:
+        told = False
+        while True:
+            try:
+                stack.enter_context(store_lock(location))
+            except StoreLocked as error:
+                if not told:
+                    get_run_logger().warning("waits its turn: %s", error)
+                told = True
+                time.sleep(LOOK_EVERY_SECONDS)
+            else:
+                break
+        yield
 
 
 def run_planned(
@@ -95,6 +142,7 @@ def run_planned(
     plan: BuildPlan,
     workers: int | None = None,
     recompute: Sequence[str] = (),
+    cluster: str | None = None,
     leave: Leave = lambda: None,
 ) -> list[VideoResult]:
     """Carry out a plan as a run of the same flow in this process; the caller holds the lock.
@@ -105,6 +153,8 @@ def run_planned(
     plan : BuildPlan
     workers : int, optional
     recompute : sequence of str
+    cluster : str, optional
+        Dask cluster, see `foveal.flows.cluster`; by default threads of this process.
     leave : callable
         Called where the build is interrupted and videos do not stop within seconds; without, it is
         waited for them.
@@ -115,14 +165,26 @@ def run_planned(
         What ended the flow itself; what befell single videos stands in their results.
     """
 
-    def build_store(recipe: dict[str, Any]) -> State[list[VideoResult]]:
-        return _carry_out(build, plan, workers, recompute, leave)
-
-    state = _flow(build_store)(build.recipe.resolved(), return_state=True)
+    carry_out = functools.partial(_carry_out, build, plan, workers, recompute, cluster, leave)
+    token = _planned.set(carry_out)
+    try:
+        state = _build_planned(build.recipe.resolved(), return_state=True)
+    finally:
+        _planned.reset(token)
     results: Any = state.result(raise_on_failure=False)
     if isinstance(results, BaseException):
         raise results
     return list(results)
+
+
+@_flow
+def _build_planned(recipe: dict[str, Any]) -> State[list[VideoResult]]:
+    """The same flow where its plan is made already, which is no parameter: it cannot travel."""
+    return _carry_out_planned()
+
+
+def _carry_out_planned() -> State[list[VideoResult]]:
+    return _planned.get()()
 
 
 def _carry_out(
@@ -130,24 +192,24 @@ def _carry_out(
     plan: BuildPlan,
     workers: int | None,
     recompute: Sequence[str],
+    cluster: str | None,
     leave: Leave,
 ) -> State[list[VideoResult]]:
     """Compute what is due, then write index and report; the store's lock is held."""
-    workers = min(workers or default_workers(build.recipe), MAX_WORKERS)
     started = time.monotonic()
     url = build.recipe.store
     build.remember(plan)
     sizes = {item.video.id: item.contents["video"].total_bytes for item in plan.to_do}
     build.listener.planned(sizes, plan.settled)
-    with Threads(build, recompute, workers) as engine:
+    with choose_engine(build, recompute, workers, cluster) as engine:
         results = [*plan.settled, *_process(build, plan.to_do, engine, leave)]
     build.finalise(results)
     report = kept_report(url)
     if plan.to_do or report is None:
         took = duration(time.monotonic() - started)
-        about = {"result": summary(results), "took": took, "videos at a time": workers}
+        about = {"result": summary(results), "took": took, "videos at a time": engine.about}
         report = keep_report(url, about)
-    _publish_table(results, report)
+    _publish_table(build.location, results, report)
     if all(result.ok for result in results):
         return Completed(message=summary(results), data=results)
     return State(type=StateType.FAILED, name="Incomplete", message=summary(results), data=results)
@@ -169,22 +231,25 @@ def _process(
                 at_work[engine.submit(videos, done.put)] = videos
             future = done.get()
             videos = at_work.pop(future)
-            state = engine.outcome(future)
-            value: Any = state.result(raise_on_failure=False)
-            if state.is_completed():
+            value = engine.outcome(future)
+            if not isinstance(value, Exception):
                 results += value
-                continue
-            for video in videos:
-                result = failed(video, value)
-                build.listener.ended(result)
-                results.append(result)
+            elif isinstance(value, ChildProcessError) and len(videos) > 1:
+                # Which of them kills its worker is known once each has a task of its own.
+                waiting.extend([video] for video in videos)
+            else:
+                for video in videos:
+                    result = failed(video, value)
+                    build.listener.ended(result)
+                    results.append(result)
     except BaseException as error:
         left = engine.stop(at_work)
-        if left and not isinstance(error, Exception):
+        if left:
             tasks = [future.task_run_id for future in left]
             # Where Prefect started the process, it says itself what became of the run.
             run = None if _in_prefects_process() else UUID(flow_run.id)
             tell_cancelled(tasks, run)
+        if left and engine.in_process and not isinstance(error, Exception):
             leave()
         raise
     return results
@@ -202,6 +267,18 @@ def _leave_prefects_process() -> None:
         os._exit(128 + signal.SIGTERM)
 
 
+def choose_engine(
+    build: Build, recompute: Sequence[str], workers: int | None, cluster: str | None
+) -> Engine:
+    """What carries out a build: the cluster that is named, else threads."""
+    cluster = cluster or os.environ.get("FOVEAL_CLUSTER")
+    if cluster:
+        from foveal.flows.cluster import Dask
+
+        return Dask(build, recompute, cluster, workers)
+    return Threads(build, recompute, min(workers or default_workers(build.recipe), MAX_WORKERS))
+
+
 def default_workers(recipe: Recipe) -> int:
     """Videos at a time: where one video fills every core, two only hide the seams."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -209,10 +286,10 @@ def default_workers(recipe: Recipe) -> int:
     return 2 if busy else max(1, min(8, cores or 1))
 
 
-def _publish_table(results: Sequence[VideoResult], report: str | None) -> None:
+def _publish_table(location: Location, results: Sequence[VideoResult], report: str | None) -> None:
     create_table_artifact(
-        key="build-store",
-        description=f"{summary(results)}; report: {report or 'could not be written'}",
+        key=artifact_key(location),
+        description=f"{summary(results)}; report: {_link(report)}",
         table=[
             {
                 "video": result.video,
@@ -225,3 +302,16 @@ def _publish_table(results: Sequence[VideoResult], report: str | None) -> None:
             for result in results
         ],
     )
+
+
+def artifact_key(location: Location) -> str:
+    """Key of a store's artifact in Prefect, whose versions are its builds."""
+    place = location.url if location.local is None else str(location.local)
+    name = re.sub(r"[^a-z0-9]+", "-", place.rstrip("/").rsplit("/", 1)[-1].lower()).strip("-")
+    return f"build-{name}-{hashlib.sha256(place.encode()).hexdigest()[:8]}"
+
+
+def _link(report: str | None) -> str:
+    if report is None:
+        return "could not be written"
+    return report if "://" in report else f"[{report}]({Path(report).absolute().as_uri()})"

@@ -13,7 +13,6 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from prefect.client.schemas.objects import State
 from prefect.futures import PrefectConcurrentFuture, PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
@@ -21,6 +20,7 @@ from prefect.utilities.annotations import quote
 from foveal.flows.videos import process_videos, task_name
 from foveal.pipeline.build.build import Build
 from foveal.pipeline.build.progress import Stoppable
+from foveal.pipeline.build.run import VideoResult
 
 Future = PrefectFuture[Any]
 
@@ -37,6 +37,8 @@ class Engine(AbstractContextManager["Engine"], Protocol):
         Tasks it wants in flight.
     about : str
         What it is, for people.
+    in_process : bool
+        Whether videos are threads of this process, which ends only when they do.
     """
 
     @property
@@ -45,14 +47,17 @@ class Engine(AbstractContextManager["Engine"], Protocol):
     @property
     def about(self) -> str: ...
 
+    @property
+    def in_process(self) -> bool: ...
+
     def submit(self, videos: Sequence[str], done: Callable[[Future], None]) -> Future:
         """Start the task of some videos; `done` is called from any thread when it has ended."""
 
-    def outcome(self, future: Future) -> State[Any]:
-        """The final state of a task that has ended."""
+    def outcome(self, future: Future) -> list[VideoResult] | Exception:
+        """What became of a task that has ended: results of its videos, or an exception."""
 
     def stop(self, futures: Collection[Future]) -> list[Future]:
-        """Stop these tasks; gives those that are at work still after `GRACE_SECONDS`."""
+        """Stop these tasks; gives those that cannot tell Prefect so after `GRACE_SECONDS`."""
 
 
 class Threads:
@@ -66,6 +71,8 @@ class Threads:
     slots : int
         Videos at a time.
     """
+
+    in_process = True
 
     def __init__(self, build: Build, recompute: Sequence[str], slots: int) -> None:
         self.slots = slots
@@ -88,15 +95,16 @@ class Threads:
         self._runner.__exit__(kind, error, traceback)
 
     def submit(self, videos: Sequence[str], done: Callable[[Future], None]) -> Future:
-        future = self._runner.submit(
-            process_videos, parameters(self._build, videos, self._recompute)
-        )
+        # Quoted: Prefect would look for futures in every video that the build lists.
+        values = parameters(quote(self._build), videos, self._recompute)
+        future = self._runner.submit(process_videos, values)
         future.add_done_callback(done)
         return future
 
-    def outcome(self, future: Future) -> State[Any]:
+    def outcome(self, future: Future) -> list[VideoResult] | Exception:
         future.wait()
-        return future.state
+        became: list[VideoResult] | Exception = future.state.result(raise_on_failure=False)
+        return became
 
     def stop(self, futures: Collection[Future]) -> list[Future]:
         self._stopped.set()
@@ -109,12 +117,11 @@ class Threads:
         return [wrapped[each] for each in left]
 
 
-def parameters(build: Build, videos: Sequence[str], recompute: Sequence[str]) -> dict[str, Any]:
+def parameters(build: Any, videos: Sequence[str], recompute: Sequence[str]) -> dict[str, Any]:
     """What the task of some videos is called with."""
     return {
         "name": task_name(videos),
         "videos": list(videos),
-        # Quoted: Prefect would look for futures in every video that the build lists.
-        "build": quote(build),
+        "build": build,
         "recompute": list(recompute),
     }

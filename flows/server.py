@@ -7,6 +7,7 @@ standard output open. This one is the same server, started so that it dies with 
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import ctypes
 import os
 import signal
@@ -17,7 +18,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
@@ -106,9 +107,38 @@ def tell_cancelled(task_runs: Sequence[UUID], flow_run: UUID | None = None) -> N
             if flow_run is not None:
                 client.set_flow_run_state(flow_run, state, force=True)
 
-    thread = threading.Thread(target=tell, name="tell Prefect", daemon=True)
+    # Which server it is, the context knows.
+    context = contextvars.copy_context()
+    thread = threading.Thread(target=context.run, args=(tell,), name="tell Prefect", daemon=True)
     thread.start()
     thread.join(_TELL_SECONDS)
+
+
+def settle_tasks(ended: Mapping[UUID, Any]) -> None:
+    """See that no task stays *Running* whose worker died before it could tell of its end.
+
+    Parameters
+    ----------
+    ended : mapping
+        State by id of the task run.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import TaskRunFilter
+
+    unsettled = {"any_": ["RUNNING", "PENDING", "SCHEDULED"]}
+    deadline = time.monotonic() + _TELL_SECONDS
+    ids = list(ended)
+    with contextlib.suppress(Exception), get_client(sync_client=True) as client:
+        while ids:
+            wanted = TaskRunFilter.model_validate(
+                {"state": {"type": unsettled}, "id": {"any_": ids}}
+            )
+            ids = [run.id for run in client.read_task_runs(task_run_filter=wanted)]
+            if time.monotonic() > deadline:
+                for run in ids:
+                    client.set_task_run_state(run, ended[run], force=True)
+                return
+            time.sleep(0.1)
 
 
 def _die_with_parent() -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
@@ -19,6 +20,9 @@ from foveal.pipeline.build.build import Build
 from foveal.pipeline.build.plan import VideoPlan
 from foveal.pipeline.build.progress import Stopped
 from foveal.pipeline.build.run import Status, VideoResult
+
+if TYPE_CHECKING:
+    from foveal.flows.elsewhere import BuildElsewhere
 
 BATCH_FRAMES = 500
 """Short clips share a task until they have so many frames together."""
@@ -33,18 +37,26 @@ RETRY_DELAYS_SECONDS = [2.0, 20.0]
     persist_result=False,
     retries=len(RETRY_DELAYS_SECONDS),
     retry_delay_seconds=RETRY_DELAYS_SECONDS,
+    retry_condition_fn=lambda _task, _run, state: _may_pass(state),
 )
 def process_videos(
-    name: str, videos: list[str], build: Build, recompute: list[str]
+    name: str, videos: list[str], build: Build | BuildElsewhere, recompute: list[str]
 ) -> list[VideoResult] | State[Any]:
     """Process some videos of a build; `name` is what the UI shows."""
+    here = nullcontext(build) if isinstance(build, Build) else build.opened()
     try:
-        results = [build.run(video, recompute) for video in videos]
+        with here as opened:
+            results = [opened.run(video, recompute) for video in videos]
     except Stopped as stop:
         return Cancelled(message=str(stop))
     for result in results:
         get_run_logger().info(describe(result))
     return results
+
+
+def _may_pass(state: State[Any]) -> bool:
+    """Whether trying again may help: where the machine failed, not where the recipe is wrong."""
+    return isinstance(state.result(raise_on_failure=False), OSError)
 
 
 def batches(plans: Sequence[VideoPlan]) -> Iterator[list[str]]:

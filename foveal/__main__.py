@@ -2,4 +2,6 @@
 
 from foveal.cli import main
 
-main()
+# Worker processes that are spawned import this module anew.
+if __name__ == "__main__":
+    main()

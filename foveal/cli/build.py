@@ -52,6 +52,13 @@ def build(
         list[str] | None,
         typer.Option(help="Compute this stage again though it is complete. Repeatable."),
     ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            envvar="FOVEAL_CLUSTER",
+            help="Dask cluster: local:4, local:gpus, tcp://scheduler:8786. Threads by default.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, how much disk, how long.")
     ] = False,
@@ -68,7 +75,7 @@ def build(
         _foretell(resolved, only or [], limit, retry, recompute or [], as_json)
         return
     results = run_build(
-        resolved, only or [], limit, retry, repair, recompute or [], workers, verbose
+        resolved, only or [], limit, retry, repair, recompute or [], workers, verbose, cluster
     )
     show_results(resolved, results, as_json)
     if not all(result.ok for result in results):
@@ -96,6 +103,7 @@ def run_build(
     recompute: Sequence[str] = (),
     workers: int | None = None,
     verbose: bool = False,
+    cluster: str | None = None,
 ) -> list[VideoResult]:
     """Run the flow with live progress where there is a terminal; skip it where nothing is due.
 
@@ -125,7 +133,7 @@ def run_build(
         stack.enter_context(prefect_server())
         from foveal.flows.build import run_planned
 
-        return run_planned(build, plan, workers, recompute, stop.leave)
+        return run_planned(build, plan, workers, recompute, cluster, stop.leave)
 
 
 class _Stop(KeyboardInterrupt):

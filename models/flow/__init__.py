@@ -80,6 +80,11 @@ def make_estimator(
     return estimator
 
 
+def takes_device(method: str) -> bool:
+    """Whether a method computes on the device asked for, rather than on the CPU always."""
+    return method == "auto" or "device" in _parameters(_factory(method))
+
+
 def _factory(method: str) -> Callable[..., FlowEstimator]:
     factory: Callable[..., FlowEstimator]
     if method in plugins("flow"):

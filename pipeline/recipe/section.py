@@ -126,3 +126,7 @@ class StageSection(Section):
     def without_device(self) -> Self | None:
         """The section to use instead where the GPU is lost; None where the video fails then."""
         return None
+
+    def takes_device(self) -> bool:
+        """Whether its stages compute on the recipe's ``device``; a cluster places videos by it."""
+        return False

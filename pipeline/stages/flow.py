@@ -96,6 +96,11 @@ class FlowSection(StageSection):
             raise RecipeError(f"flow.method {self.method}: {error}") from None
         return [FlowStage(self, shared)]
 
+    def takes_device(self) -> bool:
+        from foveal.models.flow import takes_device
+
+        return takes_device(self.method)
+
     def without_device(self) -> FlowSection | None:
         """TV-L1 in place of a learned method that may fall back."""
         if self.fallback == "error" or self.method == self.fallback:

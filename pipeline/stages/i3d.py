@@ -93,6 +93,9 @@ class I3DSection(StageSection):
     def make(self, request: StageRequest) -> Sequence[Stage]:
         return [self._stage(tower, request) for tower in self.streams]
 
+    def takes_device(self) -> bool:
+        return True
+
     def _stage(self, tower: Tower, request: StageRequest) -> I3DStage:
         from foveal.models.i3d.weights import load_i3d, weights_identity
         from foveal.models.weights import find

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,8 +16,10 @@ import pytest
 import yaml
 from builds import recipe_values
 from prefect import flow, get_run_logger
+from prefect.utilities.callables import parameter_schema
 
-from foveal.flows.build import build_store, default_workers
+from foveal.errors import RecipeError
+from foveal.flows.build import MAX_WORKERS, artifact_key, build_store, default_workers
 from foveal.flows.videos import BATCH_FRAMES, batches, summary
 from foveal.pipeline.build.build import Build
 from foveal.pipeline.build.plan import VideoPlan
@@ -25,6 +28,7 @@ from foveal.pipeline.recipe.recipe import Recipe
 from foveal.pipeline.video.types import Video
 from foveal.storage.location import Location
 from foveal.storage.reader import open_store
+from foveal.storage.root import store_lock
 from foveal.storage.verify import verify
 
 ROOT = Path(__file__).parents[2]
@@ -52,11 +56,50 @@ def test_the_flow_builds_tells_and_names_its_tasks(api: str, raw: Path, tmp_path
     }
     assert len(open_store(str(tmp_path / "store.zarr")).videos) == 3
     report = tmp_path / "store.zarr/report.html"
-    assert str(artifact.description) == f"3 videos: 3 complete; report: {report}"
+    link = f"[{report}]({report.as_uri()})"
+    assert str(artifact.description) == f"3 videos: 3 complete; report: {link}"
+    assert artifact.key == artifact_key(Location(recipe["store"]))
+    assert artifact.key.startswith("build-store-zarr-")
     assert "3 videos: 3 complete" in report.read_text()
     written = report.stat().st_mtime_ns
     assert build_store(recipe, return_state=True).is_completed()
     assert report.stat().st_mtime_ns == written, "a build without work leaves the report alone"
+
+
+def test_the_form_of_the_deployment_explains_itself() -> None:
+    form = parameter_schema(build_store).model_dump()["properties"]
+    assert [name for name, field in form.items() if not field.get("description")] == []
+    (bounds, _) = form["workers"]["anyOf"]
+    assert (bounds["minimum"], bounds["maximum"]) == (1, MAX_WORKERS)
+
+
+def test_a_wrong_recipe_is_refused_in_a_line(api: str, raw: Path, tmp_path: Path) -> None:
+    recipe = recipe_values(raw, tmp_path / "store.zarr", frames={"sise": [36, 64]})
+    state = build_store(recipe, return_state=True)
+    assert (state.is_failed(), state.name) == (True, "Refused")
+    assert "frames.sise" in str(state.message)
+    assert "Traceback" not in str(state.message)
+    with pytest.raises(RecipeError, match=r"frames\.sise"):
+        build_store(recipe)
+
+
+def test_a_second_build_of_a_store_waits_its_turn(api: str, raw: Path, tmp_path: Path) -> None:
+    recipe = recipe_values(raw, tmp_path / "store.zarr", flow=[])
+    free = threading.Event()
+
+    def hold() -> None:
+        with store_lock(Location(recipe["store"])):
+            held.set()
+            time.sleep(3)
+            free.set()
+
+    held = threading.Event()
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait()
+    assert build_store(recipe, only=["002"], return_state=True).is_completed()
+    assert free.is_set()
+    holder.join()
 
 
 def test_processes_forked_after_a_flow_end_well(api: str) -> None:
