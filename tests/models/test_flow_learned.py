@@ -13,7 +13,7 @@ from flow_scenes import needs_ptlflow, panning_frames
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foveal.errors import FovealError, MissingDependency
+from foveal.errors import FovealError, MissingDependency, RecipeError
 from foveal.models.device import choose_device
 from foveal.models.flow import FlowDeviceError, learned, make_estimator
 from foveal.models.flow.correlation import local_correlation
