@@ -221,22 +221,27 @@ def _process(
     """Keep as many tasks in flight as the engine wants, until all have ended or the build is told
     to stop: by Ctrl-C, a signal, a cancelled run."""
     waiting = deque(batches(to_do))
+    suspects: deque[str] = deque()
     at_work: dict[Future, list[str]] = {}
     done: SimpleQueue[Future] = SimpleQueue()
     results: list[VideoResult] = []
     try:
-        while waiting or at_work:
+        while waiting or at_work or suspects:
             while waiting and len(at_work) < engine.slots:
                 videos = waiting.popleft()
+                at_work[engine.submit(videos, done.put)] = videos
+            on_trial = not at_work
+            if on_trial:
+                videos = [suspects.popleft()]
                 at_work[engine.submit(videos, done.put)] = videos
             future = done.get()
             videos = at_work.pop(future)
             value = engine.outcome(future)
             if not isinstance(value, Exception):
                 results += value
-            elif isinstance(value, ChildProcessError) and len(videos) > 1:
-                # Which of them kills its worker is known once each has a task of its own.
-                waiting.extend([video] for video in videos)
+            elif isinstance(value, ChildProcessError) and not on_trial:
+                # Which of the videos that were there killed the workers, each shows alone.
+                suspects.extend(videos)
             else:
                 for video in videos:
                     result = failed(video, value)
