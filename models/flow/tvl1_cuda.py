@@ -21,9 +21,10 @@ from foveal.models.device import choose_device
 from foveal.models.flow.device import device_name
 from foveal.models.flow.errors import FlowDeviceError
 from foveal.models.flow.inputs import check_frames
+from foveal.models.flow.tvl1_images import gradient, grey, resize
 from foveal.models.flow.tvl1_settings import TVL1Settings
 
-VERSION = 1
+VERSION = 2
 """Of the numbers: a change of them raises it, and enters the fingerprint."""
 
 LEAST_SIDE_PX = 16
@@ -32,12 +33,10 @@ LEAST_SIDE_PX = 16
 _TILE_PX = {"cuda": 256, "cpu": 4096}
 """Pixels a program works on: on a GPU one a thread, or registers are too few to hide latency."""
 _WARPS = 8
-FUSED, KEPT = True, True
-EXTRA: dict[str, Any] = {}
 _LEAST_TILES = 64
 """Sums of so many tiles are read at once at least: fewer kernels to compile."""
 _ITERATIONS_BETWEEN_QUESTIONS = 6
-_PIXEL_BYTES = 120
+_PIXEL_BYTES = 140
 """Memory a pixel of a pair takes, over all levels."""
 _MEMORY_SHARE = 0.5
 _MOST_PAIRS = 512
@@ -72,8 +71,9 @@ class TVL1Cuda:
 
     Notes
     -----
-    The same scheme as OpenCV's to the iteration, float32 throughout; sums are taken in a fixed
-    order, so that a pair's numbers depend neither on its neighbours nor on the batch.
+    The numbers are those of method `tvl1`: every operation rounds as there. Only the sums that
+    decide when a pair has converged are added in another (fixed) order, so that rarely a pair may
+    stop an iteration sooner or later. No pair depends on its neighbours or on the batch.
     """
 
     name = "tvl1_cuda"
@@ -98,7 +98,10 @@ class TVL1Cuda:
                 "tvl1_cuda runs on CUDA devices only; use method: tvl1 on a CPU (or set "
                 "TRITON_INTERPRET=1 to try the kernels)"
             )
-        self._stream: Any = torch.cuda.Stream(self._device) if self._device.type == "cuda" else None
+        self._stream: Any = None
+        if self._device.type == "cuda":
+            stream: Any = torch.cuda.Stream
+            self._stream = stream(self._device)
         self._pairs_at_once = pairs_at_once
         self.iterations = np.zeros(0, np.int64)
 
@@ -216,13 +219,13 @@ class TVL1Cuda:
         run, s = self._kernels, self._settings
         pairs, _, height, width = flow.shape
         size, device = height * width, flow.device
-        fused = FUSED and device.type == 'cuda'
+        fused = not _interpreted(run)
         tile_px = _TILE_PX[device.type]
         tiles = -(-size // tile_px)
         frames = torch.stack([images, *gradient(images)], dim=1)
         u = torch.stack([flow, flow])
         p = torch.zeros((2, pairs, 4, size), device=device)
-        g = torch.empty((pairs, 4 if KEPT else 3, size), device=device)
+        g = torch.empty((pairs, 4, size), device=device)
         filtered = torch.empty((pairs, 2, size), device=device)
         sums = [torch.zeros((pairs, tiles), device=device) for _ in range(2)]
         counts = [torch.zeros(pairs, dtype=torch.int32, device=device) for _ in range(2)]
@@ -230,12 +233,11 @@ class TVL1Cuda:
         # The limit of the sum of squared updates, as OpenCV computes it.
         epsilon = float(np.float32(s.epsilon * s.epsilon * size))
         block: dict[str, Any] = {"BLOCK": tile_px, "num_warps": _WARPS, "enable_fp_fusion": False}
-        block |= EXTRA
         per_pair: dict[str, Any] = {"TILES": _padded(tiles), **block}
         done = 0
         for _ in range(s.warps):
             run.warp[grid](
-                frames, u, counts[0], g, pairs, height, width, size, tiles, FUSED=fused, KEPT=KEPT, **block
+                frames, u, counts[0], g, pairs, height, width, size, tiles, FUSED=fused, **block
             )  # fmt: skip
             first, converged = True, False
             for _ in range(s.outer_iterations):
@@ -247,7 +249,7 @@ class TVL1Cuda:
                     run.iterate[grid](
                         u, p, g, filtered, *sums, *counts, pairs, width, size, tiles,
                         s.lambda_ * s.theta, s.theta, s.tau / s.theta, epsilon,
-                        FIRST=first, AFTER_MEDIAN=inner == 0, FUSED=fused, KEPT=KEPT, **per_pair,
+                        FIRST=first, AFTER_MEDIAN=inner == 0, FUSED=fused, **per_pair,
                     )  # fmt: skip
                     sums.reverse()
                     counts.reverse()
@@ -269,60 +271,6 @@ def _padded(tiles: int) -> int:
     while padded < tiles:
         padded *= 4
     return padded
-
-
-def grey(frames: Tensor) -> Tensor:
-    """Luma of RGB as OpenCV rounds it: uint8 [n, h, w, 3] to float32 [n, h, w]."""
-    weights = torch.tensor([9798, 19235, 3735], dtype=torch.int32, device=frames.device)
-    products: Tensor = frames.int() * weights
-    return ((products.sum(3, dtype=torch.int32) + 16384) >> 15).float()
-
-
-def gradient(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Half the difference of the two neighbours along x and y; the border repeats.
-
-    Parameters
-    ----------
-    images : Tensor, float32 [n, h, w]
-    """
-    found = []
-    for dim in (2, 1):
-        last = images.shape[dim] - 1
-        before = torch.arange(-1, last, device=images.device).clamp_(0)
-        after = torch.arange(1, last + 2, device=images.device).clamp_(0, last)
-        found.append((images.index_select(dim, after) - images.index_select(dim, before)) * 0.5)
-    return found[0], found[1]
-
-
-def resize(
-    images: Tensor, size: tuple[int, int], ratio: tuple[float, float], *, shrinks: bool = False
-) -> Tensor:
-    """Bilinear, rounded as OpenCV's: `ratio` source pixels a pixel along y and x, centres meet.
-
-    Parameters
-    ----------
-    images : Tensor, float32 [..., h, w]
-    size : (height, width)
-    ratio : (y, x)
-    shrinks : bool
-        Beyond the last pixel's centre take the last step in full, as OpenCV does when it shrinks
-        by a factor, instead of that pixel: these differ by rounding.
-    """
-    back = int(shrinks)
-    for dim in (-1, -2):
-        last = images.shape[dim] - 1
-        places = torch.arange(size[dim], device=images.device, dtype=torch.float64)
-        places = (places + 0.5) * ratio[dim] - 0.5
-        lower = places.floor()
-        beyond = lower >= last
-        share = torch.where(beyond, back, (places - lower).float()).masked_fill_(lower < 0, 0)
-        low = torch.where(beyond, max(last - back, 0), lower.long().clamp_(0))
-        below = images.index_select(dim, low)
-        step = images.index_select(dim, (low + 1).clamp_(max=last)) - below
-        # A product of two float32 is exact in float64: rounded once, as a fused operation rounds.
-        exact = step.double() * (share.double()[:, None] if dim == -2 else share.double())
-        images = exact.add_(below).float()
-    return images
 
 
 def _kernels() -> Any:

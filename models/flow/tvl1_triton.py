@@ -5,13 +5,21 @@ is kept twice, and an iteration reads one copy and writes the other, so that no 
 another: what its neighbours compute in the same iteration it computes itself. Which copy is
 current follows from the number of iterations that the pair has had, and whether it still iterates
 from the sums of squared updates that its tiles left: nothing is asked of the host, and no result
-depends on the order of programs. They run under ``TRITON_INTERPRET=1`` on a CPU, too.
+depends on the order of programs.
+
+Every operation rounds as that of `foveal.models.flow.tvl1_kernel` does, and in its order, so that
+launches must switch off the fusing of products and sums (``enable_fp_fusion=False``). With
+``FUSED`` roots and divisions are made of fused products by hand; they equal IEEE's in all but about
+one case in a million. Without, IEEE's own are taken: Triton's interpreter has no fused product.
+The kernels run in it on a CPU, too (``TRITON_INTERPRET=1``).
 """
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
+
+from foveal.models.flow.tvl1_triton_median import median25
 
 _FLT_EPSILON = tl.constexpr(1.1920929e-07)
 _CUBIC = tl.constexpr(-0.75)
@@ -74,9 +82,7 @@ def _divergence(p, at, inside, left, above, width, size):
 
 
 @triton.jit
-def _primal(
-    u, p, g, at, x, y, inside, width, size, bound, theta, FUSED: tl.constexpr, KEPT: tl.constexpr
-):
+def _primal(u, p, g, at, x, y, inside, width, size, bound, theta, FUSED: tl.constexpr):
     """Old and new flow of some pixels: thresholding step, then the divergence of the dual."""
     u1 = tl.load(u + at, mask=inside, other=0.0)
     u2 = tl.load(u + size + at, mask=inside, other=0.0)
@@ -90,10 +96,8 @@ def _primal(
     square = gx * gx + gy * gy
     limit = bound * square
     some = square > _FLT_EPSILON
-    inverse = 0.0
-    if KEPT:
-        inverse = tl.load(g + 3 * size + at, mask=inside, other=0.0)
-    step = _quotient(-rho, tl.where(some, square, 1.0), inverse, FUSED and KEPT)
+    inverse = tl.load(g + 3 * size + at, mask=inside, other=0.0)
+    step = _quotient(-rho, tl.where(some, square, 1.0), inverse, FUSED)
     step = tl.where(some, step, 0.0)
     step = tl.where(rho > limit, -bound, step)
     step = tl.where(rho < -limit, bound, step)
@@ -115,7 +119,7 @@ def _dual(p_old, p_new, at, inside, dx, dy, taut, size, FUSED: tl.constexpr):
 def iterate(
     u,  # [2, pairs, 2, size]: the flow, twice
     p,  # [2, pairs, 4, size]: the dual variables, twice
-    g,  # [pairs, 3, size]: warped gradient, and the constant part of rho
+    g,  # [pairs, 4, size]: warped gradient, constant part of rho, 1 / (squared gradient)
     filtered,  # [pairs, 2, size]: the flow after the median filter
     sums_in,  # [pairs, tiles]
     sums_out,
@@ -134,7 +138,6 @@ def iterate(
     TILES: tl.constexpr,
     BLOCK: tl.constexpr,
     FUSED: tl.constexpr,
-    KEPT: tl.constexpr,
 ):
     """One inner iteration of every pair whose last one moved it by more than `epsilon`."""
     tile = tl.program_id(0) % tiles
@@ -151,20 +154,20 @@ def iterate(
         if AFTER_MEDIAN:
             u_old = filtered + pair * 2 * size
         p_old = p + old * 4 * size
-        g_own = g + pair * (4 if KEPT else 3) * size
+        g_own = g + pair * 4 * size
         at = tile * BLOCK + tl.arange(0, BLOCK)
         x, y = at % width, at // width
         inside = at < size
         was1, was2, u1, u2 = _primal(
-            u_old, p_old, g_own, at, x, y, inside, width, size, bound, theta, FUSED, KEPT
+            u_old, p_old, g_own, at, x, y, inside, width, size, bound, theta, FUSED
         )
         right = inside & (x < width - 1)
         below = at + width < size
         _, _, right1, right2 = _primal(
-            u_old, p_old, g_own, at + 1, x + 1, y, right, width, size, bound, theta, FUSED, KEPT
+            u_old, p_old, g_own, at + 1, x + 1, y, right, width, size, bound, theta, FUSED
         )
         _, _, below1, below2 = _primal(
-            u_old, p_old, g_own, at + width, x, y + 1, below, width, size, bound, theta, FUSED, KEPT
+            u_old, p_old, g_own, at + width, x, y + 1, below, width, size, bound, theta, FUSED
         )
         change = (u1 - was1) * (u1 - was1) + (u2 - was2) * (u2 - was2)
         total = tl.sum(tl.where(inside, change, 0.0))
@@ -244,7 +247,6 @@ def warp(
     tiles,
     BLOCK: tl.constexpr,
     FUSED: tl.constexpr,
-    KEPT: tl.constexpr,
 ):
     """Second image and gradient of each pair seen through its flow; writes what `iterate` reads.
 
@@ -275,95 +277,14 @@ def warp(
     after += size
     gy = _sample(after, left, top, x0, x1, x2, x3, y0, y1, y2, y3, inside, height, width)
     rho = image - gx * u1 - gy * u2 - tl.load(before + at, mask=inside, other=0.0)
-    g_own = g + pair * (4 if KEPT else 3) * size
+    g_own = g + pair * 4 * size
     tl.store(g_own + at, gx, mask=inside)
     tl.store(g_own + size + at, gy, mask=inside)
     tl.store(g_own + 2 * size + at, rho, mask=inside)
-    if KEPT:
-        square = gx * gx + gy * gy
-        some = square > _FLT_EPSILON
-        inverse = tl.where(some, _inverse(tl.where(some, square, 1.0), FUSED), 0.0)
-        tl.store(g_own + 3 * size + at, inverse, mask=inside)
-
-
-@triton.jit
-def _order(a, b):
-    return tl.minimum(a, b), tl.maximum(a, b)
-
-
-@triton.jit
-def _sort5(a, b, c, d, e):
-    a, b = _order(a, b)
-    d, e = _order(d, e)
-    c, e = _order(c, e)
-    c, d = _order(c, d)
-    b, e = _order(b, e)
-    a, d = _order(a, d)
-    a, c = _order(a, c)
-    b, d = _order(b, d)
-    b, c = _order(b, c)
-    return a, b, c, d, e
-
-
-@triton.jit
-def _sorted_row(plane, row, x, inside, height, width):
-    """The five pixels around x in a row, sorted; the border repeats."""
-    at = plane + tl.minimum(tl.maximum(row, 0), height - 1) * width
-    last = width - 1
-    return _sort5(
-        tl.load(at + tl.maximum(x - 2, 0), mask=inside, other=0.0),
-        tl.load(at + tl.maximum(x - 1, 0), mask=inside, other=0.0),
-        tl.load(at + x, mask=inside, other=0.0),
-        tl.load(at + tl.minimum(x + 1, last), mask=inside, other=0.0),
-        tl.load(at + tl.minimum(x + 2, last), mask=inside, other=0.0),
-    )
-
-
-@triton.jit
-def _median25(plane, x, y, inside, height, width):
-    """Median of 5x5 pixels: rows sorted, columns sorted, then the 13 that can still be it.
-
-    Of the element in row i and column j of the sorted square, i * j elements are no larger and
-    (6 - i) * (6 - j) no smaller. The network after it was found by removing comparisons from a full
-    one while every sorted square of zeros and ones still gave its median.
-    """
-    a1, a2, a3, a4, a5 = _sorted_row(plane, y - 2, x, inside, height, width)
-    b1, b2, b3, b4, b5 = _sorted_row(plane, y - 1, x, inside, height, width)
-    c1, c2, c3, c4, c5 = _sorted_row(plane, y, x, inside, height, width)
-    d1, d2, d3, d4, d5 = _sorted_row(plane, y + 1, x, inside, height, width)
-    e1, e2, e3, e4, e5 = _sorted_row(plane, y + 2, x, inside, height, width)
-    _, _, _, d1, e1 = _sort5(a1, b1, c1, d1, e1)
-    _, _, c2, d2, e2 = _sort5(a2, b2, c2, d2, e2)
-    _, b3, c3, d3, _ = _sort5(a3, b3, c3, d3, e3)
-    a4, b4, c4, _, _ = _sort5(a4, b4, c4, d4, e4)
-    a5, b5, _, _, _ = _sort5(a5, b5, c5, d5, e5)
-    c3, b3 = _order(c3, b3)
-    a5, a4 = _order(a5, a4)
-    d2, b5 = _order(d2, b5)
-    b4, c2 = _order(b4, c2)
-    e1, d1 = _order(e1, d1)
-    b3, e2 = _order(b3, e2)
-    e2, a5 = _order(e2, a5)
-    c4, d2 = _order(c4, d2)
-    d1, c3 = _order(d1, c3)
-    c3, b3 = _order(c3, b3)
-    b3, e2 = _order(b3, e2)
-    a4, d3 = _order(a4, d3)
-    d3, c4 = _order(d3, c4)
-    c2, e1 = _order(c2, e1)
-    e1, d1 = _order(e1, d1)
-    a5, a4 = _order(a5, a4)
-    a4, d3 = _order(a4, d3)
-    d1, c3 = _order(d1, c3)
-    c3, b3 = _order(c3, b3)
-    e2, a5 = _order(e2, a5)
-    a5, a4 = _order(a5, a4)
-    d1, c3 = _order(d1, c3)
-    b3, e2 = _order(b3, e2)
-    e2, a5 = _order(e2, a5)
-    c3, b3 = _order(c3, b3)
-    b3, e2 = _order(b3, e2)
-    return e2
+    square = gx * gx + gy * gy
+    some = square > _FLT_EPSILON
+    inverse = tl.where(some, _inverse(tl.where(some, square, 1.0), FUSED), 0.0)
+    tl.store(g_own + 3 * size + at, inverse, mask=inside)
 
 
 @triton.jit(do_not_specialize=_SIZES)
@@ -395,5 +316,5 @@ def median(
         inside = at < size
         for component in range(2):
             plane = u + (current * 2 + component) * size
-            value = _median25(plane, x, y, inside, height, width)
+            value = median25(plane, x, y, inside, height, width)
             tl.store(filtered + (pair * 2 + component) * size + at, value, mask=inside)
