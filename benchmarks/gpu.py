@@ -170,7 +170,8 @@ def tvl1() -> list[Row]:
 
     from foveal.errors import MissingDependency
     from foveal.models.flow import make_estimator
-    from foveal.models.flow.tvl1_cuda import TVL1Cuda, grey
+    from foveal.models.flow.tvl1_cuda import TVL1Cuda
+    from foveal.models.flow.tvl1_images import grey
 
     interpreted = not torch.cuda.is_available()
     settings = {"warps": 1, "scales": 1} if interpreted else {}

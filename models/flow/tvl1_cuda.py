@@ -8,6 +8,7 @@ more, and the host asks only now and then whether any is left.
 from __future__ import annotations
 
 import importlib
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,10 @@ from foveal.models.device import choose_device
 from foveal.models.flow.device import device_name
 from foveal.models.flow.errors import FlowDeviceError
 from foveal.models.flow.inputs import check_frames
+from foveal.models.flow.tvl1_images import gradient, grey, resize
 from foveal.models.flow.tvl1_settings import TVL1Settings
 
-VERSION = 1
+VERSION = 2
 """Of the numbers: a change of them raises it, and enters the fingerprint."""
 
 LEAST_SIDE_PX = 16
@@ -34,10 +36,13 @@ _WARPS = 8
 _LEAST_TILES = 64
 """Sums of so many tiles are read at once at least: fewer kernels to compile."""
 _ITERATIONS_BETWEEN_QUESTIONS = 6
-_PIXEL_BYTES = 120
+_PIXEL_BYTES = 140
 """Memory a pixel of a pair takes, over all levels."""
 _MEMORY_SHARE = 0.5
 _MOST_PAIRS = 512
+_PIECE_BYTES = 2**24
+"""So much flow is copied from the device at a time."""
+_COPYING_THREADS = 4
 
 
 class TVL1Cuda:
@@ -66,8 +71,9 @@ class TVL1Cuda:
 
     Notes
     -----
-    The same scheme as OpenCV's to the iteration, float32 throughout; sums are taken in a fixed
-    order, so that a pair's numbers depend neither on its neighbours nor on the batch.
+    The numbers are those of method `tvl1`: every operation rounds as there. Only the sums that
+    decide when a pair has converged are added in another (fixed) order, so that rarely a pair may
+    stop an iteration sooner or later. No pair depends on its neighbours or on the batch.
     """
 
     name = "tvl1_cuda"
@@ -92,6 +98,10 @@ class TVL1Cuda:
                 "tvl1_cuda runs on CUDA devices only; use method: tvl1 on a CPU (or set "
                 "TRITON_INTERPRET=1 to try the kernels)"
             )
+        self._stream: Any = None
+        if self._device.type == "cuda":
+            stream: Any = torch.cuda.Stream
+            self._stream = stream(self._device)
         self._pairs_at_once = pairs_at_once
         self.iterations = np.zeros(0, np.int64)
 
@@ -113,16 +123,38 @@ class TVL1Cuda:
         pairs, (height, width) = len(frames) - 1, frames.shape[1:3]
         at_once = min(self._pairs_at_once or self._fitting(height * width), pairs)
         flow = np.empty((pairs, height, width, 2), np.float32)
-        into = torch.from_numpy(flow)
         self.iterations = np.zeros(pairs, np.int64)
-        with torch.inference_mode():
+        piece = max(1, _PIECE_BYTES // flow[0].nbytes)
+        with ThreadPoolExecutor(_COPYING_THREADS, "copy") as pool, torch.inference_mode():
+            # A new array has no memory yet: to find some takes longer than to copy.
+            starts = range(0, pairs, piece)
+            filled = [pool.submit(flow[start : start + piece].fill, 0) for start in starts]
+            copies = []
             for start in range(0, pairs, at_once):
                 stop = min(start + at_once, pairs)
                 some = torch.from_numpy(np.ascontiguousarray(frames[start : stop + 1]))
                 found, iterations = self.on_device(grey(some.to(self._device)))
-                into[start:stop].copy_(found.permute(0, 2, 3, 1))
+                found = found.permute(0, 2, 3, 1).contiguous()
                 self.iterations[start:stop] = iterations.cpu().numpy()
+                wait(filled)
+                for first in range(0, stop - start, piece):
+                    part = found[first : first + piece]
+                    into = flow[start + first : start + first + len(part)]
+                    copies.append(pool.submit(self._fetch, part, into))
+            for copy in copies:
+                copy.result()
         return flow
+
+    def _fetch(self, found: Tensor, into: NDArray[np.float32]) -> None:
+        """Copy from the device while it goes on computing: through pinned memory, own stream."""
+        if self._device.type != "cuda":
+            into[...] = found.numpy()
+            return
+        with torch.inference_mode(), torch.cuda.stream(self._stream):
+            pinned = torch.empty(found.shape, pin_memory=True)
+            pinned.copy_(found, non_blocking=True)
+            self._stream.synchronize()
+            into[...] = pinned.numpy()
 
     def on_device(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Flow of consecutive grey images that are on the device already.
@@ -143,7 +175,7 @@ class TVL1Cuda:
             smaller = round(height * step), round(width * step)
             if min(smaller) < LEAST_SIDE_PX:
                 break
-            levels.append(resize(levels[-1], smaller, (1 / step, 1 / step)))
+            levels.append(resize(levels[-1], smaller, (1 / step, 1 / step), shrinks=True))
         pairs = len(images) - 1
         flow = torch.zeros((pairs, 2, *levels[-1].shape[1:]), device=images.device)
         iterations = torch.zeros(pairs, dtype=torch.int32, device=images.device)
@@ -187,24 +219,25 @@ class TVL1Cuda:
         run, s = self._kernels, self._settings
         pairs, _, height, width = flow.shape
         size, device = height * width, flow.device
+        fused = not _interpreted(run)
         tile_px = _TILE_PX[device.type]
         tiles = -(-size // tile_px)
         frames = torch.stack([images, *gradient(images)], dim=1)
         u = torch.stack([flow, flow])
         p = torch.zeros((2, pairs, 4, size), device=device)
-        g = torch.empty((pairs, 3, size), device=device)
+        g = torch.empty((pairs, 4, size), device=device)
         filtered = torch.empty((pairs, 2, size), device=device)
         sums = [torch.zeros((pairs, tiles), device=device) for _ in range(2)]
         counts = [torch.zeros(pairs, dtype=torch.int32, device=device) for _ in range(2)]
         grid = (pairs * tiles,)
         # The limit of the sum of squared updates, as OpenCV computes it.
         epsilon = float(np.float32(s.epsilon * s.epsilon * size))
-        block: dict[str, Any] = {"BLOCK": tile_px, "num_warps": _WARPS, "enable_fp_fusion": True}
+        block: dict[str, Any] = {"BLOCK": tile_px, "num_warps": _WARPS, "enable_fp_fusion": False}
         per_pair: dict[str, Any] = {"TILES": _padded(tiles), **block}
         done = 0
         for _ in range(s.warps):
             run.warp[grid](
-                frames, u, counts[0], g, pairs, height, width, size, tiles, **block
+                frames, u, counts[0], g, pairs, height, width, size, tiles, FUSED=fused, **block
             )  # fmt: skip
             first, converged = True, False
             for _ in range(s.outer_iterations):
@@ -216,7 +249,7 @@ class TVL1Cuda:
                     run.iterate[grid](
                         u, p, g, filtered, *sums, *counts, pairs, width, size, tiles,
                         s.lambda_ * s.theta, s.theta, s.tau / s.theta, epsilon,
-                        FIRST=first, AFTER_MEDIAN=inner == 0, **per_pair,
+                        FIRST=first, AFTER_MEDIAN=inner == 0, FUSED=fused, **per_pair,
                     )  # fmt: skip
                     sums.reverse()
                     counts.reverse()
@@ -238,53 +271,6 @@ def _padded(tiles: int) -> int:
     while padded < tiles:
         padded *= 4
     return padded
-
-
-def grey(frames: Tensor) -> Tensor:
-    """Luma of RGB as OpenCV rounds it: uint8 [n, h, w, 3] to float32 [n, h, w]."""
-    weights = torch.tensor([9798, 19235, 3735], dtype=torch.int32, device=frames.device)
-    products: Tensor = frames.int() * weights
-    return ((products.sum(3, dtype=torch.int32) + 16384) >> 15).float()
-
-
-def gradient(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Half the difference of the two neighbours along x and y; the border repeats.
-
-    Parameters
-    ----------
-    images : Tensor, float32 [n, h, w]
-    """
-    found = []
-    for dim in (2, 1):
-        last = images.shape[dim] - 1
-        before = torch.arange(-1, last, device=images.device).clamp_(0)
-        after = torch.arange(1, last + 2, device=images.device).clamp_(0, last)
-        found.append((images.index_select(dim, after) - images.index_select(dim, before)) * 0.5)
-    return found[0], found[1]
-
-
-def resize(images: Tensor, size: tuple[int, int], ratio: tuple[float, float]) -> Tensor:
-    """Bilinear, as OpenCV's: `ratio` source pixels a pixel along y and x, pixel centres meet.
-
-    Parameters
-    ----------
-    images : Tensor, float32 [..., h, w]
-    size : (height, width)
-    ratio : (y, x)
-    """
-    for dim, (count, pixels) in zip((-2, -1), zip(size, ratio, strict=True), strict=True):
-        last = images.shape[dim] - 1
-        places = (torch.arange(count, device=images.device, dtype=torch.float64) + 0.5) * pixels
-        places = (places - 0.5).clamp_(0, last)
-        lower = places.floor()
-        share = (places - lower).to(images.dtype)
-        if dim == -2:
-            share = share[:, None]
-        low = lower.long()
-        below = images.index_select(dim, low)
-        above = images.index_select(dim, (low + 1).clamp_(max=last))
-        images = below * (1 - share) + above * share
-    return images
 
 
 def _kernels() -> Any:

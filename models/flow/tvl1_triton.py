@@ -5,7 +5,13 @@ is kept twice, and an iteration reads one copy and writes the other, so that no 
 another: what its neighbours compute in the same iteration it computes itself. Which copy is
 current follows from the number of iterations that the pair has had, and whether it still iterates
 from the sums of squared updates that its tiles left: nothing is asked of the host, and no result
-depends on the order of programs. They run under ``TRITON_INTERPRET=1`` on a CPU, too.
+depends on the order of programs.
+
+Every operation rounds as that of `foveal.models.flow.tvl1_kernel` does, and in its order, so that
+launches must switch off the fusing of products and sums (``enable_fp_fusion=False``). With
+``FUSED`` roots and divisions are made of fused products by hand; they equal IEEE's in all but about
+one case in a million. Without, IEEE's own are taken: Triton's interpreter has no fused product.
+The kernels run in it on a CPU, too (``TRITON_INTERPRET=1``).
 """
 
 from __future__ import annotations
@@ -13,8 +19,12 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from foveal.models.flow.tvl1_triton_median import median25
+
 _FLT_EPSILON = tl.constexpr(1.1920929e-07)
 _CUBIC = tl.constexpr(-0.75)
+_WHOLE = tl.constexpr(12582912.0)
+"""1.5 * 2^23: adding and taking it away rounds a float32 to the nearest whole, ties to even."""
 _SIZES = ("pairs", "height", "width", "size", "tiles")
 """Not compiled anew for each size of picture: every level has another."""
 
@@ -27,35 +37,89 @@ def _error(sums, pair, tiles, TILES: tl.constexpr):
 
 
 @triton.jit
-def _primal(u, p, g, at, x, y, inside, width, size, bound, theta):
+def _quotient(a, b, inverse, FUSED: tl.constexpr):
+    """a / b, correctly rounded, given 1 / b (Markstein)."""
+    if FUSED:
+        q = a * inverse
+        return tl.fma(tl.fma(-q, b, a), inverse, q)
+    return tl.div_rn(a, b)
+
+
+@triton.jit
+def _inverse(b, FUSED: tl.constexpr):
+    """1 / b for b > 0, correctly rounded but for one case in a million."""
+    guess = 1.0 / b
+    if FUSED:
+        return tl.fma(guess, tl.fma(-guess, b, 1.0), guess)
+    return guess
+
+
+@triton.jit
+def _length(x, y, FUSED: tl.constexpr):
+    """The root of x x + y y as double precision gives it, rounded to float32."""
+    if FUSED:
+        # The square in two parts, a root of the first, and Newton's step with both.
+        xx, yy = x * x, y * y
+        square = xx + yy
+        rest = tl.minimum(xx, yy) - (square - tl.maximum(xx, yy))
+        rest += tl.fma(x, x, -xx) + tl.fma(y, y, -yy)
+        inverse = tl.rsqrt(square)
+        root = square * inverse
+        root = tl.fma((tl.fma(-root, root, square) + rest) * 0.5, inverse, root)
+        return tl.where(square > 1e-30, root, 0.0)
+    x, y = x.to(tl.float64), y.to(tl.float64)
+    return tl.sqrt(x * x + y * y).to(tl.float32)
+
+
+@triton.jit
+def _divergence(p, at, inside, left, above, width, size):
+    """Of one dual variable, in OpenCV's order, which is another one in the first column."""
+    along_x = tl.load(p + at, mask=inside, other=0.0)
+    along_y = tl.load(p + size + at, mask=inside, other=0.0)
+    before_y = tl.load(p + size + at - width, mask=above, other=0.0)
+    inner = (along_x - tl.load(p + at - 1, mask=left, other=0.0)) + (along_y - before_y)
+    return tl.where(above & ~left, (along_x + along_y) - before_y, inner)
+
+
+@triton.jit
+def _primal(u, p, g, at, x, y, inside, width, size, bound, theta, FUSED: tl.constexpr):
     """Old and new flow of some pixels: thresholding step, then the divergence of the dual."""
     u1 = tl.load(u + at, mask=inside, other=0.0)
     u2 = tl.load(u + size + at, mask=inside, other=0.0)
     gx = tl.load(g + at, mask=inside, other=0.0)
     gy = tl.load(g + size + at, mask=inside, other=0.0)
-    rho = tl.load(g + 2 * size + at, mask=inside, other=0.0) + gx * u1 + gy * u2
+    rho = tl.load(g + 2 * size + at, mask=inside, other=0.0) + (gx * u1 + gy * u2)
     left = inside & (x > 0)
     above = inside & (y > 0)
-    div1 = tl.load(p + at, mask=inside, other=0.0) - tl.load(p + at - 1, mask=left, other=0.0)
-    div1 += tl.load(p + size + at, mask=inside, other=0.0)
-    div1 -= tl.load(p + size + at - width, mask=above, other=0.0)
-    div2 = tl.load(p + 2 * size + at, mask=inside, other=0.0)
-    div2 -= tl.load(p + 2 * size + at - 1, mask=left, other=0.0)
-    div2 += tl.load(p + 3 * size + at, mask=inside, other=0.0)
-    div2 -= tl.load(p + 3 * size + at - width, mask=above, other=0.0)
+    div1 = _divergence(p, at, inside, left, above, width, size)
+    div2 = _divergence(p + 2 * size, at, inside, left, above, width, size)
     square = gx * gx + gy * gy
     limit = bound * square
-    step = tl.where(square > _FLT_EPSILON, -rho / tl.where(square > 0, square, 1.0), 0.0)
+    some = square > _FLT_EPSILON
+    inverse = tl.load(g + 3 * size + at, mask=inside, other=0.0)
+    step = _quotient(-rho, tl.where(some, square, 1.0), inverse, FUSED)
+    step = tl.where(some, step, 0.0)
     step = tl.where(rho > limit, -bound, step)
     step = tl.where(rho < -limit, bound, step)
-    return u1, u2, u1 + step * gx + theta * div1, u2 + step * gy + theta * div2
+    return u1, u2, (u1 + step * gx) + theta * div1, (u2 + step * gy) + theta * div2
+
+
+@triton.jit
+def _dual(p_old, p_new, at, inside, dx, dy, taut, size, FUSED: tl.constexpr):
+    """Write one dual variable moved by the gradient (dx, dy) of its component of the flow."""
+    length = 1.0 + taut * _length(dx, dy, FUSED)
+    inverse = _inverse(length, FUSED)
+    along_x = tl.load(p_old + at, mask=inside, other=0.0) + taut * dx
+    along_y = tl.load(p_old + size + at, mask=inside, other=0.0) + taut * dy
+    tl.store(p_new + at, _quotient(along_x, length, inverse, FUSED), mask=inside)
+    tl.store(p_new + size + at, _quotient(along_y, length, inverse, FUSED), mask=inside)
 
 
 @triton.jit(do_not_specialize=_SIZES)
 def iterate(
     u,  # [2, pairs, 2, size]: the flow, twice
     p,  # [2, pairs, 4, size]: the dual variables, twice
-    g,  # [pairs, 3, size]: warped gradient, and the constant part of rho
+    g,  # [pairs, 4, size]: warped gradient, constant part of rho, 1 / (squared gradient)
     filtered,  # [pairs, 2, size]: the flow after the median filter
     sums_in,  # [pairs, tiles]
     sums_out,
@@ -73,6 +137,7 @@ def iterate(
     AFTER_MEDIAN: tl.constexpr,
     TILES: tl.constexpr,
     BLOCK: tl.constexpr,
+    FUSED: tl.constexpr,
 ):
     """One inner iteration of every pair whose last one moved it by more than `epsilon`."""
     tile = tl.program_id(0) % tiles
@@ -89,20 +154,20 @@ def iterate(
         if AFTER_MEDIAN:
             u_old = filtered + pair * 2 * size
         p_old = p + old * 4 * size
-        g_own = g + pair * 3 * size
+        g_own = g + pair * 4 * size
         at = tile * BLOCK + tl.arange(0, BLOCK)
         x, y = at % width, at // width
         inside = at < size
         was1, was2, u1, u2 = _primal(
-            u_old, p_old, g_own, at, x, y, inside, width, size, bound, theta
+            u_old, p_old, g_own, at, x, y, inside, width, size, bound, theta, FUSED
         )
         right = inside & (x < width - 1)
         below = at + width < size
         _, _, right1, right2 = _primal(
-            u_old, p_old, g_own, at + 1, x + 1, y, right, width, size, bound, theta
+            u_old, p_old, g_own, at + 1, x + 1, y, right, width, size, bound, theta, FUSED
         )
         _, _, below1, below2 = _primal(
-            u_old, p_old, g_own, at + width, x, y + 1, below, width, size, bound, theta
+            u_old, p_old, g_own, at + width, x, y + 1, below, width, size, bound, theta, FUSED
         )
         change = (u1 - was1) * (u1 - was1) + (u2 - was2) * (u2 - was2)
         total = tl.sum(tl.where(inside, change, 0.0))
@@ -112,18 +177,10 @@ def iterate(
         p_new = p + new * 4 * size
         dx = tl.where(right, right1 - u1, 0.0)
         dy = tl.where(below, below1 - u1, 0.0)
-        shrink = 1.0 / (1.0 + taut * tl.sqrt(dx * dx + dy * dy))
-        p11 = tl.load(p_old + at, mask=inside)
-        p12 = tl.load(p_old + size + at, mask=inside)
-        tl.store(p_new + at, (p11 + taut * dx) * shrink, mask=inside)
-        tl.store(p_new + size + at, (p12 + taut * dy) * shrink, mask=inside)
+        _dual(p_old, p_new, at, inside, dx, dy, taut, size, FUSED)
         dx = tl.where(right, right2 - u2, 0.0)
         dy = tl.where(below, below2 - u2, 0.0)
-        shrink = 1.0 / (1.0 + taut * tl.sqrt(dx * dx + dy * dy))
-        p21 = tl.load(p_old + 2 * size + at, mask=inside)
-        p22 = tl.load(p_old + 3 * size + at, mask=inside)
-        tl.store(p_new + 2 * size + at, (p21 + taut * dx) * shrink, mask=inside)
-        tl.store(p_new + 3 * size + at, (p22 + taut * dy) * shrink, mask=inside)
+        _dual(p_old + 2 * size, p_new + 2 * size, at, inside, dx, dy, taut, size, FUSED)
         count += 1
     tl.store(sums_out + pair * tiles + tile, total)
     if tile == 0:
@@ -141,25 +198,40 @@ def _cubic(t):
 
 
 @triton.jit
-def _row(frame, left, row, w0, w1, w2, w3, inside, height, width):
-    """Cubic interpolation along one row; pixels outside the picture are 0."""
+def _row(total, frame, left, row, w0, w1, w2, w3, inside, height, width):
+    """Four weighted pixels of a row, added up, and added to `total` one by one.
+
+    Pixels outside the picture are 0.
+    """
     inside = inside & (row >= 0) & (row < height)
     at = frame + row * width + left
-    value = w0 * tl.load(at, mask=inside & (left >= 0) & (left < width), other=0.0)
-    value += w1 * tl.load(at + 1, mask=inside & (left >= -1) & (left < width - 1), other=0.0)
-    value += w2 * tl.load(at + 2, mask=inside & (left >= -2) & (left < width - 2), other=0.0)
-    value += w3 * tl.load(at + 3, mask=inside & (left >= -3) & (left < width - 3), other=0.0)
-    return value
+    a = w0 * tl.load(at, mask=inside & (left >= 0) & (left < width), other=0.0)
+    b = w1 * tl.load(at + 1, mask=inside & (left >= -1) & (left < width - 1), other=0.0)
+    c = w2 * tl.load(at + 2, mask=inside & (left >= -2) & (left < width - 2), other=0.0)
+    d = w3 * tl.load(at + 3, mask=inside & (left >= -3) & (left < width - 3), other=0.0)
+    return ((a + b) + c) + d, (((total + a) + b) + c) + d
 
 
 @triton.jit
 def _sample(frame, left, top, x0, x1, x2, x3, y0, y1, y2, y3, inside, height, width):
-    """Cubic interpolation of an image [height, width] at the pixels from (left, top) on."""
-    value = y0 * _row(frame, left, top, x0, x1, x2, x3, inside, height, width)
-    value += y1 * _row(frame, left, top + 1, x0, x1, x2, x3, inside, height, width)
-    value += y2 * _row(frame, left, top + 2, x0, x1, x2, x3, inside, height, width)
-    value += y3 * _row(frame, left, top + 3, x0, x1, x2, x3, inside, height, width)
-    return value
+    """Cubic interpolation of an image [height, width] at the pixels from (left, top) on.
+
+    Where a pixel lies outside, OpenCV adds in another order.
+    """
+    a, total = _row(
+        0.0, frame, left, top, y0 * x0, y0 * x1, y0 * x2, y0 * x3, inside, height, width
+    )
+    b, total = _row(
+        total, frame, left, top + 1, y1 * x0, y1 * x1, y1 * x2, y1 * x3, inside, height, width
+    )
+    c, total = _row(
+        total, frame, left, top + 2, y2 * x0, y2 * x1, y2 * x2, y2 * x3, inside, height, width
+    )
+    d, total = _row(
+        total, frame, left, top + 3, y3 * x0, y3 * x1, y3 * x2, y3 * x3, inside, height, width
+    )
+    whole = (left >= 0) & (top >= 0) & (left < width - 3) & (top < height - 3)
+    return tl.where(whole, ((a + b) + c) + d, total)
 
 
 @triton.jit(do_not_specialize=_SIZES)
@@ -174,6 +246,7 @@ def warp(
     size,
     tiles,
     BLOCK: tl.constexpr,
+    FUSED: tl.constexpr,
 ):
     """Second image and gradient of each pair seen through its flow; writes what `iterate` reads.
 
@@ -189,13 +262,13 @@ def warp(
     u1 = tl.load(u_own + at, mask=inside, other=0.0)
     u2 = tl.load(u_own + size + at, mask=inside, other=0.0)
     # Far outside every pixel is 0, wherever it is; this keeps the integers in range.
-    sx = tl.minimum(tl.maximum(x + u1, -8.0), width + 8.0) * 32
-    sy = tl.minimum(tl.maximum(y + u2, -8.0), height + 8.0) * 32
-    ix = tl.floor(sx + 0.5).to(tl.int32)
-    iy = tl.floor(sy + 0.5).to(tl.int32)
+    sx = tl.minimum(tl.maximum((x + u1) * 32, -96.0), 32.0 * (width + 1))
+    sy = tl.minimum(tl.maximum((y + u2) * 32, -96.0), 32.0 * (height + 1))
+    ix = ((sx + _WHOLE) - _WHOLE).to(tl.int32)
+    iy = ((sy + _WHOLE) - _WHOLE).to(tl.int32)
     left, top = (ix >> 5) - 1, (iy >> 5) - 1
-    x0, x1, x2, x3 = _cubic((ix & 31).to(tl.float32) / 32)
-    y0, y1, y2, y3 = _cubic((iy & 31).to(tl.float32) / 32)
+    x0, x1, x2, x3 = _cubic((ix & 31).to(tl.float32) * 0.03125)
+    y0, y1, y2, y3 = _cubic((iy & 31).to(tl.float32) * 0.03125)
     before = frames + pair * 3 * size
     after = before + 3 * size
     image = _sample(after, left, top, x0, x1, x2, x3, y0, y1, y2, y3, inside, height, width)
@@ -204,90 +277,14 @@ def warp(
     after += size
     gy = _sample(after, left, top, x0, x1, x2, x3, y0, y1, y2, y3, inside, height, width)
     rho = image - gx * u1 - gy * u2 - tl.load(before + at, mask=inside, other=0.0)
-    g_own = g + pair * 3 * size
+    g_own = g + pair * 4 * size
     tl.store(g_own + at, gx, mask=inside)
     tl.store(g_own + size + at, gy, mask=inside)
     tl.store(g_own + 2 * size + at, rho, mask=inside)
-
-
-@triton.jit
-def _order(a, b):
-    return tl.minimum(a, b), tl.maximum(a, b)
-
-
-@triton.jit
-def _sort5(a, b, c, d, e):
-    a, b = _order(a, b)
-    d, e = _order(d, e)
-    c, e = _order(c, e)
-    c, d = _order(c, d)
-    b, e = _order(b, e)
-    a, d = _order(a, d)
-    a, c = _order(a, c)
-    b, d = _order(b, d)
-    b, c = _order(b, c)
-    return a, b, c, d, e
-
-
-@triton.jit
-def _sorted_row(plane, row, x, inside, height, width):
-    """The five pixels around x in a row, sorted; the border repeats."""
-    at = plane + tl.minimum(tl.maximum(row, 0), height - 1) * width
-    last = width - 1
-    return _sort5(
-        tl.load(at + tl.maximum(x - 2, 0), mask=inside, other=0.0),
-        tl.load(at + tl.maximum(x - 1, 0), mask=inside, other=0.0),
-        tl.load(at + x, mask=inside, other=0.0),
-        tl.load(at + tl.minimum(x + 1, last), mask=inside, other=0.0),
-        tl.load(at + tl.minimum(x + 2, last), mask=inside, other=0.0),
-    )
-
-
-@triton.jit
-def _median25(plane, x, y, inside, height, width):
-    """Median of 5x5 pixels: rows sorted, columns sorted, then the 13 that can still be it.
-
-    Of the element in row i and column j of the sorted square, i * j elements are no larger and
-    (6 - i) * (6 - j) no smaller. The network after it was found by removing comparisons from a full
-    one while every sorted square of zeros and ones still gave its median.
-    """
-    a1, a2, a3, a4, a5 = _sorted_row(plane, y - 2, x, inside, height, width)
-    b1, b2, b3, b4, b5 = _sorted_row(plane, y - 1, x, inside, height, width)
-    c1, c2, c3, c4, c5 = _sorted_row(plane, y, x, inside, height, width)
-    d1, d2, d3, d4, d5 = _sorted_row(plane, y + 1, x, inside, height, width)
-    e1, e2, e3, e4, e5 = _sorted_row(plane, y + 2, x, inside, height, width)
-    _, _, _, d1, e1 = _sort5(a1, b1, c1, d1, e1)
-    _, _, c2, d2, e2 = _sort5(a2, b2, c2, d2, e2)
-    _, b3, c3, d3, _ = _sort5(a3, b3, c3, d3, e3)
-    a4, b4, c4, _, _ = _sort5(a4, b4, c4, d4, e4)
-    a5, b5, _, _, _ = _sort5(a5, b5, c5, d5, e5)
-    c3, b3 = _order(c3, b3)
-    a5, a4 = _order(a5, a4)
-    d2, b5 = _order(d2, b5)
-    b4, c2 = _order(b4, c2)
-    e1, d1 = _order(e1, d1)
-    b3, e2 = _order(b3, e2)
-    e2, a5 = _order(e2, a5)
-    c4, d2 = _order(c4, d2)
-    d1, c3 = _order(d1, c3)
-    c3, b3 = _order(c3, b3)
-    b3, e2 = _order(b3, e2)
-    a4, d3 = _order(a4, d3)
-    d3, c4 = _order(d3, c4)
-    c2, e1 = _order(c2, e1)
-    e1, d1 = _order(e1, d1)
-    a5, a4 = _order(a5, a4)
-    a4, d3 = _order(a4, d3)
-    d1, c3 = _order(d1, c3)
-    c3, b3 = _order(c3, b3)
-    e2, a5 = _order(e2, a5)
-    a5, a4 = _order(a5, a4)
-    d1, c3 = _order(d1, c3)
-    b3, e2 = _order(b3, e2)
-    e2, a5 = _order(e2, a5)
-    c3, b3 = _order(c3, b3)
-    b3, e2 = _order(b3, e2)
-    return e2
+    square = gx * gx + gy * gy
+    some = square > _FLT_EPSILON
+    inverse = tl.where(some, _inverse(tl.where(some, square, 1.0), FUSED), 0.0)
+    tl.store(g_own + 3 * size + at, inverse, mask=inside)
 
 
 @triton.jit(do_not_specialize=_SIZES)
@@ -319,5 +316,5 @@ def median(
         inside = at < size
         for component in range(2):
             plane = u + (current * 2 + component) * size
-            value = _median25(plane, x, y, inside, height, width)
+            value = median25(plane, x, y, inside, height, width)
             tl.store(filtered + (pair * 2 + component) * size + at, value, mask=inside)

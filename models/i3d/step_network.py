@@ -242,8 +242,8 @@ class StepNetwork:
             For the next run. The caller's own list stays valid if this run fails.
         """
         chosen = [frame - first_frame for (frame,) in plan.reads[0]]
-        all_frames = slice(0, len(chosen))
-        store = _store((), [(all_frames, (frames[chosen].to(self.dtype),))], len(chosen))
+        inputs = frames.index_select(0, self._index(chosen)).to(self.dtype)
+        store = _store((), [(slice(0, len(chosen)), (inputs,))], len(chosen))
         keep: list[State] = [()]
         for level, stage in enumerate(self._stages, start=1):
             reads = plan.reads[level]
@@ -263,12 +263,18 @@ class StepNetwork:
                 some = places[start : start + at_once]
                 where: slice | Tensor = slice(some[0], some[-1] + 1)
                 if some[-1] - some[0] >= len(some):
-                    where = torch.tensor(some).to(self.device)
+                    where = self._index(some)
                 yield where, stage(below, self._rows([reads[i] for i in some]), taps)
 
     def _rows(self, rows: Sequence[int] | Sequence[Sequence[int]]) -> Tensor:
         """Rows of a store, whose row 0 is the step of zeros (`ZERO` is -1)."""
-        return torch.tensor(rows, dtype=torch.long).add_(1).to(self.device)
+        return self._index(rows).add_(1)
+
+    def _index(self, rows: Sequence[int] | Sequence[Sequence[int]]) -> Tensor:
+        index = torch.tensor(rows, dtype=torch.long)
+        if self.device.type == "cuda":  # not waiting for the device: it has work queued
+            return index.pin_memory().to(self.device, non_blocking=True)
+        return index.to(self.device)
 
     def _select(self, store: State, rows: Sequence[int]) -> State:
         index = self._rows(rows)

@@ -221,9 +221,9 @@ class WindowFeatures(Stream):
             self.valid_frames += [self.window] * count
             self._next_start += self.stride * count
             self._forget_before(min(self._next_start, self._received))
-        if not features:
-            return np.zeros((0, *self.feature_shape), np.float32)
-        return np.concatenate(features)
+        if len(features) == 1:
+            return features[0]
+        return np.concatenate([np.zeros((0, *self.feature_shape), np.float32), *features])
 
     def _run(self, count: int) -> Tensor:
         """Compute the next windows, fewer than `count` if memory asks for it.
@@ -253,7 +253,12 @@ class WindowFeatures(Stream):
         return self._pooled(self._by_window(results))
 
     def _pool(self, maps: Tensor) -> NDArray[np.float32]:
-        return np.ascontiguousarray(self._pooled(maps).cpu().numpy())
+        # Transposed on the device; there pinned memory, which is used again, comes back fastest.
+        pooled = self._pooled(maps).contiguous()
+        if pooled.device.type == "cuda":
+            pooled = torch.empty(pooled.shape, pin_memory=True).copy_(pooled)
+        features: NDArray[np.float32] = pooled.numpy()
+        return features
 
     def _pooled(self, maps: Tensor) -> Tensor:
         x = maps.permute(0, 4, 1, 2, 3)

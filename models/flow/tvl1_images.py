@@ -1,0 +1,60 @@
+"""What TV-L1 on a GPU does to images in PyTorch: luma, gradient, resizing."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def grey(frames: Tensor) -> Tensor:
+    """Luma of RGB as OpenCV rounds it: uint8 [n, h, w, 3] to float32 [n, h, w]."""
+    weights = torch.tensor([9798, 19235, 3735], dtype=torch.int32, device=frames.device)
+    products: Tensor = frames.int() * weights
+    return ((products.sum(3, dtype=torch.int32) + 16384) >> 15).float()
+
+
+def gradient(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Half the difference of the two neighbours along x and y; the border repeats.
+
+    Parameters
+    ----------
+    images : Tensor, float32 [n, h, w]
+    """
+    found = []
+    for dim in (2, 1):
+        last = images.shape[dim] - 1
+        before = torch.arange(-1, last, device=images.device).clamp_(0)
+        after = torch.arange(1, last + 2, device=images.device).clamp_(0, last)
+        found.append((images.index_select(dim, after) - images.index_select(dim, before)) * 0.5)
+    return found[0], found[1]
+
+
+def resize(
+    images: Tensor, size: tuple[int, int], ratio: tuple[float, float], *, shrinks: bool = False
+) -> Tensor:
+    """Bilinear, rounded as OpenCV's: `ratio` source pixels a pixel along y and x, centres meet.
+
+    Parameters
+    ----------
+    images : Tensor, float32 [..., h, w]
+    size : (height, width)
+    ratio : (y, x)
+    shrinks : bool
+        Beyond the last pixel's centre take the last step in full, as OpenCV does when it shrinks
+        by a factor, instead of that pixel: these differ by rounding.
+    """
+    back = int(shrinks)
+    for dim in (-1, -2):
+        last = images.shape[dim] - 1
+        places = torch.arange(size[dim], device=images.device, dtype=torch.float64)
+        places = (places + 0.5) * ratio[dim] - 0.5
+        lower = places.floor()
+        beyond = lower >= last
+        share = torch.where(beyond, back, (places - lower).float()).masked_fill_(lower < 0, 0)
+        low = torch.where(beyond, max(last - back, 0), lower.long().clamp_(0))
+        below = images.index_select(dim, low)
+        step = images.index_select(dim, (low + 1).clamp_(max=last)) - below
+        # A product of two float32 is exact in float64: rounded once, as a fused operation rounds.
+        exact = step.double() * (share.double()[:, None] if dim == -2 else share.double())
+        images = exact.add_(below).float()
+    return images
