@@ -38,7 +38,7 @@ from foveal.storage.verify import verify
 EXPORTED = ("frames", "density", "flow_tvl1", "fixations")
 
 Command = Callable[[Path, Path], dict[str, Any]]
-SHARE = 1 if LONG else 12
+SHARE = 1 if LONG else 40
 """One in so many cases is tried; which ones differ from one damage to the next."""
 
 
