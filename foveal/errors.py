@@ -5,9 +5,10 @@
     FovealError
     ├── RecipeError         the recipe is wrong: a key, a value, or a combination of them
     ├── MissingDependency   the machine lacks something (ffmpeg, opencv-contrib, weights)
+    ├── Unreachable         disk full, mount lost, connection closed: also an OSError
     ├── StoreError          the store cannot be opened, read or written as asked
     │   ├── StoreLocked     another build is writing this store
-    │   ├── StoreUnreachable  disk full, mount lost, connection closed: also an OSError
+    │   ├── StoreUnreachable  the same of a store: an Unreachable too
     │   └── ChecksumError   a stored chunk is missing or differs from what was written
     └── InputError          one video (or its annotation) is unusable: quarantined, never fatal
         ├── DecodeError     the video itself
@@ -17,6 +18,26 @@ A message gives the value, what is allowed, and the next step.
 """
 
 from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_AGAIN = "then run the same command again: what is complete stays"
+_ADVICE = {
+    errno.ENOSPC: f"the disk is full: make room, {_AGAIN}",
+    errno.EDQUOT: f"the quota is used up: make room, {_AGAIN}",
+    errno.EFBIG: f"files may not grow so long here: raise the limit (ulimit -f), {_AGAIN}",
+    errno.EROFS: "it is mounted read-only: choose another place, or mount it for writing",
+    errno.EACCES: "give this account access to it",
+    errno.EPERM: "give this account access to it",
+    errno.EIO: "the disk reports a fault: copy what is there to another one, then check it",
+    errno.ENOTCONN: f"mount it again, {_AGAIN}",
+    errno.ESTALE: f"mount it again, {_AGAIN}",
+    errno.ENODEV: f"mount it again, {_AGAIN}",
+    errno.EMFILE: "raise the number of files a process may open (ulimit -n)",
+}
 
 
 class FovealError(Exception):
@@ -31,6 +52,10 @@ class MissingDependency(FovealError):
     """The machine lacks something foveal needs (ffmpeg, opencv-contrib, weights)."""
 
 
+class Unreachable(FovealError, OSError):
+    """The disk, the network or the account refuses: trying again later may help."""
+
+
 class StoreError(FovealError):
     """The store cannot be opened, read or written as asked."""
 
@@ -39,8 +64,8 @@ class StoreLocked(StoreError):
     """Another build is writing this store."""
 
 
-class StoreUnreachable(StoreError, OSError):
-    """The disk, the network or the account refuses: trying again later may help."""
+class StoreUnreachable(StoreError, Unreachable):
+    """The disk, the network or the account of a store refuses."""
 
 
 class ChecksumError(StoreError):
@@ -57,3 +82,35 @@ class DecodeError(InputError):
 
 class GazeError(InputError):
     """Gaze, fixations or published maps of a video are missing, garbled or do not fit it."""
+
+
+def advice_on(error: Exception) -> str | None:
+    """What to do about an error of the system; None where only the place itself can say."""
+    return _ADVICE.get(error.errno or 0) if isinstance(error, OSError) else None
+
+
+@contextmanager
+def writing(place: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn what the system refuses inside the block into an `Unreachable` of one line.
+
+    Parameters
+    ----------
+    place : path
+        File or folder that is written to.
+    """
+    try:
+        yield
+    except FovealError:
+        raise
+    except OSError as error:
+        raise unreachable(error, place, "written") from error
+
+
+def unreachable(
+    error: OSError, place: str | os.PathLike[str] = "a file", doing: str = "reached"
+) -> Unreachable:
+    """An error of the system as one line: what, where, what to do."""
+    where = error.filename or os.fspath(place)
+    why = " ".join(str(error.strerror or error or type(error).__name__).split())
+    advice = advice_on(error) or "check it, or choose another place"
+    return Unreachable(f"{where} cannot be {doing}: {why}; {advice}")

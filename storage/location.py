@@ -13,22 +13,9 @@ from typing import Any
 from zarr.abc.store import Store
 from zarr.storage import FsspecStore, LocalStore
 
-from foveal.errors import FovealError, StoreError, StoreUnreachable
+from foveal.errors import FovealError, StoreError, StoreUnreachable, advice_on
 from foveal.storage.zarr_internals import default_buffer_prototype, sync
 
-_AGAIN = "then run the same command again: what is complete stays"
-_ADVICE = {
-    errno.ENOSPC: f"the disk is full: make room, {_AGAIN}",
-    errno.EDQUOT: f"the quota is used up: make room, {_AGAIN}",
-    errno.EROFS: "it is mounted read-only: choose another place, or mount it for writing",
-    errno.EACCES: "give this account access to it",
-    errno.EPERM: "give this account access to it",
-    errno.EIO: "the disk reports a fault: copy the store to another one, then `foveal verify` it",
-    errno.ENOTCONN: f"mount it again, {_AGAIN}",
-    errno.ESTALE: f"mount it again, {_AGAIN}",
-    errno.ENODEV: f"mount it again, {_AGAIN}",
-    errno.EMFILE: "raise the number of files a process may open (ulimit -n)",
-}
 _LOST = {
     errno.ENOTCONN,
     errno.ESTALE,
@@ -117,13 +104,13 @@ class Location:
             raise self._refused(error, key) from error
 
     def _refused(self, error: Exception, key: str) -> StoreUnreachable:
-        advice = "check it, or choose another place"
-        if isinstance(error, OSError) and error.errno in _ADVICE:
-            advice = _ADVICE[error.errno]
-        elif self.local is None:
-            advice = "check the bucket, the endpoint and the credentials"
+        advice = advice_on(error) or (
+            "check it, or choose another place"
+            if self.local is not None
+            else "check the bucket, the endpoint and the credentials"
+        )
         where = f"{self}/{key}" if key else str(self)
-        why = str(error) or type(error).__name__
+        why = " ".join((str(error) or type(error).__name__).split())
         return StoreUnreachable(f"{where} cannot be reached: {why}; {advice}")
 
     def read(self, key: str) -> bytes | None:

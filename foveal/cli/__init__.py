@@ -23,7 +23,7 @@ from foveal.cli.predict import predict
 from foveal.cli.train import train
 from foveal.cli.verify import verify
 from foveal.cli.weights import weights
-from foveal.errors import FovealError
+from foveal.errors import FovealError, unreachable
 
 app = typer.Typer(
     name="foveal",
@@ -59,6 +59,9 @@ def main() -> None:
         app()
     except FovealError as error:
         print(f"foveal: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        print(f"foveal: {unreachable(error)}", file=sys.stderr)
         sys.exit(1)
 
 

@@ -9,7 +9,7 @@ import typer
 
 from foveal.cli.build import load_recipe
 from foveal.cli.console import INCOMPLETE, ROWS, Json, err, out, print_json, print_table
-from foveal.errors import RecipeError
+from foveal.errors import RecipeError, writing
 
 if TYPE_CHECKING:
     from foveal.pipeline.check.preflight import Report
@@ -34,7 +34,8 @@ def init(
         return
     if output.exists():
         raise RecipeError(f"{output} is there already; name another file or remove it")
-    output.write_text(found.recipe, encoding="utf-8")
+    with writing(output):
+        output.write_text(found.recipe, encoding="utf-8")
     err.print(f"wrote {output}; next: foveal check {output}", markup=False)
 
 

@@ -10,7 +10,7 @@ import typer
 from rich.progress import Progress
 
 from foveal.cli.console import Json, err, out, print_json, print_table
-from foveal.errors import RecipeError
+from foveal.errors import RecipeError, writing
 
 if TYPE_CHECKING:
     from foveal.pipeline.learn.evaluate import Evaluation
@@ -109,7 +109,8 @@ def evaluate(
             advance=advance,
         )
     if csv_path is not None:
-        csv_path.write_text(scores.to_csv(), encoding="utf-8")
+        with writing(csv_path):
+            csv_path.write_text(scores.to_csv(), encoding="utf-8")
     result = {**scores.to_dict(), "mask": mask}
     _keep(store, result)
     if as_json:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foveal.errors import FovealError, StoreError
+from foveal.errors import FovealError, StoreError, writing
 from foveal.pipeline.export.files import FLOW_FILES, density_file, fixation_file, picture_file
 from foveal.pipeline.preview.panels import SAMPLED_FRAMES, drawn_as, flow_scale, resized
 from foveal.pipeline.preview.view import VideoView, sample
@@ -113,7 +113,7 @@ def export(
     store = open_store(store_url)
     chosen, skipped = holding(store, (what,), videos, split)
     files = 0
-    try:
+    with writing(folder):
         for video in chosen:
             view = VideoView(store, video)
             kind = kind_by_frame(view, what)
@@ -132,10 +132,6 @@ def export(
             for name, content in _files(view, what, kind, chosen_form, source_size, quality):
                 (place / name).write_bytes(content)
                 files += 1
-    except OSError as error:
-        raise FovealError(
-            f"{error.filename or folder} cannot be written: {error.strerror}"
-        ) from None
     return Exported(folder, files, tuple(chosen), skipped)
 
 
@@ -246,11 +242,14 @@ def _write_npy(view: VideoView, name: str, path: Path) -> None:
     """A whole array, a shard at a time; scaled integers as the float32 they stand for."""
     array = view.array(name)
     dtype = view.read(name, 0, 0).dtype
-    if 0 in array.shape:
-        np.save(path, np.zeros(array.shape, dtype))
-        return
-    values = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=array.shape)
+    about = {
+        "descr": np.lib.format.dtype_to_descr(dtype),
+        "fortran_order": False,
+        "shape": array.shape,
+    }
     step = (array.shards or array.chunks)[0]
-    for start in range(0, array.shape[0], step):
-        values[start : start + step] = view.read(name, start, start + step)
-    values.flush()
+    # No memory map: where a disk fills up under one, the process is killed by SIGBUS.
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, about)
+        for start in range(0, array.shape[0] if array.size else 0, step):
+            file.write(np.ascontiguousarray(view.read(name, start, start + step), dtype).data)

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foveal.errors import FovealError
+from foveal.errors import FovealError, writing
 from foveal.pipeline.export.export import Exported, holding, kind_by_frame
 from foveal.pipeline.export.files import npy_file, picture_file
 from foveal.pipeline.preview.view import Moment, VideoView
@@ -91,13 +91,9 @@ def export_webdataset(
         for video in chosen:
             yield from _samples(VideoView(store, video), arrays, clip_frames, jpeg_quality)
 
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         files = _write_shards(folder, split or "all", samples(), shard_samples)
-    except OSError as error:
-        raise FovealError(
-            f"{error.filename or folder} cannot be written: {error.strerror}"
-        ) from None
     return Exported(folder, files, tuple(chosen), skipped)
 
 

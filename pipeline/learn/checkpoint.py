@@ -17,10 +17,11 @@ import io
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from foveal.errors import FovealError, MissingDependency
+from foveal.errors import FovealError, MissingDependency, writing
 from foveal.models import saliency, tensor_files
 from foveal.models.saliency import SaliencyNetwork
 
@@ -31,22 +32,34 @@ CURVE, VALIDATION, SETTINGS = "curve.csv", "validation.csv", "settings.yaml"
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file at once; it is whole on the disk when this returns."""
+    """Replace a file at once; it is whole on the disk when this returns.
+
+    Raises
+    ------
+    Unreachable
+        The disk is full, say; the former file stays.
+    """
     partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    with writing(path):
+        try:
+            with partial.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
+        partial.replace(path)
 
 
 def save(folder: Path, values: Mapping[str, Any]) -> None:
     """Write the checkpoint of a run; the one before is kept as `PREVIOUS`."""
     new = folder / f"{LAST}.new"
     write_atomically(new, tensor_files.packed(values))
-    if (folder / LAST).is_file():
-        (folder / LAST).replace(folder / PREVIOUS)
-    new.replace(folder / LAST)
+    with writing(folder):
+        if (folder / LAST).is_file():
+            (folder / LAST).replace(folder / PREVIOUS)
+        new.replace(folder / LAST)
 
 
 def load(folder: Path, *, keep_damaged: bool = True) -> dict[str, Any] | None:
@@ -171,6 +184,7 @@ class Log:
 
     def __init__(self, path: Path, columns: tuple[str, ...], after: int) -> None:
         self._columns = columns
+        self._path = path
         kept = [row for row in read_log(path) if int(row[columns[0]]) <= after]
         text = io.StringIO()
         writer = csv.DictWriter(text, columns)
@@ -181,12 +195,14 @@ class Log:
 
     def add(self, **row: object) -> None:
         """Append a row; it reaches the file at once."""
-        csv.DictWriter(self._file, self._columns).writerow(row)
-        self._file.flush()
+        with writing(self._path):
+            csv.DictWriter(self._file, self._columns).writerow(row)
+            self._file.flush()
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file; a row that a full disk left in the buffer is lost."""
+        with suppress(OSError):
+            self._file.close()
 
 
 def read_log(path: Path) -> list[dict[str, str]]:

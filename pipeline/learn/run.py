@@ -13,7 +13,7 @@ from typing import cast
 import torch
 import yaml
 
-from foveal.errors import FovealError, RecipeError
+from foveal.errors import FovealError, RecipeError, writing
 from foveal.models import saliency
 from foveal.models.losses import saliency_loss
 from foveal.models.saliency import SaliencyNetwork, State, detach
@@ -298,7 +298,8 @@ class Run:
         self.curve = self.validated = None
         if not self.world.leads:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
         settings = yaml.safe_dump(self.settings.resolved(), sort_keys=False)
         checkpoint.write_atomically(self.folder / checkpoint.SETTINGS, settings.encode())
         self.curve = checkpoint.Log(

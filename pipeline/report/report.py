@@ -19,7 +19,7 @@ import pandas as pd
 import yaml
 from markupsafe import Markup, escape
 
-from foveal.errors import FovealError
+from foveal.errors import writing
 from foveal.pipeline.report import survey
 from foveal.pipeline.report.charts import data_uri, statistics_boxes
 from foveal.pipeline.report.evaluation import evaluation_of
@@ -32,7 +32,7 @@ from foveal.pipeline.report.journal import (
     utc,
 )
 from foveal.storage.location import Location
-from foveal.storage.marks import read_journal
+from foveal.storage.marks import read_journal_with_damage
 from foveal.storage.reader import Store, open_store
 
 REPORT = "report.html"
@@ -81,15 +81,13 @@ def write_report(
     ------
     StoreError
         Where there is no store.
-    FovealError
+    Unreachable
         Where the file cannot be written.
     """
     path = Path(path)
     content = report_page(open_store(store_url), run)
-    try:
+    with writing(path):
         path.write_text(content, encoding="utf-8")
-    except OSError as error:
-        raise FovealError(f"the report cannot be written to {path}: {error}") from None
     return path
 
 
@@ -136,7 +134,8 @@ def kept_report(url: str) -> str | None:
 
 def report_page(store: Store, run: Mapping[str, object] | None = None) -> str:
     """The page that `write_report` writes, as HTML."""
-    journal, _ = read_journal(store.location)
+    records = read_journal_with_damage(store.location)
+    journal = records.marks
     table = store.videos.reset_index()[_LISTED].astype(object)
     videos = table.where(table.notna(), None).to_dict("records")
     cards, statistics, scope = survey.survey(store)
@@ -148,9 +147,10 @@ def report_page(store: Store, run: Mapping[str, object] | None = None) -> str:
             store=store,
             videos=videos,
             splits=store.videos.split.dropna().value_counts(sort=False).to_dict(),
-            tiles=_tiles(store.videos, flows),
+            tiles=_tiles(store.videos, flows, len(records.damaged)),
             run=_run(run, journal),
             problems=_PROBLEMS,
+            damaged=records.damaged,
             broken=[row for row in videos if row["status"] in _PROBLEMS],
             stages=stage_summaries(journal),
             flow=flows,
@@ -165,7 +165,9 @@ def report_page(store: Store, run: Mapping[str, object] | None = None) -> str:
     )
 
 
-def _tiles(videos: pd.DataFrame, flows: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+def _tiles(
+    videos: pd.DataFrame, flows: Mapping[str, Any] | None, damaged: int
+) -> list[dict[str, Any]]:
     """Big figures with what they count; some are bad news."""
     status = videos.status
     bad = {
@@ -174,6 +176,7 @@ def _tiles(videos: pd.DataFrame, flows: Mapping[str, Any] | None) -> list[dict[s
         if flows
         else 0,
         "given up, see below": int(status.isin(_PROBLEMS).sum()),
+        "records damaged, see below": damaged,
     }
     pending = int((status == "pending").sum())
     shown = [

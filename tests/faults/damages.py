@@ -12,6 +12,9 @@ import numpy as np
 LONG = os.environ.get("FOVEAL_FAULTS") == "long"
 """Whether the long form of the campaign runs (``make faults``)."""
 
+VIDEO = "002"
+"""The shortest of the store: the one that is damaged in the short form."""
+
 
 def _missing(path: Path, rng: np.random.Generator) -> None:
     path.unlink()
@@ -64,3 +67,12 @@ def damaged(path: Path, how: str, seed: int) -> Iterator[bool]:
         path.unlink(missing_ok=True)
         path.write_bytes(whole)
         os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def objects(store: Path) -> Iterator[Path]:
+    """Files of the store; in the short form those of one video and of none."""
+    for path in sorted(store.rglob("*")):
+        parts = path.relative_to(store).parts
+        others = {"001", "601"} & set(parts)
+        if path.is_file() and path.name != "report.html" and (LONG or not others):
+            yield path

@@ -16,41 +16,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builds import build, recipe_values, write_raw
 from typer.testing import CliRunner
 
-from faults.damages import DAMAGES, LONG, damaged
+from faults.damages import DAMAGES, LONG, VIDEO, damaged, objects
 from foveal.cli import app
 from foveal.errors import FovealError
-from foveal.pipeline.recipe.recipe import Recipe
-from foveal.storage.evaluation import write_evaluation
 from foveal.storage.location import Location
 from foveal.storage.reader import open_store
 from foveal.storage.repair import repair_metadata
-from foveal.storage.statistics import compute_statistics, write_statistics
 from foveal.storage.verify import verify
-from foveal.storage.wanted import write_wanted
 from foveal.torch import Clips
 
-VIDEO = "002"
 FLIPS = 40 if LONG else 2
 SEEN = ["001", VIDEO] if LONG else [VIDEO]
 VARIABLES = ("frames", "density", "flow_tvl1")
 Read = Callable[[Path], dict[str, Any]]
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store built from three raw clips, with statistics and scores."""
-    folder = tmp_path_factory.mktemp("faults")
-    store = folder / "store.zarr"
-    build(Recipe.parse(recipe_values(write_raw(folder / "raw"), store)))
-    location = Location(store)
-    write_wanted(location, dict(open_store(store).videos.stages.items()))
-    write_statistics(location, compute_statistics(open_store(store)))
-    write_evaluation(location, {"split": "train", "contestants": {}})
-    assert verify(location) == []
-    return store
 
 
 def table(store: Path) -> dict[str, Any]:
@@ -106,15 +86,6 @@ READERS: dict[str, Read] = {
 @pytest.fixture(scope="module")
 def expected(whole: Path) -> dict[str, dict[str, Any]]:
     return {name: read(whole) for name, read in READERS.items()}
-
-
-def objects(store: Path) -> Iterator[Path]:
-    """Files of the store; in the short form those of one video and of none."""
-    for path in sorted(store.rglob("*")):
-        parts = path.relative_to(store).parts
-        others = {"001", "601"} & set(parts)
-        if path.is_file() and path.name != "report.html" and (LONG or not others):
-            yield path
 
 
 def same(found: Any, wanted: Any) -> bool:

@@ -293,7 +293,7 @@ def test_a_build_leaves_its_report_in_the_store_wherever_that_lies(raw, tmp_path
 def test_errors_name_the_place(folder, tmp_path):
     with pytest.raises(StoreError, match="no store"):
         write_report(tmp_path / "none.zarr", tmp_path / "r.html")
-    with pytest.raises(FovealError, match="cannot be written to"):
+    with pytest.raises(FovealError, match="cannot be written: "):
         write_report(folder, tmp_path / "none" / "r.html")
 
 

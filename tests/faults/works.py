@@ -1,0 +1,126 @@
+"""What is killed: builds, their ends, training, prediction, each a function of a folder.
+
+Processes are forked from one that has imported everything, so that a kill costs no second. Holds
+no tests.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable
+from multiprocessing import forkserver
+from pathlib import Path
+
+import pytest
+import torch
+from builds import build, recipe_values
+from small_stores import write_small_store
+
+from foveal.errors import FovealError, StoreLocked
+from foveal.models import saliency
+from foveal.pipeline.learn.predict import Predictor, predict_store
+from foveal.pipeline.learn.settings import TrainSettings
+from foveal.pipeline.learn.train import train
+from foveal.pipeline.recipe.recipe import Recipe
+from foveal.pipeline.report.report import keep_report
+from foveal.storage.location import Location
+from foveal.storage.root import store_lock
+
+LOCKED = 3
+REFUSED = 4
+SMALL = {"width": 0.05, "input_size": [16, 16]}
+
+
+def _build(folder: Path) -> None:
+    """Beside ``raw``: stages, index, report."""
+    store = folder / "store.zarr"
+    with store_lock(Location(store)):
+        results, _ = build(Recipe.parse(recipe_values(folder / "raw", store)))
+        keep_report(str(store))
+    assert all(result.ok or result.reason for result in results.values())
+
+
+def _finish(folder: Path) -> None:
+    """Only the end of a build, over and over: records, index, report."""
+    for _ in range(5):
+        _build(folder)
+
+
+def _repair(folder: Path) -> None:
+    store = folder / "store.zarr"
+    with store_lock(Location(store)):
+        build(Recipe.parse(recipe_values(folder / "raw", store)), repair=True)
+
+
+def _train(folder: Path) -> None:
+    settings = {
+        "model": "salema",
+        "options": {**SMALL, "placement": 30, "dropout": 0.5},
+        "stores": [str(folder / "small.zarr")],
+        "run": str(folder / "run"),
+        "learning_rate": 1e-3,
+        "clip_frames": 4,
+        "iterations": 12,
+        "checkpoint_every": 3,
+        "device": "cpu",
+    }
+    train(TrainSettings.parse(settings))
+
+
+def _predict(folder: Path) -> None:
+    torch.manual_seed(0)
+    network = saliency.build("salbce", weights="random", input_size=(16, 16), width=0.05)
+    predictor = Predictor(network.eval(), "x", device="cpu", stored_dtype="float32")
+    predict_store(predictor, str(folder / "small.zarr"))
+
+
+WORKS: dict[str, Callable[[Path], None]] = {
+    "build": _build,
+    "finish": _finish,
+    "repair": _repair,
+    "training": _train,
+    "prediction": _predict,
+}
+
+
+def prepare(work: str, folder: Path, raw: Path) -> None:
+    """What a work needs in its folder."""
+    folder.mkdir()
+    if work in ("training", "prediction"):
+        videos: dict[str, dict[str, object]] = {f"{n}": {"frames": 30} for n in range(4)}
+        videos |= {"v": {"frames": 9, "split": "val"}}
+        write_small_store(folder / "small.zarr", videos)
+    else:
+        (folder / "raw").symlink_to(raw)
+
+
+def _in_a_child(work: str, folder: str, ready: object) -> None:
+    torch.set_num_threads(1)
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 2)
+    ready.set()  # type: ignore[attr-defined]
+    try:
+        WORKS[work](Path(folder))
+    except StoreLocked:
+        sys.exit(LOCKED)
+    except FovealError as error:
+        sys.exit(REFUSED if "\n" not in str(error) else 1)
+
+
+_forks = multiprocessing.get_context("forkserver")
+_forks.set_forkserver_preload([__name__])
+
+
+def started(work: str, folder: Path) -> multiprocessing.process.BaseProcess:
+    """A process that has begun a work."""
+    with pytest.MonkeyPatch.context() as patch:
+        # The server that forks looks for what it imports beforehand there alone.
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+        forkserver.ensure_running()
+    ready = _forks.Event()
+    process = _forks.Process(target=_in_a_child, args=(work, str(folder), ready))
+    process.start()
+    assert ready.wait(120)
+    return process
