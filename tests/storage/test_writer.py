@@ -16,7 +16,7 @@ import xarray as xr
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_stores import edit_root, write_small_store, write_video
+from small_stores import edit_root, write_small_store
 from zarr.abc.store import Store
 from zarr.storage import LocalStore, MemoryStore, WrapperStore
 
@@ -456,6 +456,6 @@ def test_a_url_that_fsspec_takes_for_a_pattern_is_refused() -> None:
 def test_damaged_metadata_of_groups_above_do_not_end_a_writer(tmp_path: Path) -> None:
     location = write_small_store(tmp_path, {"001": {}})
     location.write("videos/zarr.json", b'{"zarr_format": 3, "\xb3')
-    write_video(location, "002")
+    write_video(location, "002", np.ones((9, 6, 8, 3), np.uint8))
     repair_metadata(location)
     assert verify(location) == []
