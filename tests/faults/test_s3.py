@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import pytest
@@ -43,7 +43,7 @@ class Proxy(BaseHTTPRequestHandler):
     behind = ""
     chance = random.Random()
     share = SHARE
-    suffered: Counter[str] = Counter()
+    suffered: ClassVar[Counter[str]] = Counter()
 
     def log_message(self, *_: Any) -> None:
         """Nothing."""
@@ -115,12 +115,13 @@ def test_bad_replies_lose_nothing(
     share: float,
 ) -> None:
     refused = 0
+    videos = ["001", "002", "601"] if LONG else ["002"]
     for number in range(BUILDS if share < 1 else 1):
         url = f"{bucket}/bad-{share}-{number}"
         values = recipe_values(whole.parent / "raw", url, flow=[])
         monkeypatch.setattr(bad_network, "share", share)
         try:
-            build(Recipe.parse(values))
+            build(Recipe.parse(values), only=videos)
         except StoreUnreachable as error:
             assert "\n" not in str(error)  # noqa: PT017
             assert url in str(error)  # noqa: PT017
@@ -132,10 +133,10 @@ def test_bad_replies_lose_nothing(
             assert marks
             found = [problem for problem in verify(location, [video]) if not problem.is_note]
             assert found == []
-        _, index = build(Recipe.parse(values))
-        assert (index["status"] == "complete").all()
+        _, index = build(Recipe.parse(values), only=videos)
+        assert (index["status"][videos] == "complete").all()
         assert verify(location) == []
-        for video in index.index:
+        for video in videos:
             one, other = open_store(url)[video].load(), open_store(whole)[video].load()
             assert all(one[name].equals(other[name]) for name in one.variables)
     print(f"S3 (seed {SEED}): {BUILDS} builds, {refused} refused, {dict(bad_network.suffered)}")

@@ -44,7 +44,7 @@ def _build(folder: Path) -> None:
 
 def _finish(folder: Path) -> None:
     """Only the end of a build, over and over: records, index, report."""
-    for _ in range(5):
+    for _ in range(3):
         _build(folder)
 
 

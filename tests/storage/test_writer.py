@@ -16,7 +16,7 @@ import xarray as xr
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_stores import edit_root
+from small_stores import edit_root, write_small_store
 from zarr.abc.store import Store
 from zarr.storage import LocalStore, MemoryStore, WrapperStore
 
@@ -24,8 +24,10 @@ from foveal.errors import StoreError
 from foveal.storage.location import Location
 from foveal.storage.marks import Quarantine, read_journal, read_marks, write_quarantine
 from foveal.storage.names import OF_STORE
+from foveal.storage.repair import repair_metadata
 from foveal.storage.root import check_format, create_store, store_lock
 from foveal.storage.schema import ArraySpec
+from foveal.storage.verify import verify
 from foveal.storage.writer import VideoWriter
 from foveal.storage.zarr_internals import Buffer
 
@@ -449,3 +451,11 @@ def test_an_unknown_protocol_says_what_to_install() -> None:
 def test_a_url_that_fsspec_takes_for_a_pattern_is_refused() -> None:
     with pytest.raises(StoreError, match=r"holds \[ \], which fsspec takes for patterns"):
         Location("memory://store [new]")
+
+
+def test_damaged_metadata_of_groups_above_do_not_end_a_writer(tmp_path: Path) -> None:
+    location = write_small_store(tmp_path, {"001": {}})
+    location.write("videos/zarr.json", b'{"zarr_format": 3, "\xb3')
+    write_video(location, "002", np.ones((9, 6, 8, 3), np.uint8))
+    repair_metadata(location)
+    assert verify(location) == []
