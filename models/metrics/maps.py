@@ -187,7 +187,9 @@ def _log_(values: Tensor) -> Tensor:
     if values.device.type != "cpu":
         return values.log_()
     array = values.numpy()
-    np.log(array, out=array)
+    # What has no logarithm becomes NaN, which leaves that frame out; a warning would say no more.
+    with np.errstate(invalid="ignore", divide="ignore"):
+        np.log(array, out=array)
     return values
 
 

@@ -487,3 +487,29 @@ def test_prepared_rows_give_the_same_scores() -> None:
     rows, pixels = MapRows.of(saliency), FixatedPixels.from_maps(fixations)
     assert torch.equal(auc_judd(rows, pixels), auc_judd(saliency, fixations))
     assert torch.equal(nss(rows, pixels), nss(saliency, fixations))
+
+
+def test_jitter_breaks_ties_as_the_authors_script_does() -> None:
+    rng = np.random.default_rng(3)
+    saliency = rng.integers(0, 6, (1, 24, 32)).astype(np.float64)
+    fixated = rng.random((1, 24, 32)) < 0.05
+    noise = torch.rand(24 * 32, dtype=torch.float64, generator=torch.Generator().manual_seed(7))
+    jittered = saliency[0].ravel() + noise.numpy() / 1e7
+    on = fixated[0].ravel()
+    thresholds = np.sort(jittered[on])[::-1]
+    above = np.array([(jittered >= each).sum() for each in thresholds])
+    hits = np.arange(1, len(thresholds) + 1)
+    true = np.concatenate([[0], hits / on.sum(), [1]])
+    false = np.concatenate([[0], (above - hits) / (on.size - on.sum()), [1]])
+    expected = np.trapezoid(true, false)
+    maps, points = torch.from_numpy(saliency), torch.from_numpy(fixated.astype(np.uint8))
+    assert float(auc_judd(maps, points, jitter_seed=7)) == pytest.approx(expected, abs=1e-12)
+    assert float(auc_judd(maps, points)) == pytest.approx(expected, abs=0.1)
+
+
+def test_a_negative_map_has_no_divergence_and_makes_no_noise(recwarn: Any) -> None:
+    saliency = torch.tensor([[[-1.0, 2.0], [3.0, 4.0]]])
+    density = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
+    for variant in VARIANTS:
+        kldiv(saliency, density, variant)
+    assert not recwarn.list
