@@ -23,7 +23,7 @@ from builds import SIZE, write_raw
 from builds import objects as contents
 
 from faults.damages import DAMAGES, LONG
-from faults.works import LOCKED, prepare, started
+from faults.works import LOCKED, prepare, send, started
 from foveal.models.tensor_files import read
 from foveal.pipeline.demo import DemoClip, write_demo
 from foveal.storage.location import Location
@@ -125,7 +125,7 @@ def test_a_killed_work_shows_nothing_false_and_ends_equal(
         for _ in range(min(IN_A_ROW, kills - landed)):
             process = started(work, folder)
             time.sleep(chance.uniform(0.0, lasts))
-            process.kill()
+            send(process, signal.SIGKILL)
             process.join()
             landed += process.exitcode == -signal.SIGKILL
             wrong += problems(work, folder, truth)
@@ -153,11 +153,11 @@ def test_other_signals_lose_nothing_either(
         prepare(work, folder, raw)
         process = started(work, folder)
         time.sleep(chance.uniform(0.0, 0.8 * lasts))
-        os.kill(process.pid or 0, sent)
+        send(process, sent)
         if sent is signal.SIGSTOP:
             time.sleep(0.3)
             assert problems(work, folder, truth) == []
-            os.kill(process.pid or 0, signal.SIGCONT)
+            send(process, signal.SIGCONT)
         process.join()
         assert problems(work, folder, truth) == []
         if sent is signal.SIGSTOP:

@@ -6,6 +6,7 @@ no tests.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import sys
@@ -124,3 +125,10 @@ def started(work: str, folder: Path) -> multiprocessing.process.BaseProcess:
     process.start()
     assert ready.wait(120)
     return process
+
+
+def send(process: multiprocessing.process.BaseProcess, number: int) -> None:
+    """Signal a process that is still there; the number of one that ended may be another's."""
+    if process.is_alive() and process.pid:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, number)
