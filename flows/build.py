@@ -14,10 +14,10 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -29,7 +29,7 @@ from prefect.states import Completed
 from pydantic import Field
 
 from foveal.errors import FovealError, StoreLocked
-from foveal.flows.engine import Engine, Future, Threads
+from foveal.flows.engine import LOOK_EVERY_SECONDS, Engine, Future, Threads
 from foveal.flows.server import drain, tell_cancelled
 from foveal.flows.videos import batches, summary
 from foveal.pipeline.build.build import Build, BuildPlan, failed
@@ -234,7 +234,7 @@ def _process(
             if on_trial:
                 videos = [suspects.popleft()]
                 at_work[engine.submit(videos, done.put)] = videos
-            future = done.get()
+            future = _next_ended(done, engine)
             videos = at_work.pop(future)
             value = engine.outcome(future)
             if not isinstance(value, Exception):
@@ -258,6 +258,14 @@ def _process(
             leave()
         raise
     return results
+
+
+def _next_ended(done: SimpleQueue[Future], engine: Engine) -> Future:
+    """Wait for a task to end, as long as somebody is there to end one."""
+    while True:
+        with suppress(Empty):
+            return done.get(timeout=LOOK_EVERY_SECONDS)
+        engine.check()
 
 
 def _in_prefects_process() -> bool:

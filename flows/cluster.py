@@ -43,6 +43,9 @@ CPU = "CPU"
 _LOCAL = re.compile(r"local:(?:(?P<count>[1-9]\d*)|gpus(?:\+(?P<beside>[1-9]\d*))?)$")
 _ADDRESS = re.compile(r"(?:tcp|tls|ucx|ws|wss)://.+:\d+$")
 _LOOK_EVERY_SECONDS = 5.0
+_WORKERLESS_SECONDS = 60.0
+"""A cluster without any worker is waited for so long: Dask restarts those of its own."""
+
 _FEWEST_IN_FLIGHT = 8
 """So many tasks wait even where there is no worker yet: clusters that grow go by them."""
 
@@ -164,6 +167,7 @@ class Dask:
         self._travels: Any = BuildElsewhere.of(build, self._topic)
         self._ended: dict[uuid.UUID, State[Any]] = {}
         self._looked = float("-inf")
+        self._seen = time.monotonic()
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -229,6 +233,16 @@ class Dask:
         future: Future = PrefectDaskFuture(task_run_id=wrapped.task_run_id, wrapped_future=wrapped)
         future.add_done_callback(done)
         return future
+
+    def check(self) -> None:
+        self._look()
+        if self._threads:
+            self._seen = time.monotonic()
+        elif time.monotonic() > self._seen + _WORKERLESS_SECONDS:
+            raise MissingDependency(
+                f"cluster {self.about} has had no worker for {_WORKERLESS_SECONDS:.0f} s; see their "
+                "logs, start some, and build again: what is complete stays"
+            )
 
     def outcome(self, future: Future) -> list[VideoResult] | Exception:
         value: Any

@@ -24,6 +24,9 @@ from foveal.pipeline.build.run import VideoResult
 
 Future = PrefectFuture[Any]
 
+LOOK_EVERY_SECONDS = 10.0
+"""So often is it asked whether there is anybody to wait for."""
+
 GRACE_SECONDS = 5.0
 """So long may a video that was told to stop go on: the batch that it is in, and the tidying."""
 
@@ -52,6 +55,9 @@ class Engine(AbstractContextManager["Engine"], Protocol):
 
     def submit(self, videos: Sequence[str], done: Callable[[Future], None]) -> Future:
         """Start the task of some videos; `done` is called from any thread when it has ended."""
+
+    def check(self) -> None:
+        """Raise FovealError where nobody is left who could end a task."""
 
     def outcome(self, future: Future) -> list[VideoResult] | Exception:
         """What became of a task that has ended: results of its videos, or an exception."""
@@ -100,6 +106,9 @@ class Threads:
         future = self._runner.submit(process_videos, values)
         future.add_done_callback(done)
         return future
+
+    def check(self) -> None:
+        """Threads end their tasks."""
 
     def outcome(self, future: Future) -> list[VideoResult] | Exception:
         future.wait()
