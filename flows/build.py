@@ -29,7 +29,7 @@ from prefect.states import Completed
 from pydantic import Field
 
 from foveal.errors import FovealError, StoreLocked
-from foveal.flows.engine import LOOK_EVERY_SECONDS, Engine, Future, Threads
+from foveal.flows.engine import CHECK_EVERY_SECONDS, Engine, Future, Threads
 from foveal.flows.server import drain, tell_cancelled
 from foveal.flows.videos import batches, summary
 from foveal.pipeline.build.build import Build, BuildPlan, failed
@@ -264,7 +264,7 @@ def _next_ended(done: SimpleQueue[Future], engine: Engine) -> Future:
     """Wait for a task to end, as long as somebody is there to end one."""
     while True:
         with suppress(Empty):
-            return done.get(timeout=LOOK_EVERY_SECONDS)
+            return done.get(timeout=CHECK_EVERY_SECONDS)
         engine.check()
 
 

@@ -240,8 +240,8 @@ class Dask:
             self._seen = time.monotonic()
         elif time.monotonic() > self._seen + _WORKERLESS_SECONDS:
             raise MissingDependency(
-                f"cluster {self.about} has had no worker for {_WORKERLESS_SECONDS:.0f} s; see their "
-                "logs, start some, and build again: what is complete stays"
+                f"cluster {self.about} has had no worker for {_WORKERLESS_SECONDS:.0f} s; see "
+                "their logs, start some, and build again: what is complete stays"
             )
 
     def outcome(self, future: Future) -> list[VideoResult] | Exception:

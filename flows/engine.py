@@ -24,7 +24,7 @@ from foveal.pipeline.build.run import VideoResult
 
 Future = PrefectFuture[Any]
 
-LOOK_EVERY_SECONDS = 10.0
+CHECK_EVERY_SECONDS = 10.0
 """So often is it asked whether there is anybody to wait for."""
 
 GRACE_SECONDS = 5.0
