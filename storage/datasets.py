@@ -15,6 +15,7 @@ from foveal.errors import ChecksumError, FovealError
 from foveal.storage.arrays import MEND, WholeStore, damaged, read_metadata
 from foveal.storage.copies import read_group
 from foveal.storage.location import Location
+from foveal.storage.marks import infos_of
 from foveal.storage.names import group_path
 from foveal.storage.records import Mark
 from foveal.storage.zarr_internals import sync
@@ -63,7 +64,7 @@ def open_dataset(location: Location, marks: Mapping[str, Mark]) -> xr.Dataset:
                 _Checked(variable, f"{where}/{name}"), chunks=chunks, name=f"{name}-{token}"
             )
             dataset[name] = variable.copy(deep=False, data=values)
-    infos = {name: info for mark in marks.values() for name, info in mark.infos.items()}
+    infos = infos_of(marks)
     starts = {info.starts for info in infos.values() if info.starts}
     return dataset.set_coords(sorted(starts & set(dataset.variables)))
 

@@ -12,11 +12,12 @@ never the command.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 from foveal.storage.digests import fingerprint
+from foveal.storage.kinds import ArrayInfo
 from foveal.storage.location import Location
 from foveal.storage.names import group_name, is_name, journal_key, video_of
 from foveal.storage.records import (
@@ -89,6 +90,11 @@ class Journal(NamedTuple):
     quarantined: dict[str, Quarantine]
     damaged: list[Damage]
     unsealed: list[str]
+
+
+def infos_of(marks: Mapping[str, Mark]) -> dict[str, ArrayInfo]:
+    """What each complete array of a video is, by name, from its marks by stage."""
+    return {name: info for mark in marks.values() for name, info in mark.infos.items()}
 
 
 def write_mark(location: Location, mark: Mark) -> None:

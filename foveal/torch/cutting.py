@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from foveal.errors import StoreError
 from foveal.storage.kinds import ArrayInfo
-from foveal.storage.marks import Mark
+from foveal.storage.marks import Mark, infos_of
 from foveal.storage.reader import Store
 from foveal.storage.slices import Gatherer, Slice
 from foveal.torch.interface import Indices, Variable, VideoFacts
@@ -64,11 +64,7 @@ def read_facts(
     StoreError
         Where an array is in none of them; the message lists those that are.
     """
-    arrays = {
-        video: {name: info for mark in of.values() for name, info in mark.infos.items()}
-        for video, of in marks.items()
-        if "time" in of
-    }
+    arrays = {video: infos_of(of) for video, of in marks.items() if "time" in of}
     needed = [name for variable in variables for name in (*variable.arrays, *variable.whole_arrays)]
     there = sorted({name for found in arrays.values() for name in found})
     for name in needed:

@@ -25,7 +25,6 @@ from foveal.storage.index import index_row, write_index
 from foveal.storage.location import Location
 from foveal.storage.marks import (
     QUARANTINE,
-    Mark,
     Quarantine,
     journal_key,
     read_journal,
@@ -240,7 +239,7 @@ class Build:
         wanted: dict[str, str] = {}
         advance = functools.partial(self.listener.advanced, video)
         try:
-            plan = plan_video(request, self._marks(video), recompute)
+            plan = plan_video(request, read_marks(self.location, video), recompute)
             wanted = plan.fingerprints
             try:
                 return process_video(plan, self.location, advance)
@@ -264,7 +263,7 @@ class Build:
         self, refused: VideoPlan, request: StageRequest, error: FlowDeviceError
     ) -> VideoResult:
         video = request.video.id
-        plan = plan_video(request, self._marks(video), drop_orphans=True)
+        plan = plan_video(request, read_marks(self.location, video), drop_orphans=True)
         instead = [name for name in plan.stages if name not in refused.stages]
         names = ", ".join(instead) or "nothing"
         _log.warning("video %s: %s; falling back to %s", video, error, names)
@@ -272,9 +271,6 @@ class Build:
         advance = functools.partial(self.listener.advanced, video)
         result = process_video(plan, self.location, advance)
         return replace(result, reason=f"{names} instead: {error}")
-
-    def _marks(self, video: str) -> dict[str, Mark]:
-        return read_marks(self.location, video)
 
 
 def select(known: Mapping[str, Video], only: Sequence[str], limit: int | None) -> list[Video]:

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from foveal.errors import DecodeError, InputError
 from foveal.pipeline.video.types import Video
 
-_BLOCK_BYTES = 2**20
 _INT64 = 2**63 - 1
 _REMEMBERED = ("files", "total_bytes", "stat", "sha256")
 
@@ -128,8 +127,5 @@ def _stamps(paths: Sequence[Path], error: type[InputError]) -> NDArray[np.int64]
 @functools.lru_cache(maxsize=4096)
 def _file_sha256(path: Path, size: int, mtime_ns: int, inode: int) -> str:
     """Hash of a file; one that many videos share (a table of all gaze) is read once."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -21,6 +21,7 @@ from foveal.pipeline.stages.write import write_stages
 from foveal.pipeline.video.audio import decode_audio
 from foveal.pipeline.video.decode import decode
 from foveal.storage.location import Location
+from foveal.storage.marks import infos_of
 
 Advance = Callable[[int, int | None], None]
 """Called with frames done and frames expected (None: unknown) after every batch."""
@@ -91,7 +92,7 @@ def process_video(plan: VideoPlan, location: Location, advance: Advance) -> Vide
     due = plan.prepared()
     read = {name for work in due for name in work.stage.inputs}
     made = {array for work in due for array in work.stage.arrays}
-    complete = {name: each for mark in plan.marks.values() for name, each in mark.infos.items()}
+    complete = infos_of(plan.marks)
     timeline = complete.get(TIMELINE)
     batches = feed(
         location,

@@ -17,6 +17,7 @@ from foveal.models.metrics import FixatedPixels
 from foveal.pipeline.stages.density import DensitySection
 from foveal.pipeline.stages.frames import TIMELINE
 from foveal.pipeline.video.density_kernels import DensityKernel
+from foveal.storage.marks import infos_of
 from foveal.storage.reader import Store
 from foveal.storage.slices import Gatherer, Slice
 
@@ -66,9 +67,7 @@ class Truth:
     def __init__(self, store: Store, video: str) -> None:
         self.store, self.video = store, video
         self.marks = store.marks(video)
-        self.infos = {
-            name: info for mark in self.marks.values() for name, info in mark.infos.items()
-        }
+        self.infos = infos_of(self.marks)
         missing = [name for name in (TIMELINE, *POINTS, DENSITY) if name not in self.infos]
         if missing:
             raise StoreError(

@@ -22,7 +22,7 @@ from foveal.pipeline.stages.beside import write_beside
 from foveal.pipeline.stages.frames import TIMELINE
 from foveal.storage.index import refresh_index
 from foveal.storage.location import Location
-from foveal.storage.marks import Mark, read_journal
+from foveal.storage.marks import Mark, infos_of, read_journal
 from foveal.storage.reader import Store, open_store
 from foveal.storage.root import store_lock
 from foveal.storage.schema import ArraySpec
@@ -166,7 +166,7 @@ class _Session:
 
     def predict(self, video: str, marks: Mapping[str, Mark], advance: Advance) -> Prediction:
         """Maps of one video, unless they are complete already."""
-        infos = {name: info for mark in marks.values() for name, info in mark.infos.items()}
+        infos = infos_of(marks)
         missing = [name for name in self.reads if name not in infos]
         if missing:
             return Prediction(video, "skipped", f"no complete {', '.join(missing)}")

@@ -15,6 +15,7 @@ from foveal.errors import FovealError
 from foveal.storage.arrays import read_array
 from foveal.storage.cf import Scale, physical
 from foveal.storage.kinds import select_arrays
+from foveal.storage.marks import infos_of
 from foveal.storage.reader import Store
 
 T = TypeVar("T")
@@ -111,7 +112,7 @@ class VideoView:
         self._store = store
         self.video = video
         marks = store.marks(video)
-        self.infos = {name: info for mark in marks.values() for name, info in mark.infos.items()}
+        self.infos = infos_of(marks)
         timeline = next(iter(self.select(role="timeline")), None)
         if timeline is None:
             raise FovealError(

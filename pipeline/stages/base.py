@@ -180,7 +180,7 @@ class PlainStage:
         return {}
 
     def prepare(self, context: StageContext) -> None:
-        self.info = context.info
+        """Nothing to take from the video."""
 
     def push(self, batch: Any) -> Arrays:
         return NO_ARRAYS

@@ -12,7 +12,7 @@ from foveal.pipeline.stages.frames import TIMELINE
 from foveal.pipeline.stages.write import Advance, StageWork, identity_of, write_stages
 from foveal.pipeline.video.types import VideoInfo
 from foveal.storage.location import Location
-from foveal.storage.marks import Mark, fingerprint
+from foveal.storage.marks import Mark, fingerprint, infos_of
 
 
 def write_beside(
@@ -43,7 +43,7 @@ def write_beside(
     Mark or None
         None where it is complete already under the same fingerprint.
     """
-    infos = {name: info for mark in marks.values() for name, info in mark.infos.items()}
+    infos = infos_of(marks)
     makers = {name: info.stage for name, info in infos.items()}
     read = [*stage.inputs, *getattr(stage, "reads", ())]
     identity = identity_of(stage, {makers[name]: marks[makers[name]].fingerprint for name in read})

@@ -126,17 +126,17 @@ class FlowStage(PlainStage):
         self._last: NDArray[np.uint8] | None = None
 
     def parameters(self) -> dict[str, Any]:
-        return self._parameters(self._section.method, self._estimator.parameters())
+        return self._parameters(self._estimator.parameters())
 
     def former_parameters(self) -> Sequence[Mapping[str, Any]]:
         former: Sequence[Mapping[str, Any]]
         former = getattr(self._estimator, "former_parameters", tuple)()
-        return [self._parameters(self._section.method, parameters) for parameters in former]
+        return [self._parameters(parameters) for parameters in former]
 
-    def _parameters(self, method: str, estimator: Mapping[str, Any]) -> dict[str, Any]:
+    def _parameters(self, estimator: Mapping[str, Any]) -> dict[str, Any]:
         settings = self._section.resolved()
         del settings["fallback"]
-        return {**settings, "method": method, "estimator": dict(estimator)}
+        return {**settings, "estimator": dict(estimator)}
 
     def prepare(self, context: StageContext) -> None:
         from foveal.models.flow.quality import FlowQuality
