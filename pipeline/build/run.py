@@ -34,6 +34,8 @@ class Status(StrEnum):
     UNCHANGED = "unchanged"
     QUARANTINED = "quarantined"
     FAILED = "failed"
+    ELSEWHERE = "elsewhere"
+    """Another process has claimed it; it is not decided yet."""
 
 
 @dataclass(frozen=True)
