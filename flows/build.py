@@ -33,9 +33,10 @@ from foveal.flows.engine import CHECK_EVERY_SECONDS, Engine, Future, Threads
 from foveal.flows.server import drain, tell_cancelled
 from foveal.flows.videos import batches, summary
 from foveal.machine import available_cores
-from foveal.pipeline.build.build import Build, BuildPlan, failed
+from foveal.pipeline.build.build import Build
 from foveal.pipeline.build.plan import VideoPlan
-from foveal.pipeline.build.run import Status, VideoResult
+from foveal.pipeline.build.run import Status, VideoResult, failed
+from foveal.pipeline.build.work import BuildPlan
 from foveal.pipeline.recipe.recipe import Recipe
 from foveal.pipeline.report.report import duration, keep_report, kept_report
 from foveal.storage.location import Location

@@ -22,18 +22,22 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict
 from types import TracebackType
-from typing import Any, Self
-
-import psutil
+from typing import Self
 
 from foveal.errors import StoreError, StoreLocked, Unreachable
+from foveal.storage.holders import (
+    LONGEST_LEASE_SECONDS,
+    Holder,
+    Watch,
+    now,
+    record_key,
+    this_process,
+)
 from foveal.storage.location import Location
 from foveal.storage.names import OF_STORE, group_name
 
-HOLDERS = f"{OF_STORE}/holders"
 CLAIMS = f"{OF_STORE}/claims"
 WHOLE_STORE = "%store"
 """Stands for what concerns no single video; no group can have this name."""
@@ -47,44 +51,6 @@ _FENCE = 2 / 3
 _ASK_EVERY_SECONDS = 0.2
 
 _log = logging.getLogger("foveal")
-
-
-@dataclass(frozen=True)
-class Holder:
-    """A process at work on a store, as its record says.
-
-    Attributes
-    ----------
-    id : str
-    work : str
-        What it does; those that do the same may share a store.
-    host, pid : str, int
-    process : str
-        The process for those who can look whether it lives; another machine's differ.
-    lease_seconds : float
-    beat : int
-        Rises while it lives.
-    """
-
-    id: str
-    work: str
-    host: str
-    pid: int
-    process: str
-    lease_seconds: float
-    beat: int
-
-    def __str__(self) -> str:
-        return f"process {self.pid} on {self.host}"
-
-
-@dataclass
-class _Watched:
-    """A holder's latest beat, when it was first seen, and how many came while it was watched."""
-
-    beat: int
-    since: float
-    beats: int = 0
 
 
 class Claims:
@@ -108,12 +74,11 @@ class Claims:
     ) -> None:
         self.location = location
         self.work = work or uuid.uuid4().hex
-        given = os.environ.get("FOVEAL_LEASE_SECONDS")
-        self.lease_seconds = lease_seconds or float(given or LEASE_SECONDS)
+        self.lease_seconds = lease_seconds or _lease_seconds()
         self._lock = threading.RLock()
         self._ended = threading.Event()
         self._held: dict[str, str] = {}
-        self._watched: dict[str, _Watched] = {}
+        self._watch = Watch(location)
         self._exclusive = True
         self._begin()
 
@@ -123,7 +88,7 @@ class Claims:
             self._refuse_other_work()
             self._sweep()
         except BaseException:
-            self.location.delete(self._record_key(self.id))
+            self.location.delete(record_key(self.id))
             raise
         name = f"beat of {self.id[:8]}"
         self._thread = threading.Thread(target=self._live, name=name, daemon=True)
@@ -139,7 +104,7 @@ class Claims:
         self._ended.set()
         self._thread.join()
         with suppress(StoreError):
-            self.location.delete(self._record_key(self.id))
+            self.location.delete(record_key(self.id))
 
     @contextmanager
     def claim(self, video: str) -> Iterator[Location]:
@@ -159,9 +124,7 @@ class Claims:
         with ExitStack() as stack:
             while True:
                 try:
-                    location = stack.enter_context(
-                        self._claim(WHOLE_STORE, "the index")
-                    )
+                    location = stack.enter_context(self._claim(WHOLE_STORE, "the index"))
                     break
                 except StoreLocked:
                     time.sleep(_ASK_EVERY_SECONDS)
@@ -173,16 +136,7 @@ class Claims:
 
     def others(self) -> list[Holder]:
         """Who else is at work on the store, as far as is known; records of the dead go."""
-        found = []
-        for name in self.location.list_folder(HOLDERS):
-            if name == self.id or name.endswith(".partial"):
-                continue
-            holder = self._read(name)
-            if holder is not None and self._lives(holder):
-                found.append(holder)
-            else:
-                self.location.delete(self._record_key(name))
-        return found
+        return [holder for holder in self._watch.all() if holder.id != self.id]
 
     def _begin(self) -> None:
         """Become a holder without claims."""
@@ -193,7 +147,7 @@ class Claims:
 
     def _register(self) -> None:
         started = now()
-        key, content = self._record_key(self.id), self._content()
+        key, content = record_key(self.id), self._record()
         self.location.create(key, content)
         self._beaten = started
         # Some object stores ignore the condition: then claims hold nobody back.
@@ -211,7 +165,7 @@ class Claims:
             if not rivals:
                 return
             for rival in rivals:
-                if self._watched[rival.id].beats or rival.process == this_process(rival.pid):
+                if self._watch.beats(rival) or rival.process == this_process(rival.pid):
                     raise StoreLocked(
                         f"{self.location} is being built by {rival}; "
                         "wait for it, or stop it and start again"
@@ -242,9 +196,9 @@ class Claims:
                     former = self.id
                     self._begin()
                     with suppress(StoreError):
-                        self.location.delete(self._record_key(former))
+                        self.location.delete(record_key(former))
                 self._beat += 1
-                key, content = self._record_key(self.id), self._content()
+                key, content = record_key(self.id), self._record()
             try:
                 self.location.write(key, content)
             except (StoreError, Unreachable):
@@ -315,76 +269,32 @@ class Claims:
                 holder_id = str(json.loads(content or b"null")["holder"])
             except (ValueError, TypeError, LookupError):
                 continue
-            holder = None if holder_id == self.id else self._read(holder_id)
-            if holder is not None and self._lives(holder):
+            holder = None if holder_id == self.id else self._watch.read(holder_id)
+            if holder is not None and self._watch.lives(holder):
                 return holder
         return None
 
-    def _lives(self, holder: Holder) -> bool:
-        """Whether a holder may be alive: nothing speaks against it yet."""
-        watched = self._watched.setdefault(holder.id, _Watched(holder.beat, now()))
-        here = bool(holder.process) and holder.process.split("/")[0] == this_machine()
-        if here and this_process(holder.pid) != holder.process:
-            return False
-        if watched.beat != holder.beat:
-            watched.beat, watched.since = holder.beat, now()
-            watched.beats += 1
-        return now() - watched.since < holder.lease_seconds
-
-    def _read(self, holder_id: str) -> Holder | None:
-        content = self.location.read(self._record_key(holder_id)) if holder_id.isalnum() else None
-        try:
-            values = json.loads(content or b"null")
-            return Holder(
-                str(values["id"]),
-                str(values["work"]),
-                str(values["host"]),
-                int(values["pid"]),
-                str(values["process"]),
-                min(float(values["lease_seconds"]), 3600.0),
-                int(values["beat"]),
-            )
-        except (ValueError, TypeError, LookupError):
-            return None
-
-    def _content(self) -> bytes:
-        values: dict[str, Any] = {
-            "id": self.id,
-            "work": self.work,
-            "host": platform.node(),
-            "pid": os.getpid(),
-            "process": this_process(os.getpid()),
-            "lease_seconds": self.lease_seconds,
-            "beat": self._beat,
-        }
-        return json.dumps(values).encode()
-
-    @staticmethod
-    def _record_key(holder_id: str) -> str:
-        return f"{HOLDERS}/{holder_id}"
+    def _record(self) -> bytes:
+        about = Holder(
+            self.id,
+            self.work,
+            platform.node(),
+            os.getpid(),
+            this_process(os.getpid()),
+            self.lease_seconds,
+            self._beat,
+        )
+        return json.dumps(asdict(about)).encode()
 
 
-def now() -> float:
-    """Seconds that run on while the machine sleeps, where the system has such a clock."""
-    clock = getattr(time, "CLOCK_BOOTTIME", None)
-    return time.monotonic() if clock is None else time.clock_gettime(clock)
-
-
-@functools.cache
-def this_machine() -> str:
-    """This machine since it was started, and its namespace of process numbers; else empty."""
+def _lease_seconds() -> float:
+    given = os.environ.get("FOVEAL_LEASE_SECONDS", str(LEASE_SECONDS))
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot}:{Path('/proc/self/ns/pid').readlink()}"
-    except OSError:
-        return ""
-
-
-def this_process(pid: int) -> str:
-    """A process of this machine by more than its number, which another may get; else empty."""
-    if not this_machine():
-        return ""
-    try:
-        return f"{this_machine()}/{pid}@{psutil.Process(pid).create_time():.2f}"
-    except psutil.Error:
-        return ""
+        seconds = float(given)
+    except ValueError:
+        seconds = 0.0
+    if not 1 <= seconds <= LONGEST_LEASE_SECONDS:
+        raise StoreError(
+            f"FOVEAL_LEASE_SECONDS is {given!r}; give seconds from 1 to {LONGEST_LEASE_SECONDS:.0f}"
+        )
+    return seconds

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import functools
 import logging
-import traceback
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import pandas as pd
 
-from foveal.errors import InputError, RecipeError, StoreLocked
+from foveal.errors import InputError, StoreLocked
 from foveal.models.flow.errors import FlowDeviceError
 from foveal.pipeline.build.plan import VideoPlan, plan_video
 from foveal.pipeline.build.progress import Listener, Silent
-from foveal.pipeline.build.run import Status, VideoResult, process_video
+from foveal.pipeline.build.run import Status, VideoResult, failed, process_video
+from foveal.pipeline.build.work import BuildPlan, select, without_device
 from foveal.pipeline.recipe.recipe import Recipe
 from foveal.pipeline.sources import list_videos, open_source
 from foveal.pipeline.sources.base import Source
@@ -40,28 +39,6 @@ from foveal.storage.root import create_store, store_lock
 from foveal.storage.wanted import read_wanted, write_wanted
 
 _log = logging.getLogger("foveal")
-
-
-@dataclass(frozen=True)
-class BuildPlan:
-    """What a build will do.
-
-    Attributes
-    ----------
-    to_do : list of VideoPlan
-        Videos with pending stages.
-    settled : list of VideoResult
-        Videos that need nothing: unchanged, or quarantined before for the same inputs.
-    touched : list of VideoPlan
-        Unchanged videos whose files were touched or moved: their marks are to remember it.
-    wanted : dict of str to list of str
-        Stages that the recipe wants, by video.
-    """
-
-    to_do: list[VideoPlan]
-    settled: list[VideoResult]
-    touched: list[VideoPlan]
-    wanted: dict[str, list[str]]
 
 
 @dataclass(frozen=True)
@@ -319,42 +296,3 @@ class Build:
         advance = functools.partial(self.listener.advanced, video)
         result = process_video(plan, self.location, advance)
         return replace(result, reason=f"{names} instead: {error}")
-
-
-def select(known: Mapping[str, Video], only: Sequence[str], limit: int | None) -> list[Video]:
-    """The videos a run is restricted to.
-
-    Raises
-    ------
-    RecipeError
-        Where `only` names one that is not there.
-    """
-    videos = list(known.values())
-    if only:
-        missing = [name for name in only if name not in known]
-        if missing:
-            some = ", ".join(list(known)[:5])
-            raise RecipeError(
-                f"no video {', '.join(missing)} in the dataset's wanted splits; "
-                f"there are {len(known)}: {some}{', …' if len(known) > 5 else ''}"
-            )
-        videos = [known[name] for name in only]
-    return videos if limit is None else videos[:limit]
-
-
-def without_device(recipe: Recipe) -> Recipe | None:
-    """The recipe with what its sections fall back to; None where none may.
-
-    Arrays of the substitute have its name: methods are never mixed inside one.
-    """
-    sections = recipe.stage_sections()
-    if all(section.without_device() is None for section in sections):
-        return None
-    return recipe.with_sections(lambda section: section.without_device() or section)
-
-
-def failed(video: str, error: Exception) -> VideoResult:
-    """The result of a video that broke on something else than its input."""
-    last = traceback.extract_tb(error.__traceback__)[-1:]
-    where = f" ({Path(last[0].filename).name}:{last[0].lineno})" if last else ""
-    return VideoResult(video, Status.FAILED, f"{type(error).__name__}: {error}{where}")

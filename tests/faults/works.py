@@ -19,7 +19,7 @@ import torch
 from builds import build, recipe_values
 from small_stores import write_small_store
 
-from foveal.errors import FovealError, StoreLocked
+from foveal.errors import FovealError
 from foveal.models import saliency
 from foveal.pipeline.learn.predict import Predictor, predict_store
 from foveal.pipeline.learn.settings import TrainSettings
@@ -27,7 +27,6 @@ from foveal.pipeline.learn.train import train
 from foveal.pipeline.recipe.recipe import Recipe
 from foveal.pipeline.report.report import keep_report
 
-LOCKED = 3
 REFUSED = 4
 SMALL = {"width": 0.05, "input_size": [16, 16]}
 
@@ -100,8 +99,6 @@ def _in_a_child(work: str, folder: str, ready: object) -> None:
     ready.set()  # type: ignore[attr-defined]
     try:
         WORKS[work](Path(folder))
-    except StoreLocked:
-        sys.exit(LOCKED)
     except FovealError as error:
         sys.exit(REFUSED if "\n" not in str(error) else 1)
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,7 +15,8 @@ import pytest
 from zarr.storage import MemoryStore
 
 from foveal.errors import StoreLocked
-from foveal.storage.claims import CLAIMS, HOLDERS, Claims
+from foveal.storage.claims import CLAIMS, Claims
+from foveal.storage.holders import HOLDERS
 from foveal.storage.location import Location
 from foveal.storage.reader import open_store
 from foveal.storage.root import create_store, store_lock
@@ -33,14 +32,12 @@ FRAMES = ArraySpec(
 
 
 @pytest.fixture(params=["folder", "memory", "s3"])
-def location(
-    request: pytest.FixtureRequest, tmp_path: Path, numbers: Iterator[int] = itertools.count()
-) -> Location:
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
     if request.param == "folder":
         return Location(tmp_path / "store.zarr")
     if request.param == "memory":
         return Location(MemoryStore())
-    return Location(f"{request.getfixturevalue('bucket')}/claims{next(numbers)}")
+    return Location(f"{request.getfixturevalue('bucket')}/{tmp_path.name}")
 
 
 def test_a_video_is_claimed_by_one_at_a_time(location: Location) -> None:
