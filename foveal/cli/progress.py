@@ -35,6 +35,7 @@ class LiveProgress:
             BarColumn(),
             TaskProgressColumn(),
             TextColumn("{task.fields[note]}"),
+            TextColumn("elapsed"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(compact=True),
@@ -44,6 +45,7 @@ class LiveProgress:
         self._sizes: Mapping[str, int] = {}
         self._done: dict[str, float] = {}
         self._rows: dict[str, TaskID] = {}
+        self._began: dict[str, float] = {}
         self._whole: TaskID | None = None
         self._ended = 0
 
@@ -70,15 +72,17 @@ class LiveProgress:
     def started(self, video: str) -> None:
         with self._lock:
             if video not in self._rows:
+                self._began[video] = time.monotonic()
                 self._rows[video] = self._progress.add_task(f"  {video}", total=None, note="")
 
     def advanced(self, video: str, frames: int, expected: int | None, meter: Meter) -> None:
         with self._lock:
             row = self._rows.get(video)
             if row is not None:
-                self._progress.update(
-                    row, completed=frames, total=expected, note=f"{frames} frames"
-                )
+                rate = frames / max(0.1, time.monotonic() - self._began[video])
+                slowest = f", {meter.slowest} slowest" if meter.slowest else ""
+                note = f"{frames} frames, {rate:.1f}/s{slowest}"
+                self._progress.update(row, completed=frames, total=expected, note=note)
             if expected:
                 self._done[video] = min(1.0, frames / expected)
                 self._update_whole()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
+from foveal.errors import StoreError
 from foveal.pipeline.stages.meter import Meter
 from foveal.storage.holders import Holder, Watch
 from foveal.storage.index import index_from_journal
 from foveal.storage.location import Location
 from foveal.storage.log import log_names, read_log
+from foveal.storage.wanted import read_wanted
 
 
 def build_status(location: Location) -> dict[str, Any]:
@@ -38,7 +41,11 @@ def build_status(location: Location) -> dict[str, Any]:
     """
     holders = Watch(location).living(remove=False)
     planners = [holder for holder in holders if _number(holder.about, "to_do", "videos")]
-    counts = Counter(map(str, index_from_journal(location)["status"]))
+    table = index_from_journal(location)
+    counts = Counter(map(str, table["status"]))
+    with suppress(StoreError):
+        if begun := len(read_wanted(location).keys() - set(table["video"])):
+            counts["pending"] += begun
     meter = Meter()
     for holder in planners:
         meter.join(_meter(holder))
