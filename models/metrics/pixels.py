@@ -135,6 +135,17 @@ class FixatedPixels:
         shape = (int(wanted.sum()), *self.shape[1:])
         return FixatedPixels(number[self.frame[keep]], self.pixel[keep], self.count[keep], shape)
 
+    def repeated(self) -> FixatedPixels:
+        """An entry for each fixation: pixels with several stand there several times."""
+        times = self.count.long()
+        ones = torch.ones(int(times.sum()), dtype=torch.float64, device=self.count.device)
+        return FixatedPixels(
+            self.frame.repeat_interleave(times),
+            self.pixel.repeat_interleave(times),
+            ones,
+            self.shape,
+        )
+
     def to(self, device: torch.device | str) -> FixatedPixels:
         return FixatedPixels(
             self.frame.to(device), self.pixel.to(device), self.count.to(device), self.shape

@@ -68,7 +68,7 @@ def stored(array: str) -> Contestant:
                 f"{truth.store.location}: video {truth.video!r} has no complete {array}; "
                 "`foveal predict` writes it"
             )
-        return resized_maps(torch.from_numpy(truth.read(array, start, stop)), truth.size)
+        return truth.on_grid(torch.from_numpy(truth.read(array, start, stop)))
 
     return against_all(maps)
 
@@ -82,7 +82,7 @@ def centre_bias(mean: Tensor) -> Contestant:
     """The same map for every frame, of `mean_density`."""
 
     def maps(truth: Truth, start: int, stop: int) -> Tensor:
-        return resized_maps(mean[None], truth.size).expand(stop - start, -1, -1).contiguous()
+        return truth.on_grid(mean[None]).expand(stop - start, -1, -1).contiguous()
 
     return against_all(maps)
 
@@ -136,7 +136,7 @@ def flow_magnitude(store: Store, wanted: str | None) -> Contestant:
         first = min(start, pairs - 1)
         flow = torch.from_numpy(truth.read(array, first, min(stop, pairs))).float()
         kept = (torch.arange(start, stop) - first).clamp(max=pairs - 1 - first)
-        return resized_maps(torch.linalg.vector_norm(flow, dim=-1), truth.size)[kept]
+        return truth.on_grid(torch.linalg.vector_norm(flow, dim=-1))[kept]
 
     return against_all(maps)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from foveal.errors import RecipeError, StoreError
-from foveal.models.metrics import OtherFixations, ScoreTable, Variant, find_metric, names
+from foveal.models.metrics import OtherFixations, ScoreTable, Variant, find_metric, metrics_of
 from foveal.pipeline.learn import baselines
 from foveal.pipeline.learn.baselines import Contestant
 from foveal.pipeline.learn.ground_truth import Truth
@@ -23,6 +24,9 @@ from foveal.storage.marks import read_journal
 from foveal.storage.reader import Store
 
 FRAMES_AT_ONCE = 32
+_PIXELS_AT_ONCE = 2**24
+"""Of maps that are read at once, so that those of 1080p take no more than 64 MB."""
+
 EXTREMES = 5
 APART_FRAMES = 25
 """Best and worst frames of one video lie at least so far apart: neighbours look alike."""
@@ -203,8 +207,8 @@ def evaluate(
     videos : sequence of str, optional
         Only these.
     metrics : sequence of str, optional
-        Registered ones; by default all.
-    variant : {'mit', 'dhf1k', 'pysaliency'}
+        Registered ones; by default all that the variant defines.
+    variant : {'mit', 'dhf1k', 'pysaliency', 'ntire2026'}
     masks : mapping of str to ndarray, bool [frames], optional
         Frames that count; videos that are not named here are left out (see
         `foveal.pipeline.learn.masks.stored_masks`).
@@ -222,7 +226,7 @@ def evaluate(
     StoreError
         A video lacks ground truth or a prediction.
     """
-    metrics = names() if metrics is None else metrics
+    metrics = metrics_of(variant) if metrics is None else metrics
     needs = {need for name in metrics for need in find_metric(name).needs}
     chosen = store.select(split) if videos is None else list(videos)
     if masks is not None:
@@ -234,16 +238,19 @@ def evaluate(
     inputs = inputs_sha256(
         store.location, {name: {*chosen, *made_from.get(name, ())} for name in wanted}
     )
-    truths = {video: Truth(store, video) for video in chosen}
-    others = OtherFixations(
-        {video: truth.fixated(0, truth.frames) for video, truth in truths.items()}, variant
-    )
+    truths = {video: Truth(store, video, variant) for video in chosen}
+    others: OtherFixations | None = None
+    if "other_fixations" in needs:
+        others = OtherFixations(
+            {video: truth.fixated(0, truth.frames) for video, truth in truths.items()}, variant
+        )
     tables = {name: ScoreTable(metrics, variant) for name in wanted}
     for video, truth in truths.items():
-        for start in range(0, truth.frames, FRAMES_AT_ONCE):
-            stop = min(start + FRAMES_AT_ONCE, truth.frames)
+        step = max(1, min(FRAMES_AT_ONCE, _PIXELS_AT_ONCE // math.prod(truth.size)))
+        for start in range(0, truth.frames, step):
+            stop = min(start + step, truth.frames)
             negatives = None
-            if "other_fixations" in needs:
+            if others is not None:
                 negatives = others.of(video, start, stop, truth.size).to(device)
             mask = None if masks is None else masks[video][start:stop]
             for name, contestant in wanted.items():

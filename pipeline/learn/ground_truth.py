@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from foveal.errors import StoreError
-from foveal.models.metrics import FixatedPixels
+from foveal.models.metrics import FixatedPixels, challenge
+from foveal.pipeline.learn.inputs import resized_maps
 from foveal.pipeline.stages.density import DensitySection
 from foveal.pipeline.stages.frames import TIMELINE
 from foveal.pipeline.video.density_kernels import DensityKernel
@@ -51,6 +52,8 @@ class Truth:
     ----------
     store : Store
     video : str
+    variant : str
+        Whose definitions are scored by, which say how maps are brought to the density's grid.
 
     Attributes
     ----------
@@ -64,8 +67,8 @@ class Truth:
         The video has no complete fixations or density.
     """
 
-    def __init__(self, store: Store, video: str) -> None:
-        self.store, self.video = store, video
+    def __init__(self, store: Store, video: str, variant: str = "mit") -> None:
+        self.store, self.video, self.variant = store, video, variant
         self.marks = store.marks(video)
         self.infos = infos_of(self.marks)
         missing = [name for name in (TIMELINE, *POINTS, DENSITY) if name not in self.infos]
@@ -88,7 +91,13 @@ class Truth:
 
     def density(self, start: int, stop: int) -> Tensor:
         """Density maps float32 [n, height, width]."""
-        return torch.from_numpy(self.read(DENSITY, start, stop)).float()
+        return torch.from_numpy(self.read(DENSITY, start, stop).astype(np.float32, copy=False))
+
+    def on_grid(self, maps: Tensor) -> Tensor:
+        """Maps [n, h, w] on the density's grid, float32, as the variant brings them there."""
+        if self.variant == challenge.NAME:
+            return challenge.on_grid(maps, self.size)
+        return resized_maps(maps, self.size)
 
     def fixated(self, start: int, stop: int) -> FixatedPixels:
         """Fixated pixels of these frames on the density's grid."""
