@@ -1,7 +1,7 @@
 """CC, SIM, NSS and AUC-Judd as the NTIRE 2026 and AIM 2024 challenges compute them (``bench.py``).
 
-The saliency comes as `on_grid` gives it: stretched to [0, 1] by its own frame's minimum and
-maximum, then brought to the size of the ground truth. The density is stretched here. Nothing is
+The saliency comes as `on_grid` gives it: stretched to 256 levels between its own frame's minimum
+and maximum, as a submission holds it, then brought to the size of the ground truth. The density is stretched here. Nothing is
 undefined but a frame without fixations: small constants keep constant maps at a score of 0.
 
 Sums are taken in float64; the organisers' own are float32, which differs by about 1e-6.
@@ -30,35 +30,61 @@ _EPS = 1e-7
 _STRETCH_EPS = float(np.finfo(np.float32).eps)
 
 
-def on_grid(maps: NDArray[Any] | Tensor, size: tuple[int, int]) -> Tensor:
-    """Maps stretched to [0, 1], each by its own minimum and maximum, then resized bilinearly.
+def levels(maps: NDArray[Any] | Tensor) -> NDArray[np.uint8]:
+    """Maps as a submission holds them: 0 … 255 between each frame's minimum and maximum.
 
     Parameters
     ----------
     maps : ndarray or Tensor, real [n, h, w]
+
+    Returns
+    -------
+    ndarray, uint8 [n, h, w]
+        A constant map is zero.
+
+    Raises
+    ------
+    ValueError
+        A map is not finite.
+    """
+    values = np.asarray(maps, np.float32)
+    low = values.min(axis=(1, 2), keepdims=True)
+    span = values.max(axis=(1, 2), keepdims=True) - low
+    if not np.isfinite(span).all():
+        raise ValueError("saliency is not finite; mend it before scoring")
+    return np.asarray(np.rint((values - low) * (255 / np.where(span > 0, span, 1))), np.uint8)
+
+
+def on_grid(maps: NDArray[Any] | Tensor, size: tuple[int, int]) -> Tensor:
+    """Maps as the challenge takes them from a submission, on the grid of the ground truth.
+
+    Eight bits matter: AUC-Judd has no jitter here, so that pixels of one level pass together, and
+    the many that round to 0 cost it up to a tenth.
+
+    Parameters
+    ----------
+    maps : ndarray or Tensor, real [n, h, w]
+        Brought to 256 levels by `levels`.
     size : (height, width)
         Resized by OpenCV's bilinear rule, which averages nothing where a side shrinks.
 
     Returns
     -------
     Tensor, float32 [n, *size]
-        A constant map is zero.
+        In [0, 1].
     """
     import cv2
 
-    values = np.asarray(maps, np.float32)
-    if not np.isfinite(values).all():
-        raise ValueError("saliency is not finite; mend it before scoring")
-    resized = np.empty((len(values), *size), np.float32)
+    pictures = levels(maps)
+    resized = np.empty((len(pictures), *size), np.float32)
 
     def one(number: int) -> None:
-        low, high = float(values[number].min()), float(values[number].max())
-        stretched = (values[number] - np.float32(low)) / np.float32(high - low + _STRETCH_EPS)
+        stretched = pictures[number] / np.float32(255 + _STRETCH_EPS)
         cv2.resize(
             stretched, (size[1], size[0]), dst=resized[number], interpolation=cv2.INTER_LINEAR
         )
 
-    _each_frame(one, len(values))
+    _each_frame(one, len(pictures))
     return torch.from_numpy(resized)
 
 

@@ -64,45 +64,52 @@ def minima(first: Row, second: Row, gains: Row, out: Row) -> None:
 
 @_compiled
 def at_least(values: Row, thresholds: Row, stretch: Row, out: Row) -> None:
-    """How many values reach each of the ascending thresholds.
+    """How many values reach each of the ascending thresholds; infinite ones are reached by none.
 
-    Values are counted in `BINS` bins of (value - stretch[0]) * stretch[1], which runs from 0 to
-    `BINS` and never changes the order; only those in a bin that holds a threshold are compared.
+    Values are counted in `BINS` bins of (value - stretch[0]) * stretch[1], which runs from 0 (at
+    the least value) to `BINS` and never changes the order; only those in a bin that holds a
+    threshold are compared.
     """
-    count = thresholds.shape[0]
     low, scale = stretch[0], stretch[1]
-    first = np.zeros(BINS + 2, np.int64)  # of the thresholds in each bin
-    known = 0
-    for k in range(count):
-        if thresholds[k] < np.inf:
-            known += 1
-            first[np.int32((thresholds[k] - low) * scale) + 1] += 1
+    different = np.empty(thresholds.shape[0], values.dtype)
+    first = np.zeros(BINS + 2, np.int64)  # of the different thresholds in each bin
+    count = 0
+    for k in range(thresholds.shape[0]):
+        threshold = thresholds[k]
+        # Every value reaches the least one, where most pixels of a map lie.
+        if low < threshold < np.inf and (count == 0 or different[count - 1] < threshold):
+            different[count] = threshold
+            first[np.int32((threshold - low) * scale) + 1] += 1
+            count += 1
     for number in range(BINS + 1):
         first[number + 1] += first[number]
     bins = np.empty(_BLOCK, np.int32)
     even, odd = np.zeros(BINS + 1, np.int64), np.zeros(BINS + 1, np.int64)
-    compared = np.zeros(count + 1, np.int64)
+    reached = np.zeros(count + 1, np.int64)
     for start in range(0, values.shape[0], _BLOCK):
         length = min(_BLOCK, values.shape[0] - start)
         for i in range(length):
             bins[i] = np.int32((values[start + i] - low) * scale)
         for i in range(length):
             number = bins[i]
-            # Two tables, as most pixels of a map fall into one bin and would wait for each other.
-            if i & 1:
+            if first[number] != first[number + 1]:
+                rank = first[number]
+                while rank < first[number + 1] and different[rank] <= values[start + i]:
+                    rank += 1
+                reached[rank] += 1
+            # Two tables, as neighbours often fall into one bin and would wait for each other.
+            elif i & 1:
                 odd[number] += 1
             else:
                 even[number] += 1
-            if first[number] != first[number + 1]:
-                rank = first[number]
-                while rank < first[number + 1] and thresholds[rank] <= values[start + i]:
-                    rank += 1
-                compared[rank] += 1
-    # Bins without a threshold count for all the thresholds below them.
     for number in range(BINS + 1):
-        if first[number] == first[number + 1]:
-            compared[first[number]] += even[number] + odd[number]
-    total = 0
-    for k in range(count, 0, -1):
-        total += compared[k]
-        out[k - 1] = total
+        reached[first[number]] += even[number] + odd[number]
+    for rank in range(count, 0, -1):
+        reached[rank - 1] += reached[rank]
+    rank = 0
+    for k in range(thresholds.shape[0]):
+        while rank < count and different[rank] < thresholds[k]:
+            rank += 1
+        out[k] = reached[rank + 1] if rank < count else 0
+        if thresholds[k] <= low:
+            out[k] = values.shape[0]

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveal.errors import FovealError, InputError, StoreError, writing
+from foveal.models.metrics.challenge import levels
 from foveal.pipeline.export.export import folder_name
 from foveal.pipeline.preview.panels import resized
 from foveal.pipeline.preview.view import VideoView
@@ -221,15 +222,12 @@ def _levels(
     last: NDArray[np.uint8] | None = None
     stored = min(frames, view.frames)
     for moment in view.moments((array,), range(stored)):
-        values = np.asarray(moment.items[array], np.float32)
-        if not np.isfinite(values).all():
-            raise SubmissionError(f"the map of frame {moment.frame} is not finite")
-        low = values.min()
-        span = float(values.max() - low)
-        unit = (values - low) / np.float32(span if span > 0 else 1)
-        if unit.shape != size:
-            unit = resized(unit, size)
-        last = np.rint(np.clip(unit, 0, 1) * 255).astype(np.uint8)
+        try:
+            last = levels(moment.items[array][None])[0]
+        except ValueError:
+            raise SubmissionError(f"the map of frame {moment.frame} is not finite") from None
+        if last.shape != size:
+            last = resized(last, size)
         yield last
     assert last is not None
     for _ in range(frames - stored):
