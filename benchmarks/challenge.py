@@ -3,11 +3,12 @@
 The peer does what the challenge's page describes: ffmpeg unpacks the published maps and the
 submitted videos to PNG, then each frame's two pictures are read, stretched, brought to one size
 and scored, by as many processes as there are cores. foveal reads maps, predictions and points of
-the same clips from its store. What a build needs to bring the published maps into the store, once
-for all predictions, is measured apart, and the ratio with it is given too.
+the same clips from its store. The submission has the predictions' own size; with --full it has
+that of the videos, which costs the peer more. What a build needs to bring the published maps into
+the store, once for all predictions, is measured apart, and the ratio with it is given too.
 
 Run: ``python benchmarks/challenge.py [--videos 2] [--frames 20] [--size 1080x1920] [--cores 1]
-[--json]``
+[--full] [--json]``
 """
 
 from __future__ import annotations
@@ -111,14 +112,13 @@ class KnownMaps(PlainStage):
 
 
 def build(root: Path, store: Path, density: dict[str, str] | None) -> None:
-    work = Build.open(
-        Recipe.parse({
-            "dataset": {"kind": "mouse_saliency", "root": str(root)},
-            "store": str(store),
-            "fixations": {},
-            "density": density,
-        })  # fmt: skip
-    )
+    values = {
+        "dataset": {"kind": "mouse_saliency", "root": str(root)},
+        "store": str(store),
+        "fixations": {},
+        "density": density,
+    }
+    work = Build.open(Recipe.parse(values))
     work.prepare()
     plan = work.plan()
     work.remember(plan)
@@ -170,7 +170,8 @@ def score_pictures(root: Path, unpacked: Path, cores: int) -> dict[str, float]:
         listed = json.loads(
             (root / "FixationsTest" / "Test" / folder.name / "fixations.json").read_text()
         )
-        pairs = [sorted((unpacked / kind / folder.name).iterdir()) for kind in ("submitted", "published")]  # fmt: skip
+        kinds = ("submitted", "published")
+        pairs = [sorted((unpacked / kind / folder.name).iterdir()) for kind in kinds]
         with Pool(cores) as pool:
             scores = pool.map(score_frame, list(zip(*pairs, listed, strict=True)))
         means.append(np.mean(scores, axis=0))
@@ -178,10 +179,11 @@ def score_pictures(root: Path, unpacked: Path, cores: int) -> dict[str, float]:
 
 
 def measured(work: Callable[[], Any]) -> tuple[Any, float, float]:
-    """What it gives, and its seconds: on the clock, and of all cores in this and child processes."""
+    """What it gives, and its seconds: on the clock, and of the cores, child processes too."""
 
     def spent() -> float:
-        usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))  # fmt: skip
+        everybody = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        usages = (resource.getrusage(who) for who in everybody)
         return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
     wall, cpu = time.perf_counter(), spent()
@@ -195,6 +197,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=20, help="of each video")
     parser.add_argument("--size", default="1080x1920", help="HEIGHTxWIDTH of the videos")
     parser.add_argument("--cores", type=int, default=1)
+    parser.add_argument("--full", action="store_true", help="submission at the videos' size")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.cores])
@@ -234,18 +237,24 @@ def compare(folder: Path, arguments: argparse.Namespace, size: tuple[int, int]) 
 
     note("published maps into the store", partial(build, root, store, {"preset": "published"}))
     write_made_maps(str(store), lambda video, marks: KnownMaps(predictions[video]))
-    write_submission(store, folder / "submission", "known", source_size=True)
+    write_submission(store, folder / "submission", "known", source_size=arguments.full)
 
     def from_store(videos: list[str] | None = None) -> dict[str, float]:
         opened = open_store(store)
         wanted, _ = contestants(opened, ["known"], ())
-        table = evaluate(opened, wanted, variant="ntire2026", videos=videos).tables["saliency_known"]
+        table = evaluate(opened, wanted, variant="ntire2026", videos=videos).tables[
+            "saliency_known"
+        ]
         return {name: table["dataset"][name]["mean_of_videos"] for name in METRICS}
 
     from_store([next(iter(predictions))])  # compiles
     ours = note("foveal: scores from the store", from_store)
     unpacked = folder / "unpacked"
-    for name, where in (("published", root / "SaliencyTest" / "Test"), ("submitted", folder / "submission")):  # fmt: skip
+    folders = {
+        "published": root / "SaliencyTest" / "Test",
+        "submitted": folder / "submission",
+    }
+    for name, where in folders.items():
         videos = sorted(where.glob("*.mp4"))
         note(f"peer: {name} to PNG", partial(unpack, videos, unpacked / name, cores))
     theirs = note("peer: PNG to scores", partial(score_pictures, root, unpacked, cores))

@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 from rich.progress import Progress
 
-from foveal.cli.console import INCOMPLETE, ROWS, err, out, print_json, print_table
+from foveal.cli.console import INCOMPLETE, ROWS, err, out, print_json, print_table, size_text
 from foveal.errors import RecipeError
 
 
@@ -63,9 +63,8 @@ def submit(
                 how = "repeated" if one.repeated else "left out"
                 out.print(f"{one.video}: {what} {how}, {one.frames} in all", markup=False)
         out.print(
-            f"{folder}: {counts['written']} videos written and decoded again: frames, rate and "
-            f"size agree, {max((one.mean_error for one in done), default=0.0):.2f} of 255 levels "
-            "off at worst",
+            f"{folder}: {counts['written']} videos written and decoded again, "
+            f"{size_text(sum(one.bytes for one in done))}: frames, rate, size and values agree",
             markup=False,
         )
     if counts["written"] != len(done):

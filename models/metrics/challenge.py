@@ -1,8 +1,9 @@
 """CC, SIM, NSS and AUC-Judd as the NTIRE 2026 and AIM 2024 challenges compute them (``bench.py``).
 
 The saliency comes as `on_grid` gives it: stretched to 256 levels between its own frame's minimum
-and maximum, as a submission holds it, then brought to the size of the ground truth. The density is stretched here. Nothing is
-undefined but a frame without fixations: small constants keep constant maps at a score of 0.
+and maximum, as a submission holds it, then brought to the size of the ground truth. The density is
+stretched here. Nothing is undefined but a frame without fixations: small constants keep constant
+maps at a score of 0.
 
 Sums are taken in float64; the organisers' own are float32, which differs by about 1e-6.
 """

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from foveal.errors import StoreError
 from foveal.models.metrics import FixatedPixels
-from foveal.pipeline.learn.ground_truth import DENSITY, Points, Truth
+from foveal.pipeline.learn.ground_truth import DENSITY, POINTS, Points, Truth
 from foveal.pipeline.learn.inputs import choose_flow, resized_maps
+from foveal.pipeline.sources.readers.points import POOLED
 from foveal.pipeline.stages.density_maps import density_map
 from foveal.storage.reader import Store
 from foveal.storage.slices import Gatherer, Slice
@@ -139,6 +140,25 @@ def flow_magnitude(store: Store, wanted: str | None) -> Contestant:
         return truth.on_grid(torch.linalg.vector_norm(flow, dim=-1))[kept]
 
     return against_all(maps)
+
+
+def other_observers(store: Store) -> Contestant:
+    """`one_against_others`, where the store tells observers apart.
+
+    Raises
+    ------
+    StoreError
+        The first video with points has those of all observers under one name.
+    """
+    for video in store.select():
+        if POINTS[-1] in store.infos(video):
+            if store.array(video, POINTS[-1]).attrs.get("subjects") == [POOLED]:
+                raise StoreError(
+                    f"{store.location}: the observers of {store.dataset} are not told apart, so "
+                    "none can be predicted by the others"
+                )
+            break
+    return one_against_others
 
 
 def one_against_others(truth: Truth, start: int, stop: int) -> Contest:

@@ -18,6 +18,7 @@ from foveal.pipeline.video.types import ArrayBatch
 from foveal.storage.kinds import select_arrays
 from foveal.storage.marks import Mark
 from foveal.storage.reader import Store, open_store
+from foveal.storage.schema import ArraySpec
 
 LONGER_SIDE_PX = 160
 """Of the maps written: a Gaussian needs no more, and scores and submissions resize them."""

@@ -149,7 +149,7 @@ def contestants(
             baselines.mean_density(store, store.select(train_split))
         ),
         "uniform": baselines.uniform,
-        "one_against_others": lambda: baselines.one_against_others,
+        "one_against_others": lambda: baselines.other_observers(store),
         "flow_magnitude": lambda: baselines.flow_magnitude(store, flow),
     }
     found: dict[str, Contestant] = {}

@@ -101,7 +101,8 @@ def write_made_maps(
                 advance(video, count, frames)
 
             mark = write_beside(location, video, marks[video], stage, advance=done)
-            status = "unchanged" if mark is None else "complete"
-            results.append(Prediction(video, status, frames=frames))
+            results.append(
+                Prediction(video, "unchanged" if mark is None else "complete", frames=frames)
+            )
         refresh_index(location, [result.video for result in results])
     return results

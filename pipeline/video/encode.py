@@ -19,14 +19,14 @@ CODEC_OPTIONS: dict[str, dict[str, str | int]] = {
     "ffv1": {"pix_fmt": "bgr0"},
     "x264_grey": {
         "vcodec": "libx264",
-        "crf": 6,
+        "qp": 0,
         "preset": "veryfast",
         "bf": 0,
         "pix_fmt": "gray",
         "movflags": "+faststart",
     },
 }
-"""What `encode_video` asks of each encoder: close to lossless, ffv1 exactly so.
+"""What `encode_video` asks of each encoder: close to lossless, the last two exactly so.
 
 Grey video has no B-frames, so that its first picture is shown at 0 whoever reads it.
 """

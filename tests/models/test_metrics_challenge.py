@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -54,7 +55,7 @@ def written_out(prediction: Map, density: Map, points: list[tuple[int, int]]) ->
         curve.append((1.0, 1.0))
         scores["auc_judd"] = sum(
             (right[0] - left[0]) * (left[1] + right[1]) / 2
-            for left, right in zip(curve, curve[1:], strict=False)
+            for left, right in itertools.pairwise(curve)
         )
     return scores
 
