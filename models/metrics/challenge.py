@@ -124,7 +124,7 @@ def sim(rows: MapRows, truth: MapRows) -> Tensor:
     a, _, b, _, _ = _products(rows, truth).unbind(1)
     b = (b - rows.values.shape[1] * low) * scale
     gains = torch.stack([1 / (a + _EPS), scale / (b + _EPS), low], 1)
-    if rows.values.is_cuda:
+    if not _is_compiled(rows):
         p = rows.values.double() * gains[:, :1]
         q = (truth.values.double() - gains[:, 2:]) * gains[:, 1:2]
         return torch.minimum(p, q).sum(1)
@@ -143,7 +143,7 @@ def auc_judd(rows: MapRows, fixations: FixatedPixels) -> Tensor:
     height, width = rows.shape[1:]
     values, counts = fixations.repeated().gather(rows.values, math.inf)
     thresholds = values.sort(1).values
-    if rows.values.is_cuda:
+    if not _is_compiled(rows):
         from foveal.models.metrics.auc import count_at_least
 
         above = count_at_least(thresholds, rows.values, None, rows).cpu()
@@ -174,6 +174,11 @@ def _area(above: NDArray[np.float64], distinct: int, pixels: int) -> float:
     return float(np.trapezoid(hits, false_alarms))
 
 
+def _is_compiled(rows: MapRows) -> bool:
+    """Whether the loops of `challenge_kernels` run; elsewhere torch computes the same."""
+    return rows.values.device.type == "cpu"
+
+
 def _stretch(truth: MapRows) -> tuple[Tensor, Tensor]:
     """Least value of each density map, and what stretches it to [0, 1]."""
     low = truth.low.double()
@@ -182,7 +187,7 @@ def _stretch(truth: MapRows) -> tuple[Tensor, Tensor]:
 
 def _sums(rows: MapRows) -> tuple[Tensor, Tensor]:
     """Sum and sum of squares of each row, float64."""
-    if rows.values.is_cuda:
+    if not _is_compiled(rows):
         values = rows.values.double()
         return values.sum(1), values.square().sum(1)
     from foveal.models.metrics.challenge_kernels import sums
@@ -193,7 +198,7 @@ def _sums(rows: MapRows) -> tuple[Tensor, Tensor]:
 
 def _products(rows: MapRows, truth: MapRows) -> Tensor:
     """Sums of a, a², b, b² and ab of each frame, float64 [n, 5]."""
-    if rows.values.is_cuda:
+    if not _is_compiled(rows):
         a, b = rows.values.double(), truth.values.double()
         return torch.stack([one.sum(1) for one in (a, a * a, b, b * b, a * b)], 1)
     from foveal.models.metrics.challenge_kernels import products

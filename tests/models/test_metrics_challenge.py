@@ -15,7 +15,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from foveal.errors import RecipeError
-from foveal.models.metrics import FixatedPixels, ScoreTable, auc_judd, cc, kldiv, nss, sim
+from foveal.models.metrics import (
+    FixatedPixels,
+    ScoreTable,
+    auc_judd,
+    cc,
+    challenge,
+    kldiv,
+    nss,
+    sim,
+)
 from foveal.models.metrics.challenge import METRICS, on_grid
 
 Map = NDArray[np.float64]
@@ -31,7 +40,8 @@ def written_out(prediction: Map, density: Map, points: list[tuple[int, int]]) ->
     """Scores of one frame; `points` are (row, column), repeated ones too."""
     height, width = density.shape
     # A submission has 8 bits, and pictures of grey videos are float32: rounding decides what ties.
-    submitted = np.rint(255 * stretched(prediction.astype(np.float32))).astype(np.uint8)
+    lifted = prediction.astype(np.float32) - np.float32(prediction.min())
+    submitted = np.rint(lifted * (np.float32(255) / (lifted.max() or np.float32(1))))
     p = cv2.resize(stretched(submitted.astype(np.float32)), (width, height)).astype(float)
     q = stretched(density)
     number = height * width
@@ -152,6 +162,18 @@ def test_a_table_takes_what_the_challenge_defines_and_nothing_else() -> None:
         ScoreTable(["cc", "kldiv"], "ntire2026")
     with pytest.raises(ValueError, match="no other metric"):
         kldiv(torch.ones(1, 2, 2), torch.ones(1, 2, 2), "ntire2026")
+
+
+def test_torch_gives_what_the_compiled_loops_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(5)
+    maps = on_grid(torch.from_numpy(rng.random((3, 8, 10))), (40, 50))
+    density = torch.from_numpy(rng.integers(0, 1024, (3, 40, 50)).astype(np.float32))
+    counts = torch.from_numpy(rng.poisson(0.01, (3, 40, 50)))
+    pairs = ((cc, density), (sim, density), (nss, counts), (auc_judd, counts))
+    compiled = [metric(maps, truth, "ntire2026") for metric, truth in pairs]
+    monkeypatch.setattr(challenge, "_is_compiled", lambda rows: False)
+    for (metric, truth), expected in zip(pairs, compiled, strict=True):
+        torch.testing.assert_close(metric(maps, truth, "ntire2026"), expected, atol=1e-9, rtol=0)
 
 
 @pytest.mark.gpu
