@@ -180,6 +180,8 @@ def _show(scores: Evaluation, average: str, per_video: bool) -> None:
             if excluded:
                 counts = ", ".join(f"{n} {why}" for why, n in excluded.items())
                 out.print(f"{name}, {metric}: frames not scored: {counts}", markup=False)
+    for remark in scores.remarks:
+        out.print(f"note: {remark}", markup=False)
     for name, why in scores.without_baselines.items():
         out.print(f"no {name}: {why}", markup=False)
 

@@ -62,6 +62,8 @@ def auc_judd(
         In [0, 1]; NaN where no pixel is fixated, or (not for pysaliency) every pixel is.
     """
     if variant == challenge.NAME:
+        if jitter_seed is not None:
+            raise ValueError(f"{variant} breaks no ties; leave jitter_seed out")
         rows = MapRows.of(saliency)
         return challenge.auc_judd(rows, as_fixated_pixels(fixations, rows.shape))
     check_variant(variant)

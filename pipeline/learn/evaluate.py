@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from foveal.errors import RecipeError, StoreError
 from foveal.models.metrics import OtherFixations, ScoreTable, Variant, find_metric, metrics_of
+from foveal.models.metrics.base import SCORED_BY
 from foveal.pipeline.learn import baselines
 from foveal.pipeline.learn.baselines import Contestant
 from foveal.pipeline.learn.ground_truth import Truth
@@ -66,6 +67,8 @@ class Evaluation:
         Videos that a contestant was made from, besides those scored, by its name.
     inputs_sha256 : mapping of str to str
         By contestant, see `foveal.storage.evaluation.inputs_sha256`.
+    remarks : tuple of str
+        In what the scores are not those of whom the variant names.
     """
 
     store: str
@@ -78,6 +81,7 @@ class Evaluation:
     without_baselines: Mapping[str, str]
     made_from: Mapping[str, Sequence[str]]
     inputs_sha256: Mapping[str, str]
+    remarks: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as plain values that JSON takes."""
@@ -97,6 +101,7 @@ class Evaluation:
                 for name, table in self.tables.items()
             },
             "without_baselines": dict(self.without_baselines),
+            "remarks": list(self.remarks),
         }
 
     def to_csv(self) -> str:
@@ -276,6 +281,18 @@ def evaluate(
         without_baselines=without_baselines or {},
         made_from=made_from,
         inputs_sha256=inputs,
+        remarks=_remarks(variant, truths),
+    )
+
+
+def _remarks(variant: str, truths: Mapping[str, Truth]) -> tuple[str, ...]:
+    others = [video for video, truth in truths.items() if not truth.is_published]
+    if variant not in SCORED_BY or not others:
+        return ()
+    return (
+        f"{len(others)} of {len(truths)} videos are scored against density that is not the "
+        f"published one at the video's size, as {variant} has it (density.preset: published): "
+        "these are not the challenge's numbers",
     )
 
 

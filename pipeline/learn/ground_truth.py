@@ -15,7 +15,7 @@ from torch import Tensor
 from foveal.errors import StoreError
 from foveal.models.metrics import FixatedPixels, challenge
 from foveal.pipeline.learn.inputs import resized_maps
-from foveal.pipeline.stages.density import DensitySection
+from foveal.pipeline.stages.density import PUBLISHED, DensitySection
 from foveal.pipeline.stages.frames import TIMELINE
 from foveal.pipeline.video.density_kernels import DensityKernel
 from foveal.storage.marks import infos_of
@@ -113,6 +113,12 @@ class Truth:
             self.source_size,
             self.size,
         )
+
+    @property
+    def is_published(self) -> bool:
+        """Whether the density is the dataset's own, at the size of the video."""
+        about = self.marks[self.infos[DENSITY].stage].identity.get("parameters", {})
+        return about.get("preset") == PUBLISHED and self.size == self.source_size
 
     @cached_property
     def points(self) -> Points:

@@ -229,9 +229,9 @@ class MouseSaliency:
         builder.add(POOLED, frame, column[inside], row[inside], read=len(inside), used=frame)
         attributes: dict[str, Any] = {"origin": "fixations", "frames": counts}
         if len(set(counts.values())) > 1:
-            attributes["notes"] = [
-                f"{self.config.reconcile}: {min(counts.values())} frames kept of {_told(counts)}"
-            ]
+            rule = self.config.reconcile
+            kept = min(counts.values()) if rule == "truncate_to_shorter" else "the video's"
+            attributes["notes"] = [f"{rule}: {kept} frames kept of {_told(counts)}"]
         return builder.build({**attributes, **self._rules()})
 
     def published_maps(self, video: Video) -> VideoMaps | None:
@@ -342,7 +342,7 @@ def _form(edition: str, pictures: str) -> Form:
 FORMS = (
     _form("ntire2026", "fixations_maps"),
     _form("avimos", "fixations"),
-    Form("mouse saliency of which edition nothing tells (AViMoS, NTIRE 2026)", _SIGNS),
+    Form("AViMoS or NTIRE 2026 without fixation pictures", _SIGNS),
 )
 
 DATASET = Dataset(

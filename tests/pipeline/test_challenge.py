@@ -121,6 +121,25 @@ def test_the_store_scores_what_its_submission_scores_unpacked(
         assert found[name] == pytest.approx(np.mean(values), abs=2e-6), name
 
 
+def test_scores_against_another_density_are_not_passed_off_as_the_challenges(
+    built: tuple[Path, Path], tmp_path: Path
+) -> None:
+    values = {
+        "dataset": {"kind": "mouse_saliency", "root": str(built[0]), "splits": ["train"]},
+        "store": str(tmp_path / "blurred.zarr"),
+        "fixations": {},
+        "density": {"sigma_px": 4.0, "size": [24, 32]},
+    }
+    build(Recipe.parse(values))
+    for url, remarks in ((tmp_path / "blurred.zarr", 1), (built[1], 0)):
+        opened = open_store(url)
+        wanted, _ = contestants(opened, [], ("uniform",))
+        video = miniature.TRAIN[0]
+        scores = evaluate(opened, wanted, videos=[video], variant="ntire2026")
+        assert len(scores.remarks) == remarks
+        assert evaluate(opened, wanted, videos=[video]).remarks == ()
+
+
 # The submission
 
 
