@@ -29,8 +29,8 @@ def evaluation_of(store: Store) -> dict[str, Any] | None:
     dict or None
         ``problem`` (why they cannot be read), or ``about``, ``metrics``, ``current`` (by
         contestant), ``old`` (names), ``without_baselines``, ``remarks``, ``extremes`` (by
-        prediction, dicts of
-        ``about``, ``kind``, ``nss`` and ``shots`` or ``problem``) and ``not_drawn``.
+        prediction, dicts of ``about``, ``kind``, ``nss`` and ``shots`` or ``problem``) and
+        ``not_drawn``.
     """
     try:
         scores = read_evaluation(store.location)

@@ -82,10 +82,8 @@ def encode_video(
     grey = codec == _GREY
     shape = (height, width) if grey else (height, width, 3)
     if first.shape != shape or (not grey and (height % 2 or width % 2)):
-        raise ValueError(
-            f"frames must be [height, width{'' if grey else ', 3'}]"
-            f"{'' if grey else ', both even'}, got {first.shape}"
-        )
+        wanted = "[height, width]" if grey else "[even height, even width, 3]"
+        raise ValueError(f"frames must be {wanted}, got {first.shape}")
 
     streams = [
         ffmpeg.input(
