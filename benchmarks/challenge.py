@@ -118,13 +118,12 @@ def build(root: Path, store: Path, density: dict[str, str] | None) -> None:
         "fixations": {},
         "density": density,
     }
-    work = Build.open(Recipe.parse(values))
-    work.prepare()
-    plan = work.plan()
-    work.remember(plan)
-    results = [*plan.settled, *(work.run(item.video.id, ()) for item in plan.to_do)]
-    assert all(result.ok for result in results), results
-    work.finalise(results)
+    with Build.open(Recipe.parse(values)).at_work() as work:
+        plan = work.plan()
+        work.remember(plan)
+        results = [*plan.settled, *(work.run(item.video.id) for item in plan.to_do)]
+        assert all(result.ok for result in results), results
+        work.finalise(results)
 
 
 # The peer

@@ -89,6 +89,18 @@ def on_grid(maps: NDArray[Any] | Tensor, size: tuple[int, int]) -> Tensor:
     return torch.from_numpy(resized)
 
 
+def density_rows(maps: Tensor | MapRows) -> MapRows:
+    """Rows of density maps [n, h, w] of any real dtype, which they keep: nothing is copied."""
+    if isinstance(maps, MapRows) or maps.dtype.is_floating_point or maps.device.type != "cpu":
+        return MapRows.of(maps, "density")
+    pixels = maps.detach().flatten(1).numpy()
+    low, high = (
+        torch.from_numpy(extreme(axis=1).astype(np.float64)) for extreme in (pixels.min, pixels.max)
+    )
+    frames, height, width = maps.shape
+    return MapRows(torch.from_numpy(pixels), low, high, (frames, height, width))
+
+
 def nss(rows: MapRows, fixations: FixatedPixels) -> Tensor:
     """(map - mean) / (deviation + 1e-7), its mean over the fixations, repeated ones counting."""
     first, second = _sums(rows)

@@ -20,7 +20,8 @@ class MapRows:
     Attributes
     ----------
     values : Tensor, float32 or float64 [n, h * w]
-        Finite; float64 where the maps were, else float32.
+        Finite; float64 where the maps were, else float32. Those of `challenge.density_rows` may be
+        integers.
     low, high : Tensor [n]
         Least and greatest value of each map.
     shape : (frames, height, width)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from foveal.errors import RecipeError
+from foveal.models.metrics import challenge
 from foveal.models.metrics.base import SCORED_BY, Variant, find_metric, metrics_of
 from foveal.models.metrics.pixels import FixatedPixels, MapRows, as_fixated_pixels
 
@@ -167,7 +168,9 @@ class ScoreTable:
             if given[need] is None:
                 raise ValueError(f"{name} needs {need}; give it, or leave {name} out")
             if need == "density":
-                given[need] = MapRows.of(given[need], need)
+                exact = self.variant == challenge.NAME
+                maps = given[need]
+                given[need] = challenge.density_rows(maps) if exact else MapRows.of(maps, "density")
             else:
                 shared = need == "other_fixations"
                 given[need] = as_fixated_pixels(given[need], rows.shape, shared=shared)

@@ -31,7 +31,7 @@ class Contest:
     saliency : Tensor, float32 [n, height, width]
         On the grid of the ground truth.
     fixations : FixatedPixels
-    density : Tensor, float32 [n, height, width]
+    density : Tensor, real [n, height, width]
     """
 
     saliency: Tensor

@@ -25,8 +25,9 @@ from foveal.storage.marks import read_journal
 from foveal.storage.reader import Store
 
 FRAMES_AT_ONCE = 32
-_PIXELS_AT_ONCE = 2**24
-"""Of maps that are read at once, so that those of 1080p take no more than 64 MB."""
+_PIXELS_AT_ONCE = 2**23
+"""Of maps that are read at once: as float32 32 MiB, which is the most that the C library hands out
+again without asking the system for fresh pages, which cost as much as a score."""
 
 EXTREMES = 5
 APART_FRAMES = 25

@@ -90,8 +90,11 @@ class Truth:
         return values
 
     def density(self, start: int, stop: int) -> Tensor:
-        """Density maps float32 [n, height, width]."""
-        return torch.from_numpy(self.read(DENSITY, start, stop).astype(np.float32, copy=False))
+        """Density maps [n, height, width]: float32, but as stored for the challenge's scores."""
+        maps = self.read(DENSITY, start, stop)
+        if self.variant != challenge.NAME:
+            maps = maps.astype(np.float32, copy=False)
+        return torch.from_numpy(maps)
 
     def on_grid(self, maps: Tensor) -> Tensor:
         """Maps [n, h, w] on the density's grid, float32, as the variant brings them there."""

@@ -164,6 +164,18 @@ def test_a_table_takes_what_the_challenge_defines_and_nothing_else() -> None:
         kldiv(torch.ones(1, 2, 2), torch.ones(1, 2, 2), "ntire2026")
 
 
+def test_integers_are_scored_as_the_numbers_they_are() -> None:
+    rng = np.random.default_rng(6)
+    maps = on_grid(torch.from_numpy(rng.random((2, 5, 7))), SIZE)
+    values = rng.integers(0, 1024, (2, *SIZE))
+    tables = []
+    for dtype in (np.uint16, np.float32):
+        table = ScoreTable(("cc", "sim"), "ntire2026")
+        tables.append(table.update("v", maps, density=torch.from_numpy(values.astype(dtype))))
+    for name in ("cc", "sim"):
+        np.testing.assert_allclose(tables[0][name], tables[1][name], rtol=0, atol=1e-12)
+
+
 def test_torch_gives_what_the_compiled_loops_give(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(5)
     maps = on_grid(torch.from_numpy(rng.random((3, 8, 10))), (40, 50))
