@@ -82,7 +82,7 @@ class Evaluation:
     without_baselines: Mapping[str, str]
     made_from: Mapping[str, Sequence[str]]
     inputs_sha256: Mapping[str, str]
-    remarks: tuple[str, ...] = ()
+    remarks: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as plain values that JSON takes."""
