@@ -16,6 +16,7 @@ import foveal.flows  # noqa: F401  sets the environment, before any command impo
 from foveal.cli.build import build
 from foveal.cli.dataset import check, init
 from foveal.cli.demo import demo
+from foveal.cli.ensemble import baseline, predict_ensemble
 from foveal.cli.evaluate import evaluate
 from foveal.cli.inspect import inspect
 from foveal.cli.look import export, preview, report, statistics
@@ -66,6 +67,8 @@ for command in (
     mask,
     train,
     predict,
+    predict_ensemble,
+    baseline,
     evaluate,
     plugins,
 ):
