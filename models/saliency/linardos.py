@@ -186,7 +186,8 @@ class SalEMA(SalBCE):
             alpha = 0.0 if alpha_mode == "learned" else 0.1 if len(placements) == 1 else 0.3
         if dropout is None:
             dropout = 0.5 if placements == (BOTTLENECK,) else 0.0
-        if not 0 <= alpha <= 1 or not 0 <= dropout < 1:
+        within = alpha_mode == "learned" or 0 <= alpha <= 1
+        if not within or not 0 <= dropout < 1:
             raise RecipeError(
                 f"{name}: alpha={alpha} must be in 0 … 1, dropout={dropout} in [0, 1)"
             )
