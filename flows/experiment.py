@@ -121,7 +121,7 @@ def _rows(comparison: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _state(outcomes: Sequence[Outcome], comparison: dict[str, Any]) -> State[dict[str, Any]]:
-    counts = {status: 0 for status in ("done", "unchanged", "incomplete", "stopped")}
+    counts = dict.fromkeys(("done", "unchanged", "incomplete", "stopped"), 0)
     for outcome in outcomes:
         counts[outcome.status] += 1
     message = ", ".join(f"{count} {status}" for status, count in counts.items() if count)

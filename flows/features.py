@@ -61,6 +61,6 @@ def build_features(
         recipe["i3d"] = i3d
     if root is not None:
         recipe["dataset"] = {**recipe["dataset"], "root": root}
-    return build_store(
-        recipe, only=only, workers=workers, cluster=cluster, return_state=True
-    )
+    ended: Any = build_store(recipe, only=only, workers=workers, cluster=cluster, return_state=True)
+    state: State[list[VideoResult]] = ended
+    return state

@@ -113,9 +113,7 @@ def table(
     _finish(Work(load(file, scale, folder, overrides)), [], as_json, stopped=False)
 
 
-def load(
-    file: str, scale: str, folder: Path | None, overrides: Sequence[str] | None
-) -> Experiment:
+def load(file: str, scale: str, folder: Path | None, overrides: Sequence[str] | None) -> Experiment:
     """The experiment of a file, or of the shipped one of that name.
 
     Raises
@@ -257,4 +255,3 @@ class _Watch:
         self._progress.update(
             self._bar, description=f"{self._doing}: {video}", completed=done, total=frames
         )
-

@@ -230,6 +230,10 @@ class Clips(Dataset[Sample]):
                 following += int(numbers[-1]) + 1
         return np.concatenate(groups).astype(np.int64)
 
+    def parts_of(self, clips: Indices, epoch: tuple[int, int]) -> Indices:
+        """Which part each of these clips is of, in the epoch of (seed, epoch): there is one."""
+        return np.zeros(len(clips), np.int64)
+
     @property
     def only_reads(self) -> bool:
         """Whether a sample takes nothing but reading: no Python code of a ``transform``."""

@@ -160,7 +160,7 @@ class Augmentation:
         return Augmentation(*self.transforms, kinds=kinds_of(clips))
 
     def __call__(self, sample: Sample) -> Sample:
-        """Change a sample by torch's random numbers, which `Clips` seeds by seed, epoch and clip."""
+        """Change a sample by torch's random numbers, which `Clips` seeds for each clip."""
         seed = int(torch.randint(2**62, ()).item())
         return self.change(sample, np.random.default_rng(seed))
 

@@ -38,7 +38,7 @@ def compare(work: Work) -> dict[str, Any]:
             scores[training, target] = work.score_of(training, target)
         return scores[training, target]
 
-    tables = []
+    tables: list[dict[str, Any]] = []
     for key, table in spec.tables.items():
         rows = []
         for row in table.rows:

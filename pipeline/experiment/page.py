@@ -77,9 +77,7 @@ def latex(comparison: Mapping[str, Any], table: Mapping[str, Any]) -> str:
         f"% {comparison['paper']}: {table['key']}, {table['title']} ({comparison['scale']} scale)",
         "% Per metric: ours, published, difference. No ours: not run, withheld, or of others.",
     ]
-    heads = [
-        f"\\multicolumn{{3}}{{c}}{{{_tex(label(metric))}}}" for metric in table["metrics"]
-    ]
+    heads = [f"\\multicolumn{{3}}{{c}}{{{_tex(label(metric))}}}" for metric in table["metrics"]]
     for target in table["targets"]:
         lines += [
             f"% {target['title']}",

@@ -150,7 +150,7 @@ class Work:
             It cannot be done; what came before it stays.
         """
         started = time.monotonic()
-        outcome = getattr(self, f"_{step.kind}")(step)
+        outcome: Outcome = getattr(self, f"_{step.kind}")(step)
         return replace(outcome, seconds=time.monotonic() - started)
 
     def score_of(self, training: str, target: str) -> Score | None:

@@ -75,7 +75,9 @@ def divide(settings: TrainSettings, stores: Sequence[Store]) -> Division:
         held = [_named(videos, settings.validation_ids) for videos in train]
         _check_all_named(stores, train, settings.validation_ids)
     if settings.validation_share is not None or settings.validation_ids is not None:
-        kept = [tuple(v for v in all_ if v not in out) for all_, out in zip(train, held, strict=True)]
+        kept = [
+            tuple(v for v in all_ if v not in out) for all_, out in zip(train, held, strict=True)
+        ]
         if empty := [store for store, videos in zip(stores, kept, strict=True) if not videos]:
             raise RecipeError(
                 f"{empty[0].location}: every video is held out for validation, none is left to "

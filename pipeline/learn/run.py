@@ -358,8 +358,7 @@ class Run:
 def only_pictures(division: Division) -> bool:
     """Whether every training video is a single frame."""
     return all(
-        bool((store.videos.frames.loc[list(videos)] == 1).all())
-        for store, videos in division.train
+        bool((store.videos.frames.loc[list(videos)] == 1).all()) for store, videos in division.train
     )
 
 

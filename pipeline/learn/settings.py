@@ -23,7 +23,7 @@ from foveal.models import saliency
 from foveal.models.losses import saliency_loss
 from foveal.models.saliency import Schedule, Spec
 from foveal.pipeline.recipe.section import Section
-from foveal.pipeline.recipe.yaml_files import explain, override, read_mapping
+from foveal.pipeline.recipe.yaml_files import Place, explain, override, read_mapping
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Count = Annotated[int, Field(ge=1)]
@@ -204,7 +204,7 @@ class TrainSettings(Section):
         try:
             return cls.model_validate_json(json.dumps(values))
         except ValidationError as error:
-            lines = explain(error, "settings", lambda _: TrainSettings.model_fields)
+            lines = explain(error, "settings", _allowed_keys)
             raise RecipeError(f"training:\n{lines}") from None
         except TypeError as error:
             raise RecipeError(f"a setting holds what YAML reads specially: {error}") from None
@@ -314,6 +314,11 @@ class TrainSettings(Section):
                 f"{folder} holds a run with other settings ({changes}); go on with those, or name "
                 "another folder: run=…"
             )
+
+
+def _allowed_keys(place: Place) -> list[str]:
+    inside = len(place) > 1 and place[0] == "augment"
+    return list((AugmentSection if inside else TrainSettings).model_fields)
 
 
 LATER: Mapping[str, Any] = {
