@@ -204,12 +204,13 @@ def _show(comparison: Any, table: Any, target: Any) -> None:
 
 def _text(cell: Any) -> str:
     """``ours (paper, difference)``."""
-    printed = "-" if cell["published"] is None else f"{cell['published']:.3f}"
-    printed += "?" if cell["doubtful"] else ""
+    from foveal.pipeline.experiment.page import number, printed, signed
+
+    paper = printed(cell) or "-"
     if cell["ours"] is None:
-        return f"– ({printed})"
-    difference = "" if cell["difference"] is None else f", {cell['difference']:+.3f}"
-    return f"{cell['ours']:.3f} ({printed}{difference})"
+        return f"– ({paper})"
+    difference = f", {signed(cell['difference'])}" if cell["difference"] is not None else ""
+    return f"{number(cell['ours'])} ({paper}{difference})"
 
 
 class _Watch:

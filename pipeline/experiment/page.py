@@ -17,6 +17,9 @@ from foveal.pipeline.report.report import prose
 
 PAGE, NUMBERS = "tables.html", "tables.csv"
 
+LARGE = 20
+"""Numbers from here on are no scores, and have no decimals to show: parameters in millions."""
+
 COLUMNS = (
     "table", "row", "training", "target", "metric",
     "ours", "published", "difference", "doubtful", "state", "notes",
@@ -99,7 +102,7 @@ def latex(comparison: Mapping[str, Any], table: Mapping[str, Any]) -> str:
 
 def _parts(cell: Mapping[str, Any]) -> Iterator[str]:
     yield number(cell["ours"])
-    yield number(cell["published"]) + ("?" if cell["doubtful"] else "")
+    yield printed(cell)
     yield f"${signed(cell['difference'])}$" if cell["difference"] is not None else ""
 
 
@@ -111,6 +114,17 @@ def label(metric: Mapping[str, Any]) -> str:
 def number(value: float | None) -> str:
     """Three decimals, or nothing."""
     return "" if value is None else f"{value:.3f}"
+
+
+def printed(cell: Mapping[str, Any]) -> str:
+    """The published number with all its digits, three decimals at least; ``?`` where in doubt."""
+    value = cell["published"]
+    if value is None:
+        return ""
+    text = f"{value:g}" if value >= LARGE else f"{value:.5f}".rstrip("0")
+    whole, _, decimals = text.partition(".")
+    text = text if value >= LARGE else f"{whole}.{decimals:0<3}"
+    return text + ("?" if cell["doubtful"] else "")
 
 
 def signed(value: float | None) -> str:
@@ -149,5 +163,11 @@ def _templates() -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    found.filters |= {"number": number, "signed": signed, "label": label, "prose": prose}
+    found.filters |= {
+        "number": number,
+        "printed": printed,
+        "signed": signed,
+        "label": label,
+        "prose": prose,
+    }
     return found
