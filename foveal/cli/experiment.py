@@ -167,6 +167,8 @@ def _finish(work: Work, outcomes: Sequence[Outcome], as_json: bool, stopped: boo
 
     comparison = compare(work)
     files = write_tables(comparison, work.experiment.folder / "tables")
+    if stopped and not as_json:
+        return
     if as_json:
         steps = [{**vars(each), "step": str(each.step)} for each in outcomes]
         print_json({**comparison, "files": list(map(str, files)), "steps": steps,

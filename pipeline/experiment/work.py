@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from foveal.errors import FovealError, RecipeError, StoreError
+from foveal.machine import file_sha256
 from foveal.models import saliency
 from foveal.models.device import choose_device
 from foveal.pipeline.build.build import Build
@@ -359,7 +360,6 @@ class Work:
 
 def _sha256(file: Path) -> str:
     try:
-        with file.open("rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()
+        return file_sha256(file)
     except FileNotFoundError:
         raise FovealError(f"there is no {file}; run the experiment without --only") from None

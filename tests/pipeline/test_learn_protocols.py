@@ -36,14 +36,15 @@ SMALL = {"width": 0.05, "input_size": [16, 16]}
 def stores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Videos without a split val, still pictures, shots of films."""
     folder = tmp_path_factory.mktemp("protocols")
-    short = {f"{n}": {"frames": n, "stages": ("time", "frames", "density", "fixations")}
-             for n in (3, 5, 8, 12)}  # fmt: skip
-    still = {f"p{n}": {"frames": 1, "stages": ("time", "frames", "density", "fixations")}
-             for n in range(6)}  # fmt: skip
-    still["q"] = {"frames": 1, "split": "val",
-                  "stages": ("time", "frames", "density", "fixations")}  # fmt: skip
-    shots = {f"actioncliptrain{film:05d}_{shot}": {"frames": 4} for film in range(1, 6)
-             for shot in (1, 2)}  # fmt: skip
+    frames = ("time", "frames", "density", "fixations")
+    short = {f"{n}": {"frames": n, "stages": frames} for n in (3, 5, 8, 12)}
+    still = {f"p{n}": {"frames": 1, "stages": frames} for n in range(6)}
+    still["q"] = {"frames": 1, "split": "val", "stages": frames}
+    shots = {
+        f"actioncliptrain{film:05d}_{shot}": {"frames": 4, "stages": (*frames, "flow_tvl1")}
+        for film in range(1, 6)
+        for shot in (1, 2)
+    }
     for name, videos in {"videos": short, "pictures": still, "films": shots}.items():
         write_small_store(folder / f"{name}.zarr", videos)
     return {name: folder / f"{name}.zarr" for name in ("videos", "pictures", "films")}
