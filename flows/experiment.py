@@ -64,7 +64,9 @@ def run_experiment(
         experiment = Experiment.load(file, scale=scale, folder=folder, overrides=overrides or ())
         work = Work(experiment, build_here if scale == "tiny" else _build, tell)
         outcomes: list[Outcome] = []
-        for step in work.steps(only or ()):
+        steps = work.steps(only or ())
+        work.check(steps)
+        for step in steps:
             outcomes.append(work.run(step) if step.kind == "build" else _carry_out(step, work))
             log.info("%s: %s: %s", step, outcomes[-1].status, outcomes[-1].message)
             if outcomes[-1].status == "stopped":

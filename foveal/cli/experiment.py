@@ -74,6 +74,7 @@ def run(
         if dry_run:
             _list(loaded, steps, as_json)
             return
+        work.check(steps)
         outcomes: list[Outcome] = []
         try:
             for number, step in enumerate(steps, start=1):

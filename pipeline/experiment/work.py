@@ -18,6 +18,7 @@ from foveal.errors import FovealError, RecipeError, StoreError
 from foveal.machine import file_sha256
 from foveal.models import saliency
 from foveal.models.device import choose_device
+from foveal.models.weights import find
 from foveal.pipeline.build.build import Build
 from foveal.pipeline.build.run import VideoResult
 from foveal.pipeline.demo.tiny import write_tiny
@@ -142,6 +143,57 @@ class Work:
                     steps.append(Step("score", name, target))
         return steps
 
+    def check(self, steps: Sequence[Step]) -> None:
+        """See that the datasets, lists and weights that the steps want are there, all at once.
+
+        Raises
+        ------
+        RecipeError
+            Each that is missing is named, with what to do.
+        """
+        missing: dict[str, list[str]] = {}
+        for step in steps:
+            if step.kind == "build" and self.experiment.scale == "paper":
+                recipe = self.experiment.recipe(step.name)
+                if not recipe.dataset.root.is_dir():
+                    key = f"stores.{step.name}.recipe.dataset.root"
+                    missing.setdefault(f"no folder {recipe.dataset.root}", []).append(key)
+                for mask, path in self._masks(step.name).items():
+                    if not path.is_file():
+                        key = f"stores.{step.name}.masks.{mask}"
+                        missing.setdefault(f"no file {path}", []).append(key)
+            if step.kind == "train":
+                for error in self._missing_weights(step.name):
+                    missing.setdefault(error, []).append(f"trainings.{step.name}")
+        if missing:
+            lines = "".join(f"\n  {', '.join(keys)}: {what}" for what, keys in missing.items())
+            raise RecipeError(
+                "not everything is there that this wants; put it there, or say where by "
+                f"--set KEY=PLACE:{lines}"
+            )
+
+    def _missing_weights(self, name: str) -> list[str]:
+        """Why weights cannot be loaded that a training wants from elsewhere."""
+        if (self.experiment.run_folder(name) / BEST).is_file():
+            return []
+        settings, training = self.experiment.settings(name), self.experiment.spec.trainings[name]
+        wanted = [settings.weights] if training.weights_of is None else []
+        wanted += [settings.backbone] if training.backbone_of is None and settings.backbone else []
+        errors = []
+        for weights in wanted:
+            try:
+                if weights != "random":
+                    find(weights)
+            except FovealError as error:
+                errors.append(str(error))
+        return errors
+
+    def _masks(self, name: str) -> dict[str, Path]:
+        return {
+            mask: self.experiment.beside / Path(path).expanduser()
+            for mask, path in self.experiment.spec.stores[name].masks.items()
+        }
+
     def run(self, step: Step) -> Outcome:
         """Carry out a step, unless it is done.
 
@@ -166,10 +218,7 @@ class Work:
 
     def _build(self, step: Step) -> Outcome:
         experiment, name = self.experiment, step.name
-        masks = {
-            mask: experiment.beside / Path(path).expanduser()
-            for mask, path in experiment.spec.stores[name].masks.items()
-        }
+        masks = self._masks(name)
         dataset = None
         if experiment.scale == "tiny":
             kind = str(experiment.recipe(name).dataset.kind)

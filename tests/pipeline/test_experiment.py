@@ -198,6 +198,28 @@ def test_rows_bring_what_they_need_and_no_more(loaded: dict[str, Experiment]) ->
         work.steps(["ACLNet"])
 
 
+def test_all_that_is_missing_is_told_before_anything_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOVEAL_WEIGHTS", str(tmp_path))
+    (tmp_path / "salicon").mkdir()
+    work = Work(
+        Experiment.load(
+            EXPERIMENTS / "gfsalnet.yaml",
+            folder=tmp_path / "out",
+            overrides=[f"stores.salicon.recipe.dataset.root={tmp_path / 'salicon'}"],
+        )
+    )
+    with pytest.raises(RecipeError) as told:
+        work.check(work.steps(["T5/GFSalNet"]))
+    lines = str(told.value).splitlines()
+    assert "stores.salicon" not in str(told.value)
+    assert "  stores.dhf1k.recipe.dataset.root: no folder /data/DHF1K" in lines
+    assert "  stores.diem_whole.masks.meta: no file /data/DIEM/mask-diem-test-30hz.csv" in lines
+    assert any("trainings.appearance: weights resnet50-imagenet_v1" in line for line in lines)
+    assert not (tmp_path / "out").exists()
+
+
 # -- one of them, carried out -----------------------------------------------------------------
 
 
