@@ -22,7 +22,8 @@ from foveal.pipeline.build.run import VideoResult
 from foveal.pipeline.experiment.comparison import compare
 from foveal.pipeline.experiment.model import Experiment
 from foveal.pipeline.experiment.page import write_tables
-from foveal.pipeline.experiment.work import Outcome, Step, Work, build_here
+from foveal.pipeline.experiment.steps import Outcome, Step, check
+from foveal.pipeline.experiment.work import Work, build_here
 from foveal.pipeline.learn.step import Step as TrainingStep
 from foveal.pipeline.recipe.recipe import Recipe
 
@@ -65,7 +66,7 @@ def run_experiment(
         work = Work(experiment, build_here if scale == "tiny" else _build, tell)
         outcomes: list[Outcome] = []
         steps = work.steps(only or ())
-        work.check(steps)
+        check(experiment, steps)
         for step in steps:
             outcomes.append(work.run(step) if step.kind == "build" else _carry_out(step, work))
             log.info("%s: %s: %s", step, outcomes[-1].status, outcomes[-1].message)

@@ -15,7 +15,8 @@ from foveal.errors import RecipeError
 
 if TYPE_CHECKING:
     from foveal.pipeline.experiment.model import Experiment
-    from foveal.pipeline.experiment.work import Outcome, Work
+    from foveal.pipeline.experiment.steps import Outcome
+    from foveal.pipeline.experiment.work import Work
 
 experiment = typer.Typer(
     help="A paper's stores, trainings and tables, from one file.", no_args_is_help=True
@@ -64,6 +65,7 @@ def run(
     Stores and checkpoints are the memory: after Ctrl-C or a kill the same command goes on. Exit
     status 3: done, but some videos were left out.
     """
+    from foveal.pipeline.experiment.steps import check
     from foveal.pipeline.experiment.work import Work
 
     loaded = load(file, scale, folder, overrides)
@@ -74,7 +76,7 @@ def run(
         if dry_run:
             _list(loaded, steps, as_json)
             return
-        work.check(steps)
+        check(loaded, steps)
         outcomes: list[Outcome] = []
         try:
             for number, step in enumerate(steps, start=1):

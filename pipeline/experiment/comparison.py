@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from foveal.models.metrics import find_metric
-from foveal.pipeline.experiment.model import LOWER_IS_BETTER, MEASURED, RowSpec, TableSpec
 from foveal.pipeline.experiment.scores import Score
+from foveal.pipeline.experiment.spec import LOWER_IS_BETTER, MEASURED, RowSpec, TableSpec
 from foveal.pipeline.experiment.work import Work
 
 TINY = (

@@ -18,12 +18,13 @@ from foveal.errors import FovealError, RecipeError, StoreError
 from foveal.machine import file_sha256
 from foveal.models import saliency
 from foveal.models.device import choose_device
-from foveal.models.weights import find
 from foveal.pipeline.build.build import Build
 from foveal.pipeline.build.run import VideoResult
 from foveal.pipeline.demo.tiny import write_tiny
-from foveal.pipeline.experiment.model import MEASURED, Experiment
+from foveal.pipeline.experiment.model import Experiment
 from foveal.pipeline.experiment.scores import Score, read_score, write_score
+from foveal.pipeline.experiment.spec import MEASURED
+from foveal.pipeline.experiment.steps import Outcome, Step, masks_of, steps_of
 from foveal.pipeline.learn.checkpoint import BEST, load_network, save_network
 from foveal.pipeline.learn.evaluate import contestants, evaluate
 from foveal.pipeline.learn.masks import attach_masks, stored_masks
@@ -36,49 +37,8 @@ from foveal.storage.marks import read_journal
 from foveal.storage.reader import open_store
 from foveal.storage.root import store_lock
 
-Kind = Literal["build", "train", "predict", "score"]
 Builder = Callable[[Recipe], Sequence[VideoResult]]
 Advance = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class Step:
-    """One piece of an experiment.
-
-    Attributes
-    ----------
-    kind : {'build', 'train', 'predict', 'score'}
-    name : str
-        The store or the training.
-    target : str
-        Of predictions and scores.
-    """
-
-    kind: Kind
-    name: str
-    target: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.name}" + (f" on {self.target}" if self.target else "")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a step.
-
-    Attributes
-    ----------
-    step : Step
-    status : {'done', 'unchanged', 'incomplete', 'stopped'}
-        ``incomplete``: done, but some videos could not be used; ``stopped``: by a signal.
-    message : str
-    seconds : float
-    """
-
-    step: Step
-    status: Literal["done", "unchanged", "incomplete", "stopped"]
-    message: str = ""
-    seconds: float = 0.0
 
 
 def build_here(recipe: Recipe) -> list[VideoResult]:
@@ -115,84 +75,8 @@ class Work:
     _made_by: dict[str, str] = field(default_factory=dict, init=False)
 
     def steps(self, only: Sequence[str] = ()) -> list[Step]:
-        """Everything that the rows need, in order: stores, then training after training.
-
-        Raises
-        ------
-        RecipeError
-            `only` names no row.
-        """
-        spec = self.experiment.spec
-        targets: dict[str, list[str]] = {}
-        for key, row in self.experiment.rows(only):
-            wanted = targets.setdefault(row.training or "", [])
-            wanted += [name for name in spec.tables[key].targets if name not in wanted]
-        needed = set(targets)
-        for name in reversed(spec.in_order()):
-            if name in needed:
-                needed.update(spec.trainings[name].starts_from)
-        ordered = [name for name in spec.in_order() if name in needed]
-        stores = {store for name in ordered for store in spec.trainings[name].stores}
-        stores |= {spec.targets[name].store for wanted in targets.values() for name in wanted}
-        steps = [Step("build", name) for name in spec.stores if name in stores]
-        for name in ordered:
-            steps.append(Step("train", name))
-            for target in targets.get(name, ()):
-                steps.append(Step("predict", name, target))
-                if not spec.targets[target].withheld:
-                    steps.append(Step("score", name, target))
-        return steps
-
-    def check(self, steps: Sequence[Step]) -> None:
-        """See that the datasets, lists and weights that the steps want are there, all at once.
-
-        Raises
-        ------
-        RecipeError
-            Each that is missing is named, with what to do.
-        """
-        missing: dict[str, list[str]] = {}
-        for step in steps:
-            if step.kind == "build" and self.experiment.scale == "paper":
-                recipe = self.experiment.recipe(step.name)
-                if not recipe.dataset.root.is_dir():
-                    key = f"stores.{step.name}.recipe.dataset.root"
-                    missing.setdefault(f"no folder {recipe.dataset.root}", []).append(key)
-                for mask, path in self._masks(step.name).items():
-                    if not path.is_file():
-                        key = f"stores.{step.name}.masks.{mask}"
-                        missing.setdefault(f"no file {path}", []).append(key)
-            if step.kind == "train":
-                for error in self._missing_weights(step.name):
-                    missing.setdefault(error, []).append(f"trainings.{step.name}")
-        if missing:
-            lines = "".join(f"\n  {', '.join(keys)}: {what}" for what, keys in missing.items())
-            raise RecipeError(
-                "not everything is there that this wants; put it there, or say where by "
-                f"--set KEY=PLACE:{lines}"
-            )
-
-    def _missing_weights(self, name: str) -> list[str]:
-        """Why weights cannot be loaded that a training wants from elsewhere."""
-        if (self.experiment.run_folder(name) / BEST).is_file():
-            return []
-        settings, training = self.experiment.settings(name), self.experiment.spec.trainings[name]
-        wanted = [settings.weights] if training.weights_of is None else []
-        wanted += [settings.backbone] if training.backbone_of is None and settings.backbone else []
-        errors = []
-        for weights in wanted:
-            try:
-                if weights != "random":
-                    find(weights)
-            except FovealError as error:
-                errors.append(str(error))
-        return errors
-
-    def _masks(self, name: str) -> dict[str, Path]:
-        return {
-            mask: self.experiment.beside / Path(path).expanduser()
-            for mask, path in self.experiment.spec.stores[name].masks.items()
-        }
+        """See `foveal.pipeline.experiment.steps.steps_of`."""
+        return steps_of(self.experiment, only)
 
     def run(self, step: Step) -> Outcome:
         """Carry out a step, unless it is done.
@@ -218,7 +102,7 @@ class Work:
 
     def _build(self, step: Step) -> Outcome:
         experiment, name = self.experiment, step.name
-        masks = self._masks(name)
+        masks = masks_of(experiment, name)
         dataset = None
         if experiment.scale == "tiny":
             kind = str(experiment.recipe(name).dataset.kind)
@@ -395,8 +279,11 @@ class Work:
         if training not in self._made_by:
             spec = self.experiment.spec.trainings[training]
             settings = self.experiment.settings(training).resolved()
-            for key in ("device", "workers", "precision", "run", "stores", "weights", "backbone"):
+            for key in ("device", "workers", "precision", "run", "stores"):
                 settings.pop(key)
+            for key, start in (("weights", spec.weights_of), ("backbone", spec.backbone_of)):
+                if start is not None:  # told below, and not by where it lies
+                    settings.pop(key)
             about = [
                 settings,
                 list(spec.stores),

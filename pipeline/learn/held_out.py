@@ -37,6 +37,13 @@ class Division:
     train: tuple[tuple[Store, tuple[str, ...]], ...]
     validation: tuple[tuple[Store, tuple[str, ...]], ...]
 
+    @property
+    def only_pictures(self) -> bool:
+        """Whether every training video is a single frame."""
+        return all(
+            bool((store.videos.frames.loc[list(videos)] == 1).all()) for store, videos in self.train
+        )
+
     def record(self) -> list[dict[str, object]]:
         """Which videos are validated on, as a checkpoint keeps it."""
         return [

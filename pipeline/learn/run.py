@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import cast
@@ -19,20 +19,19 @@ from foveal.models.losses import saliency_loss
 from foveal.models.saliency import SaliencyNetwork, State, detach
 from foveal.pipeline.learn import checkpoint
 from foveal.pipeline.learn.fit import misfits
-from foveal.pipeline.learn.held_out import Division, divide
+from foveal.pipeline.learn.held_out import divide
 from foveal.pipeline.learn.inference import autocast_dtype, mixed
 from foveal.pipeline.learn.inputs import to_network
 from foveal.pipeline.learn.processes import World
 from foveal.pipeline.learn.settings import TrainSettings
-from foveal.pipeline.learn.several_stores import open_clips
+from foveal.pipeline.learn.several_stores import augmentation, batch_sizes, open_clips
 from foveal.pipeline.learn.step import Step
 from foveal.pipeline.learn.validation import Validation
 from foveal.pipeline.stages.threads import ahead
-from foveal.storage.reader import Store, open_store
+from foveal.storage.reader import open_store
 from foveal.torch.batch import Sample
 from foveal.torch.clips import Clips
 from foveal.torch.loader import ClipLoader
-from foveal.torch.transforms import Augmentation, Mirror, Rotate, Transform
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +64,7 @@ class Run:
         spec = self.network.spec
         self.stores = [open_store(url) for url in settings.stores]
         self.division = divide(settings, self.stores)
-        pictures = only_pictures(self.division)
+        pictures = self.division.only_pictures
         self.settings = settings = settings.with_paper(spec, world.size, pictures=pictures)
         assert settings.clip_frames is not None
         assert settings.batch_size is not None
@@ -353,31 +352,6 @@ class Run:
         for each in (self.curve, self.validated):
             if each is not None:
                 each.close()
-
-
-def only_pictures(division: Division) -> bool:
-    """Whether every training video is a single frame."""
-    return all(
-        bool((store.videos.frames.loc[list(videos)] == 1).all()) for store, videos in division.train
-    )
-
-
-def batch_sizes(settings: TrainSettings, stores: Sequence[Store]) -> int | list[int]:
-    """Clips of a batch, of each store where they differ; of settings with the paper's filled in."""
-    size = settings.batch_size or 1
-    others = settings.batch_size_of or {}
-    sizes = [others.get(store.dataset, size) for store in stores]
-    return sizes[0] if len(set(sizes)) == 1 else sizes
-
-
-def augmentation(settings: TrainSettings) -> Augmentation | None:
-    """What the settings change the clips by at random; None for nothing."""
-    wanted = settings.augment
-    if wanted is None or not (wanted.mirror or wanted.rotate_degrees):
-        return None
-    changes: list[Transform] = [Mirror(wanted.mirror)] if wanted.mirror else []
-    changes += [Rotate(wanted.rotate_degrees)] if wanted.rotate_degrees else []
-    return Augmentation(*changes)
 
 
 def _optimiser(network: SaliencyNetwork, settings: TrainSettings) -> torch.optim.Optimizer:

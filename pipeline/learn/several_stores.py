@@ -13,10 +13,11 @@ from torch.utils.data import Dataset
 from foveal.errors import StoreError
 from foveal.models.saliency import Spec
 from foveal.pipeline.learn.inputs import FLOW_KINDS, Prepare, flow_array, variables_for
+from foveal.pipeline.learn.settings import TrainSettings
 from foveal.storage.reader import Store
 from foveal.torch.batch import Sample
 from foveal.torch.clips import Clips, Draw
-from foveal.torch.transforms import Augmentation
+from foveal.torch.transforms import Augmentation, Mirror, Rotate, Transform
 
 
 class JointClips(Dataset[Sample]):
@@ -168,3 +169,21 @@ def open_clips(
     if not parts:
         raise StoreError("there is no store to read clips from; name at least one")
     return JointClips(parts, augmentation=augmentation, by_video=by_video)
+
+
+def batch_sizes(settings: TrainSettings, stores: Sequence[Store]) -> int | list[int]:
+    """Clips of a batch, of each store where they differ; of settings with the paper's filled in."""
+    size = settings.batch_size or 1
+    others = settings.batch_size_of or {}
+    sizes = [others.get(store.dataset, size) for store in stores]
+    return sizes[0] if len(set(sizes)) == 1 else sizes
+
+
+def augmentation(settings: TrainSettings) -> Augmentation | None:
+    """What the settings change the clips by at random; None for nothing."""
+    wanted = settings.augment
+    if wanted is None or not (wanted.mirror or wanted.rotate_degrees):
+        return None
+    changes: list[Transform] = [Mirror(wanted.mirror)] if wanted.mirror else []
+    changes += [Rotate(wanted.rotate_degrees)] if wanted.rotate_degrees else []
+    return Augmentation(*changes)

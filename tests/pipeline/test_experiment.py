@@ -23,7 +23,8 @@ from foveal.pipeline.experiment.comparison import compare
 from foveal.pipeline.experiment.model import Experiment
 from foveal.pipeline.experiment.page import html, latex, numbers
 from foveal.pipeline.experiment.scores import read_score, score_path
-from foveal.pipeline.experiment.work import Step, Work
+from foveal.pipeline.experiment.steps import Step, check
+from foveal.pipeline.experiment.work import Work
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 FILES = ("linardos", "lsts", "tp_cmrnet", "gfsalnet")
@@ -211,7 +212,7 @@ def test_all_that_is_missing_is_told_before_anything_is_done(
         )
     )
     with pytest.raises(RecipeError) as told:
-        work.check(work.steps(["T5/GFSalNet"]))
+        check(work.experiment, work.steps(["T5/GFSalNet"]))
     lines = str(told.value).splitlines()
     assert "stores.salicon" not in str(told.value)
     assert "  stores.dhf1k.recipe.dataset.root: no folder /data/DHF1K" in lines

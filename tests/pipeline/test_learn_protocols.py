@@ -20,9 +20,8 @@ from foveal.models.tensor_files import read
 from foveal.pipeline.learn.checkpoint import load_network
 from foveal.pipeline.learn.fit import misfits
 from foveal.pipeline.learn.held_out import divide
-from foveal.pipeline.learn.run import augmentation
 from foveal.pipeline.learn.settings import TrainSettings
-from foveal.pipeline.learn.several_stores import open_clips
+from foveal.pipeline.learn.several_stores import augmentation, open_clips
 from foveal.pipeline.learn.step import Step
 from foveal.pipeline.learn.train import TrainResult, train
 from foveal.storage.reader import Store, open_store
