@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any, Literal, get_args
 from pydantic import ValidationError
 
 from foveal.errors import RecipeError
+from foveal.models import saliency
 from foveal.pipeline.experiment.spec import ExperimentSpec, RowSpec, allowed_keys
 from foveal.pipeline.learn.settings import TrainSettings
 from foveal.pipeline.recipe.recipe import Recipe
@@ -150,7 +152,7 @@ class Experiment:
         if training.backbone_of is not None:
             fixed["backbone"] = str(self.run_folder(training.backbone_of) / "best.pt")
         settings = TrainSettings.parse({**values, **fixed})
-        settings.spec()
+        _check_network(settings.model, json.dumps(settings.options, sort_keys=True))
         return settings
 
     def rows(self, only: Sequence[str] = ()) -> list[tuple[str, RowSpec]]:
@@ -192,3 +194,9 @@ def _named(place: str, make: Any) -> None:
         make()
     except RecipeError as error:
         raise RecipeError(f"{place}: {error}") from None
+
+
+@functools.cache
+def _check_network(model: str, options: str) -> None:
+    """See that a network can be built so; asked of every training, again and again."""
+    saliency.spec(model, **json.loads(options))

@@ -35,7 +35,6 @@ from foveal.storage.evaluation import inputs_sha256
 from foveal.storage.location import Location
 from foveal.storage.marks import read_journal
 from foveal.storage.reader import open_store
-from foveal.storage.root import store_lock
 
 Builder = Callable[[Recipe], Sequence[VideoResult]]
 Advance = Callable[[str, int, int], None]
@@ -43,9 +42,7 @@ Advance = Callable[[str, int, int], None]
 
 def build_here(recipe: Recipe) -> list[VideoResult]:
     """Build a store in this process, video after video."""
-    build = Build.open(recipe)
-    with store_lock(build.location):
-        build.prepare()
+    with Build.open(recipe).at_work() as build:
         plan = build.plan()
         build.remember(plan)
         results = [*plan.settled, *(build.run(item.video.id) for item in plan.to_do)]

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from foveal.cli import app
 from foveal.errors import FovealError, RecipeError
 from foveal.models import saliency
+from foveal.models.saliency.protocols import PROTOCOLS
 from foveal.pipeline.experiment.comparison import compare
 from foveal.pipeline.experiment.model import Experiment
 from foveal.pipeline.experiment.page import html, latex, numbers
@@ -119,7 +120,7 @@ def test_every_ablation_of_the_papers_is_trained(loaded: dict[str, Experiment]) 
     for option in ("fusion", "spatial_attention", "channel_attention", "multi_level"):
         assert len(varied("gfsalnet", option)) == 2
     networks = {each.model for one in loaded.values() for each in one.spec.trainings.values()}
-    assert networks == set(saliency.names()) - {"linear_readout"}
+    assert networks == set(PROTOCOLS)
 
 
 def test_the_protocols_of_the_papers(loaded: dict[str, Experiment]) -> None:
