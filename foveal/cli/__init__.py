@@ -18,6 +18,7 @@ from foveal.cli.dataset import check, init
 from foveal.cli.demo import demo
 from foveal.cli.ensemble import baseline, predict_ensemble
 from foveal.cli.evaluate import evaluate
+from foveal.cli.experiment import experiment
 from foveal.cli.inspect import inspect
 from foveal.cli.look import export, preview, report, statistics
 from foveal.cli.mask import mask
@@ -74,6 +75,7 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(weights, name="weights")
+app.add_typer(experiment, name="experiment")
 
 
 def main() -> None:
