@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterator, Sequence
+from copy import copy
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from foveal.storage.kinds import ArrayInfo
 from foveal.storage.location import Location
 from foveal.storage.marks import Mark, group_name, read_journal
 from foveal.storage.root import check_format
+from foveal.storage.selection import check_condition, meets
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -84,6 +86,7 @@ class Store:
         self.dataset: str = about["dataset"]
         self.recipe: dict[str, Any] = about["recipe"]
         self.software: dict[str, str] = about["software"]
+        self._conditions: tuple[dict[str, Any], ...] = ()
 
     @cached_property
     def videos(self) -> pd.DataFrame:
@@ -93,8 +96,8 @@ class Store:
         not up to date (a build is under way, or was killed). Columns: ``split``,
         ``status`` (``complete``, ``quarantined`` with a ``reason``, ``failed``, ``pending``),
         ``frames``, ``fps``, ``height_px``, ``width_px``, ``duration_seconds``, ``fixations``,
-        ``empty_frames``, ``stored_bytes``, ``compute_seconds``, ``completed_at``,
-        ``flow_quality`` (figures by stage), ``random_weights`` (stages that an untrained network
+        ``empty_frames``, ``stored_bytes``, ``compute_seconds``, ``completed_at``
+        (datetime, UTC), ``flow_quality`` (figures by stage), ``random_weights`` (stages that an untrained network
         computed), ``stages`` (list of names) and ``fingerprints`` (hash by stage).
         """
         table = read_index(self.location) if index_is_current(self.location) else None
@@ -102,7 +105,36 @@ class Store:
             table = index_from_journal(self.location)
         for column in JSON_COLUMNS:
             table[column] = [json.loads(text) for text in table[column]]
+        table["completed_at"] = pd.to_datetime(table["completed_at"], utc=True, errors="coerce")
+        for condition in self._conditions:
+            table = table[meets(table, condition)]
         return table.set_index("video")
+
+    def where(self, **condition: Any) -> Store:
+        """The same store with some of its videos alone, for whatever takes a store.
+
+        Parameters
+        ----------
+        **condition
+            By column of `videos` (and ``video``, the id), a value, several values in a list, or
+            None for those that have none. All of them must hold.
+
+        Raises
+        ------
+        StoreError
+            Where the table has no such column, or no video is of such a split.
+
+        Examples
+        --------
+        >>> store.where(split="train", status="complete")                   # doctest: +SKIP
+        >>> store.where(video=["001", "002"]).select()                      # doctest: +SKIP
+        ['001', '002']
+        """
+        check_condition(self, condition)
+        chosen = copy(self)
+        chosen._conditions = (*self._conditions, condition)
+        chosen.reload()
+        return chosen
 
     def reload(self) -> None:
         """Forget the table of videos, so that a build's progress shows."""
@@ -128,7 +160,9 @@ class Store:
         -------
         xarray.Dataset
             ``time`` (seconds) is the coordinate of frames and density; arrays still being built
-            are left out. Attributes say units and how each array came to be.
+            are left out. Pictures, maps and flow have y and x coordinates: centres of their
+            pixels, in those of the source. Attributes say units and how each array came to be.
+            ``video.foveal.plot(130)`` and ``.plot_timeline()`` draw it.
 
         Raises
         ------
@@ -149,6 +183,8 @@ class Store:
         """
         if not isinstance(video, str):
             raise StoreError(f"videos are named by strings, not {video!r}; {self._near(video)}")
+        if self._conditions and video not in self:
+            raise StoreError(f"video {video!r} is none of those chosen; {self._near(video)}")
         marks, quarantined = read_journal(self.location, [video])
         if video in marks:
             return marks[video]
