@@ -165,7 +165,9 @@ class Video:
             elif title in flows:
                 self._arrows(axis, title, frame)
             elif points:
-                axis.scatter(*points[:2], s=14, c=points[2], cmap="turbo", edgecolors="white", lw=0.5)
+                axis.scatter(
+                    *points[:2], s=14, c=points[2], cmap="turbo", edgecolors="white", lw=0.5
+                )
         seconds = float(self._dataset["time"][frame])
         name = self._dataset.attrs.get("video", "")
         figure.suptitle(f"{name} · frame {frame}, {seconds:.2f} s".lstrip(" ·"))

@@ -97,8 +97,9 @@ class Store:
         ``status`` (``complete``, ``quarantined`` with a ``reason``, ``failed``, ``pending``),
         ``frames``, ``fps``, ``height_px``, ``width_px``, ``duration_seconds``, ``fixations``,
         ``empty_frames``, ``stored_bytes``, ``compute_seconds``, ``completed_at``
-        (datetime, UTC), ``flow_quality`` (figures by stage), ``random_weights`` (stages that an untrained network
-        computed), ``stages`` (list of names) and ``fingerprints`` (hash by stage).
+        (datetime, UTC), ``flow_quality`` (figures by stage), ``random_weights`` (stages that an
+        untrained network computed), ``stages`` (list of names) and ``fingerprints`` (hash by
+        stage).
         """
         table = read_index(self.location) if index_is_current(self.location) else None
         if table is None:
