@@ -39,7 +39,8 @@ def pixel_centres(pixels: int, source_px: int) -> NDArray[np.float64]:
     >>> pixel_centres(2, 4)
     array([0.5, 2.5])
     """
-    centres: NDArray[np.float64] = (np.arange(pixels) + 0.5) * (source_px / pixels) - 0.5
+    numbers = np.arange(pixels, dtype=np.float64)
+    centres: NDArray[np.float64] = (numbers + 0.5) * (source_px / pixels) - 0.5
     return centres
 
 
@@ -79,7 +80,7 @@ class UprightPlots(DataArrayPlotAccessor):
 
     __slots__ = ()
 
-    def __call__(self, **options: Any) -> Any:
+    def __call__(self, **options: Any) -> Any:  # type: ignore[override]
         return super().__call__(**self._upright(options, only_pictures=True))
 
     def imshow(self, *args: Any, **options: Any) -> Any:
@@ -166,7 +167,13 @@ class Video:
                 self._arrows(axis, title, frame)
             elif points:
                 axis.scatter(
-                    *points[:2], s=14, c=points[2], cmap="turbo", edgecolors="white", lw=0.5
+                    points[0],
+                    points[1],
+                    s=14,
+                    c=points[2],
+                    cmap="turbo",
+                    edgecolors="white",
+                    lw=0.5,
                 )
         seconds = float(self._dataset["time"][frame])
         name = self._dataset.attrs.get("video", "")
@@ -280,7 +287,9 @@ class Video:
         return found
 
 
-def _figure(rows: int, columns: int, size: tuple[float, float], **options: Any) -> Any:
+def _figure(
+    rows: int, columns: int, size: tuple[float, float], **options: Any
+) -> tuple[Figure, list[Axes]]:
     """A figure and its axes in one list."""
     import matplotlib.pyplot as plt
 
@@ -309,8 +318,10 @@ def register() -> None:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AccessorRegistrationWarning)
-        xr.register_dataarray_accessor("plot")(UprightPlots)
-        xr.register_dataset_accessor("foveal")(Video)
+        extend: Any = xr.register_dataarray_accessor
+        extend("plot")(UprightPlots)
+        extend = xr.register_dataset_accessor
+        extend("foveal")(Video)
 
 
 register()

@@ -8,7 +8,7 @@ resuming skips what was delivered without reading it.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -141,13 +141,13 @@ class ClipLoader:
                 f"got {batch_size}, {mix}, {prefetch_factor}, {seed}"
             )
         _refuse_orders(options)
-        unlike = clips.unlike_sizes() if isinstance(clips, JoinedClips) else None
-        mixed = unlike and isinstance(batch_size, int) and collate_fn is collate
-        if mixed and clips.transform is None and batch_size != 1:
-            raise StoreError(
-                f"{unlike}, so they share no batch; give a batch size for each part "
-                f"(batch_size={[batch_size] * len(clips.parts)}), or a transform that resizes"
-            )
+        if isinstance(clips, JoinedClips) and isinstance(batch_size, int) and batch_size > 1:
+            unlike = clips.unlike_sizes()
+            if unlike and clips.transform is None and collate_fn is collate:
+                raise StoreError(
+                    f"{unlike}, so they share no batch; give a batch size for each part "
+                    f"(batch_size={[batch_size] * len(clips.parts)}), or a transform that resizes"
+                )
         kind = _worker_kind(clips, worker_kind, start_method)
         cache_bytes = cache_bytes if shuffle == "shards" else 0
         self.clips = clips.cached(cache_bytes) if cache_bytes else clips
@@ -185,7 +185,7 @@ class ClipLoader:
         """Batches of this rank in a whole epoch."""
         return len(self._numbers(self.epoch))
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Generator[Any, None, None]:
         """All batches of the next epoch; after `load_state_dict` those left of the state's.
 
         A pass begins when its first batch is asked for.
