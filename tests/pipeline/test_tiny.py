@@ -44,7 +44,7 @@ def test_a_tiny_dataset_is_read_as_it_was_drawn(kind: str, tmp_path: Path) -> No
             assert np.ptp(here, axis=1).max() < 15, "all look at the spot"
     if tiny.frame_list is not None:
         lists = read_frame_lists(tiny.frame_list)
-        assert {video for video in lists} <= set(build.videos)
+        assert set(lists) <= set(build.videos)
         assert {int(mask.sum()) for mask in lists.values()} == {FRAMES - MASKED_FROM}
 
 
