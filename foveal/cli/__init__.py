@@ -15,6 +15,7 @@ from foveal.cli.build import build
 from foveal.cli.dataset import check, init
 from foveal.cli.demo import demo
 from foveal.cli.evaluate import evaluate
+from foveal.cli.import_maps import import_maps
 from foveal.cli.inspect import inspect
 from foveal.cli.look import export, preview, report, statistics
 from foveal.cli.mask import mask
@@ -46,6 +47,7 @@ for command in (
     mask,
     train,
     predict,
+    import_maps,
     evaluate,
     plugins,
 ):

@@ -36,6 +36,19 @@ Advance = Callable[[str, int, int], None]
 """Called with a video, frames done and frames in it."""
 
 
+def check_name(name: str) -> None:
+    """Refuse what cannot name a prediction.
+
+    Raises
+    ------
+    RecipeError
+    """
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_]*", name):
+        raise RecipeError(
+            f"prediction name {name!r}: use lower-case letters, digits and _ (salema_run2)"
+        )
+
+
 @dataclass(frozen=True)
 class Predictor:
     """A trained network and how its maps are kept.
@@ -64,10 +77,7 @@ class Predictor:
     trained: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[a-z0-9][a-z0-9_]*", self.name):
-            raise RecipeError(
-                f"prediction name {self.name!r}: use lower-case letters, digits and _ (salema_run2)"
-            )
+        check_name(self.name)
 
     @property
     def array(self) -> str:
