@@ -26,11 +26,12 @@ from pathlib import Path
 import torch
 
 from foveal.errors import RecipeError
-from foveal.models.saliency.base import SaliencyNetwork, State, detach
+from foveal.models.saliency.base import Inner, SaliencyNetwork, State, detach, watching
 from foveal.models.saliency.spec import Input, Schedule, Spec, Training
 from foveal.registry import find, plugins
 
 __all__ = [
+    "Inner",
     "Input",
     "SaliencyNetwork",
     "Schedule",
@@ -42,6 +43,7 @@ __all__ = [
     "names",
     "options",
     "spec",
+    "watching",
 ]
 
 log = logging.getLogger(__name__)
