@@ -12,6 +12,7 @@ import typer
 
 import foveal.flows  # noqa: F401  sets the environment, before any command imports torch
 from foveal.cli.build import build
+from foveal.cli.compare import compare
 from foveal.cli.dataset import check, init
 from foveal.cli.demo import demo
 from foveal.cli.evaluate import evaluate
@@ -49,6 +50,7 @@ for command in (
     predict,
     import_maps,
     evaluate,
+    compare,
     plugins,
 ):
     app.command()(command)
