@@ -66,18 +66,23 @@ class Joined:
         return len(self.shape)
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
+        """Items by a slice, a number or an array of numbers, cut further by what follows."""
         leading, *others = key if isinstance(key, tuple) else (key,)
-        if isinstance(leading, slice):
-            wanted = range(*leading.indices(self.first[-1]))
+        span = leading.indices(self.first[-1]) if isinstance(leading, slice) else None
+        numbers = leading if span is None else np.arange(*span)
+        wanted = np.atleast_1d(np.asarray(numbers, np.int64))
+        sorted_once, place = np.unique(wanted, return_inverse=True)
+        # A run of consecutive items is one slice.
+        ends = np.flatnonzero(np.diff(sorted_once) != 1) + 1
+        runs = [run for run in np.split(sorted_once, ends) if len(run)]
+        parts = self.read([part for run in runs for part in self._slices(run[0], run[-1] + 1)])
+        if not parts:
+            values = np.empty((0, *self.item_shape), self.dtype)
         else:
-            wanted = range(leading, leading + 1)
-        if not len(wanted):
-            return np.empty(self.shape, self.dtype)[(slice(0, 0), *others)]
-        start, stop = min(wanted), max(wanted) + 1
-        parts = self.read(self._slices(start, stop))
-        values = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        local = slice(None, None, wanted.step) if isinstance(leading, slice) else 0
-        return np.asarray(values[(local, *others)])
+            values = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        if len(wanted) != len(values) or (np.diff(place) != 1).any():
+            values = values[place]
+        return np.asarray(values[(0 if np.ndim(numbers) == 0 else slice(None), *others)])
 
     def read(self, slices: Sequence[Slice]) -> list[NDArray[Any]]:
         """Several slices together."""
@@ -142,7 +147,6 @@ def concatenated(store: Store, name: str, videos: Sequence[str]) -> xr.DataArray
         joined,
         chunks=(tuple(leading), *((side,) for side in joined.item_shape)),
         name=f"{name}-{joined.token}",
-        fancy=False,
         meta=np.empty((0,) * joined.ndim, joined.dtype),
     )
     along = about["dims"][0]
