@@ -22,6 +22,7 @@ from foveal.cli.look import export, preview, report, statistics
 from foveal.cli.mask import mask
 from foveal.cli.plugins import plugins
 from foveal.cli.predict import predict
+from foveal.cli.runtime import runtime
 from foveal.cli.train import train
 from foveal.cli.verify import verify
 from foveal.cli.weights import weights
@@ -51,6 +52,7 @@ for command in (
     import_maps,
     evaluate,
     compare,
+    runtime,
     plugins,
 ):
     app.command()(command)
