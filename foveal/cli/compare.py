@@ -39,7 +39,7 @@ def compare(
     """Draw models of one store side by side: sheets, difference by video, score over time.
 
     Each figure is a PNG and a PDF; index.html shows all, CSV files hold the numbers. Everything
-    comes from stored arrays. (Two stores, array by array: `foveal diff`.)
+    comes from stored arrays.
     """
     from foveal.models.metrics import VARIANTS
     from foveal.pipeline.compare.compare import compare as draw
