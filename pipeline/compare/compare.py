@@ -115,6 +115,8 @@ def compare(
     drawn = list(videos) if videos is not None else _spread(there, SHOWN_BY_DEFAULT)
     if not 1 <= len(drawn) <= MOST_VIDEOS:
         raise RecipeError(f"{len(drawn)} videos to draw; 1 to {MOST_VIDEOS} fit a sheet")
+    for video in drawn:
+        store.marks(video)
     arrays = _arrays(store, models, drawn)
     pair = _pair(store, between, arrays)
     chosen = find_metric(metric)

@@ -192,6 +192,8 @@ def import_maps(
         raise RecipeError(f"{folder} is no folder; give the one that holds a folder per video")
     store, location = open_store(url), Location(url)
     wanted = store.select(split) if videos is None else list(videos)
+    for video in set(wanted) - set(store):
+        store.marks(video)
     results = []
 
     def one(video: str, marks: dict[str, Mark]) -> Imported:
