@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveal.errors import GazeError
+from foveal.machine import file_sha256
 from foveal.pipeline.sources.readers.files import VIDEO_SUFFIXES, file_names, numbered_files
 from foveal.pipeline.sources.readers.mat import mat_names, read_mat, real_numbers
 from foveal.pipeline.sources.readers.pictures import PICTURE_SUFFIXES, picture_size, read_grey
@@ -67,8 +68,8 @@ class ForeignMaps:
     def digest(self) -> str:
         """SHA-256 of all files: of the one, or of the lines ``name sha256`` of many."""
         if len(self.files) == 1 and self.first_number is None:
-            return _sha256(self.files[0])
-        lines = "".join(f"{path.name} {_sha256(path)}\n" for path in self.files)
+            return file_sha256(self.files[0])
+        lines = "".join(f"{path.name} {file_sha256(path)}\n" for path in self.files)
         return hashlib.sha256(lines.encode()).hexdigest()
 
     def read(self) -> Iterator[NDArray[Any]]:
@@ -294,8 +295,3 @@ def _check_inside(root: Path, path: Path) -> None:
 def _some(items: Sequence[object]) -> str:
     more = f", … ({len(items)} in all)" if len(items) > _SHOWN else ""
     return ", ".join(map(str, items[:_SHOWN])) + more
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
