@@ -69,7 +69,7 @@ def test_clips_outside_a_video_are_refused(
         store.lazy("frames", clips=clips, items=items)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.slices(sum(LENGTHS.values())), st.slices(6), st.integers(0, 2))
 def test_any_slice_is_what_numpy_takes_of_the_whole(
     store: Store, leading: slice, rows: slice, channel: int
