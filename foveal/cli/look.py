@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from foveal.cli.console import INCOMPLETE, ROWS, Json, out, print_json, print_table
+from foveal.cli.submission import submit
 from foveal.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -125,18 +126,25 @@ def export(
         bool, typer.Option("--webdataset", help="Tar shards of clips instead of files.")
     ] = False,
     clip_frames: Annotated[int, typer.Option(min=1, help="Frames a WebDataset sample.")] = 1,
+    submission: Annotated[
+        str | None,
+        typer.Option(help="ntire2026: a grey video of a prediction for each test video."),
+    ] = None,
     check: Annotated[
         bool,
         typer.Option("--check", help="Write nothing: is the folder a whole tree for evaluation?"),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Hand arrays on as files: pictures, .flo, .npy, or WebDataset shards.
+    """Hand arrays on as files: pictures, .flo, .npy, WebDataset shards, or a submission.
 
     A prediction's pictures at the source's size are what DHF1K's evaluation takes; names, counts
     and sizes of that tree are compared with the store once it is written. Exit status 3: videos
     were skipped, or the tree is not whole.
     """
+    if submission is not None:
+        submit(store, folder, what, submission, only, split, source_size, as_json)
+        return
     from foveal.pipeline.export.export import export as write_files
     from foveal.pipeline.export.tree_check import check_tree
     from foveal.pipeline.export.webdataset import export_webdataset
