@@ -212,6 +212,9 @@ def import_maps(
         about = marks[TIMELINE].provenance["video"]["source_size"]
         to = (int(about[0]), int(about[1])) if size == "source" else size
         stage = ImportedStage(array, maps, to, source, folder)
+        if there is not None and there.identity["parameters"] != stage.parameters():
+            for _ in maps.read():  # what is there goes only when all of the new can be read
+                pass
         mark = write_beside(
             location, video, marks, stage, advance=lambda done: advance(video, done, frames)
         )

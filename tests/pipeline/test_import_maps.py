@@ -182,6 +182,16 @@ def test_what_does_not_fit_is_named_and_nothing_is_written(
     assert not verify(store.location)
 
 
+def test_files_that_cannot_be_read_leave_the_former_import(store: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "theirs" / "a"
+    write_pictures(folder, maps())
+    only(store, tmp_path / "theirs")
+    write_pictures(folder, maps()[::-1])
+    damage(folder)
+    assert only(store, tmp_path / "theirs").status == "skipped"
+    np.testing.assert_array_equal(stored(store), maps())
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [
