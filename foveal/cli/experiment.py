@@ -55,6 +55,9 @@ def run(
     scale: Scale = "paper",
     folder: Folder = None,
     overrides: Overrides = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto, cpu, cuda or cuda:N, in place of the file's.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List the steps, and do nothing.")
     ] = False,
@@ -68,7 +71,8 @@ def run(
     from foveal.pipeline.experiment.steps import check
     from foveal.pipeline.experiment.work import Work
 
-    loaded = load(file, scale, folder, overrides)
+    changes = [*(overrides or []), *([] if device is None else [f"device={device}"])]
+    loaded = load(file, scale, folder, changes)
     with ExitStack() as stack:
         watch = stack.enter_context(_Watch())
         work = Work(loaded, _builder(loaded), watch.trained, watch.advanced)

@@ -21,7 +21,7 @@ FIXATIONS = "fixations"
 MOVED = ("picture", "flow", "map", FIXATIONS)
 """Kinds of entries that lie on a grid of pixels, and so move."""
 
-_STAYS = ("scalar",)
+_STAYS = ("scalar", "waveform")
 
 Kinds = Mapping[str, str]
 """What the entries of a sample are, by key: a word of `MOVED`; all other entries stay."""

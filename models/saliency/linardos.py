@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from foveal.errors import RecipeError
 from foveal.models.normalise import IMAGENET_STD
 from foveal.models.saliency.base import (
     DARK_LOGIT,
+    Inner,
     SaliencyNetwork,
     State,
     check_choice,
@@ -239,6 +241,19 @@ class SalEMA(SalBCE):
             averages.append(previous)
         return torch.stack(averages, dim=1)
 
+    def inner(self) -> tuple[Inner, ...]:
+        """The moving average after each frame, of every averaged layer."""
+        return tuple(
+            Inner(
+                f"ema_{placement}",
+                f"moving average of layer {placement} after the frame",
+                "features",
+                None,
+                itemgetter(index),
+            )
+            for index, placement in enumerate(self.placements)
+        )
+
     def parameter_groups(self) -> list[dict[str, Any]]:
         """All weights, and apart from them a learned alpha: learning rate 0.1, no decay."""
         groups: list[dict[str, Any]] = [{"params": list(self.salgan.parameters())}]
@@ -308,6 +323,19 @@ class SalCLSTM(SalBCE):
                 "build the network for it with peepholes=none"
             )
         return super()._canonical(state)
+
+    def inner(self) -> tuple[Inner, ...]:
+        """Output and cell of the LSTM after each frame."""
+        return tuple(
+            Inner(
+                name,
+                f"{name} of the LSTM after the frame",
+                "features",
+                None,
+                itemgetter(index),
+            )
+            for index, name in enumerate(("hidden", "cell"))
+        )
 
 
 def _spec(

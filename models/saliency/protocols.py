@@ -127,6 +127,13 @@ _NO_PATIENCE = Said("patience", NOT_STATED, "none", reason="no paper stops early
 _LINARDOS_TRAINING = (
     _common("loss", "binary cross entropy, mean over pixels (§4, Eq 7)"),
     Said(
+        "ground truth",
+        "the continuous map (§4)",
+        "each map scaled to 0 … 1",
+        "each map scaled to 0 … 1",
+        "as released",
+    ),
+    Said(
         "loss_over_time",
         NOT_STATED,
         lambda spec: spec.training.loss_over_time,
@@ -168,6 +175,12 @@ _LINARDOS_NETWORK = (Said("options.input_size", "192x256 (§4)", _input_size),)
 
 _LSTS = (
     _common("loss", "mean squared error (§4.3)"),
+    Said(
+        "ground truth",
+        "the true map (§4.3)",
+        "each map scaled to 0 … 1",
+        reason="the range of the network's sigmoid",
+    ),
     _common("optimiser", "RMSProp, momentum 0 (§4.3)"),
     _common("learning_rate", "1e-4 (§4.3, said of LSTS-RGB)"),
     _common(

@@ -343,6 +343,21 @@ def test_a_damaged_score_is_named(done: dict[str, Any], folder: Path) -> None:
         path.write_bytes(content)
 
 
+@pytest.mark.skipif("FOVEAL_ALL_EXPERIMENTS" not in os.environ, reason="takes minutes")
+@pytest.mark.parametrize("name", FILES)
+def test_every_experiment_runs_at_tiny_scale(name: str, tmp_path: Path) -> None:
+    result = CliRunner().invoke(
+        app,
+        ["experiment", "run", str(EXPERIMENTS / f"{name}.yaml"), "--scale", "tiny", "--folder",
+         str(tmp_path / name), "--json"],
+        catch_exceptions=False,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert told["not_run"] == []
+    assert {step["status"] for step in told["steps"]} == {"done"}
+
+
 def test_tables_of_an_experiment_that_never_ran(loaded: dict[str, Experiment]) -> None:
     for experiment in loaded.values():
         comparison = compare(Work(experiment))

@@ -269,7 +269,7 @@ def test_every_setting_of_every_network_is_explained() -> None:
     page = (REPOSITORY / "docs" / "training.md").read_text()
     for name in own:
         spec = saliency.spec(name)
-        assert markdown(spec) in page, f"{name}: docs/training.md is out of date"
+        assert markdown(spec) in page, f"docs/training.md should say of {name}:\n{markdown(spec)}"
         rows = {row[0]: row for row in explain(spec)}
         for field in ("loss", "optimiser", "learning_rate", "schedule", "weight_decay",
                       "gradient_clip_norm", "batch_size", "clip_frames", "epochs", "patience",
