@@ -7,6 +7,7 @@ some videos are quarantined or failed, or a check found problems.
 from __future__ import annotations
 
 import sys
+import warnings
 from importlib import metadata
 from typing import Annotated
 
@@ -84,8 +85,16 @@ app.add_typer(weights, name="weights")
 app.add_typer(experiment, name="experiment")
 
 
+def _in_a_sentence(
+    message: Warning | str, category: type[Warning], *where: object, **more: object
+) -> None:
+    """A warning as people read it: what, without the file and line that it comes from."""
+    print(f"note: {message}", file=sys.stderr)
+
+
 def main() -> None:
     """Entry point of the command line."""
+    warnings.showwarning = _in_a_sentence
     try:
         app()
     except FovealError as error:
