@@ -28,6 +28,7 @@ from foveal.cli.mask import mask
 from foveal.cli.plugins import plugins
 from foveal.cli.predict import predict
 from foveal.cli.runtime import runtime
+from foveal.cli.share import pull, push
 from foveal.cli.status import status
 from foveal.cli.tidy import clean, diff
 from foveal.cli.train import train
@@ -78,6 +79,8 @@ for command in (
     evaluate,
     compare,
     runtime,
+    push,
+    pull,
     plugins,
 ):
     app.command()(command)

@@ -17,7 +17,8 @@ _ROWS = 1_000_000
 
 _NAMES = {
     "video": "video clip name file filename stimulus stimuli media movie videoid videoname clipid",
-    "subject": "subject observer participant user viewer subjectid observerid participantid person who",
+    "subject": "subject observer participant user viewer subjectid observerid participantid "
+    "person who",
     "frame": "frame framenumber frameindex frameid frameno framenum number",
     "seconds": "seconds second time t timestamp times timesec timeseconds timems timestampms ms "
     "milliseconds onset start",

@@ -1,6 +1,6 @@
 """Scores of a run to where people look at them: TensorBoard, Weights & Biases or MLflow.
 
-None of them is needed: ``loss.csv`` and ``validation.csv`` in the run's folder always hold the
+None of them is needed: ``curve.csv`` and ``validation.csv`` in the run's folder always hold the
 same. A resumed run goes on in the same place.
 """
 
@@ -148,7 +148,7 @@ def check_logger(name: LoggerName | None) -> None:
     except ImportError as error:
         raise MissingDependency(
             f"logger: {name} needs the package {package} ({error}); pip install {package}, or "
-            "leave logger out: loss.csv and validation.csv in the run's folder hold the same"
+            "leave logger out: curve.csv and validation.csv in the run's folder hold the same"
         ) from error
 
 
