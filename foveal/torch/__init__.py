@@ -13,7 +13,7 @@ from foveal.torch.batch import collate
 from foveal.torch.clips import Clips
 from foveal.torch.interface import Reading, Variable
 from foveal.torch.loader import ClipLoader
-from foveal.torch.variables import FixationMap, Flow, Items, Windows
+from foveal.torch.variables import FixationMap, Flow, Items, Sound, Windows
 
 __all__ = [
     "ClipLoader",
@@ -22,6 +22,7 @@ __all__ = [
     "Flow",
     "Items",
     "Reading",
+    "Sound",
     "Variable",
     "Windows",
     "collate",
