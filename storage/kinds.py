@@ -1,9 +1,9 @@
 """What an array is: along which axis it grows, and what kind of thing its items are.
 
 Every array says so itself, by the attributes ``axis``, ``kind`` and, where they apply, ``starts``,
-``role``, ``source_frames`` and ``offset``. Whoever reads, draws, exports or counts asks these and never the
-name. Both vocabularies are open: an array of a kind that foveal does not know is still inspected,
-verified, exported as npy and read by `foveal.torch.Clips`.
+``role``, ``source_frames`` and ``offset``. Whoever reads, draws, exports or counts asks these and
+never the name. Both vocabularies are open: an array of a kind that foveal does not know is still
+inspected, verified, exported as npy and read by `foveal.torch.Clips`.
 """
 
 from __future__ import annotations

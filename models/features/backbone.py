@@ -41,11 +41,14 @@ class Backbone:
     frames : int or None
         Frames of a clip it was trained on.
     clip_order : {'channel', 'time'}
-        Which axis comes first in a clip that it takes: [n, channel, time, …] or [n, time, channel, …].
+        Which axis comes first in a clip that it takes: [n, channel, time, height, width] or
+        [n, time, channel, height, width].
     layout : {'channels_first', 'channels_last'} or None
         Of its maps; None where the network says it. Rows of tokens are told by their two axes.
     prefix_tokens : int or None
         Tokens before those of the grid (class, registers); None where the network says it.
+    last_layers : tuple of str
+        Where no layers are named, the first of these that it has is taken in place of its output.
     about : mapping
         Versions of libraries and the like, for the provenance.
     """
@@ -61,6 +64,7 @@ class Backbone:
     clip_order: Literal["channel", "time"] = "channel"
     layout: Layout | None = None
     prefix_tokens: int | None = None
+    last_layers: tuple[str, ...] = ()
     about: Mapping[str, str] = field(default_factory=dict)
 
     @functools.cached_property

@@ -27,8 +27,8 @@ class Extractor:
     ----------
     backbone : Backbone
     layers : sequence of str
-        Names of submodules as ``named_modules`` gives them; empty takes the last features (of
-        ``forward_features`` where there is one, else the output).
+        Names of submodules as ``named_modules`` gives them; empty takes the last features: those
+        before the classifier of torchvision's and timm's networks, else the output.
     size : (int, int)
         (height, width) of the frames.
     pooling : {'none', 'mean', 'cls', 'grid'}
@@ -113,6 +113,8 @@ class Extractor:
         if self._moved is None:
             network = self.backbone.network.to(self.device)
             known = dict(network.named_modules())
+            if not self.layers:
+                self.layers = tuple(n for n in self.backbone.last_layers if n in known)[:1]
             for name in self.layers:
                 if name not in known or not name:
                     top = [each for each in known if each and each.count(".") < 2]
@@ -200,7 +202,7 @@ class Extractor:
         time, height, width = _token_grid(
             rest.shape[1], items.shape[1:-1], self.backbone.network, self.backbone.name
         )
-        maps = rest.transpose(1, 2).unflatten(2, (time, height, width))
+        maps = rest.transpose(1, 2).reshape(len(rest), -1, time, height, width)
         return self._on_grid(maps if items.ndim == 5 else maps[:, :, 0])
 
     def _on_grid(self, maps: Tensor) -> Tensor:

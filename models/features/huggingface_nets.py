@@ -186,9 +186,9 @@ def _size(about: dict[str, Any], config: Any) -> tuple[int, int] | None:
         if isinstance(sides, list | tuple) and len(sides) == 2:
             return int(sides[0]), int(sides[1])
         if isinstance(sides, dict):
-            height = sides.get("height", sides.get("shortest_edge"))
+            height = sides.get("height") or sides.get("shortest_edge") or 0
             if height:
-                return int(height), int(sides.get("width", height))
+                return int(height), int(sides.get("width") or height)
     return None
 
 

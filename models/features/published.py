@@ -29,7 +29,9 @@ def published_weights(name: str) -> Weights:
 
 def fetched(folder: Path) -> Iterator[Weights]:
     """Those that lie in the folder of weights."""
-    places = [f"torchvision:{path.parent.name}:{path.name}" for path in folder.glob("torchvision/*/*")]
+    places = [
+        f"torchvision:{path.parent.name}:{path.name}" for path in folder.glob("torchvision/*/*")
+    ]
     places += [f"timm:{path.name}" for path in folder.glob("timm/*")]
     for name in sorted(places):
         try:

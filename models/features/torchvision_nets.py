@@ -16,6 +16,8 @@ from foveal.models.weights_registry import Weights, published
 
 _LICENCE = "BSD-3-Clause (torchvision; the data they were trained on have terms of their own)"
 _CHANNELS_LAST = ("swin",)
+_LAST = ("layer4", "norm", "encoder.ln", "features")
+"""The last maps or tokens of all these networks, before they are averaged and classified."""
 
 
 def open_torchvision(
@@ -56,6 +58,7 @@ def open_torchvision(
         frames=16 if clips else None,
         layout="channels_last" if name.startswith(_CHANNELS_LAST) else "channels_first",
         prefix_tokens=1 if name.startswith(("vit", "mvit")) else 0,
+        last_layers=_LAST,
         about={"torchvision": str(torchvision.__version__)},
     )
 

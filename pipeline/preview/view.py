@@ -259,6 +259,19 @@ class VideoView:
             self._held[name] = (item, self.read(name, item, item + 1)[0])
         return self._held[name][1]
 
+    def sound(self, frames: Sequence[int]) -> tuple[NDArray[np.float32], int] | None:
+        """Samples of a run of frames and their rate; None without sound, or where frames jump."""
+        waveforms = self.select("waveform", axis="sample")
+        name = next((each for each in waveforms if self.infos[each].offset in self.infos), None)
+        if name is None or (np.diff(frames) != 1).any():
+            return None
+        rate_hz = self.array(name).attrs.get("rate_hz")
+        offset = np.asarray(self.array(str(self.infos[name].offset))[:])
+        first, last = int(offset[frames[0]]), int(offset[frames[-1] + 1])
+        if not isinstance(rate_hz, int) or first == last:
+            return None
+        return self.read(name, first, last).astype(np.float32, copy=False), rate_hz
+
     def checked(self, frames: Sequence[int]) -> list[int]:
         """These frames, where the video has them all.
 

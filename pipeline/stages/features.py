@@ -198,7 +198,9 @@ class FeaturesStage(PlainStage):
     def parameters(self) -> dict[str, Any]:
         section, backbone = self._section, self._extractor.backbone
         settings = {
-            key: value for key, value in section.resolved().items() if key not in _NOT_IN_THE_NUMBERS
+            key: value
+            for key, value in section.resolved().items()
+            if key not in _NOT_IN_THE_NUMBERS
         }
         settings |= {
             "weights": backbone.weights,

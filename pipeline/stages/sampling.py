@@ -61,7 +61,7 @@ class Sampling:
         """
         numbers = np.arange(start, start + len(pts_seconds))
         if self._fps is None:
-            return numbers[numbers % self._every == 0]
+            return np.flatnonzero(numbers % self._every == 0) + start
         early_seconds = 0.5 / self._source_fps + _CLOCK_SECONDS
         ticks = np.floor((pts_seconds + early_seconds) * self._fps).astype(np.int64)
         kept = []
