@@ -1,4 +1,4 @@
-"""Features of any picture or video network: ``torchvision:``, ``timm:``, ``huggingface:``, ``module:``.
+"""Features of any network of pictures or clips, named ``library:network``.
 
 ::
 

@@ -125,8 +125,9 @@ class FeaturesSection(StageSection):
     @property
     def stage_name(self) -> str:
         """``features_<name>``."""
-        own = re.sub(r"[^a-z0-9]+", "_", re.split(r"[:/]", self.backbone.lower())[-1]).strip("_")
-        return f"features_{self.name or own}"
+        parts = r"[:/.]" if self.backbone.startswith("module:") else r"[:/]"
+        own = re.split(parts, self.backbone.lower())[-1]
+        return f"features_{self.name or re.sub(r'[^a-z0-9]+', '_', own).strip('_')}"
 
     @classmethod
     def check(cls, sections: Sequence[FeaturesSection], recipe: Recipe) -> None:
