@@ -26,12 +26,15 @@ class Input:
         Name in `foveal.models.normalise`.
     resize : str or None
         How the paper brings frames to this size (``area``, ``bilinear``); None for features.
+    per_frame : int or None
+        Of an array of sound: so many items in a row around each frame.
     """
 
     kind: str
     shape: tuple[int, ...]
     normaliser: str
     resize: Literal["area", "bilinear"] | None = None
+    per_frame: int | None = None
 
 
 @dataclass(frozen=True)
