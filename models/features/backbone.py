@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from foveal.errors import RecipeError
+from foveal.errors import MissingDependency, RecipeError
 from foveal.models.normalise import IMAGENET_MEAN, IMAGENET_STD
 
 Takes = Literal["picture", "clip"]
@@ -121,7 +121,12 @@ def open_backbone(
         from foveal.models.features.huggingface_nets import open_huggingface as opener
     else:
         from foveal.models.features.module_nets import open_module as opener
-    backbone = opener(what, weights, size, frames)
+    try:
+        backbone = opener(what, weights, size, frames)
+    except MissingDependency as error:
+        if weights is not None:
+            raise
+        raise MissingDependency(f"{error}\nTo try things out untrained: weights: random") from None
     if frames is not None and backbone.takes == "picture":
         raise RecipeError(
             f"backbone {name} takes single pictures: leave frames, stride and step out (every says "

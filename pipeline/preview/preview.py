@@ -140,6 +140,8 @@ def write_preview(
 
 def _remarks(view: VideoView) -> list[str]:
     remarks = [f"No {section}: {why}." for section, why in view.missing.items()]
+    if view.untrained:
+        remarks.append(f"By random weights, to try things out: {', '.join(view.untrained)}.")
     if view.ground is None and (view.points or view.ground_truth_map):
         remarks.append("Without stored frames, maps and points lie on flat grey.")
     return remarks

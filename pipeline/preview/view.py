@@ -93,6 +93,8 @@ class VideoView:
     ----------
     infos : dict of str to ArrayInfo
         What each complete array is, by name.
+    untrained : list of str
+        Stages that a network with random weights computed.
     frames : int
         Length of the timeline.
     seconds : ndarray, float64 [frames]
@@ -113,6 +115,7 @@ class VideoView:
         self.video = video
         marks = store.marks(video)
         self.infos = infos_of(marks)
+        self.untrained = sorted(mark.stage for mark in marks.values() if mark.random_weights)
         timeline = next(iter(self.select(role="timeline")), None)
         if timeline is None:
             raise FovealError(
