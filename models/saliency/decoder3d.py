@@ -82,9 +82,7 @@ class Decoder3D(SaliencyNetwork):
         nn.init.constant_(self.head.get_parameter("1.bias"), DARK_LOGIT)
         self.prior = nn.Parameter(torch.zeros(1, 1, *PRIOR_SIZE)) if prior else None
         self.sound = None if sound is None else _Sound(int(sound_shape[1]), channels)
-        inputs = [
-            Input(kind, shape, "none") for kind, shape in zip(features, shapes, strict=True)
-        ]
+        inputs = [Input(kind, shape, "none") for kind, shape in zip(features, shapes, strict=True)]
         if sound is not None:
             hops, bands = (int(count) for count in sound_shape)
             inputs.append(Input(sound, (hops, bands), "none", per_frame=hops))

@@ -153,7 +153,9 @@ class Prepare:
             if "feature_shape" in self.spec.options:
                 advice = f"set options.feature_shape={grid} and options.feature_channels={channels}"
             if "feature_shapes" in self.spec.options:
-                there = [list(sample[o.kind].shape[1:]) for o in self.spec.inputs if not o.per_frame]
+                there = [
+                    list(sample[o.kind].shape[1:]) for o in self.spec.inputs if not o.per_frame
+                ]
                 advice = f"set options.feature_shapes={there}"
             raise RecipeError(
                 f"{self.spec.name} reads {each.kind} of {each.shape}, the store holds "

@@ -275,7 +275,8 @@ def test_backbones_that_cannot_be_are_refused(
 
 
 @pytest.mark.parametrize(
-    "name", ["timm:vit_tiny_patch16_224", "torchvision:swin3d_b", "huggingface:MCG-NJU/videomae-base"]
+    "name",
+    ["timm:vit_tiny_patch16_224", "torchvision:swin3d_b", "huggingface:MCG-NJU/videomae-base"],
 )
 def test_nothing_is_downloaded_and_the_message_says_what_to_run(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
