@@ -32,6 +32,7 @@ from foveal.errors import FovealError, StoreLocked
 from foveal.flows.engine import CHECK_EVERY_SECONDS, Engine, Future, Threads
 from foveal.flows.server import drain, tell_cancelled
 from foveal.flows.videos import batches, summary
+from foveal.machine import available_cores
 from foveal.pipeline.build.build import Build, BuildPlan, failed
 from foveal.pipeline.build.plan import VideoPlan
 from foveal.pipeline.build.run import VideoResult
@@ -294,9 +295,8 @@ def choose_engine(
 
 def default_workers(recipe: Recipe) -> int:
     """Videos at a time: where one video fills every core, two only hide the seams."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     busy = any(section.fills_cores for section in recipe.stage_sections())
-    return 2 if busy else max(1, min(8, cores or 1))
+    return 2 if busy else max(1, min(8, available_cores()))
 
 
 def _publish_table(location: Location, results: Sequence[VideoResult], report: str | None) -> None:
