@@ -7,7 +7,7 @@
 The peer gets its frames decoded, resized and normalised, in memory, and is called in batches of the
 same size with nothing around it: no decoding, no storing. foveal's time is that of a build of the
 video from the file to the marked arrays. Both take turns; times are medians, the ratio of the best
-times stands in brackets. Weights are random, which does not change the time. At most 1.05 is wanted.
+times stands in brackets. Weights are random, which changes no time. At most 1.05 is wanted.
 """
 
 from __future__ import annotations

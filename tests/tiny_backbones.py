@@ -1,4 +1,4 @@
-"""Backbones of a few hundred weights, named ``module:tiny_backbones.…`` in recipes; holds no tests."""
+"""Backbones of a few hundred weights, ``module:tiny_backbones.…`` in recipes; holds no tests."""
 
 from __future__ import annotations
 

@@ -10,9 +10,10 @@ from typing import Any
 from torch import nn
 
 from foveal.errors import MissingDependency, RecipeError
+from foveal.machine import file_sha256
 from foveal.models.features.backbone import Backbone, random_seed, seeded, triple
 from foveal.models.normalise import IMAGENET_MEAN, IMAGENET_STD
-from foveal.models.weights import file_sha256, weights_folder
+from foveal.models.weights import weights_folder
 
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
 FILES = (CONFIG, PROCESSOR, "*.safetensors", "*.safetensors.index.json", "LICENSE*", "README.md")

@@ -127,10 +127,9 @@ class Decoder3D(SaliencyNetwork):
             merged = merge(found)
         assert merged is not None
         logits = self.head(merged)  # [n, 1, t, y, x]
-        if self._of_windows:
-            logits = logits.mean(dim=2)
-        else:
-            logits = logits.transpose(1, 2).flatten(0, 1)  # [batch · time, 1, y, x]
+        # [batch · clip, 1, y, x], over the time of the window or of the clip
+        by_frame = logits.transpose(1, 2).flatten(0, 1)
+        logits = logits.mean(dim=2) if self._of_windows else by_frame
         size = self.spec.output_size
         logits = functional.interpolate(logits.float(), size, mode="bilinear")
         if self.prior is not None:
@@ -176,12 +175,11 @@ class _Sound(nn.Module):
         heard = (sound != 0).any(dim=-1).any(dim=-1, keepdim=True)  # [batch, clip, 1]
         hops = sound.flatten(0, 1).transpose(1, 2) / 10
         film = self.film(self.steps(hops).relu().mean(dim=2)).view(batch, time, -1) * heard
-        if of_windows:
-            film = film.flatten(0, 1)[:, :, None]  # [n, 2 · channel, 1]
-        else:
-            film = film.transpose(1, 2)  # [batch, 2 · channel, clip]
+        # [n, 2 · channel, 1] or [batch, 2 · channel, clip]
+        film = film.flatten(0, 1)[:, :, None] if of_windows else film.transpose(1, 2)
         factor, addend = film[..., None, None].chunk(2, dim=1)
-        return features * (1 + factor.tanh()) + addend
+        modulated: Tensor = features * (1 + factor.tanh()) + addend
+        return modulated
 
 
 def _block(before: int, after: int) -> nn.Sequential:

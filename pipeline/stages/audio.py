@@ -144,7 +144,7 @@ class _OnTheClock(PlainStage):
 
 
 class AudioStage(_OnTheClock):
-    """``audio`` and ``audio_offset``: frame k has the samples ``offset[k]`` … ``offset[k + 1] - 1``."""
+    """``audio``, and ``audio_offset``: samples of frame k begin at row ``offset[k]``."""
 
     name = WAVEFORM
     inputs = (TIMELINE, AUDIO)

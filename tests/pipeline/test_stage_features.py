@@ -24,7 +24,7 @@ from foveal.pipeline.stages.windows import FrameWindows
 from foveal.pipeline.video.resize import resize_frames
 from foveal.storage.reader import Store, open_store
 from foveal.storage.verify import verify
-from foveal.torch import Clips
+from foveal.torch import Clips, Items
 from foveal.torch.cutting import nearest_items
 
 ONLY: dict[str, Any] = {"flow": [], "fixations": None, "density": None}
@@ -180,8 +180,6 @@ def test_clips_read_all_of_it_by_time(store: Store) -> None:
         np.testing.assert_array_equal(sample["features_clips"], video.features_clips[nearest])
         assert sample["features_clips_valid"].all()
     with pytest.raises(StoreError, match="runs along 'window'"):
-        from foveal.torch import Items
-
         Clips(store, frames=4, variables=[Items("features_clips")])
 
 
