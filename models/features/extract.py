@@ -39,6 +39,8 @@ class Extractor:
     device : str
     precision : {'float32', 'bfloat16', 'float16'}
         What computes; features come as float32.
+    time : {'keep', 'mean'}
+        Whether maps of clips keep their time or give its mean, [channel, y, x].
 
     Raises
     ------
@@ -55,9 +57,11 @@ class Extractor:
         grid: tuple[int, int] | None = None,
         device: str = "auto",
         precision: Precision = "float32",
+        time: Literal["keep", "mean"] = "keep",
     ) -> None:
         self.backbone, self.layers, self.size = backbone, tuple(layers), size
         self.pooling, self.grid, self.precision = pooling, grid, precision
+        self.time = time
         self.device = choose_device(device)
         self._moved: nn.Module | None = None
 
@@ -177,6 +181,8 @@ class Extractor:
             return self._pooled_tokens(name, values, items)
         if self._layout() == "channels_last":
             values = values.movedim(-1, 1)
+        if self.time == "mean" and values.ndim == 5:
+            values = values.mean(2)
         if self.pooling == "cls":
             raise RecipeError(
                 f"{self.backbone.name}: {name or 'its output'} is a map and has no class token; "
@@ -203,7 +209,9 @@ class Extractor:
             rest.shape[1], items.shape[1:-1], self.backbone.network, self.backbone.name
         )
         maps = rest.transpose(1, 2).reshape(len(rest), -1, time, height, width)
-        return self._on_grid(maps if items.ndim == 5 else maps[:, :, 0])
+        if self.time == "mean" or items.ndim == 4:
+            return self._on_grid(maps.mean(2))
+        return self._on_grid(maps)
 
     def _on_grid(self, maps: Tensor) -> Tensor:
         assert self.grid is not None

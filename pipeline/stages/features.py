@@ -63,6 +63,8 @@ class FeaturesSection(StageSection):
     pooling : {'none', 'mean', 'cls', 'grid'}
         See `foveal.models.features.Extractor`; ``grid`` goes with `grid`.
     grid : [height, width] or null
+    time : {'keep', 'mean'}
+        Whether maps of windows keep their time, or give its mean.
     size : [height, width] or null
         Whole frames are brought to it; null takes the size that the network was trained on.
     interpolation : {'area', 'linear', 'cubic', 'lanczos'}
@@ -93,6 +95,7 @@ class FeaturesSection(StageSection):
     layers: Annotated[tuple[str, ...], Field(max_length=64)] = ()
     pooling: Literal["none", "mean", "cls", "grid"] = "none"
     grid: Size | None = None
+    time: Literal["keep", "mean"] = "keep"
     size: Size | None = None
     interpolation: Interpolation = "area"
     every: Every | None = None
@@ -111,8 +114,10 @@ class FeaturesSection(StageSection):
             raise ValueError("pooling: grid and grid: [height, width] go together")
         if self.every is not None and self.fps is not None:
             raise ValueError("every and fps both say which frames are taken; give one of them")
-        if self.frames is None and (self.stride != 1 or self.step is not None):
-            raise ValueError("stride and step are of windows: say with frames how long those are")
+        if self.frames is None and (self.stride, self.step, self.time) != (1, None, "keep"):
+            raise ValueError(
+                "stride, step and time are of windows: say with frames how long those are"
+            )
         if self.frames is not None and (self.every or self.fps):
             raise ValueError(
                 "every and fps are of single pictures; with frames (windows) stride says which "
@@ -155,6 +160,7 @@ class FeaturesSection(StageSection):
                 self.grid,
                 device,
                 self.precision,
+                self.time,
             )
 
         return [FeaturesStage(self, request.shared.once((opened, self, device), extractor))]
@@ -213,7 +219,7 @@ class FeaturesStage(PlainStage):
             windows = self._windows
             told = {"frames": windows.frames, "stride": windows.stride, "step": windows.step}
             return {**settings, **told, "span": windows.span}
-        del settings["short_clips"]
+        del settings["short_clips"], settings["time"]
         return {**settings, "every": section.every or 1, "fps": section.fps}
 
     def prepare(self, context: StageContext) -> None:

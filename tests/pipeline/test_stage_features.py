@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from builds import FRAMES, build, built_store, recipe_values, write_raw
 from hypothesis import given
 from hypothesis import strategies as st
 
 from foveal.errors import FovealError, MissingDependency, RecipeError, StoreError
+from foveal.models import saliency
 from foveal.models.features import Extractor, open_backbone
 from foveal.models.features.module_nets import state_digest
 from foveal.pipeline.export.export import export
@@ -334,6 +336,10 @@ def test_torchvision_maps_come_channels_first() -> None:
         backbone = open_backbone(f"torchvision:{name}", "random")
         extractor = Extractor(backbone, layers, (32, 48), device="cpu")
         assert extractor.shapes() == shapes
+    clips = open_backbone(CLIPS, "random", frames=4)
+    items = random_items(4, 16, 24)
+    kept, mean = (Extractor(clips, (), (16, 24), device="cpu", time=t) for t in ("keep", "mean"))
+    np.testing.assert_allclose(mean(items)[0], kept(items)[0].mean(axis=2), atol=1e-6)
     with pytest.raises(RecipeError, match="has no class token"):
         Extractor(backbone, ("features.1",), (32, 48), "cls", device="cpu").shapes()
 
@@ -387,3 +393,24 @@ def test_code_of_a_hub_is_never_run(tmp_path: Path, transformers: Any) -> None:
     (tmp_path / "evil.py").write_text("raise SystemExit('was run')")
     with pytest.raises(RecipeError, match="code of its own, which is never run"):
         open_backbone(f"huggingface:{tmp_path}", "random", None, 4)
+
+
+def test_the_experiment_of_the_challenge_reads_what_its_recipe_makes() -> None:
+    path = Path(__file__).parents[2] / "experiments" / "ntire2026.yaml"
+    values = yaml.safe_load(path.read_text())
+    recipe = values["stores"]["ntire26"]["recipe"]
+    tiny = recipe | values["tiny"]["recipe"]
+    for sections, changes in ((recipe, {}), (tiny, values["tiny"]["options"])):
+        dataset = {"kind": "videos", "root": "/data"}
+        without = {**sections, "dataset": dataset, "density": None, "store": "s.zarr"}
+        (section,) = Recipe.parse(without).features
+        arrays = [f"{section.stage_name}_{n}" for n in range(len(section.layers))]
+        for training in values["trainings"].values():
+            spec = saliency.spec("decoder3d", **training["options"] | changes)
+            kinds = [each.kind for each in spec.inputs]
+            assert kinds == [*arrays, *(["log_mel"] if len(kinds) > 3 else [])]
+            assert spec.output_size == section.size
+    rows = {row["name"]: row for row in values["tables"]["private"]["rows"]}
+    published = rows["centre prior (baseline)"]["published"]["private_test"]
+    assert published == [0.410, 0.408, 0.691, 1.305]
+    assert rows["best of each metric"]["published"]["private_test"] == [0.828, 0.693, 0.898, 3.456]
