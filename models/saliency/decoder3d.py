@@ -92,13 +92,11 @@ class Decoder3D(SaliencyNetwork):
             inputs=tuple(inputs),
             output_size=(int(output_size[0]), int(output_size[1])),
             training=Training(
-                loss="kl - 0.5*cc",
+                loss="kl",
                 optimiser="adam",
                 learning_rate=1e-4,
-                weight_decay=1e-5,
-                batch_size=4,
+                batch_size=8,
                 clip_frames=clip_frames,
-                gradient_clip_norm=1.0,
             ),
             options={
                 "features": list(features),
@@ -149,7 +147,7 @@ class Decoder3D(SaliencyNetwork):
         groups: list[dict[str, object]] = [{"params": rest}]
         if self.prior is not None:
             lr = 30 * self.spec.training.learning_rate
-            groups.append({"params": [self.prior], "lr": lr, "weight_decay": 0.0})
+            groups.append({"params": [self.prior], "lr": lr})
         return groups
 
 

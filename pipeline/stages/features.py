@@ -14,6 +14,7 @@ from foveal.errors import FovealError
 from foveal.pipeline.recipe.section import Size, StageSection
 from foveal.pipeline.stages.base import (
     FRAMES,
+    NO_ARRAYS,
     OF_THIS_RUN,
     Arrays,
     Cost,
@@ -299,37 +300,46 @@ class FeaturesStage(PlainStage):
         from foveal.pipeline.video.resize import resize_frames
 
         size, how = self._extractor.size, self._section.interpolation
-        if self._windows is not None:
-            self._take(*self._windows.push(resize_frames(batch.frames, size, how)))
-        else:
+        if self._windows is None:
             kept = self._sampling.choose(batch.start, batch.pts_seconds)
             frames = batch.frames
             if len(kept) < len(frames):
                 frames = frames[kept - batch.start]
             self._take(kept.tolist(), list(resize_frames(frames, size, how)))
-        return self._computed(len(self._waiting) // self._batch * self._batch)
+            return _joined([self._computed(self._batch) for _ in range(self._full_batches)])
+        parts = []
+        # Frame by frame, so that no more windows than a batch of them are held.
+        for frame in resize_frames(batch.frames, size, how):
+            self._take(*self._windows.push(frame[None]))
+            if self._full_batches:
+                parts.append(self._computed(self._batch))
+        return _joined(parts)
 
     def finish(self) -> Iterable[Arrays]:
         if self._windows is not None:
             self._take(*self._windows.finish())
         yield self._computed(len(self._waiting))
 
+    @property
+    def _full_batches(self) -> int:
+        return len(self._waiting) // self._batch
+
     def _take(self, numbers: Sequence[int], items: Sequence[NDArray[np.uint8]]) -> None:
         self._numbers += numbers
         self._waiting += items
 
     def _computed(self, count: int) -> Arrays:
-        """Features of the first so many items that wait."""
-        parts: dict[str, list[NDArray[Any]]] = {}
-        for start in range(0, count, self._batch):
-            items = np.stack(self._waiting[start : min(start + self._batch, count)])
-            for array, values in zip(self._layers, self._extractor(items), strict=True):
-                parts.setdefault(array, []).append(self._stored(array, values))
-        arrays = {array: np.concatenate(values) for array, values in parts.items()}
-        numbers = np.array(self._numbers[:count], np.int64)
+        """Features of the first so many items that wait, a batch at most."""
+        if not count:
+            return NO_ARRAYS
+        found = self._extractor(np.stack(self._waiting[:count]))
+        arrays = {
+            array: self._stored(array, values)
+            for array, values in zip(self._layers, found, strict=True)
+        }
+        if len(self.arrays) > len(self._layers):
+            arrays[self.arrays[-1]] = np.array(self._numbers[:count], np.int64)
         del self._waiting[:count], self._numbers[:count]
-        if count and len(self.arrays) > len(self._layers):
-            arrays[self.arrays[-1]] = numbers
         return arrays
 
     def _stored(self, array: str, values: NDArray[np.float32]) -> NDArray[Any]:
@@ -348,3 +358,9 @@ class FeaturesStage(PlainStage):
         backbone = self._extractor.backbone
         here = {"device": str(self._extractor.device), "batch_size": self._batch}
         return {**backbone.about, OF_THIS_RUN: here}
+
+
+def _joined(parts: Sequence[Arrays]) -> Arrays:
+    """Items of several batches as one."""
+    names = parts[0] if parts else ()
+    return {name: np.concatenate([part[name] for part in parts]) for name in names}
