@@ -33,13 +33,13 @@ from foveal.flows.engine import CHECK_EVERY_SECONDS, Engine, Future, Threads
 from foveal.flows.server import drain, tell_cancelled
 from foveal.flows.videos import batches, summary
 from foveal.machine import available_cores
-from foveal.pipeline.build.build import Build, BuildPlan, failed
+from foveal.pipeline.build.build import Build
 from foveal.pipeline.build.plan import VideoPlan
-from foveal.pipeline.build.run import VideoResult
+from foveal.pipeline.build.run import Status, VideoResult, failed
+from foveal.pipeline.build.work import BuildPlan
 from foveal.pipeline.recipe.recipe import Recipe
 from foveal.pipeline.report.report import duration, keep_report, kept_report
 from foveal.storage.location import Location
-from foveal.storage.root import store_lock
 
 MAX_WORKERS = 32
 
@@ -47,6 +47,9 @@ DRAIN_SECONDS = 2.0
 
 LOOK_EVERY_SECONDS = 5.0
 """How often a run that waits its turn looks whether the store is free."""
+
+ELSEWHERE_SECONDS = 1.0
+"""How often it is looked whether videos that another build has claimed are free again."""
 
 Leave = Callable[[], None]
 """Ends the process where videos do not stop in time; returns where it may not."""
@@ -81,8 +84,8 @@ def build_store(
 ) -> State[list[VideoResult]]:
     """Build the store of a recipe, and write ``report.html`` into it.
 
-    Where another build holds the store, this one waits its turn. The parameters are told in the one
-    style that Prefect's form shows.
+    Builds of the same recipe share the work. Where something else is at work on the store, this one
+    waits its turn. The parameters are told in the one style that Prefect's form shows.
 
     Args:
         recipe: Path of a YAML recipe, or its content.
@@ -103,9 +106,8 @@ def build_store(
         why.
     """
     try:
-        build = Build.open(_recipe(recipe, overrides))
-        with _turn(build.location):
-            build.prepare()
+        opened = Build.open(_recipe(recipe, overrides))
+        with _turn(opened, alone=repair or bool(recompute)) as build:
             plan = build.plan(only or (), limit, retry, repair, recompute or ())
             leave = _leave_prefects_process
             return _carry_out(build, plan, workers, recompute or (), cluster, leave)
@@ -121,13 +123,13 @@ def _recipe(recipe: str | dict[str, Any], overrides: Sequence[str] | None) -> Re
 
 
 @contextmanager
-def _turn(location: Location) -> Iterator[None]:
-    """Hold the store's lock, once the builds before this one have ended."""
+def _turn(build: Build, *, alone: bool) -> Iterator[Build]:
+    """The build at work on its store, once whatever else was done there has ended."""
     with ExitStack() as stack:
         told = False
         while True:
             try:
-                stack.enter_context(store_lock(location))
+                at_work = stack.enter_context(build.at_work(alone=alone))
             except StoreLocked as error:
                 if not told:
                     get_run_logger().warning("waits its turn: %s", error)
@@ -135,7 +137,7 @@ def _turn(location: Location) -> Iterator[None]:
                 time.sleep(LOOK_EVERY_SECONDS)
             else:
                 break
-        yield
+        yield at_work
 
 
 def run_planned(
@@ -226,8 +228,18 @@ def _process(
     at_work: dict[Future, list[str]] = {}
     done: SimpleQueue[Future] = SimpleQueue()
     results: list[VideoResult] = []
+    elsewhere: list[str] = []
     try:
-        while waiting or at_work or suspects:
+        while waiting or at_work or suspects or elsewhere:
+            if not (waiting or at_work or suspects):
+                time.sleep(ELSEWHERE_SECONDS)
+                again = build.settled_elsewhere(elsewhere)
+                for result in again.settled:
+                    build.listener.ended(result)
+                results += again.settled
+                waiting.extend(batches(again.to_do))
+                elsewhere = [name for name in elsewhere if name not in again.wanted]
+                continue
             while waiting and len(at_work) < engine.slots:
                 videos = waiting.popleft()
                 at_work[engine.submit(videos, done.put)] = videos
@@ -239,7 +251,8 @@ def _process(
             videos = at_work.pop(future)
             value = engine.outcome(future)
             if not isinstance(value, Exception):
-                results += value
+                results += [one for one in value if one.status is not Status.ELSEWHERE]
+                elsewhere += [one.video for one in value if one.status is Status.ELSEWHERE]
             elif isinstance(value, ChildProcessError) and not on_trial:
                 # Which of the videos that were there killed the workers, each shows alone.
                 suspects.extend(videos)

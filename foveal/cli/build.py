@@ -112,13 +112,11 @@ def run_build(
     """
     from foveal.pipeline.build.build import Build
     from foveal.pipeline.report.report import keep_report, kept_report
-    from foveal.storage.root import store_lock
 
     with _stopped_by_signals() as stop, ExitStack() as stack:
         listener = stack.enter_context(stop.progress) if err.is_terminal else None
-        build = Build.open(recipe, listener)
-        stack.enter_context(store_lock(build.location))
-        build.prepare()
+        opened = Build.open(recipe, listener)
+        build = stack.enter_context(opened.at_work(alone=repair or bool(recompute)))
         plan = build.plan(only, limit, retry, repair, recompute)
         if not plan.to_do:
             build.remember(plan)

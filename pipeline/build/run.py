@@ -8,9 +8,11 @@ memory does not grow with the video.
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 from foveal.errors import GazeError
 from foveal.pipeline.build.digests import check_unchanged, video_files
@@ -34,6 +36,8 @@ class Status(StrEnum):
     UNCHANGED = "unchanged"
     QUARANTINED = "quarantined"
     FAILED = "failed"
+    ELSEWHERE = "elsewhere"
+    """Another process has claimed it; it is not decided yet."""
 
 
 @dataclass(frozen=True)
@@ -141,3 +145,10 @@ def _check_length(plan: VideoPlan, frames: int, how: str) -> None:
             f"{plan.video.id}: {frames} frames {how}, but the annotation has {expected}; "
             "dataset.reconcile: truncate_to_shorter keeps the frames that both have"
         )
+
+
+def failed(video: str, error: Exception) -> VideoResult:
+    """The result of a video that broke on something else than its input."""
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    where = f" ({Path(last[0].filename).name}:{last[0].lineno})" if last else ""
+    return VideoResult(video, Status.FAILED, f"{type(error).__name__}: {error}{where}")

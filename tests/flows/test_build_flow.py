@@ -136,7 +136,8 @@ def test_a_build_is_not_lost_for_its_report(
     api: str, raw: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     recipe = recipe_values(raw, tmp_path / "store.zarr", flow=[])
-    Build.open(Recipe.parse(recipe)).prepare()
+    with Build.open(Recipe.parse(recipe)).at_work():
+        pass
     (tmp_path / "store.zarr/report.html/in the way").mkdir(parents=True)
     assert build_store(recipe, only=["002"], return_state=True).is_completed()
     assert "its report could not be written" in caplog.text

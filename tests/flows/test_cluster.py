@@ -52,9 +52,8 @@ def undisturbed(long_clips: Path, tmp_path_factory: pytest.TempPathFactory) -> d
 
 
 def run(recipe: Path, cluster: str, listener: Any = None) -> dict[str, VideoResult]:
-    build = Build.open(Recipe.load(recipe), listener)
-    build.prepare()
-    results = run_planned(build, build.plan(), cluster=cluster)
+    with Build.open(Recipe.load(recipe), listener).at_work() as build:
+        results = run_planned(build, build.plan(), cluster=cluster)
     return {result.video: result for result in results}
 
 
