@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -51,6 +52,9 @@ class Backbone:
         Where no layers are named, the first of these that it has is taken in place of its output.
     about : mapping
         Versions of libraries and the like, for the provenance.
+    running : Lock
+        Held while the network runs: videos are built by several threads, which share it, and what
+        one of them listens to must not be another's.
     """
 
     name: str
@@ -66,6 +70,7 @@ class Backbone:
     prefix_tokens: int | None = None
     last_layers: tuple[str, ...] = ()
     about: Mapping[str, str] = field(default_factory=dict)
+    running: threading.Lock = field(default_factory=threading.Lock, compare=False, repr=False)
 
     @functools.cached_property
     def network(self) -> nn.Module:

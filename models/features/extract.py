@@ -84,9 +84,9 @@ class Extractor:
         FovealError
             The network gives no tensor there, or cannot be pooled so.
         """
-        network = self._network()
         try:
-            with torch.inference_mode(), self._arithmetic():
+            with self.backbone.running, torch.inference_mode(), self._arithmetic():
+                network = self._network()
                 pixels = self._normalised(torch.from_numpy(items).to(self.device))
                 found = self._run(network, pixels)
                 return [
@@ -113,20 +113,29 @@ class Extractor:
                 f"{self.backbone.name} cannot take {shown}: {str(error)[:300]}{trained}"
             ) from error
 
+    def check(self) -> None:
+        """Read the network and see that it has the layers.
+
+        Raises
+        ------
+        RecipeError
+            It has not, or its weights do not fit; the message lists those there are.
+        """
+        known = dict(self.backbone.network.named_modules())
+        if not self.layers:
+            self.layers = tuple(n for n in self.backbone.last_layers if n in known)[:1]
+        for name in self.layers:
+            if name not in known or not name:
+                top = [each for each in known if each and each.count(".") < 2]
+                raise RecipeError(
+                    f"{self.backbone.name} has no layer {name!r}; it has "
+                    f"{', '.join(top[:24])}{', …' if len(top) > 24 else ''}"
+                )
+
     def _network(self) -> nn.Module:
         if self._moved is None:
-            network = self.backbone.network.to(self.device)
-            known = dict(network.named_modules())
-            if not self.layers:
-                self.layers = tuple(n for n in self.backbone.last_layers if n in known)[:1]
-            for name in self.layers:
-                if name not in known or not name:
-                    top = [each for each in known if each and each.count(".") < 2]
-                    raise RecipeError(
-                        f"{self.backbone.name} has no layer {name!r}; it has "
-                        f"{', '.join(top[:24])}{', …' if len(top) > 24 else ''}"
-                    )
-            self._moved = network
+            self.check()
+            self._moved = self.backbone.network.to(self.device)
         return self._moved
 
     @contextlib.contextmanager

@@ -153,7 +153,7 @@ class FeaturesSection(StageSection):
         shared = request.shared.once(opened, backbone)
 
         def extractor() -> Extractor:
-            return Extractor(
+            made = Extractor(
                 shared,
                 self.layers,
                 self.size or shared.size or (224, 224),
@@ -163,6 +163,9 @@ class FeaturesSection(StageSection):
                 self.precision,
                 self.time,
             )
+            # A layer that is not there ends the command before any video is touched.
+            made.check()
+            return made
 
         return [FeaturesStage(self, request.shared.once((opened, self, device), extractor))]
 

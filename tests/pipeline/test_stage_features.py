@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -287,14 +288,12 @@ def test_nothing_is_downloaded_and_the_message_says_what_to_run(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_video_of_a_recipe_with_wrong_layers_fails_and_says_which_there_are(
-    tmp_path: Path,
-) -> None:
+def test_wrong_layers_end_the_command_and_the_message_says_which_there_are(tmp_path: Path) -> None:
     raw = write_raw(tmp_path / "raw")
     section = {"backbone": PICTURES, "layers": ["third"]}
     values = recipe_values(raw, tmp_path / "s.zarr", **ONLY, features=section)
-    results, _ = build(Recipe.parse(values), only=["002"])
-    assert "no layer 'third'; it has first, second" in results["002"].reason
+    with pytest.raises(RecipeError, match="no layer 'third'; it has first, second"):
+        build(Recipe.parse(values), only=["002"])
 
 
 def test_values_beyond_float16_are_no_features(tmp_path: Path) -> None:
@@ -358,6 +357,16 @@ def test_a_file_of_weights_is_loaded_whole_or_refused(tmp_path: Path) -> None:
     save_file({k: v for k, v in trained.items() if k != key}, tmp_path / "less.safetensors")
     with pytest.raises(FovealError, match=key):
         _ = open_backbone("timm:test_resnet.r160_in1k", str(tmp_path / "less.safetensors")).network
+
+
+def test_threads_that_share_a_network_do_not_hear_each_other() -> None:
+    backbone = open_backbone(PICTURES, "random")
+    extractor = Extractor(backbone, ("first",), (24, 32), device="cpu")
+    items = np.random.default_rng(1).integers(0, 256, (16, 2, 24, 32, 3), np.uint8)
+    alone = [extractor(item)[0] for item in items]
+    with ThreadPoolExecutor(4) as pool:
+        together = [found[0] for found in pool.map(extractor, items)]
+    np.testing.assert_array_equal(together, alone)
 
 
 @pytest.fixture
