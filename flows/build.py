@@ -7,28 +7,25 @@ Prefect's caches and result files stay out of it.
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
-import re
 import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
-from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Annotated, Any
 from uuid import UUID
 
 from prefect import flow, get_run_logger
-from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State, StateType
 from prefect.runtime import flow_run
 from prefect.states import Completed
 from pydantic import Field
 
 from foveal.errors import FovealError, StoreLocked
+from foveal.flows.artifacts import Bar, publish_table
 from foveal.flows.engine import CHECK_EVERY_SECONDS, Engine, Future, Threads
 from foveal.flows.server import drain, tell_cancelled
 from foveal.flows.videos import batches, summary
@@ -39,7 +36,6 @@ from foveal.pipeline.build.run import Status, VideoResult, failed
 from foveal.pipeline.build.work import BuildPlan
 from foveal.pipeline.recipe.recipe import Recipe
 from foveal.pipeline.report.report import duration, keep_report, kept_report
-from foveal.storage.location import Location
 
 MAX_WORKERS = 32
 
@@ -212,7 +208,7 @@ def _carry_out(
         took = duration(time.monotonic() - started)
         about = {"result": summary(results), "took": took, "videos at a time": engine.about}
         report = keep_report(url, about)
-    _publish_table(build.location, results, report)
+    publish_table(build.location, results, report)
     if all(result.ok for result in results):
         return Completed(message=summary(results), data=results)
     return State(type=StateType.FAILED, name="Incomplete", message=summary(results), data=results)
@@ -229,6 +225,7 @@ def _process(
     done: SimpleQueue[Future] = SimpleQueue()
     results: list[VideoResult] = []
     elsewhere: list[str] = []
+    bar = Bar(build.location, len(to_do))
     try:
         while waiting or at_work or suspects or elsewhere:
             if not (waiting or at_work or suspects):
@@ -247,6 +244,7 @@ def _process(
             if on_trial:
                 videos = [suspects.popleft()]
                 at_work[engine.submit(videos, done.put)] = videos
+            bar.show(results)
             future = _next_ended(done, engine)
             videos = at_work.pop(future)
             value = engine.outcome(future)
@@ -271,6 +269,7 @@ def _process(
         if left and engine.in_process and not isinstance(error, Exception):
             leave()
         raise
+    bar.close(results)
     return results
 
 
@@ -310,34 +309,3 @@ def default_workers(recipe: Recipe) -> int:
     """Videos at a time: where one video fills every core, two only hide the seams."""
     busy = any(section.fills_cores for section in recipe.stage_sections())
     return 2 if busy else max(1, min(8, available_cores()))
-
-
-def _publish_table(location: Location, results: Sequence[VideoResult], report: str | None) -> None:
-    create_table_artifact(
-        key=artifact_key(location),
-        description=f"{summary(results)}; report: {_link(report)}",
-        table=[
-            {
-                "video": result.video,
-                "status": result.status.value,
-                "frames": result.frames,
-                "seconds": round(result.wall_seconds, 1),
-                "stages": ", ".join(result.stages),
-                "reason": result.reason,
-            }
-            for result in results
-        ],
-    )
-
-
-def artifact_key(location: Location) -> str:
-    """Key of a store's artifact in Prefect, whose versions are its builds."""
-    place = location.url if location.local is None else str(location.local)
-    name = re.sub(r"[^a-z0-9]+", "-", place.rstrip("/").rsplit("/", 1)[-1].lower()).strip("-")
-    return f"build-{name}-{hashlib.sha256(place.encode()).hexdigest()[:8]}"
-
-
-def _link(report: str | None) -> str:
-    if report is None:
-        return "could not be written"
-    return report if "://" in report else f"[{report}]({Path(report).absolute().as_uri()})"

@@ -31,6 +31,7 @@ from foveal.machine import available_cores
 from foveal.pipeline.build.build import Build
 from foveal.pipeline.build.run import VideoResult
 from foveal.pipeline.recipe.recipe import Recipe
+from foveal.pipeline.stages.meter import Meter
 
 VARIABLE = "FOVEAL_CLUSTER"
 """Environment variable that names the cluster where nothing else does."""
@@ -286,7 +287,8 @@ class Dask:
         if message["event"] == "started":
             self._build.listener.started(message["video"])
         else:
-            self._build.listener.advanced(message["video"], *message["of"])
+            frames, expected, meter = message["of"]
+            self._build.listener.advanced(message["video"], frames, expected, Meter.of(meter))
 
 
 class WorkersDied(ChildProcessError):

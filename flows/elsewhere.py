@@ -21,8 +21,10 @@ from distributed.worker import thread_state  # type: ignore[attr-defined]
 
 from foveal.pipeline.build.build import Build
 from foveal.pipeline.build.progress import Listener, Stopped
+from foveal.pipeline.build.recorder import recorded
 from foveal.pipeline.build.run import VideoResult
 from foveal.pipeline.recipe.recipe import Recipe
+from foveal.pipeline.stages.meter import Meter
 from foveal.storage.claims import Claims
 
 _TELL_EVERY_SECONDS = 0.5
@@ -74,10 +76,12 @@ class BuildElsewhere:
             _at_work[self.topic] += 1
         try:
             with ExitStack() as stack:
-                claims = None
+                claims: Claims | None = None
+                listener: Listener = Teller(self.topic)
                 if self.work is not None:
                     claims = stack.enter_context(Claims(build.location, self.work))
-                yield replace(build, listener=Teller(self.topic), claims=claims)
+                    listener = stack.enter_context(recorded(listener, claims))
+                yield replace(build, listener=listener, claims=claims)
         finally:
             with _lock:
                 _at_work[self.topic] -= 1
@@ -100,11 +104,13 @@ class Teller(Listener):
         self._check(video)
         self._tell({"event": "started", "video": video})
 
-    def advanced(self, video: str, frames: int, expected: int | None) -> None:
+    def advanced(self, video: str, frames: int, expected: int | None, meter: Meter) -> None:
         self._check(video)
         if time.monotonic() > self._told + _TELL_EVERY_SECONDS:
             self._told = time.monotonic()
-            self._tell({"event": "advanced", "video": video, "of": [frames, expected]})
+            self._tell(
+                {"event": "advanced", "video": video, "of": [frames, expected, meter.to_dict()]}
+            )
 
     def ended(self, result: VideoResult) -> None: ...
 

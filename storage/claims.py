@@ -20,11 +20,11 @@ import platform
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from foveal.errors import StoreError, StoreLocked, Unreachable
 from foveal.storage.holders import (
@@ -69,6 +69,8 @@ class Claims:
         On entering, where somebody is at work on something else.
     """
 
+    _beaten: float
+
     def __init__(
         self, location: Location, work: str | None = None, lease_seconds: float | None = None
     ) -> None:
@@ -78,6 +80,7 @@ class Claims:
         self._lock = threading.RLock()
         self._ended = threading.Event()
         self._held: dict[str, str] = {}
+        self._about: Callable[[], Mapping[str, Any]] = dict
         self._watch = Watch(location)
         self._exclusive = True
         self._begin()
@@ -134,9 +137,35 @@ class Claims:
         """Whether nobody else who lives has claimed a video."""
         return self._holder_of(group_name(video)) is None
 
+    def tell(self, about: Callable[[], Mapping[str, Any]]) -> None:
+        """Have what `about` gives, plain JSON types, in this process's record at every beat."""
+        self._about = about
+        self.beat()
+
+    def beat(self) -> None:
+        """Renew this process's record now; it is also done by itself now and then.
+
+        Raises
+        ------
+        StoreUnreachable
+        """
+        started = now()
+        with self._lock:
+            if started - self._beaten > _FENCE * self.lease_seconds:
+                former = self.id
+                self._begin()
+                with suppress(StoreError):
+                    self.location.delete(record_key(former))
+            self._beat += 1
+            holder, content = self.id, self._record()
+        self.location.write(record_key(holder), content)
+        with self._lock:
+            if self.id == holder:
+                self._beaten = max(self._beaten, started)
+
     def others(self) -> list[Holder]:
         """Who else is at work on the store, as far as is known; records of the dead go."""
-        return [holder for holder in self._watch.all() if holder.id != self.id]
+        return [holder for holder in self._watch.living() if holder.id != self.id]
 
     def _begin(self) -> None:
         """Become a holder without claims."""
@@ -190,21 +219,8 @@ class Claims:
     def _live(self) -> None:
         """Show a beat now and then, in a thread of its own."""
         while not self._ended.wait(self.lease_seconds / _BEATS_PER_LEASE):
-            started = now()
-            with self._lock:
-                if started - self._beaten > _FENCE * self.lease_seconds:
-                    former = self.id
-                    self._begin()
-                    with suppress(StoreError):
-                        self.location.delete(record_key(former))
-                self._beat += 1
-                key, content = record_key(self.id), self._record()
-            try:
-                self.location.write(key, content)
-            except (StoreError, Unreachable):
-                continue
-            with self._lock:
-                self._beaten = started
+            with suppress(StoreError, Unreachable):
+                self.beat()
 
     @contextmanager
     def _claim(self, name: str, said: str) -> Iterator[Location]:
@@ -283,6 +299,7 @@ class Claims:
             this_process(os.getpid()),
             self.lease_seconds,
             self._beat,
+            self._about(),
         )
         return json.dumps(asdict(about)).encode()
 

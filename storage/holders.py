@@ -9,8 +9,10 @@ from __future__ import annotations
 import functools
 import json
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from foveal.storage.location import Location
 from foveal.storage.names import OF_STORE
@@ -35,6 +37,8 @@ class Holder:
     lease_seconds : float
     beat : int
         Rises while it lives.
+    about : mapping
+        What it tells of itself: how far it is.
     """
 
     id: str
@@ -44,6 +48,7 @@ class Holder:
     process: str
     lease_seconds: float
     beat: int
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
@@ -70,8 +75,8 @@ class Watch:
         self._location = location
         self._watched: dict[str, _Watched] = {}
 
-    def all(self) -> list[Holder]:
-        """Those that may be alive; records of the others are removed."""
+    def living(self, *, remove: bool = True) -> list[Holder]:
+        """Those that may be alive; records of the others are removed where that is asked for."""
         found = []
         for name in self._location.list_folder(HOLDERS):
             if name.endswith(".partial"):
@@ -79,7 +84,7 @@ class Watch:
             holder = self.read(name)
             if holder is not None and self.lives(holder):
                 found.append(holder)
-            else:
+            elif remove:
                 self._location.delete(record_key(name))
         return found
 
@@ -111,6 +116,7 @@ class Watch:
                 str(values["process"]),
                 min(float(values["lease_seconds"]), LONGEST_LEASE_SECONDS),
                 int(values["beat"]),
+                dict(values.get("about") or {}),
             )
         except (ValueError, TypeError, LookupError):
             return None

@@ -14,6 +14,7 @@ from foveal.errors import InputError, StoreLocked
 from foveal.models.flow.errors import FlowDeviceError
 from foveal.pipeline.build.plan import VideoPlan, plan_video
 from foveal.pipeline.build.progress import Listener, Silent
+from foveal.pipeline.build.recorder import recorded
 from foveal.pipeline.build.run import Status, VideoResult, failed, process_video
 from foveal.pipeline.build.work import BuildPlan, select, without_device
 from foveal.pipeline.recipe.recipe import Recipe
@@ -109,7 +110,8 @@ class Build:
         with store_lock(self.location, work) as claims:
             with claims.whole_store() as whole:
                 create_store(whole, self.recipe.dataset.kind, self.recipe.resolved())
-            yield replace(self, claims=claims)
+            with recorded(self.listener, claims) as listener:
+                yield replace(self, claims=claims, listener=listener)
 
     @property
     def work(self) -> str:

@@ -37,6 +37,7 @@ from foveal.pipeline.build.build import Build
 from foveal.pipeline.build.progress import Silent
 from foveal.pipeline.build.run import Status, VideoResult
 from foveal.pipeline.recipe.recipe import Recipe
+from foveal.pipeline.stages.meter import Meter
 
 KILLS = int(os.environ.get("FOVEAL_TEST_KILLS", "0"))
 """How often a worker is killed at random in the long form, which `make faults` asks for."""
@@ -120,7 +121,7 @@ class Heard(Silent):
     def started(self, video: str) -> None:
         self.begun.append(video)
 
-    def advanced(self, video: str, frames: int, expected: int | None) -> None:
+    def advanced(self, video: str, frames: int, expected: int | None, meter: Meter) -> None:
         self.frames[video] = frames
 
     def ended(self, result: VideoResult) -> None:
