@@ -64,6 +64,7 @@ class Extractor:
         self.time = time
         self.device = choose_device(device)
         self._moved: nn.Module | None = None
+        self._shapes: dict[int | None, list[tuple[int, ...]]] = {}
 
     def __call__(self, items: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         """Features of some pictures or clips, computed together.
@@ -100,7 +101,12 @@ class Extractor:
             ) from error
 
     def shapes(self, frames: int | None = None) -> list[tuple[int, ...]]:
-        """Shape of one item of each layer, found by running the network on a black one."""
+        """Shape of one item of each layer, found by running the network once on a black one."""
+        if frames not in self._shapes:
+            self._shapes[frames] = self._found_shapes(frames)
+        return self._shapes[frames]
+
+    def _found_shapes(self, frames: int | None) -> list[tuple[int, ...]]:
         one = (1, *((frames,) if frames else ()), *self.size, 3)
         try:
             return [values.shape[1:] for values in self(np.zeros(one, np.uint8))]
