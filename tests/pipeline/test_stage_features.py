@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import yaml
 from builds import FRAMES, build, built_store, recipe_values, write_raw
 from hypothesis import given
 from hypothesis import strategies as st
+from small_stores import edit_mark
 
 from foveal.errors import FovealError, MissingDependency, RecipeError, StoreError
 from foveal.models import saliency
@@ -25,6 +27,7 @@ from foveal.pipeline.recipe.recipe import Recipe
 from foveal.pipeline.stages.sampling import Sampling
 from foveal.pipeline.stages.windows import FrameWindows
 from foveal.pipeline.video.resize import resize_frames
+from foveal.storage.location import Location
 from foveal.storage.reader import Store, open_store
 from foveal.storage.verify import verify
 from foveal.torch import Clips, Items
@@ -197,6 +200,18 @@ def test_weights_are_said_everywhere(store: Store) -> None:
     assert "random weights" in about["long_name"]
     digest = state_digest(open_backbone(PLAIN, None, frames=2).network)
     assert store["001"].features_plain.attrs["weights"] == f"sha256:{digest}"
+
+
+def test_items_without_a_number_are_found(store: Store, tmp_path: Path) -> None:
+    shutil.copytree(store.location.url, tmp_path / "s.zarr")
+    location = Location(tmp_path / "s.zarr")
+
+    def shorten(values: dict[str, Any]) -> None:
+        values["arrays"]["frames_source_frame"]["shape"] = [2]
+
+    edit_mark(location, "002", "frames", shorten)
+    (found,) = [each for each in verify(location, ["002"]) if each.kind == "alignment"]
+    assert "frames of 002 has 3 items, frames_source_frame" in found.message
 
 
 def test_it_is_whole_drawn_and_exported(store: Store, tmp_path: Path) -> None:
