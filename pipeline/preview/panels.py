@@ -88,7 +88,8 @@ def layers(view: VideoView, frames: Sequence[int], size: tuple[int, int]) -> lis
 def drawn_as(view: VideoView, name: str) -> str | None:
     """How an array is drawn frame by frame: ``picture``, ``flow``, ``heat``, or not at all."""
     info, sides = view.infos[name], len(view.infos[name].item_shape)
-    if not view.is_by_frame(name) or info.kind in _NO_PICTURES or 0 in info.item_shape:
+    told = view.is_by_frame(name) or view.is_of_kept_frames(name)
+    if not told or info.kind in _NO_PICTURES or 0 in info.item_shape:
         return None
     if info.kind == "picture" and info.dtype == "uint8" and info.item_shape[2:] == (3,):
         return "picture"
@@ -108,12 +109,17 @@ def _title(name: str) -> str:
     return name.replace("_", " ")
 
 
+def _rate(view: VideoView, name: str) -> tuple[str, ...]:
+    info = view.infos[name]
+    return (f"{info.items} of {view.frames} frames",) if info.source_frames else ()
+
+
 def _grid(info: ArrayInfo) -> str:
     return f"{info.item_shape[1]}×{info.item_shape[0]}"
 
 
 def _picture_layer(view: VideoView, name: str, size: tuple[int, int]) -> Layer:
-    notes = (f"stored {_grid(view.infos[name])}",)
+    notes = (f"stored {_grid(view.infos[name])}", *_rate(view, name))
     return Layer(_title(name), notes, (name,), lambda moment: resized(moment.items[name], size))
 
 
