@@ -22,6 +22,7 @@ from foveal.cli.plugins import plugins
 from foveal.cli.predict import predict
 from foveal.cli.train import train
 from foveal.cli.verify import verify
+from foveal.cli.view import view
 from foveal.cli.weights import weights
 from foveal.errors import FovealError, unreachable
 
@@ -39,6 +40,7 @@ for command in (
     build,
     inspect,
     verify,
+    view,
     preview,
     report,
     statistics,
