@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.progress import Progress
 
 from foveal.cli.console import Json, err, out, print_json
 
@@ -42,12 +44,17 @@ def view(
             raise FovealError(
                 f"--rerun writes one video: foveal view {store} VIDEO --rerun {rerun}"
             )
-        with err.status(f"writing {rerun}"):
-            done = write_rerun(opened, video, rerun)
+        with Progress(console=err, disable=not err.is_terminal) as progress:
+            bar = progress.add_task(str(rerun))
+
+            def advance(done: int, frames: int) -> None:
+                progress.update(bar, completed=done, total=frames)
+
+            logged = write_rerun(opened, video, rerun, advance)
         if as_json:
-            print_json({"store": store, "video": video, "rerun": str(rerun), "logged": done})
+            print_json({"store": store, "video": video, "rerun": str(rerun), "logged": logged})
         else:
-            out.print(f"{rerun}: {', '.join(done)}; open it with: rerun {rerun}", markup=False)
+            out.print(f"{rerun}: {', '.join(logged)}; open it with: rerun {rerun}", markup=False)
         return
     from foveal.pipeline.view.server import Viewer
 
@@ -57,6 +64,7 @@ def view(
         print_json({"store": store, "link": link, "port": viewer.port})
     else:
         out.print(f"{link}\nOnly this link opens the page. Ctrl-C ends it.", markup=False)
+    sys.stdout.flush()  # whoever reads a pipe waits for the link
     if browser:
         _open_browser(viewer.link(video, frame, once=True))
     with suppress(KeyboardInterrupt):

@@ -69,15 +69,12 @@ def _layers(video: Video) -> list[dict[str, Any]]:
                 "stage": stage,
                 "observers": list(points.subjects),
                 "colours": [f"#{bytes(each).hex()}" for each in colours],
-                "note": f"{len(points.x):,} points, {len(points.subjects)} observers",
+                "note": _observers(len(points.subjects)),
                 "shown": True,
             }
         )
     masks = view.select("scalar", axis="frame", role="mask")
-    found += [
-        {"id": name, "form": "mask", "arrays": [name], "note": "frames that do not count"}
-        for name in masks
-    ]
+    found += [{"id": name, "form": "mask", "arrays": [name], "note": "by frame"} for name in masks]
     return found
 
 
@@ -106,6 +103,10 @@ def _raster(video: Video, info: ArrayInfo, form: str) -> dict[str, Any]:
         first = view.first_frames(info.name)
         layer["first_frames"] = [] if first is None else first.tolist()
     return layer
+
+
+def _observers(count: int) -> str:
+    return f"{count} observer{'' if count == 1 else 's'}"
 
 
 def _grid(info: ArrayInfo) -> tuple[int, int]:

@@ -76,13 +76,13 @@ def drawn(
         raise FovealError(f"items {start} to {stop} are not up to {MOST_ITEMS} in rising order")
     items = videos.read(video, name, start, stop)
     if form == "picture":
-        return [_encoded(item, exact) for item in items]
+        return [encoded(item, exact) for item in items]
     if form == "heat":
         low, high = scale_of(video, name)
         return [_heat(item, low, high) for item in items]
     if form == "flow":
         _, fastest = scale_of(video, name)
-        return [_encoded(motion_colours(item.astype(np.float32), fastest), True) for item in items]
+        return [encoded(motion_colours(item.astype(np.float32), fastest), True) for item in items]
     return [_arrows(item.astype(np.float32)) for item in items]
 
 
@@ -144,20 +144,21 @@ def thumbnail(video: Video) -> bytes | None:
     height, width = view.source_size
     shrink = min(THUMBNAIL_PX[0] / height, THUMBNAIL_PX[1] / width)
     size = max(1, round(height * shrink)), max(1, round(width * shrink))
-    return _encoded(resized(item, size), exact=False)
+    return encoded(resized(item, size), exact=False)
 
 
-def _encoded(picture: NDArray[Any], exact: bool) -> bytes:
+def encoded(picture: NDArray[Any], exact: bool) -> bytes:
+    """A picture uint8 [height, width, 3 or 4] as PNG, or as JPEG where not `exact`."""
     channels = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}[picture.shape[-1]]
     how = (
         (".png", [cv2.IMWRITE_PNG_COMPRESSION, _PNG_LEVEL])
         if exact
         else (".jpg", [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     )
-    done, encoded = cv2.imencode(how[0], cv2.cvtColor(picture, channels), how[1])
+    done, content = cv2.imencode(how[0], cv2.cvtColor(picture, channels), how[1])
     if not done:
         raise FovealError(f"a picture of shape {picture.shape} cannot be encoded")
-    return encoded.tobytes()
+    return content.tobytes()
 
 
 def _heat(item: NDArray[Any], low: float, high: float) -> bytes:
@@ -175,6 +176,11 @@ def _heat(item: NDArray[Any], low: float, high: float) -> bytes:
 def _heat_palette() -> tuple[bytes, bytes]:
     opacity = np.rint(heat_opacity(np.linspace(0, 1, 256, dtype=np.float32)) * 255)
     return heat_colours().tobytes(), opacity.astype(np.uint8).tobytes()
+
+
+def warm_up() -> None:
+    """Load what draws maps, before the first of them is waited for."""
+    _heat_palette()
 
 
 def _arrows(flow: NDArray[np.float32]) -> bytes:

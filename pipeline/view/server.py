@@ -25,9 +25,9 @@ from foveal.pipeline.view.catalogue import Catalogue, evaluation_state
 from foveal.pipeline.view.guard import Guard, Keys, content_security_policy
 from foveal.pipeline.view.manifest import manifest
 from foveal.pipeline.view.opened import Changed, Latest, OpenVideos
-from foveal.pipeline.view.pictures import drawn, pack, scale_of, thumbnail
+from foveal.pipeline.view.pictures import drawn, pack, scale_of, thumbnail, warm_up
 from foveal.pipeline.view.sound import Sound, byte_range
-from foveal.pipeline.view.timelines import line, windows
+from foveal.pipeline.view.timelines import line, scores_of, windows
 from foveal.storage.reader import Store
 
 _SCRIPTS = ("net.js", "state.js", "list.js", "stage.js", "layers.js", "tracks.js", "player.js")
@@ -147,6 +147,10 @@ class Pages:
             values.astype("<f4").tobytes(), media_type=_BYTES, headers=_FOR_THIS_VERSION
         )
 
+    def scores(self, request: Request) -> Response:
+        video = self._videos.at(_text(request, "video"), _text(request, "v"))
+        return JSONResponse(scores_of(video), headers=_FOR_THIS_VERSION)
+
     def windows(self, request: Request) -> Response:
         video = self._videos.at(_text(request, "video"), _text(request, "v"))
         return JSONResponse(windows(video, _text(request, "starts")), headers=_FOR_THIS_VERSION)
@@ -207,6 +211,7 @@ class Pages:
             Route("/api/scale", _threaded(self.scale)),
             Route("/api/points", _threaded(self.points)),
             Route("/api/line", _threaded(self.line)),
+            Route("/api/scores", _threaded(self.scores)),
             Route("/api/windows", _threaded(self.windows)),
             Route("/api/values", _threaded(self.values)),
             Route("/api/sound", _threaded(self.sound)),
@@ -307,6 +312,7 @@ class Viewer:
             timeout_graceful_shutdown=2,
         )
         self._server = uvicorn.Server(config)
+        threading.Thread(target=warm_up, daemon=True).start()
         self._thread: threading.Thread | None = None
 
     def link(

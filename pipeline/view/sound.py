@@ -108,10 +108,10 @@ def as_16_bit(samples: NDArray[Any]) -> NDArray[np.int16]:
     """Samples as little-endian 16-bit integers; floats are taken as -1 to 1 and clipped."""
     if samples.dtype.kind == "f":
         whole = np.rint(np.nan_to_num(samples.astype(np.float32)).clip(-1, 1) * 32767)
-        return whole.astype("<i2")
+        return np.asarray(whole, "<i2")
     if samples.dtype == np.uint8:
-        return ((samples.astype(np.int16) - 128) * 256).astype("<i2")
-    return samples.astype("<i2")
+        return np.asarray((samples.astype(np.int16) - 128) * 256, "<i2")
+    return np.asarray(samples, "<i2")
 
 
 def sample_of_frame(video: Video, name: str, frames: NDArray[Any]) -> NDArray[np.int64]:
@@ -125,7 +125,7 @@ def sample_of_frame(video: Video, name: str, frames: NDArray[Any]) -> NDArray[np
     else:
         ends = np.append(view.seconds, view.seconds[-1] + 1 / view.about["fps"]) - view.seconds[0]
         places = np.rint(ends[frames] * _rate_hz(video, name))
-    return np.clip(places, 0, samples).astype(np.int64)
+    return np.asarray(np.clip(places, 0, samples), np.int64)
 
 
 def _offsets(video: Video, name: str) -> NDArray[np.int64] | None:

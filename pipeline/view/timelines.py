@@ -28,14 +28,13 @@ def tracks_of(video: Video) -> list[dict[str, Any]]:
     -------
     list of dict
         ``id``, ``title``, ``form`` (``line``, ``steps``, ``band`` or ``windows``), ``unit``, the
-        frames to ask for at once (``part``), ``note``; of scores ``metric`` and ``arrays``, one
-        line each.
+        frames to ask for at once (``part``), ``note``.
     """
     view = video.view
     tracks: list[dict[str, Any]] = []
     for stage, points in view.points.items():
         tracks.append(
-            _track(f"points:{stage}", f"{stage}: points per frame", "steps", "", MOST_FRAMES)
+            _track(f"points:{stage}", f"{stage} per frame", "steps", "", MOST_FRAMES)
             | {"note": f"{len(points.x):,} in all"}
         )
     for name in view.select("flow", axis="pair"):
@@ -45,11 +44,6 @@ def tracks_of(video: Video) -> list[dict[str, Any]]:
         tracks.append(
             _track(f"speed:{name}", f"{name}: mean motion", "line", "px", _part(video, name))
             | {"note": f"every {every}th pair is read" if every > 1 else ""}
-        )
-    for metric, arrays in metrics_of(view).items():
-        tracks.append(
-            _track(f"score:{metric}", metric, "line", "", FRAMES_AT_ONCE)
-            | {"metric": metric, "arrays": arrays}
         )
     for name in view.select("scalar"):
         info = view.infos[name]
@@ -70,6 +64,18 @@ def tracks_of(video: Video) -> list[dict[str, Any]]:
     return tracks
 
 
+def scores_of(video: Video) -> list[dict[str, Any]]:
+    """Timelines of metrics, with ``metric`` and ``arrays``, the predictions, one line each.
+
+    Apart from `tracks_of`, as finding the metrics loads torch.
+    """
+    return [
+        _track(f"score:{metric}", metric, "line", "", FRAMES_AT_ONCE)
+        | {"metric": metric, "arrays": arrays}
+        for metric, arrays in metrics_of(video.view).items()
+    ]
+
+
 def _track(name: str, title: str, form: str, unit: str, part: int) -> dict[str, Any]:
     return {"id": name, "title": title, "form": form, "unit": unit, "part": part, "note": ""}
 
@@ -84,7 +90,7 @@ def line(
     videos : OpenVideos
     video : Video
     track : str
-        An id of `tracks_of`, other than windows.
+        An id of `tracks_of` or `scores_of`, other than windows.
     array : str
         Of scores, the prediction.
     start, stop : int
@@ -100,7 +106,9 @@ def line(
         Where there is no such timeline, or the frames are none of the video's.
     """
     view = video.view
-    known = next((each for each in tracks_of(video) if each["id"] == track), None)
+    kind, _, name = track.partition(":")
+    there = scores_of(video) if kind == "score" else tracks_of(video)
+    known = next((each for each in there if each["id"] == track), None)
     if known is None or known["form"] == "windows":
         raise FovealError(f"video {view.video!r} has no timeline {track!r}")
     if not 0 <= start < stop <= view.frames or stop - start > MOST_FRAMES:
@@ -108,7 +116,6 @@ def line(
             f"video {view.video!r} has frames 0 to {view.frames - 1}, not {start} to {stop - 1}; "
             f"up to {MOST_FRAMES} at once"
         )
-    kind, _, name = track.partition(":")
     values = np.full(stop - start, np.nan, np.float32)
     if kind == "points":
         values[:] = np.diff(view.points[name].offset[start : stop + 1])

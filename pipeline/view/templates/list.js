@@ -1,6 +1,7 @@
 // The list of videos: thumbnails as they come into sight, search, sort.
 
 const PAGE_ROWS = 120;
+const NO_PICTURE = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAAAAACH5BAEAAAAALAAAAAABAAEAAAICRAEAOw==";
 const STATUS_CLASS = { quarantined: "bad", failed: "bad", partial: "warn", pending: "warn" };
 
 const list = {
@@ -92,7 +93,7 @@ const list = {
   },
 
   row(row) {
-    const image = element("img", { class: "thumb", alt: "", width: 76, height: 46, "data-video": row.video });
+    const image = element("img", { class: "thumb", alt: "", width: 76, height: 46, src: NO_PICTURE, "data-video": row.video });
     if (thumbnails.has(row.video)) image.src = thumbnails.get(row.video);
     else if (row.frames) this.sights.observe(image);
     const by = $("sort").value;
@@ -107,7 +108,7 @@ const list = {
     if (score >= 0 && row.scores[score] !== null && row.scores[score] !== undefined) {
       const { contestant, metric } = this.scores[score];
       const old = this.upToDate[contestant] === false;
-      shown.push(element("span", { class: "score", title: `${metric} of ${contestant}${old ? "; out of date: run foveal evaluate again" : ""}` }, `${row.scores[score].toFixed(2)}${old ? "*" : ""}`));
+      shown.push(element("span", { class: "score", title: `${metric} of ${contestant}${old ? "; out of date: run foveal evaluate again" : ""}` }, element("small", {}, `${metric} `), `${row.scores[score].toFixed(2)}${old ? "*" : ""}`));
     }
     const title = [row.reason, ...row.flags].filter(Boolean).join("\n");
     return element(

@@ -195,6 +195,7 @@ function showVideo(made, seconds, moment) {
   stage.layout();
   tracks.build();
   player.openSound();
+  tracks.addScores(made);
   player.seek(state.frame);
   list.mark(made.video);
   document.body.dataset.video = made.video;
@@ -230,15 +231,18 @@ function showNothing(video, why) {
   $("playhead").hidden = true;
   $("mute").hidden = true;
   for (const id of ["first", "back", "play", "on", "last", "scrub", "frame", "export", "copy", "compare"]) $(id).disabled = true;
+  failedAt = list.version;
   say(video ? "This video cannot be shown" : "Nothing to show", why);
 }
 
 let refreshing = false;
+let failedAt = null; // version of the list when a video could not be shown
 // After a build has replaced or added something: the same moment of what is there now.
 async function refreshVideo() {
   if (refreshing || !wantedVideo) return;
   refreshing = true;
   try {
+    if (!state.video && list.version === failedAt) return; // nothing has happened since
     const known = state.video ? state.video.version : "";
     const made = await askJson("/api/video", { video: wantedVideo, known });
     if (!made.unchanged) await openVideo(wantedVideo, { frame: state.video ? state.frame : null });
@@ -402,7 +406,12 @@ function start() {
   document.addEventListener("click", (event) => { const menu = document.querySelector(".menu[open]"); if (menu && !menu.contains(event.target)) menu.open = false; });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => tracks.draw());
   addEventListener("hashchange", followLink);
-  new ResizeObserver(() => { stage.resize(); tracks.draw(); }).observe(document.querySelector("main"));
+  const resized = new ResizeObserver((entries) => {
+    stage.resize();
+    if (entries.some((entry) => entry.target.id !== "stage")) tracks.draw();
+  });
+  resized.observe(document.querySelector("main"));
+  resized.observe($("stage"));
   document.addEventListener("visibilitychange", look);
 
   const asked = followLink();

@@ -237,7 +237,7 @@ const stage = {
       const dense = devicePixelRatio || 1;
       panel.over.width = Math.round(side * dense);
       panel.over.height = Math.round(((side * height) / width) * dense);
-      for (const canvas of panel.canvases.values()) canvas.classList.toggle("exact", side > 3 * canvas.width);
+      for (const canvas of panel.canvases.values()) canvas.classList.toggle("exact", side > 8 * canvas.width);
     }
     $("stage").style.setProperty("--shown", String(side));
     document.documentElement.style.setProperty("--stage", narrow ? `${$("stage").offsetHeight}px` : "0px");

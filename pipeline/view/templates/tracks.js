@@ -1,7 +1,7 @@
 // Timelines under the picture: one axis of frames for all, one playhead through all.
 
 const SERIES = ["#4f8cff", "#e8833a", "#35b58b", "#c86bd6", "#d9b93b", "#e0566f", "#53b7d8", "#9aa06a"];
-const TRACK_PX = 46;
+const TRACK_PX = 42;
 const AXIS_PX = 22;
 
 const tracks = {
@@ -25,6 +25,22 @@ const tracks = {
     $("track-choice").replaceChildren(...choice);
     state.range = [0, state.video.frames];
     this.rows();
+  },
+
+  // Metrics come after the rest: finding them takes the server a moment.
+  async addScores(video) {
+    try {
+      const scores = await askJson("/api/scores", { video: video.video, v: video.version });
+      if (state.video !== video || !scores.length) return;
+      const after = video.tracks.findLastIndex((track) => /^(points|speed):/.test(track.id)) + 1;
+      video.tracks.splice(after, 0, ...scores);
+      const range = state.range;
+      this.build();
+      state.range = range;
+      this.draw();
+    } catch (error) {
+      if (state.video === video && !error.changed) toast(`No metrics: ${error.message}`);
+    }
   },
 
   key: (track) => track.id,
@@ -57,7 +73,7 @@ const tracks = {
       const dot = element("i", {});
       dot.style.background = each.colour;
       each.output = element("output", {}, "");
-      return element("span", { class: "key" }, dot, element("span", {}, each.array), each.output);
+      return element("span", { class: "key", title: each.array }, dot, element("span", { class: "cut" }, each.array.replace(/^saliency_/, "")), each.output);
     }) : [];
     const label = element("div", { class: "label", title: track.note || null }, element("b", {}, track.title), ...keys, output);
     const row = element("div", { class: "track", "data-track": track.id }, label, canvas);
@@ -215,16 +231,15 @@ const tracks = {
 
   draw() {
     if (!state.video || !this.axis) return;
-    const style = getComputedStyle(document.documentElement);
     this.paint = {};
-    for (const name of ["ink", "faint", "line", "accent"]) {
+    for (const name of ["card", "faint", "line", "accent"]) {
       const probe = element("span", {});
       probe.style.color = `var(--${name})`;
       document.body.append(probe);
       this.paint[name] = getComputedStyle(probe).color;
       probe.remove();
     }
-    this.paint.font = `11px ${style.fontFamily || "system-ui, sans-serif"}`;
+    this.paint.font = `11px ${getComputedStyle(document.body).fontFamily}`;
     this.drawAxis();
     for (const each of this.open) this.drawTrack(each);
     this.moved();
@@ -328,8 +343,14 @@ const tracks = {
     pen.globalAlpha = 1;
     pen.font = this.paint.font;
     pen.fillStyle = this.paint.faint;
-    const text = form === "band" ? "" : `${numberText(top)}${each.track.unit ? ` ${each.track.unit}` : ""}`;
-    pen.fillText(text, width - pen.measureText(text).width - 2, 10);
+    const text = form === "band" || (form === "steps" && top === 1) ? "" : `${numberText(top)} ${each.track.unit}`.trim();
+    const wide = pen.measureText(text).width;
+    pen.fillStyle = this.paint.card;
+    pen.globalAlpha = 0.75;
+    if (text) pen.fillRect(width - wide - 4, 0, wide + 4, 13);
+    pen.globalAlpha = 1;
+    pen.fillStyle = this.paint.faint;
+    pen.fillText(text, width - wide - 2, 10);
     if (partial && !each.complete) {
       const share = each.series.reduce((sum, series) => sum + series.done.size, 0) / (each.series.length * Math.ceil(state.video.frames / each.track.part));
       pen.fillText(`${Math.round(100 * share)} %`, 2, 10);
@@ -356,7 +377,7 @@ const tracks = {
     const x = (frame) => ((frame - low) / (high - low)) * width;
     const stride = starts.length > 1 ? Math.max(1, (starts[starts.length - 1] - starts[0]) / (starts.length - 1)) : 1;
     const lanes = length ? clamp(Math.ceil(length / stride), 1, 9) : 1;
-    const tall = (TRACK_PX - 8) / lanes;
+    const tall = Math.min(8, (TRACK_PX - 8) / lanes);
     const dense = stride / ((high - low) / width) < 1.5;
     let inside = 0;
     for (let n = 0; n < starts.length; n++) {
