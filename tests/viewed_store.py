@@ -22,7 +22,7 @@ from foveal.storage.schema import ArraySpec
 from foveal.storage.writer import VideoWriter
 
 FRAMES = 20
-RATE_HZ = 800
+RATE_HZ = 8000
 EVIL = "<img src=x onerror=alert(1)>"
 REASON = "</script><script>alert(2)</script> frame 3 is <b>cut</b>"
 STAGES = ("time", "frames", "flow_tvl1", "density", "fixations")
@@ -51,6 +51,8 @@ def write_sound(location: Location, video: str) -> None:
             (),
             np.dtype(np.int16),
             about,
+            chunk_items=4096,
+            shard_items=8192,
             axis="sample",
             kind="waveform",
         ),

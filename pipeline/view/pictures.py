@@ -37,6 +37,10 @@ THUMBNAIL_PX = (90, 160)
 
 _JPEG_QUALITY = 92
 _PNG_LEVEL = 1
+_PNG_OPTIONS = [
+    *(cv2.IMWRITE_PNG_COMPRESSION, _PNG_LEVEL),
+    *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
+]
 _DARKENED = 0.75
 
 
@@ -150,11 +154,7 @@ def thumbnail(video: Video) -> bytes | None:
 def encoded(picture: NDArray[Any], exact: bool) -> bytes:
     """A picture uint8 [height, width, 3 or 4] as PNG, or as JPEG where not `exact`."""
     channels = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}[picture.shape[-1]]
-    how = (
-        (".png", [cv2.IMWRITE_PNG_COMPRESSION, _PNG_LEVEL])
-        if exact
-        else (".jpg", [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    )
+    how = (".png", _PNG_OPTIONS) if exact else (".jpg", [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     done, content = cv2.imencode(how[0], cv2.cvtColor(picture, channels), how[1])
     if not done:
         raise FovealError(f"a picture of shape {picture.shape} cannot be encoded")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import socket
 import threading
@@ -30,6 +31,7 @@ from foveal.pipeline.view.sound import Sound, byte_range
 from foveal.pipeline.view.timelines import line, scores_of, windows
 from foveal.storage.reader import Store
 
+_LOG = logging.getLogger(__name__)
 _SCRIPTS = ("net.js", "state.js", "list.js", "stage.js", "layers.js", "tracks.js", "player.js")
 _PICTURES_KEPT_BYTES = 128 * 2**20
 _STARTS_WITHIN_SECONDS = 10.0
@@ -231,6 +233,9 @@ def _threaded(answer: Callable[[Request], Response]) -> Callable[[Request], Any]
             return JSONResponse({"error": str(error)}, 503)
         except FovealError as error:
             return JSONResponse({"error": str(error)}, 404)
+        except Exception:
+            _LOG.exception("a defect in the viewer, at %s", request.url.path)
+            return JSONResponse({"error": "a defect in the viewer; its terminal says more"}, 500)
 
     return endpoint
 
@@ -304,7 +309,7 @@ class Viewer:
         )
         config = uvicorn.Config(
             app,
-            log_level="error",
+            log_level="critical",  # what Ctrl-C cuts off is no error; defects are logged by us
             access_log=False,
             lifespan="off",
             server_header=False,

@@ -1,8 +1,7 @@
 // The clock, the buttons and keys, and which video is open.
 
 let wantedVideo = null;
-const sound = new Audio();
-sound.preload = "auto";
+const sound = $("sound");
 
 const player = {
   base: 0, // seconds of the video at `since`
@@ -394,7 +393,7 @@ function start() {
   });
   $("scrub").addEventListener("input", () => player.seek(Number($("scrub").value)));
   $("frame").addEventListener("change", () => { player.pause(); player.seek(Number($("frame").value) || 0); $("frame").value = String(state.frame); });
-  $("speed").addEventListener("change", () => player.setSpeed(Number($("speed").value)));
+  $("speed").addEventListener("change", () => { player.setSpeed(Number($("speed").value)); $("speed").blur(); }); // keys are the player's again
   $("search").addEventListener("input", () => list.filter());
   $("search").addEventListener("keydown", (event) => { if (event.key === "Enter" && list.shown.length) openVideo(list.shown[0].video); });
   $("sort").addEventListener("change", () => list.filter());
