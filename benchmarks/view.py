@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -33,10 +34,14 @@ from numpy.typing import NDArray
 
 from foveal.pipeline.demo import natural_scene, render_scene
 from foveal.pipeline.view.server import Viewer
+from foveal.storage.digests import sha256_of_bytes
 from foveal.storage.index import distrust_index, update_index
 from foveal.storage.kinds import said_by_name
 from foveal.storage.location import Location
+from foveal.storage.marks import Mark, read_marks, write_mark
+from foveal.storage.names import group_path, journal_key
 from foveal.storage.reader import open_store
+from foveal.storage.records import mark_values
 from foveal.storage.root import create_store
 from foveal.storage.schema import ArraySpec
 from foveal.storage.wanted import write_wanted
@@ -44,8 +49,8 @@ from foveal.storage.writer import VideoWriter
 
 FPS = 30.0
 SIZE, FLOW_SIZE, MAP_SIZE = (192, 256), (112, 112), (180, 320)
-PERIOD = 120
-"""Frames after which the long video repeats."""
+PERIOD = 128
+"""Frames after which the long video repeats: those of a shard."""
 
 GOALS_SECONDS = {"list": 1.0, "seek": 0.3}
 LAYERS = "frames,density@0.7,flow_dis@0.6,fixations"
@@ -68,7 +73,7 @@ def material() -> Arrays:
 
 
 def write_video(location: Location, video: str, arrays: Arrays, frames: int) -> None:
-    """Arrays repeated until there are `frames` frames, and twelve points in each."""
+    """Arrays that repeat until there are `frames` frames, and twelve points in each."""
     dims = {
         "time": ("time",),
         "frames": ("time", "y", "x", "rgb"),
@@ -79,13 +84,16 @@ def write_video(location: Location, video: str, arrays: Arrays, frames: int) -> 
     writer = VideoWriter(location, video, about)
     for name in ("time", *arrays):
         values = np.arange(frames) / FPS if name == "time" else arrays[name]
-        spec = ArraySpec(name, dims[name], values.shape[1:], values.dtype, **said_by_name(name))
+        chunk = {"chunk_items": 16384, "shard_items": 16384} if name == "time" else {}
+        spec = ArraySpec(
+            name, dims[name], values.shape[1:], values.dtype, **chunk, **said_by_name(name)
+        )
         stage = writer.stage(name, {"stage": name}, [spec])
-        left = frames - 1 if name.startswith("flow") else frames
-        while left > 0:
-            stage.append({name: values[:left]})
-            left -= len(values)
-        stage.complete({"video": about, "parameters": {}, "last_pts_seconds": (frames - 1) / FPS})
+        stage.append({name: values})
+        notes = {"video": about, "parameters": {}, "last_pts_seconds": (frames - 1) / FPS}
+        mark = stage.complete(notes)
+        if name != "time":
+            lengthen(location, mark, name, frames - 1 if name.startswith("flow") else frames)
     points = np.repeat(np.arange(frames, dtype=np.int32), 12)
     rng = np.random.default_rng(1)
     columns = {
@@ -112,12 +120,42 @@ def write_video(location: Location, video: str, arrays: Arrays, frames: int) -> 
     stage.complete({"parameters": {}, "empty_frames": 0})
 
 
-def make_store(folder: Path, videos: dict[str, tuple[Arrays, int]]) -> Location:
+def lengthen(location: Location, mark: Mark, name: str, items: int) -> None:
+    """Let an array of one shard go on repeating it, by links to the same file."""
+    assert location.local is not None
+    folder = location.local / f"videos/{mark.video}/{name}"
+    (first,) = [path for path in (folder / "c/0").rglob("*") if path.is_file()]
+    about = dict(mark.arrays[name])
+    sha256 = dict(about["sha256"])
+    for number in range(1, -(-items // PERIOD)):
+        below = Path(f"c/{number}") / first.relative_to(folder / "c/0")
+        (folder / below).parent.mkdir(parents=True)
+        os.link(first, folder / below)
+        sha256[str(below)] = sha256[str(first.relative_to(folder))]
+    metadata = json.loads((folder / "zarr.json").read_text())
+    metadata["shape"][0] = items
+    content = json.dumps(metadata).encode()
+    (folder / "zarr.json").write_bytes(content)
+    sha256["zarr.json"] = sha256_of_bytes(content)
+    shape = [items, *about["shape"][1:]]
+    arrays = {name: {**about, "shape": shape, "sha256": sha256}}
+    write_mark(location, replace(mark, arrays=arrays))
+
+
+def make_store(folder: Path, videos: list[str], arrays: Arrays, frames: int) -> Location:
+    """A store of equal videos: the first is written, the others are copies of its files."""
     location = Location(folder)
     create_store(location, "benchmark", {})
     write_wanted(location, dict.fromkeys(videos, ()))
-    for video, (arrays, frames) in videos.items():
-        write_video(location, video, arrays, frames)
+    first, *others = videos
+    write_video(location, first, arrays, frames)
+    marks = read_marks(location, first)
+    for video in others:
+        shutil.copytree(folder / group_path(first), folder / group_path(video))
+        for name, mark in marks.items():
+            key = folder / journal_key(video, name)
+            key.parent.mkdir(parents=True, exist_ok=True)
+            key.write_text(json.dumps(mark_values(replace(mark, video=video))))
     update_index(location)
     return location
 
@@ -138,7 +176,7 @@ def client_of(viewer: Viewer) -> httpx.Client:
 
 def measure_list(folder: Path, videos: int) -> dict[str, float]:
     """Seconds until the list of a store is there, of a complete one and of one being built."""
-    location = make_store(folder, {f"{n:04d}": ({}, 30) for n in range(videos)})
+    location = make_store(folder, [f"{n:04d}" for n in range(videos)], {}, 30)
     found = {}
     for what in ("complete", "being built"):
         viewer = Viewer(open_store(folder))
@@ -165,7 +203,7 @@ def listed(page: Any, link: str, videos: int) -> dict[str, float]:
 
 def measure_seeks(folder: Path, frames: int, jumps: int) -> dict[str, float]:
     """Seconds from a jump to the frame, by the server and on the screen."""
-    make_store(folder, {"long": (material(), frames)})
+    make_store(folder, ["long"], material(), frames)
     places = np.random.default_rng(2).integers(0, frames - 1, jumps).tolist()
     viewer = Viewer(open_store(folder))
     viewer.start()

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from foveal.errors import StoreError
 from foveal.pipeline.preview.view import VideoView
+from foveal.storage.location import Location
 from foveal.storage.reader import Store
+from foveal.storage.slices import Gatherer, Slice
 
 T = TypeVar("T")
 
@@ -78,14 +80,22 @@ class Video:
         Changes whenever a stage of the video is computed again, or a new one is complete.
     """
 
-    def __init__(self, view: VideoView, version: str) -> None:
+    def __init__(self, view: VideoView, version: str, location: Location) -> None:
         self.view, self.version = view, version
-        self._scales: Latest[Any] = Latest(1000)
+        self._results: Latest[Any] = Latest(4000)
+        self._gatherer = Gatherer(location)
+        self._gathering = threading.Lock()
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
         """A small result that holds for this version of the video, computed at the first call."""
-        value: T = self._scales.get(key, make)
+        value: T = self._results.get(key, make)
         return value
+
+    def read_many(self, name: str, start: int, stop: int) -> NDArray[Any]:
+        """Many items that are needed once, in physical values: quicker than `OpenVideos.read`."""
+        with self._gathering:
+            (values,) = self._gatherer.read([Slice(self.view.video, name, start, stop)])
+        return np.asarray(values)
 
 
 class OpenVideos:
@@ -112,7 +122,7 @@ class OpenVideos:
         version = self._version(video)
         kept = self._videos.peek(video)
         if kept is None or kept.version != version:
-            kept = Video(VideoView(self.store, video), version)
+            kept = Video(VideoView(self.store, video), version, self.store.location)
             self._videos.put(video, kept)
         return kept
 

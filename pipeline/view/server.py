@@ -144,7 +144,7 @@ class Pages:
         video = self._videos.at(_text(request, "video"), _text(request, "v"))
         start, stop = _number(request, "start"), _number(request, "stop")
         track, array = _text(request, "track"), request.query_params.get("array", "")
-        values = line(self._videos, video, track, array, start, stop)
+        values = line(self._store, video, track, array, start, stop)
         return Response(
             values.astype("<f4").tobytes(), media_type=_BYTES, headers=_FOR_THIS_VERSION
         )

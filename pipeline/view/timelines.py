@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveal.errors import FovealError
-from foveal.pipeline.view.opened import OpenVideos, Video
+from foveal.pipeline.view.opened import Video
 from foveal.pipeline.view.scores import FRAMES_AT_ONCE, frame_scores, metrics_of
 from foveal.pipeline.view.sound import sample_of_frame
+from foveal.storage.reader import Store
 
 MOST_FRAMES = 16_384
 """Frames that one answer holds at most."""
@@ -18,7 +19,7 @@ MOST_FRAMES = 16_384
 _READ_BYTES = 2 * 2**30
 """Of arrays larger than this, one item of several is read."""
 
-_PART_BYTES = 32 * 2**20
+_PART_BYTES = 12 * 2**20
 
 
 def tracks_of(video: Video) -> list[dict[str, Any]]:
@@ -81,13 +82,13 @@ def _track(name: str, title: str, form: str, unit: str, part: int) -> dict[str, 
 
 
 def line(
-    videos: OpenVideos, video: Video, track: str, array: str, start: int, stop: int
+    store: Store, video: Video, track: str, array: str, start: int, stop: int
 ) -> NDArray[np.float32]:
     """A timeline's values of frames ``start … stop - 1``.
 
     Parameters
     ----------
-    videos : OpenVideos
+    store : Store
     video : Video
     track : str
         An id of `tracks_of` or `scores_of`, other than windows.
@@ -120,11 +121,11 @@ def line(
     if kind == "points":
         values[:] = np.diff(view.points[name].offset[start : stop + 1])
     elif kind == "speed":
-        _mean_speed(videos, video, name, start, values)
+        _mean_speed(video, name, start, values)
     elif kind == "score":
         if array not in known["arrays"]:
             raise FovealError(f"video {view.video!r} has no prediction {array!r}")
-        values[:] = frame_scores(videos.store, video, array, name, start, stop)
+        values[:] = frame_scores(store, video, array, name, start, stop)
     elif kind == "sound":
         _loudness(video, name, start, values)
     else:
@@ -155,25 +156,23 @@ def _every(video: Video, name: str) -> int:
 
 
 def _part(video: Video, name: str) -> int:
-    """Frames that are read in about a tenth of a second."""
+    """Frames whose reading keeps a jump waiting for a few hundredths of a second at most."""
     wanted = _PART_BYTES // max(1, _item_bytes(video, name)) * _every(video, name)
     return int(np.clip(wanted, 8, 4096))
 
 
-def _mean_speed(
-    videos: OpenVideos, video: Video, name: str, start: int, values: NDArray[np.float32]
-) -> None:
+def _mean_speed(video: Video, name: str, start: int, values: NDArray[np.float32]) -> None:
     """Mean motion in pixels of the flow's grid, into `values`; sampled ones hold until the next."""
     view, every = video.view, _every(video, name)
     stop = min(start + len(values), view.infos[name].items)
     if every == 1:
-        values[: max(0, stop - start)] = speeds(view.read(name, start, stop))
+        values[: max(0, stop - start)] = speeds(video.read_many(name, start, stop))
         return
     at = start
     while at < stop:
         following = min(stop, (at // every + 1) * every)
         first = at // every * every
-        values[at - start : following - start] = speeds(view.read(name, first, first + 1))
+        values[at - start : following - start] = speeds(video.read_many(name, first, first + 1))
         at = following
 
 

@@ -359,6 +359,11 @@ function pressed(event) {
   act(event);
 }
 
+function recoloured() {
+  tracks.paint = null;
+  tracks.draw();
+}
+
 function start() {
   $("speed").append(...SPEEDS.map((speed) => element("option", { value: String(speed) }, `${speed}×`)));
   $("speed").value = "1";
@@ -401,9 +406,9 @@ function start() {
   $("stage").addEventListener("pointermove", (event) => pixel.point(event));
   $("stage").addEventListener("pointerleave", () => pixel.leave());
   document.addEventListener("keydown", pressed);
-  document.addEventListener("recolour", () => tracks.draw());
+  document.addEventListener("recolour", recoloured);
   document.addEventListener("click", (event) => { const menu = document.querySelector(".menu[open]"); if (menu && !menu.contains(event.target)) menu.open = false; });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => tracks.draw());
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recoloured);
   addEventListener("hashchange", followLink);
   const resized = new ResizeObserver((entries) => {
     stage.resize();

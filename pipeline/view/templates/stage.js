@@ -49,7 +49,7 @@ class Items {
     });
   }
 
-  batch(number) {
+  batch(number, signal) {
     if (number < 0 || number * this.layer.batch >= this.layer.items) return Promise.resolve();
     if (this.batches.has(number)) {
       const kept = this.batches.get(number); // used last
@@ -58,7 +58,7 @@ class Items {
       return Promise.resolve();
     }
     const start = number * this.layer.batch;
-    return this.fetch(`batch ${number}`, start, start + this.layer.batch, !this.layer.quick).then((parts) => {
+    return this.fetch(`batch ${number}`, start, start + this.layer.batch, !this.layer.quick, signal).then((parts) => {
       if (!parts || this.batches.has(number)) return;
       this.batches.set(number, parts);
       while (this.batches.size > this.most) {
@@ -69,10 +69,10 @@ class Items {
     });
   }
 
-  fetch(key, start, stop, exact) {
+  fetch(key, start, stop, exact, signal) {
     if (!this.loading.has(key)) {
       const query = { video: this.video.video, v: this.video.version, array: this.layer.arrays[0], form: this.layer.form, start, stop, exact: exact ? 1 : 0 };
-      const work = askBytes("/api/items", query)
+      const work = askBytes("/api/items", query, signal)
         .then((buffer) => Promise.all(unpacked(buffer).map((part) => (this.layer.form === "arrows" ? part : bitmap(part)))))
         .then((parts) => (this.closed ? void parts.forEach((part) => this.release(part)) : parts))
         .finally(() => this.loading.delete(key));
@@ -148,6 +148,7 @@ const stage = {
   dirty: false,
   busy: false,
   prefetchTimer: 0,
+  ahead: new AbortController(),
 
   reset() {
     this.items.forEach((items) => items.close());
@@ -247,6 +248,8 @@ const stage = {
   // Draw a frame as soon as all its layers are there; of many calls only the latest counts.
   async show(frame) {
     this.wanted = frame;
+    clearTimeout(this.prefetchTimer);
+    this.ahead.abort(); // what is wanted now goes first
     if (this.busy) return;
     this.busy = true;
     const spinner = setTimeout(() => { $("spinner").hidden = false; }, 200);
@@ -262,8 +265,7 @@ const stage = {
       $("spinner").hidden = true;
       this.busy = false;
     }
-    clearTimeout(this.prefetchTimer);
-    this.prefetchTimer = setTimeout(() => this.prefetch(this.shown, 1), 120);
+    this.prefetchTimer = setTimeout(() => this.around(this.shown), 250);
   },
 
   redraw() {
@@ -326,6 +328,18 @@ const stage = {
       if (layer.form === "points") return this.pointsOf(layer).parts.has(Math.floor(frame / POINT_FRAMES));
       return true;
     });
+  },
+
+  // At rest: what a step to either side needs.
+  around(frame) {
+    if (!state.video || state.playing || frame < 0) return;
+    this.ahead = new AbortController();
+    for (const layer of this.shownLayers().filter((each) => DRAWN_FORMS.includes(each.form))) {
+      const items = this.itemsOf(layer);
+      const item = Math.max(0, items.of(frame));
+      const batches = new Set([-2, 0, 2].map((step) => Math.floor((item + step) / layer.batch)));
+      for (const number of batches) items.batch(number, this.ahead.signal).catch((error) => this.fail(layer, error));
+    }
   },
 
   // What is needed next, in the direction of play.

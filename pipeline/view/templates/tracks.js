@@ -90,6 +90,16 @@ const tracks = {
     await Promise.all(jobs);
   },
 
+  // One question at a time, and none while the picture waits for its own.
+  async turn() {
+    for (;;) {
+      const asking = this.asking;
+      await Promise.resolve(asking).catch(() => {});
+      if (stage.busy || player.stalled) await new Promise((resolve) => { setTimeout(resolve, 40); });
+      else if (this.asking === asking) return;
+    }
+  },
+
   async fillWindows(each, live) {
     if (each.windows) return;
     try {
@@ -116,11 +126,13 @@ const tracks = {
       }
       if (!next) break;
       const [number, series] = next;
+      await this.turn();
+      if (!live()) break;
       const start = number * part;
       const stop = Math.min(frames, start + part);
       try {
-        const bytes = await askBytes("/api/line", { video, v: version, track: each.track.id, array: series.array, start, stop });
-        const values = new Float32Array(bytes);
+        this.asking = askBytes("/api/line", { video, v: version, track: each.track.id, array: series.array, start, stop });
+        const values = new Float32Array(await this.asking);
         series.values.set(values, start);
         series.done.add(number);
         for (const value of values) {
@@ -231,6 +243,14 @@ const tracks = {
 
   draw() {
     if (!state.video || !this.axis) return;
+    if (!this.paint) this.choosePaint();
+    this.drawAxis();
+    for (const each of this.open) this.drawTrack(each);
+    this.moved();
+    this.place();
+  },
+
+  choosePaint() {
     this.paint = {};
     for (const name of ["card", "faint", "line", "accent"]) {
       const probe = element("span", {});
@@ -240,10 +260,6 @@ const tracks = {
       probe.remove();
     }
     this.paint.font = `11px ${getComputedStyle(document.body).fontFamily}`;
-    this.drawAxis();
-    for (const each of this.open) this.drawTrack(each);
-    this.moved();
-    this.place();
   },
 
   pen(canvas, height) {

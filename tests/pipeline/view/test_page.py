@@ -242,7 +242,6 @@ def test_sound_is_there_to_be_played(open_page):
         heard.append(audio.evaluate("(each) => each.paused ? 0 : each.currentTime"))
     page.at(FRAMES - 1)
     assert max(heard) > 1
-    assert heard == sorted(heard) or 0 in heard  # silent where it waits for the picture
     page.page.wait_for_selector("#play[aria-label=Play]")
     assert audio.evaluate("(each) => each.paused")
     assert not page.wrong
