@@ -20,6 +20,8 @@ from foveal.cli.look import export, preview, report, statistics
 from foveal.cli.mask import mask
 from foveal.cli.plugins import plugins
 from foveal.cli.predict import predict
+from foveal.cli.status import status
+from foveal.cli.tidy import clean, diff
 from foveal.cli.train import train
 from foveal.cli.verify import verify
 from foveal.cli.view import view
@@ -38,8 +40,11 @@ for command in (
     init,
     check,
     build,
+    status,
     inspect,
     verify,
+    clean,
+    diff,
     view,
     preview,
     report,

@@ -15,7 +15,6 @@ from foveal.cli.console import (
     INCOMPLETE,
     ROWS,
     Json,
-    LiveProgress,
     err,
     out,
     print_json,
@@ -23,8 +22,10 @@ from foveal.cli.console import (
     size_text,
     time_text,
 )
+from foveal.cli.progress import LineProgress, LiveProgress
 
 if TYPE_CHECKING:
+    from foveal.pipeline.build.progress import Listener
     from foveal.pipeline.build.run import VideoResult
     from foveal.pipeline.recipe.recipe import Recipe
 
@@ -112,13 +113,13 @@ def run_build(
     """
     from foveal.pipeline.build.build import Build
     from foveal.pipeline.report.report import keep_report, kept_report
-    from foveal.storage.root import store_lock
 
     with _stopped_by_signals() as stop, ExitStack() as stack:
-        listener = stack.enter_context(stop.progress) if err.is_terminal else None
-        build = Build.open(recipe, listener)
-        stack.enter_context(store_lock(build.location))
-        build.prepare()
+        listener: Listener = LineProgress()
+        if err.is_terminal:
+            listener = stack.enter_context(stop.progress)
+        opened = Build.open(recipe, listener)
+        build = stack.enter_context(opened.at_work(alone=repair or bool(recompute)))
         plan = build.plan(only, limit, retry, repair, recompute)
         if not plan.to_do:
             build.remember(plan)
@@ -130,6 +131,7 @@ def run_build(
             os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
         from foveal.flows.server import prefect_server
 
+        err.print("starting Prefect's server, which takes some seconds")
         stack.enter_context(prefect_server())
         from foveal.flows.build import run_planned
 
@@ -191,7 +193,7 @@ def show_results(recipe: Recipe, results: Sequence[VideoResult], as_json: bool) 
     report = kept_report(recipe.store)
     counts = {status.value: sum(r.status is status for r in results) for status in Status}
     if as_json:
-        rows = [vars(result) for result in results]
+        rows = [{**vars(one), "meter": one.meter.to_dict()} for one in results]
         print_json({"store": recipe.store, "report": report, "counts": counts, "videos": rows})
         return
     if done:

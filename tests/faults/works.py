@@ -19,17 +19,14 @@ import torch
 from builds import build, recipe_values
 from small_stores import write_small_store
 
-from foveal.errors import FovealError, StoreLocked
+from foveal.errors import FovealError
 from foveal.models import saliency
 from foveal.pipeline.learn.predict import Predictor, predict_store
 from foveal.pipeline.learn.settings import TrainSettings
 from foveal.pipeline.learn.train import train
 from foveal.pipeline.recipe.recipe import Recipe
 from foveal.pipeline.report.report import keep_report
-from foveal.storage.location import Location
-from foveal.storage.root import store_lock
 
-LOCKED = 3
 REFUSED = 4
 SMALL = {"width": 0.05, "input_size": [16, 16]}
 
@@ -37,9 +34,8 @@ SMALL = {"width": 0.05, "input_size": [16, 16]}
 def _build(folder: Path) -> None:
     """Beside ``raw``: stages, index, report."""
     store = folder / "store.zarr"
-    with store_lock(Location(store)):
-        results, _ = build(Recipe.parse(recipe_values(folder / "raw", store)))
-        keep_report(str(store))
+    results, _ = build(Recipe.parse(recipe_values(folder / "raw", store)))
+    keep_report(str(store))
     assert all(result.ok or result.reason for result in results.values())
 
 
@@ -51,8 +47,7 @@ def _finish(folder: Path) -> None:
 
 def _repair(folder: Path) -> None:
     store = folder / "store.zarr"
-    with store_lock(Location(store)):
-        build(Recipe.parse(recipe_values(folder / "raw", store)), repair=True)
+    build(Recipe.parse(recipe_values(folder / "raw", store)), repair=True)
 
 
 def _train(folder: Path) -> None:
@@ -104,8 +99,6 @@ def _in_a_child(work: str, folder: str, ready: object) -> None:
     ready.set()  # type: ignore[attr-defined]
     try:
         WORKS[work](Path(folder))
-    except StoreLocked:
-        sys.exit(LOCKED)
     except FovealError as error:
         sys.exit(REFUSED if "\n" not in str(error) else 1)
 

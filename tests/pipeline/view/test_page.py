@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
 import io
+import threading
 from urllib.parse import quote
 
 import numpy as np
@@ -271,3 +274,34 @@ def test_it_fits_a_phone_and_both_schemes(browser, viewer, tmp_path, width, sche
         page.page.wait_for_selector("body[data-video='002']")
     assert not page.wrong
     context.close()
+
+
+def test_inside_a_notebooks_page_it_needs_no_cookie(browser, store, serve, tmp_path):
+    inner = serve(store, framed=True)
+    (tmp_path / "notebook.html").write_text(
+        f'<iframe width="900" height="700" src="{inner.link("001", 6)}"></iframe>'
+    )
+    handler = functools.partial(QuietFiles, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as outer:
+        threading.Thread(target=outer.serve_forever, daemon=True).start()
+        context = browser.new_context()
+        page = context.new_page()
+        # Another name of this machine: to the browser another site.
+        page.goto(f"http://localhost:{outer.server_port}/notebook.html")
+        shown = page.frame_locator("iframe")
+        shown.locator('body[data-frame="6"]').wait_for()
+        shown.locator("#on").click()
+        shown.locator('body[data-frame="7"]').wait_for()
+        refused = context.new_page()
+        (tmp_path / "notebook.html").write_text(
+            f'<iframe src="http://127.0.0.1:{inner.port}/?token=wrong"></iframe>'
+        )
+        refused.goto(f"http://localhost:{outer.server_port}/notebook.html")
+        refused.frame_locator("iframe").get_by_text("opens by its link").wait_for()
+        context.close()
+        outer.shutdown()
+
+
+class QuietFiles(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        """Say nothing."""
