@@ -13,6 +13,7 @@ import pandas as pd
 
 from foveal.errors import FovealError, StoreError
 from foveal.storage.evaluation import read_evaluation, stored_scores
+from foveal.storage.index import JSON_COLUMNS, index_is_current, read_index
 from foveal.storage.reader import Store
 
 _FRESH_SECONDS = 3.0
@@ -38,11 +39,14 @@ class Catalogue:
     def read(self) -> dict[str, Any]:
         """The list as of a few seconds ago; a stale one is made anew behind the reader's back.
 
+        While a build is under way, the first answer is the list before it, as reading what is new
+        takes long in large stores; ``stale`` then says that another will follow.
+
         Returns
         -------
         dict
             ``store``, ``dataset``, ``version``, ``scores`` (``contestant`` and ``metric`` of each
-            figure in a row's ``scores``), ``videos``, ``problem``.
+            figure in a row's ``scores``), ``videos``, ``problem``, ``stale``.
 
         Raises
         ------
@@ -52,9 +56,24 @@ class Catalogue:
         with self._lock:
             made, stale = self._made, time.monotonic() >= self._next
         if made is None:
-            return self._make()
+            return self._former() or self._make()
         if stale and self._working.acquire(blocking=False):
             threading.Thread(target=self._make_aside, daemon=True).start()
+        return made
+
+    def _former(self) -> dict[str, Any] | None:
+        """The list as the index has it, where a build is under way; None without one."""
+        location = self._store.location
+        if index_is_current(location):
+            return None
+        table = read_index(location)
+        if table is None or table.empty:
+            return None
+        for column in JSON_COLUMNS:
+            table[column] = [json.loads(text) for text in table[column]]
+        made = _versioned({**_listed(self._store, table.set_index("video")), "stale": True})
+        with self._lock:
+            self._made = self._made or made
         return made
 
     def _make_aside(self) -> None:
@@ -71,7 +90,7 @@ class Catalogue:
     def _make(self) -> dict[str, Any]:
         began = time.monotonic()
         self._store.reload()
-        made = _versioned(_listed(self._store))
+        made = _versioned({**_listed(self._store, self._store.videos), "stale": False})
         took = time.monotonic() - began
         with self._lock:
             self._made = made
@@ -97,7 +116,7 @@ def _versioned(made: Mapping[str, Any]) -> dict[str, Any]:
     return {**content, "version": digest[:16]}
 
 
-def _listed(store: Store) -> dict[str, Any]:
+def _listed(store: Store, table: pd.DataFrame) -> dict[str, Any]:
     scores, problem = _scores(store)
     pairs = [
         (contestant, metric)
@@ -114,7 +133,7 @@ def _listed(store: Store) -> dict[str, Any]:
                 **_row(str(video), row),
                 "scores": [_mean(scores[name], str(video), metric) for name, metric in pairs],
             }
-            for video, row in store.videos.to_dict("index").items()
+            for video, row in table.to_dict("index").items()
         ],
     }
 

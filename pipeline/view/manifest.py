@@ -12,7 +12,6 @@ from foveal.pipeline.view.opened import Video
 from foveal.pipeline.view.pictures import forms_of
 from foveal.pipeline.view.timelines import tracks_of
 from foveal.storage.kinds import ArrayInfo
-from foveal.storage.reader import Store
 
 _QUICK_ABOVE_BYTES = 2**19
 """Larger pictures play as JPEG and are replaced by the exact ones at rest."""
@@ -21,24 +20,21 @@ _BATCH_BYTES = 8 * 2**20
 _ORDER = ("picture", "flow", "arrows", "heat")
 
 
-def manifest(store: Store, video: Video) -> dict[str, Any]:
+def manifest(video: Video) -> dict[str, Any]:
     """Everything the page must know before it asks for items.
 
     Returns
     -------
     dict
-        ``video``, ``version``, ``split``, ``status``, ``reason``, ``frames``, ``fps``,
-        ``source_size``, ``about``, ``layers`` (from the bottom up), ``tracks``, ``sounds`` and
-        ``missing``, as JSON takes them.
+        ``video``, ``version``, ``split``, ``frames``, ``fps``, ``source_size``, ``source_file``,
+        ``about``, ``layers`` (from the bottom up), ``tracks``, ``sounds`` and ``missing``, as JSON
+        takes them.
     """
     view = video.view
-    row = store.videos.loc[view.video] if view.video in store.videos.index else None
     return {
         "video": view.video,
         "version": video.version,
         "split": view.about.get("split"),
-        "status": "partial" if row is None else str(row.status),
-        "reason": "" if row is None or not isinstance(row.reason, str) else row.reason,
         "frames": view.frames,
         "fps": float(view.about["fps"]),
         "source_size": list(view.source_size),

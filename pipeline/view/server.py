@@ -97,7 +97,7 @@ class Pages:
         video = self._videos.current(_text(request, "video"))
         if request.query_params.get("known") == video.version:
             return JSONResponse({"unchanged": True})
-        return JSONResponse(manifest(self._store, video))
+        return JSONResponse(manifest(video))
 
     def seconds(self, request: Request) -> Response:
         view = self._videos.at(_text(request, "video"), _text(request, "v")).view

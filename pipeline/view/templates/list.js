@@ -28,6 +28,8 @@ const list = {
     banner(made.problem);
     this.choices();
     this.filter(true);
+    if (state.video) headline(state.video.video, state.video.split, state.video.about);
+    if (made.stale) setTimeout(() => this.load().catch(() => {}), 700);
     if (made.scores.length) askJson("/api/evaluation").then((about) => { this.upToDate = about.up_to_date || {}; this.render(); }, () => {});
   },
 

@@ -185,7 +185,7 @@ function showVideo(made, seconds, moment) {
   if (moment.frame > made.frames - 1) toast(`Frames 0 to ${made.frames - 1}; the link asks for ${moment.frame}`);
   state.frame = clamp(state.frame, 0, made.frames - 1);
   layerPanel.adopt(made);
-  headline(made.video, made.split, made.status, made.about, made.reason);
+  headline(made.video, made.split, made.about);
   $("scrub").max = String(made.frames - 1);
   $("frame").max = String(made.frames - 1);
   for (const id of ["first", "back", "play", "on", "last", "scrub", "frame", "export", "copy", "compare"]) $(id).disabled = false;
@@ -200,8 +200,10 @@ function showVideo(made, seconds, moment) {
   document.body.dataset.video = made.video;
 }
 
-function headline(video, split, status, about, reason) {
+function headline(video, split, about) {
   const row = list.all.find((each) => each.video === video);
+  const status = row ? row.status : "complete";
+  const reason = state.video && row ? row.reason : "";
   const badges = [];
   if (split) badges.push(element("span", { class: "badge" }, split));
   if (status !== "complete") badges.push(element("span", { class: `badge ${STATUS_CLASS[status] || ""}` }, status));
@@ -220,7 +222,7 @@ function showNothing(video, why) {
   delete document.body.dataset.video;
   delete document.body.dataset.frame;
   const row = list.all.find((each) => each.video === video);
-  if (video) headline(video, row && row.split, row ? row.status : "", "", "");
+  if (video) headline(video, row && row.split, "");
   else $("title").textContent = "No video";
   $("panels").replaceChildren();
   $("layer-groups").replaceChildren();
@@ -422,7 +424,6 @@ function start() {
   list.load().then(() => {
     if (!asked && list.shown.length) openVideo(list.shown[0].video);
     else if (!asked) showNothing(null, "The store has no videos yet.");
-    else if (state.video) headline(state.video.video, state.video.split, state.video.status, state.video.about, state.video.reason);
     else if (wantedVideo) list.mark(wantedVideo);
   }, (error) => { banner(error.message); $("banner").dataset.lost = "1"; });
   setInterval(look, 5000);
