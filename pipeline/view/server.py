@@ -317,7 +317,8 @@ class Viewer:
             timeout_graceful_shutdown=2,
         )
         self._server = uvicorn.Server(config)
-        threading.Thread(target=warm_up, daemon=True).start()
+        # No daemon: Python cannot end well while a thread is importing.
+        threading.Thread(target=warm_up).start()
         self._thread: threading.Thread | None = None
 
     def link(

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 
 import httpx
 import pytest
@@ -21,22 +22,36 @@ from foveal.pipeline.view.server import Viewer
 
 @pytest.mark.timeout(60)
 def test_the_command_prints_the_link_serves_and_ends_by_ctrl_c(viewed_folder):
-    command = [sys.executable, "-m", "foveal", "view", str(viewed_folder), "001", "--frame", "7"]
+    command = [
+        sys.executable,
+        "-X",
+        "faulthandler",
+        "-m",
+        "foveal",
+        "view",
+        str(viewed_folder),
+        "001",
+    ]
     with subprocess.Popen(
-        [*command, "--no-browser", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*command, "--frame", "7", "--no-browser", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as running:
-        lines = iter(running.stdout.readline, b"")
-        told = b""
-        for line in lines:
+        # Where it hangs, faulthandler says where.
+        patience = threading.Timer(40, running.send_signal, [signal.SIGABRT])
+        patience.start()
+        told = ""
+        while not told.endswith("}\n") and (line := running.stdout.readline()):
             told += line
-            if line.strip() == b"}":
-                break
-        about = json.loads(told)
-        assert about["link"].endswith("#video=001&frame=7")
-        assert httpx.get(about["link"]).status_code == 200
-        running.send_signal(signal.SIGINT)
-        _, complaints = running.communicate(timeout=30)
-        assert (running.returncode, complaints) == (0, b"")
+        if told:
+            about = json.loads(told)
+            assert about["link"].endswith("#video=001&frame=7")
+            assert httpx.get(about["link"]).status_code == 200
+            running.send_signal(signal.SIGINT)
+        _, complaints = running.communicate()
+        patience.cancel()
+        assert (running.returncode, complaints) == (0, ""), complaints
 
 
 @pytest.mark.parametrize(
