@@ -117,4 +117,5 @@ def client_of(viewer: Viewer) -> httpx.Client:
     return httpx.Client(
         base_url=f"http://127.0.0.1:{viewer.port}",
         headers={"Authorization": f"token {viewer.keys.token}"},
+        timeout=30,
     )

@@ -295,6 +295,7 @@ class Viewer:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             self._socket.bind(("127.0.0.1", port))
+            self._socket.listen()  # a browser that is quicker than the server waits
         except (OSError, OverflowError) as error:
             self._socket.close()
             raise FovealError(

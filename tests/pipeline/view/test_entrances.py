@@ -47,7 +47,7 @@ def test_the_command_prints_the_link_serves_and_ends_by_ctrl_c(viewed_folder):
         if told:
             about = json.loads(told)
             assert about["link"].endswith("#video=001&frame=7")
-            assert httpx.get(about["link"]).status_code == 200
+            assert httpx.get(about["link"], timeout=30).status_code == 200
             running.send_signal(signal.SIGINT)
         _, complaints = running.communicate()
         patience.cancel()
