@@ -171,13 +171,23 @@ class GFSalNet(SaliencyNetwork):
         self.spec = Spec(
             name=name,
             paper=PAPER,
-            inputs=tuple(Input(READS[stream], shape, "imagenet", "bilinear") for stream in used),
+            inputs=tuple(
+                Input(
+                    READS[stream],
+                    shape,
+                    "imagenet",
+                    "bilinear",
+                    flow_method="pwcnet" if stream == "temporal" else None,
+                )
+                for stream in used
+            ),
             output_size=(height, input_width),
             training=Training(
                 loss="kl - 0.1*nss",
                 optimiser="adam",
                 learning_rate=1e-4,
-                batch_size=8,
+                batch_size=16,
+                batch_size_of={"ucf_sports": 8},
                 epochs=3,
                 schedule=Schedule(0.1, 3000, "iteration"),
             ),

@@ -172,7 +172,7 @@ class TPCMRNet(SaliencyNetwork):
         )
         frame = Input("frame", (3, height, input_width), "imagenet", "bilinear")
         flow_shape = (2 * flow_maps, height, input_width)
-        flow = Input("flow_stack", flow_shape, "tpcmr_flow", "bilinear")
+        flow = Input("flow_stack", flow_shape, "tpcmr_flow", "bilinear", flow_method="flownet2")
         self.spec = Spec(
             name=name,
             paper=PAPER,
@@ -184,6 +184,7 @@ class TPCMRNet(SaliencyNetwork):
                 learning_rate=1e-4,
                 batch_size=1,
                 clip_frames=5,
+                short="pad",
                 schedule=Schedule(0.1, 2, "epoch"),
             ),
             recurrent=recurrence == "forward",

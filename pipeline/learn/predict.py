@@ -72,7 +72,12 @@ class Predictor:
     @property
     def array(self) -> str:
         """Name of the array, which is the stage's too."""
-        return PREFIX + self.name
+        return self.array_of(self.name)
+
+    @staticmethod
+    def array_of(name: str) -> str:
+        """The array of a prediction of this name."""
+        return PREFIX + name
 
 
 @dataclass(frozen=True)
