@@ -18,7 +18,7 @@ import pandas as pd
 import zarr
 from zarr.abc.store import Store as ZarrStore
 
-from foveal.errors import StoreError
+from foveal.errors import MissingDependency, StoreError
 from foveal.storage.arrays import read_array
 from foveal.storage.describe import count_splits, describe, describe_html
 from foveal.storage.index import JSON_COLUMNS, index_from_journal, index_is_current, read_index
@@ -315,10 +315,15 @@ class Store:
         StoreError
             Where the store has no such video.
         MissingDependency
-            Where there is no IPython.
+            Where there is no IPython, or foveal was not installed since it has a viewer.
         """
-        (show,) = entry_points(group="foveal.viewers", name="notebook")
-        return show.load()(self, video, frame=frame, height_px=height_px, port=port)
+        found = tuple(entry_points(group="foveal.viewers", name="notebook"))
+        if not found:
+            raise MissingDependency(
+                "the installed foveal is older than its viewer; install it again (pip install -e .), "
+                f"or look with `foveal view {self.location}`"
+            )
+        return found[0].load()(self, video, frame=frame, height_px=height_px, port=port)
 
     def __repr__(self) -> str:
         return describe(self)
