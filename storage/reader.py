@@ -320,7 +320,7 @@ class Store:
         found = tuple(entry_points(group="foveal.viewers", name="notebook"))
         if not found:
             raise MissingDependency(
-                "the installed foveal is older than its viewer; install it again (pip install -e .), "
+                "the installed foveal is older than its viewer; install it again, "
                 f"or look with `foveal view {self.location}`"
             )
         return found[0].load()(self, video, frame=frame, height_px=height_px, port=port)

@@ -113,10 +113,7 @@ def _entities(rr: Any, videos: OpenVideos, video: Video, frame: int) -> Iterator
             flow = item.astype(np.float32)
             _, fastest = scale_of(video, name)
             colours = _at_source(motion_colours(flow, fastest), view)
-            yield (
-                f"picture/{name}",
-                rr.Image(colours, "RGBA", opacity=_OPACITY, draw_order=float(order)),
-            )
+            yield f"picture/{name}", _image(rr, colours, order)
             yield f"picture/{name}_arrows", _arrows(rr, flow, fastest, view)
             yield f"motion/{name}", rr.Scalars([float(speeds(flow[None])[0])])
         else:
@@ -124,19 +121,17 @@ def _entities(rr: Any, videos: OpenVideos, video: Video, frame: int) -> Iterator
             level = np.nan_to_num((as_map(item) - low) / np.float32((high - low) or 1)).clip(0, 1)
             alpha = np.rint(heat_opacity(level) * 255).astype(np.uint8)[..., None]
             coloured = np.concatenate([heat_colours()[(level * 255).astype(np.uint8)], alpha], -1)
-            yield (
-                f"picture/{name}",
-                rr.Image(
-                    _at_source(coloured, view), "RGBA", opacity=_OPACITY, draw_order=float(order)
-                ),
-            )
+            yield f"picture/{name}", _image(rr, _at_source(coloured, view), order)
     for stage, points in view.points.items():
         rows = points.rows(frame, frame + 1)
+        colours = observer_colours(
+            max(len(points.subjects), int(points.subject.max(initial=0)) + 1)
+        )
         yield (
             f"picture/{stage}",
             rr.Points2D(
                 np.stack([points.x[rows], points.y[rows]], axis=1) + 0.5,
-                colors=observer_colours(len(points.subjects))[points.subject[rows]],
+                colors=colours[points.subject[rows]],
                 radii=view.source_size[1] / 160,
                 draw_order=1000.0,
             ),
