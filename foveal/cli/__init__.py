@@ -31,6 +31,7 @@ from foveal.cli.status import status
 from foveal.cli.tidy import clean, diff
 from foveal.cli.train import train
 from foveal.cli.verify import verify
+from foveal.cli.view import view
 from foveal.cli.weights import weights
 from foveal.errors import FovealError, unreachable
 
@@ -64,6 +65,7 @@ for command in (
     verify,
     clean,
     diff,
+    view,
     preview,
     report,
     statistics,

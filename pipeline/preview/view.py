@@ -114,6 +114,7 @@ class VideoView:
         self._store = store
         self.video = video
         marks = store.marks(video)
+        self._marks = marks
         self.infos = infos_of(marks)
         self.untrained = sorted(mark.stage for mark in marks.values() if mark.random_weights)
         timeline = next(iter(self.select(role="timeline")), None)
@@ -147,6 +148,11 @@ class VideoView:
     def ground_truth_map(self) -> str | None:
         """The map of where people looked, the first by name; None where none is stored."""
         return next(iter(self.select("map", axis="frame", role="ground_truth")), None)
+
+    def parameters(self, name: str) -> Mapping[str, Any]:
+        """Parameters of the stage that made an array."""
+        found: Any = self._marks[self.infos[name].stage].provenance.get("parameters", {})
+        return found if isinstance(found, Mapping) else {}
 
     def is_by_frame(self, name: str) -> bool:
         """Whether item k of an array belongs to frame k (a pair belongs to its first frame)."""
