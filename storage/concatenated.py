@@ -14,7 +14,6 @@ from dask.base import tokenize
 from foveal.errors import StoreError
 from foveal.storage.arrays import read_array
 from foveal.storage.cf import Scale
-from foveal.storage.marks import read_journal
 
 if TYPE_CHECKING:
     from foveal.storage.reader import Store
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 def concatenated(store: Store, name: str, videos: Sequence[str]) -> xr.DataArray:
     """One array of these videos end to end; see `Store.lazy`."""
-    marks, _ = read_journal(store.location, videos)
+    marks = store.journal(videos)
     stages = {
         video: mark
         for video in videos

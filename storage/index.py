@@ -168,6 +168,15 @@ def index_is_current(location: Location) -> bool:
     return current and not _began_later(location)
 
 
+def vouched_index(location: Location) -> bool:
+    """Whether the index was vouched for, and nothing took the lock since."""
+    try:
+        values = _voucher(location)
+    except StoreError:
+        return False
+    return bool(values.get("sha256")) and bool(values["current"])
+
+
 def index_problem(location: Location) -> tuple[str, str] | None:
     """The object and what is wrong with it, None where the index is as it was written."""
     key = _VOUCHER

@@ -19,7 +19,7 @@ from foveal.storage.copies import (
     write_group,
 )
 from foveal.storage.evaluation import stored_scores
-from foveal.storage.index import index_problem, update_index
+from foveal.storage.index import distrust_index, index_problem, update_index
 from foveal.storage.location import Location
 from foveal.storage.marks import (
     Mark,
@@ -108,6 +108,8 @@ def forget_damaged(location: Location, videos: Iterable[str] | None = None) -> l
     found = [problem for problem in verify(location, videos) if not problem.is_note]
     forgotten = {(each.video, each.stage) for each in found if each.stage}
     keys = [journal_key(video, stage) for video, stage in sorted(forgotten)]
+    if keys:
+        distrust_index(location)
     for key in keys:
         location.delete(key)
     location.flush(keys)

@@ -7,6 +7,8 @@ some videos are quarantined or failed, or a check found problems.
 from __future__ import annotations
 
 import sys
+import warnings
+from typing import Any
 
 import typer
 
@@ -23,7 +25,7 @@ from foveal.cli.predict import predict
 from foveal.cli.train import train
 from foveal.cli.verify import verify
 from foveal.cli.weights import weights
-from foveal.errors import FovealError, unreachable
+from foveal.errors import DamageWarning, FovealError, unreachable
 
 app = typer.Typer(
     name="foveal",
@@ -55,6 +57,13 @@ app.add_typer(weights, name="weights")
 
 def main() -> None:
     """Entry point of the command line."""
+    usual = warnings.formatwarning
+
+    def as_a_line(message: Any, category: type[Warning], *where: Any, **more: Any) -> str:
+        damage = issubclass(category, DamageWarning)
+        return f"foveal: {message}\n" if damage else usual(message, category, *where, **more)
+
+    warnings.formatwarning = as_a_line
     try:
         app()
     except FovealError as error:

@@ -103,8 +103,9 @@ def mean_density(store: Store, videos: Sequence[str]) -> Tensor:
     Raises
     ------
     StoreError
-        None of them has a map that is not empty.
+        None of them has a map that is not empty, or one of them is damaged.
     """
+    store.check_whole(videos, "the mean of densities")
     frames = {
         video: infos[DENSITY].items for video in videos if DENSITY in (infos := store.infos(video))
     }

@@ -19,7 +19,6 @@ from foveal.pipeline.learn.baselines import Contestant
 from foveal.pipeline.learn.ground_truth import Truth
 from foveal.storage.evaluation import inputs_sha256
 from foveal.storage.kinds import select_arrays
-from foveal.storage.marks import read_journal
 from foveal.storage.reader import Store
 
 FRAMES_AT_ONCE = 32
@@ -169,7 +168,7 @@ def predictions_in(store: Store, videos: Sequence[str]) -> list[str]:
 
 def _predictions(store: Store, videos: Sequence[str]) -> list[set[str]]:
     """Arrays of predictions of each video."""
-    marks, _ = read_journal(store.location, videos)
+    marks = store.journal(videos)
     infos = [
         [info for mark in marks.get(video, {}).values() for info in mark.infos.values()]
         for video in videos
