@@ -19,7 +19,13 @@ from foveal.storage.copies import (
     write_group,
 )
 from foveal.storage.evaluation import stored_scores
-from foveal.storage.index import distrust_index, index_problem, update_index
+from foveal.storage.index import (
+    VOUCHER,
+    distrust_index,
+    index_lacks_digest,
+    index_problem,
+    update_index,
+)
 from foveal.storage.location import Location
 from foveal.storage.marks import (
     Mark,
@@ -84,6 +90,9 @@ def repair_metadata(location: Location) -> list[str]:
     if wrong := index_problem(location):
         update_index(location)
         done.append(f"{wrong[1]}: written anew from the marks")
+    elif index_lacks_digest(location):
+        update_index(location)
+        done.append(f"{VOUCHER}: written with the index, anew from the marks")
     return done
 
 

@@ -127,12 +127,7 @@ def unnoticed(key: str, how: str) -> bool:
     """What verify need not name: where nothing is told apart from a store that never had it."""
     if key == "_foveal/lock":
         return True
-    # A stage without a mark is one that was never made: its objects are listed as leftovers.
-    return how == "missing" and (
-        key in ("_foveal/%store/wanted", "_foveal/%store/index", "evaluation.json")
-        or (key.startswith("_foveal/") and key.endswith(".json"))
-        or key == "statistics/train/zarr.json"
-    )
+    return how == "missing" and key in ("_foveal/%store/wanted", "evaluation.json")
 
 
 @pytest.mark.parametrize("how", DAMAGES)
