@@ -156,7 +156,7 @@ class Store:
         """
         if not isinstance(video, str):
             raise StoreError(f"videos are named by strings, not {video!r}; {self._near(video)}")
-        marks, quarantined, damaged = self._journal([video])
+        (marks, quarantined, *_), damaged = self._journal([video])
         if video in marks:
             return marks[video]
         if damaged:
@@ -174,7 +174,7 @@ class Store:
 
         Videos of which nothing is are left out; damage warns, as there.
         """
-        return self._journal(videos)[0]
+        return self._journal(videos)[0].marks
 
     def damage(self, video: str | None = None) -> list[Damage]:
         """Marks that are damaged or lost, of one video or of all: their stages are left out."""
@@ -199,7 +199,7 @@ class Store:
                 f"{what} would leave out what is damaged of {each.video}: {each.reason}"
             )
 
-    def _journal(self, videos: Iterable[str]) -> tuple[Any, Any, list[Damage]]:
+    def _journal(self, videos: Iterable[str]) -> tuple[Journal, list[Damage]]:
         names = list(videos)
         journal = read_journal_with_damage(self.location, names)
         damaged = journal.damaged
@@ -207,7 +207,7 @@ class Store:
             damaged = read_damage(self.location, names, journal)
         for each in damaged:
             warnings.warn(each.reason, DamageWarning, stacklevel=4)
-        return journal.marks, journal.quarantined, damaged
+        return journal, damaged
 
     def _lacks_what_the_table_lists(self, journal: Journal, videos: Sequence[str]) -> bool:
         listed = self.videos["stages"]
