@@ -27,7 +27,7 @@ from foveal.storage.repair import repair_metadata
 from foveal.storage.verify import verify
 from foveal.torch import Clips
 
-FLIPS = 40 if LONG else 1
+FLIPS = 10 if LONG else 1
 SEEN = ["001", VIDEO] if LONG else [VIDEO]
 VARIABLES = ("frames", "density", "flow_tvl1")
 Read = Callable[[Path], dict[str, Any]]
