@@ -196,7 +196,20 @@ def test_files_beside_the_videos_are_named(
         (tmp_path / name).touch()
     dataset = {"kind": "videos", "gaze": {"path": "gaze.csv"}}
     assert [video.id for video in listed(tmp_path, dataset)] == ["a", "b", "c"]
-    assert "1 files are not read, d.rm" in caplog.text
+    assert "1 file is not read, d.rm" in caplog.text
+
+
+@pytest.mark.parametrize("form", [form for form in WRITERS if re.search("salicon|frames", form)])
+def test_files_beside_pictures_are_named(
+    form: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    miniature = WRITERS[form](tmp_path)
+    before = listed(tmp_path, miniature.dataset)
+    assert "bmp" not in caplog.text
+    (before[0].path / "COCO_0001.bmp").touch()
+    assert listed(tmp_path, miniature.dataset) == before
+    told = rf"{before[0].path}: \d files? (is|are) not read, COCO_0001.bmp"
+    assert re.search(told, caplog.text)
 
 
 def test_videos_that_no_list_of_ledov_names_are_told(
