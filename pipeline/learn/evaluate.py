@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from foveal.errors import RecipeError, StoreError
+from foveal.errors import ChecksumError, RecipeError, StoreError
 from foveal.models.metrics import OtherFixations, ScoreTable, Variant, find_metric, names
 from foveal.pipeline.learn import baselines
 from foveal.pipeline.learn.baselines import Contestant
@@ -135,6 +135,8 @@ def contestants(
     ------
     RecipeError
         A baseline is unknown.
+    ChecksumError
+        What a baseline is made from is damaged.
     """
     unknown = sorted(set(wanted_baselines) - set(BASELINES))
     if unknown:
@@ -156,6 +158,8 @@ def contestants(
     for name in wanted_baselines:
         try:
             found[name] = made[name]()
+        except ChecksumError:  # damage is no reason to go without
+            raise
         except (StoreError, RecipeError) as error:
             missing[name] = str(error)
     return found, missing
