@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import multiprocessing
 import os
+import resource
 import sys
 from collections.abc import Callable
 from multiprocessing import forkserver
@@ -20,6 +21,7 @@ import torch
 from builds import build, recipe_values
 from small_stores import write_small_store
 
+from foveal.cli import main
 from foveal.errors import FovealError, StoreLocked
 from foveal.models import saliency
 from foveal.pipeline.learn.predict import Predictor, predict_store
@@ -138,15 +140,43 @@ _forks.set_forkserver_preload([__name__])
 
 def started(work: str, folder: Path) -> multiprocessing.process.BaseProcess:
     """A process that has begun a work."""
-    with pytest.MonkeyPatch.context() as patch:
-        # The server that forks looks for what it imports beforehand there alone.
-        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
-        forkserver.ensure_running()
+    _begin_forking()
     ready = _forks.Event()
     process = _forks.Process(target=_in_a_child, args=(work, str(folder), ready))
     process.start()
     assert ready.wait(120)
     return process
+
+
+def limited(limit_bytes: int, command: list[str], errors: Path) -> tuple[int | None, str]:
+    """Run a command in a process whose files may not grow longer.
+
+    Returns
+    -------
+    status, said
+        Its exit status, and what it wrote to standard error.
+    """
+    _begin_forking()
+    process = _forks.Process(target=_with_a_limit, args=(limit_bytes, command, str(errors)))
+    process.start()
+    process.join()
+    return process.exitcode, errors.read_text()
+
+
+def _with_a_limit(limit_bytes: int, command: list[str], errors: str) -> None:
+    torch.set_num_threads(1)
+    for stream, path in ((1, os.devnull), (2, errors)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), stream)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, resource.RLIM_INFINITY))
+    sys.argv = ["foveal", *command]
+    main()
+
+
+def _begin_forking() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        # The server that forks looks for what it imports beforehand there alone.
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+        forkserver.ensure_running()
 
 
 def send(process: multiprocessing.process.BaseProcess, number: int) -> None:
