@@ -7,6 +7,7 @@ several threads, so memory stays small however large a shard is.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,10 +15,10 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
-from foveal.errors import StoreError
-from foveal.storage.arrays import check_count
+from foveal.errors import ChecksumError, StoreError
+from foveal.storage.arrays import check_count, checked_array
 from foveal.storage.copies import read_copy
-from foveal.storage.digests import fingerprint, sha256_of_object
+from foveal.storage.digests import fingerprint, sha256_of_bytes, sha256_of_object
 from foveal.storage.location import Location
 from foveal.storage.lost import lost_mark, told_by_index
 from foveal.storage.marks import Mark, read_journal_with_damage
@@ -209,9 +210,10 @@ def _check_metadata(
     """Compare ``zarr.json`` with the mark; that it is there and whole is seen by its checksum."""
     about = mark.arrays[array]
     try:
-        stored = location.read_json(key)
-        if stored is None:
+        content = location.read(key)
+        if content is None:
             return
+        stored = json.loads(content)
         layout = {
             "shape": stored["shape"],
             "dtype": stored["data_type"],
@@ -219,7 +221,12 @@ def _check_metadata(
         }
         grid = stored["chunk_grid"]["configuration"]["chunk_shape"]
         checked = _carry_checksums(stored["codecs"])
-    except (StoreError, ValueError, LookupError, TypeError, AttributeError):
+        if stored["attributes"]["foveal"]["stage"] != mark.stage:
+            raise ValueError("it names another stage")
+    except StoreError as error:
+        yield problem_of(location, error, key, mark.video, mark.stage)
+        return
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         yield Problem(
             mark.video, mark.stage, key, "metadata", f"{key} is no readable array metadata"
         )
@@ -243,6 +250,12 @@ def _check_metadata(
             raise ValueError(f"its shape needs {name}, which its mark does not list")
     except (ValueError, TypeError, ZeroDivisionError) as error:
         yield Problem(mark.video, mark.stage, key, "mark", f"{key}: {error}")
+        return
+    if sha256_of_bytes(content) == about["sha256"].get("zarr.json"):
+        try:
+            checked_array(location, mark, array, content)
+        except ChecksumError as error:
+            yield Problem(mark.video, mark.stage, key, "metadata", str(error))
 
 
 def _carry_checksums(codecs: list[dict[str, Any]]) -> bool:
