@@ -142,7 +142,7 @@ async def open_checked(location: Location, video: str, name: str) -> CheckedArra
     if content is None:
         raise StoreError(
             f"{location}: array {name!r} of video {video!r} is gone; a build may be replacing it: "
-            "open the store again when it has ended"
+            "open the store again when it has ended; or it was lost: `foveal verify` tells"
         )
     try:
         stage = json.loads(content)["attributes"]["foveal"]["stage"]

@@ -89,7 +89,8 @@ class Shard:
             [layout.folder, "c", str(number), *"0" * len(layout.item_shape)]
         )
         try:
-            self._file = os.open(path, os.O_RDONLY)
+            # A pipe in a shard's place would otherwise be waited for.
+            self._file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
             index_bytes = 16 * layout.chunks_a_shard
             at = os.fstat(self._file).st_size - index_bytes - 4 if layout.index_at_end else 0
             content = os.pread(self._file, index_bytes + 4, max(0, at))

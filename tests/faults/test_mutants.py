@@ -6,6 +6,7 @@ which. Those of the datasets' formats: tests/pipeline/test_sources_mutants.py.
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -55,6 +56,14 @@ def test_mutants_of_weights_are_refused(tmp_path: Path, form: str) -> None:
     print(f"{form}: {MUTANTS} mutants (seed {SEED}), {refused} refused")
 
 
+def same_json(one: bytes, other: bytes) -> bool:
+    """Whether both say the same: a key with its value may stand there twice."""
+    try:
+        return bool(json.loads(one) == json.loads(other))
+    except ValueError:
+        return False
+
+
 def test_mutants_of_the_small_objects_of_a_store_are_noticed(whole: Path, tmp_path: Path) -> None:
     rng = random.Random(f"store {SEED}")
     store = tmp_path / "store.zarr"
@@ -71,7 +80,7 @@ def test_mutants_of_the_small_objects_of_a_store_are_noticed(whole: Path, tmp_pa
         path = rng.choice(small)
         content = path.read_bytes()
         mutant = mutated(content, rng)
-        if mutant == content:
+        if mutant == content or same_json(mutant, content):
             continue
         path.write_bytes(mutant)
         what = f"mutant {number} of {path.relative_to(store)} (seed {SEED})"

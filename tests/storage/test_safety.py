@@ -21,7 +21,7 @@ from zarr.storage import LocalStore, MemoryStore, WrapperStore
 
 import foveal
 from foveal.cli import app
-from foveal.errors import ChecksumError, StoreError, StoreUnreachable
+from foveal.errors import ChecksumError, DamageWarning, StoreError, StoreUnreachable
 from foveal.storage.digests import sha256_of_bytes
 from foveal.storage.index import write_index
 from foveal.storage.location import Location
@@ -33,6 +33,7 @@ from foveal.storage.verify import verify
 from foveal.storage.wanted import read_wanted, write_wanted
 from foveal.storage.writer import VideoWriter
 from foveal.storage.zarr_internals import Buffer
+from foveal.torch import Clips
 
 LEAVING = [
     "../victim",
@@ -169,6 +170,21 @@ def test_odd_metadata_that_a_mark_vouches_for_are_damage(
         with pytest.raises(ChecksumError) as raised:
             read()
         assert "\n" not in str(raised.value)
+
+
+def test_a_pipe_in_the_place_of_an_object_is_damage_and_not_waited_for(tmp_path: Path) -> None:
+    write_small_store(tmp_path, {"001": {}})
+    for key in ("_foveal/001/density.json", "videos/001/frames/c/0/0/0/0", "videos/001/zarr.json"):
+        (tmp_path / key).unlink()
+        os.mkfifo(tmp_path / key)
+    named = {problem.key for problem in verify(Location(tmp_path))}
+    assert {"_foveal/001/density.json", "videos/001/frames/c/0/0/0/0"} < named
+    store = foveal.open_store(tmp_path)
+    with pytest.warns(DamageWarning, match=r"density\.json is damaged.*it is a pipe"):
+        dataset = store["001"]
+    for read in (dataset.load, lambda: Clips(store, frames=4, variables=["frames"])[0]):
+        with pytest.raises(ChecksumError, match="frames"):
+            read()
 
 
 def test_a_link_out_of_the_store_is_neither_written_nor_deleted_through(tmp_path: Path) -> None:
