@@ -222,6 +222,14 @@ def test_videos_that_no_list_of_ledov_names_are_told(
     assert "1 videos are in no list, such as zebra" in caplog.text
 
 
+def test_lists_of_ledov_that_name_nothing_are_named(tmp_path: Path) -> None:
+    miniature = ledov.write_v73(tmp_path)
+    for lists in ({"tra1nlist": np.array([[1]])}, {"trainlist": "zebra"}):
+        write_v5(tmp_path / "namelist.mat", **lists)
+        with pytest.raises(RecipeError, match=r"namelist\.mat names none of the \d videos"):
+            listed(tmp_path, miniature.dataset)
+
+
 @pytest.mark.parametrize("number", [0, 5])
 def test_a_number_that_names_no_video_of_ledov_is_an_error(tmp_path: Path, number: int) -> None:
     miniature = ledov.write_v73(tmp_path)
