@@ -14,12 +14,15 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
+from builds import recipe_values
 from miniatures.mutants import mutated
 
 from faults.damages import LONG
-from foveal.errors import FovealError
+from foveal.errors import FovealError, RecipeError
 from foveal.models import saliency, tensor_files
 from foveal.pipeline.learn.checkpoint import load_network, save_network
+from foveal.pipeline.recipe.recipe import Recipe
 from foveal.storage.location import Location
 from foveal.storage.reader import open_store
 from foveal.storage.verify import verify
@@ -98,3 +101,17 @@ def test_mutants_of_the_small_objects_of_a_store_are_noticed(whole: Path, tmp_pa
         path.write_bytes(content)
     assert verify(Location(store)) == []
     print(f"store: {MUTANTS} mutants (seed {SEED}), {noticed} noticed")
+
+
+def test_mutants_of_recipes_are_refused_or_are_recipes(tmp_path: Path) -> None:
+    rng = random.Random(f"recipe {SEED}")
+    path = tmp_path / "recipe.yaml"
+    whole = yaml.safe_dump(recipe_values(tmp_path / "raw", tmp_path / "store.zarr")).encode()
+    refused = 0
+    for _ in range(MUTANTS):
+        path.write_bytes(mutated(whole, rng))
+        try:
+            Recipe.load(path)
+        except RecipeError:
+            refused += 1
+    print(f"recipe: {MUTANTS} mutants (seed {SEED}), {refused} refused")
