@@ -35,13 +35,12 @@ SECTIONS: dict[str, Any] = {
 
 def build_seconds(recipe: Recipe) -> float:
     started = time.perf_counter()
-    work = Build.open(recipe)
-    work.prepare()
-    plan = work.plan()
-    results = [work.run(item.video.id) for item in plan.to_do]
-    assert results
-    assert all(result.ok for result in results), results
-    work.finalise(results)
+    with Build.open(recipe).at_work() as work:
+        plan = work.plan()
+        results = [work.run(item.video.id) for item in plan.to_do]
+        assert results
+        assert all(result.ok for result in results), results
+        work.finalise(results)
     return time.perf_counter() - started
 
 

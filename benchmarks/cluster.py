@@ -47,13 +47,12 @@ def write_clips(folder: Path, count: int, size: str, seconds: float) -> Path:
 def build_seconds(clips: Path, store: Path, cluster: str | None, **sections: Any) -> float:
     """Seconds from the first task to the last result, report included."""
     values = {"dataset": {"kind": "videos", "root": str(clips)}, "store": str(store), **sections}
-    build = Build.open(Recipe.parse(values))
-    build.prepare()
-    plan = build.plan()
-    started = time.perf_counter()
-    results = run_planned(build, plan, workers=None if cluster else 1, cluster=cluster)
-    assert all(result.ok for result in results), results
-    return time.perf_counter() - started
+    with Build.open(Recipe.parse(values)).at_work() as build:
+        plan = build.plan()
+        started = time.perf_counter()
+        results = run_planned(build, plan, workers=None if cluster else 1, cluster=cluster)
+        assert all(result.ok for result in results), results
+        return time.perf_counter() - started
 
 
 def keep_on_cores(cluster: SpecCluster) -> None:

@@ -139,11 +139,10 @@ def build_store(folder: Path, seed: int) -> str:
 
 
 def build(recipe: Recipe) -> None:
-    work = Build.open(recipe)
-    work.prepare()
-    plan = work.plan()
-    results = [*plan.settled, *(work.run(each.video.id) for each in plan.to_do)]
-    work.finalise(results)
+    with Build.open(recipe).at_work() as work:
+        plan = work.plan()
+        results = [*plan.settled, *(work.run(each.video.id) for each in plan.to_do)]
+        work.finalise(results)
     broken = [result for result in results if not result.ok]
     assert not broken, broken
 

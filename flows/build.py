@@ -7,38 +7,35 @@ Prefect's caches and result files stay out of it.
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
-import re
 import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
-from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Annotated, Any
 from uuid import UUID
 
 from prefect import flow, get_run_logger
-from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State, StateType
 from prefect.runtime import flow_run
 from prefect.states import Completed
 from pydantic import Field
 
 from foveal.errors import FovealError, StoreLocked
+from foveal.flows.artifacts import Bar, publish_table
 from foveal.flows.engine import CHECK_EVERY_SECONDS, Engine, Future, Threads
 from foveal.flows.server import drain, tell_cancelled
 from foveal.flows.videos import batches, summary
-from foveal.pipeline.build.build import Build, BuildPlan, failed
+from foveal.machine import available_cores
+from foveal.pipeline.build.build import Build
 from foveal.pipeline.build.plan import VideoPlan
-from foveal.pipeline.build.run import VideoResult
+from foveal.pipeline.build.run import Status, VideoResult, failed
+from foveal.pipeline.build.work import BuildPlan
 from foveal.pipeline.recipe.recipe import Recipe
 from foveal.pipeline.report.report import duration, keep_report, kept_report
-from foveal.storage.location import Location
-from foveal.storage.root import store_lock
 
 MAX_WORKERS = 32
 
@@ -46,6 +43,9 @@ DRAIN_SECONDS = 2.0
 
 LOOK_EVERY_SECONDS = 5.0
 """How often a run that waits its turn looks whether the store is free."""
+
+ELSEWHERE_SECONDS = 1.0
+"""How often it is looked whether videos that another build has claimed are free again."""
 
 Leave = Callable[[], None]
 """Ends the process where videos do not stop in time; returns where it may not."""
@@ -80,8 +80,8 @@ def build_store(
 ) -> State[list[VideoResult]]:
     """Build the store of a recipe, and write ``report.html`` into it.
 
-    Where another build holds the store, this one waits its turn. The parameters are told in the one
-    style that Prefect's form shows.
+    Builds of the same recipe share the work. Where something else is at work on the store, this one
+    waits its turn. The parameters are told in the one style that Prefect's form shows.
 
     Args:
         recipe: Path of a YAML recipe, or its content.
@@ -102,9 +102,8 @@ def build_store(
         why.
     """
     try:
-        build = Build.open(_recipe(recipe, overrides))
-        with _turn(build.location):
-            build.prepare()
+        opened = Build.open(_recipe(recipe, overrides))
+        with _turn(opened, alone=repair or bool(recompute)) as build:
             plan = build.plan(only or (), limit, retry, repair, recompute or ())
             leave = _leave_prefects_process
             return _carry_out(build, plan, workers, recompute or (), cluster, leave)
@@ -120,13 +119,13 @@ def _recipe(recipe: str | dict[str, Any], overrides: Sequence[str] | None) -> Re
 
 
 @contextmanager
-def _turn(location: Location) -> Iterator[None]:
-    """Hold the store's lock, once the builds before this one have ended."""
+def _turn(build: Build, *, alone: bool) -> Iterator[Build]:
+    """The build at work on its store, once whatever else was done there has ended."""
     with ExitStack() as stack:
         told = False
         while True:
             try:
-                stack.enter_context(store_lock(location))
+                at_work = stack.enter_context(build.at_work(alone=alone))
             except StoreLocked as error:
                 if not told:
                     get_run_logger().warning("waits its turn: %s", error)
@@ -134,7 +133,7 @@ def _turn(location: Location) -> Iterator[None]:
                 time.sleep(LOOK_EVERY_SECONDS)
             else:
                 break
-        yield
+        yield at_work
 
 
 def run_planned(
@@ -209,7 +208,7 @@ def _carry_out(
         took = duration(time.monotonic() - started)
         about = {"result": summary(results), "took": took, "videos at a time": engine.about}
         report = keep_report(url, about)
-    _publish_table(build.location, results, report)
+    publish_table(build.location, results, report)
     if all(result.ok for result in results):
         return Completed(message=summary(results), data=results)
     return State(type=StateType.FAILED, name="Incomplete", message=summary(results), data=results)
@@ -225,8 +224,19 @@ def _process(
     at_work: dict[Future, list[str]] = {}
     done: SimpleQueue[Future] = SimpleQueue()
     results: list[VideoResult] = []
+    elsewhere: list[str] = []
+    bar = Bar(build.location, len(to_do))
     try:
-        while waiting or at_work or suspects:
+        while waiting or at_work or suspects or elsewhere:
+            if not (waiting or at_work or suspects):
+                time.sleep(ELSEWHERE_SECONDS)
+                again = build.settled_elsewhere(elsewhere)
+                for result in again.settled:
+                    build.listener.ended(result)
+                results += again.settled
+                waiting.extend(batches(again.to_do))
+                elsewhere = [name for name in elsewhere if name not in again.wanted]
+                continue
             while waiting and len(at_work) < engine.slots:
                 videos = waiting.popleft()
                 at_work[engine.submit(videos, done.put)] = videos
@@ -234,11 +244,13 @@ def _process(
             if on_trial:
                 videos = [suspects.popleft()]
                 at_work[engine.submit(videos, done.put)] = videos
+            bar.show(results)
             future = _next_ended(done, engine)
             videos = at_work.pop(future)
             value = engine.outcome(future)
             if not isinstance(value, Exception):
-                results += value
+                results += [one for one in value if one.status is not Status.ELSEWHERE]
+                elsewhere += [one.video for one in value if one.status is Status.ELSEWHERE]
             elif isinstance(value, ChildProcessError) and not on_trial:
                 # Which of the videos that were there killed the workers, each shows alone.
                 suspects.extend(videos)
@@ -257,6 +269,7 @@ def _process(
         if left and engine.in_process and not isinstance(error, Exception):
             leave()
         raise
+    bar.close(results)
     return results
 
 
@@ -294,37 +307,5 @@ def choose_engine(
 
 def default_workers(recipe: Recipe) -> int:
     """Videos at a time: where one video fills every core, two only hide the seams."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     busy = any(section.fills_cores for section in recipe.stage_sections())
-    return 2 if busy else max(1, min(8, cores or 1))
-
-
-def _publish_table(location: Location, results: Sequence[VideoResult], report: str | None) -> None:
-    create_table_artifact(
-        key=artifact_key(location),
-        description=f"{summary(results)}; report: {_link(report)}",
-        table=[
-            {
-                "video": result.video,
-                "status": result.status.value,
-                "frames": result.frames,
-                "seconds": round(result.wall_seconds, 1),
-                "stages": ", ".join(result.stages),
-                "reason": result.reason,
-            }
-            for result in results
-        ],
-    )
-
-
-def artifact_key(location: Location) -> str:
-    """Key of a store's artifact in Prefect, whose versions are its builds."""
-    place = location.url if location.local is None else str(location.local)
-    name = re.sub(r"[^a-z0-9]+", "-", place.rstrip("/").rsplit("/", 1)[-1].lower()).strip("-")
-    return f"build-{name}-{hashlib.sha256(place.encode()).hexdigest()[:8]}"
-
-
-def _link(report: str | None) -> str:
-    if report is None:
-        return "could not be written"
-    return report if "://" in report else f"[{report}]({Path(report).absolute().as_uri()})"
+    return 2 if busy else max(1, min(8, available_cores()))

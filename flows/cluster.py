@@ -27,9 +27,11 @@ from foveal.flows.elsewhere import BuildElsewhere, videos_at_work
 from foveal.flows.engine import GRACE_SECONDS, Future, parameters
 from foveal.flows.server import settle_tasks
 from foveal.flows.videos import process_videos
+from foveal.machine import available_cores
 from foveal.pipeline.build.build import Build
 from foveal.pipeline.build.run import VideoResult
 from foveal.pipeline.recipe.recipe import Recipe
+from foveal.pipeline.stages.meter import Meter
 
 VARIABLE = "FOVEAL_CLUSTER"
 """Environment variable that names the cluster where nothing else does."""
@@ -107,8 +109,7 @@ def local_cluster(cpus: int, gpus: Sequence[str] = ()) -> SpecCluster:
     gpus : sequence of str
         A worker for each, by its name in ``CUDA_VISIBLE_DEVICES``.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    share = max(1, (cores or 1) // max(1, cpus + len(gpus)))
+    share = max(1, available_cores() // max(1, cpus + len(gpus)))
     # Dask would give every worker one thread, which is for its own many threads a process.
     environment = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(share))
 
@@ -286,7 +287,8 @@ class Dask:
         if message["event"] == "started":
             self._build.listener.started(message["video"])
         else:
-            self._build.listener.advanced(message["video"], *message["of"])
+            frames, expected, meter = message["of"]
+            self._build.listener.advanced(message["video"], frames, expected, Meter.of(meter))
 
 
 class WorkersDied(ChildProcessError):

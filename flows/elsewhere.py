@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,11 @@ from distributed.worker import thread_state  # type: ignore[attr-defined]
 
 from foveal.pipeline.build.build import Build
 from foveal.pipeline.build.progress import Listener, Stopped
+from foveal.pipeline.build.recorder import recorded
 from foveal.pipeline.build.run import VideoResult
 from foveal.pipeline.recipe.recipe import Recipe
+from foveal.pipeline.stages.meter import Meter
+from foveal.storage.claims import Claims
 
 _TELL_EVERY_SECONDS = 0.5
 _KEPT = 4
@@ -43,10 +46,13 @@ class BuildElsewhere:
         JSON, all paths absolute.
     topic : str
         Of the scheduler's events; names this build among all that the cluster carries out.
+    work : str, optional
+        What the build's processes have in common, who share its store.
     """
 
     recipe: str
     topic: str
+    work: str | None = None
 
     @classmethod
     def of(cls, build: Build, topic: str) -> BuildElsewhere:
@@ -55,7 +61,8 @@ class BuildElsewhere:
         values["dataset"]["root"] = str(Path(build.recipe.dataset.root).absolute())
         if build.location.local is not None:
             values["store"] = str(build.location.local)
-        return cls(json.dumps(values), topic)
+        work = None if build.claims is None else build.claims.work
+        return cls(json.dumps(values), topic, work)
 
     @contextmanager
     def opened(self) -> Iterator[Build]:
@@ -68,7 +75,13 @@ class BuildElsewhere:
             build = _opened[self.recipe]
             _at_work[self.topic] += 1
         try:
-            yield replace(build, listener=Teller(self.topic))
+            with ExitStack() as stack:
+                claims: Claims | None = None
+                listener: Listener = Teller(self.topic)
+                if self.work is not None:
+                    claims = stack.enter_context(Claims(build.location, self.work))
+                    listener = stack.enter_context(recorded(listener, claims))
+                yield replace(build, listener=listener, claims=claims)
         finally:
             with _lock:
                 _at_work[self.topic] -= 1
@@ -91,11 +104,13 @@ class Teller(Listener):
         self._check(video)
         self._tell({"event": "started", "video": video})
 
-    def advanced(self, video: str, frames: int, expected: int | None) -> None:
+    def advanced(self, video: str, frames: int, expected: int | None, meter: Meter) -> None:
         self._check(video)
         if time.monotonic() > self._told + _TELL_EVERY_SECONDS:
             self._told = time.monotonic()
-            self._tell({"event": "advanced", "video": video, "of": [frames, expected]})
+            self._tell(
+                {"event": "advanced", "video": video, "of": [frames, expected, meter.to_dict()]}
+            )
 
     def ended(self, result: VideoResult) -> None: ...
 

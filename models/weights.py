@@ -8,14 +8,13 @@ and no pickled code is ever run (`load_state_dict`).
 from __future__ import annotations
 
 import difflib
-import hashlib
 import os
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from foveal.errors import FovealError, MissingDependency, RecipeError
+from foveal.machine import file_sha256
 from foveal.models.weights_registry import REGISTRY, Weights
 
 MAX_BYTES = 4 << 30
@@ -172,19 +171,6 @@ def is_path(weights: str) -> bool:
     return "/" in weights or os.sep in weights or weights.endswith(suffixes)
 
 
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, computed once a process for unchanged size and modification time.
-
-    Raises
-    ------
-    OSError
-        It cannot be read.
-    """
-    path = path.resolve()
-    stat = path.stat()
-    return _sha256(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
-
-
 def load_state_dict(path: Path) -> dict[str, Any]:
     """Tensors by name from a checkpoint, on the CPU, running no pickled code.
 
@@ -210,12 +196,6 @@ def load_state_dict(path: Path) -> dict[str, Any]:
     if not state or not tensors:
         raise FovealError(f"{path} holds no state dict (tensors by name)")
     return {str(name).removeprefix("module."): value for name, value in state.items()}
-
-
-@lru_cache(maxsize=256)
-def _sha256(path: Path, _size: int, _mtime_ns: int, _inode: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _status(entry: Weights, *, verify: bool) -> WeightsStatus:

@@ -114,13 +114,24 @@ def _points(mark: Mark) -> dict[str, Any]:
     }
 
 
-def write_index(location: Location, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Write the index anew, and vouch for it; gives it as it will be read."""
+def write_index(
+    location: Location, rows: Iterable[Mapping[str, Any]], *, current: bool = True
+) -> pd.DataFrame:
+    """Write the index anew, and vouch for it; gives it as it will be read.
+
+    Parameters
+    ----------
+    location : Location
+    rows : iterable of mapping
+        See `index_row`.
+    current : bool
+        False where others are still building: readers then ask the journal.
+    """
     table = pd.DataFrame(list(rows), columns=list(COLUMNS)).astype(COLUMNS)
     content = io.BytesIO()
     table.to_parquet(content, index=False)
     location.write(INDEX, content.getvalue())
-    _vouch(location, sha256_of_bytes(content.getvalue()), current=True)
+    _vouch(location, sha256_of_bytes(content.getvalue()), current=current)
     return table
 
 

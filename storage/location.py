@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import json
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from zarr.abc.store import ByteRequest, Store
 from zarr.storage import FsspecStore, LocalStore
 
 from foveal.errors import FovealError, StoreError, StoreUnreachable, advice_on
+from foveal.storage.exclusive import put_new
 from foveal.storage.zarr_internals import Buffer, BufferPrototype, default_buffer_prototype, sync
 
 _LOST = {
@@ -79,7 +81,9 @@ class Location:
                     "then deletes nothing; choose a URL without"
                 )
             try:
-                self.zarr = FsspecStore.from_url(self.url, read_only=read_only)
+                # What others have written meanwhile must be seen: listings are not remembered.
+                live = {"use_listings_cache": False}
+                self.zarr = FsspecStore.from_url(self.url, live, read_only)
             except (ImportError, ValueError) as error:
                 raise StoreError(
                     f"{url} cannot be opened: {error}; for s3:// and gs:// install foveal[cloud]"
@@ -90,8 +94,16 @@ class Location:
         if isinstance(self.zarr, LocalStore):
             self.local = self.zarr.root
 
+        self._guard: Callable[[], None] = lambda: None
+
     def __str__(self) -> str:
         return self.url
+
+    def guarded(self, check: Callable[[], None]) -> Location:
+        """The same place, where `check` is called before every write and removal, and may raise."""
+        other = copy.copy(self)
+        other._guard = check
+        return other
 
     @contextmanager
     def reaching(self, key: str = "") -> Iterator[None]:
@@ -171,6 +183,12 @@ class Location:
         """Put a JSON object, as `write` does."""
         self.write(key, json.dumps(value, ensure_ascii=False).encode())
 
+    def create(self, key: str, content: bytes) -> bool:
+        """Put an object where there is none; gives False, and changes nothing, where there is."""
+        with self.reaching(self.owned(key)):
+            value = default_buffer_prototype().buffer.from_bytes(content)
+            return sync(put_new(self.zarr, key, value))
+
     def delete(self, key: str) -> None:
         """Remove an object; missing ones are no error."""
         with self.reaching(self.owned(key)):
@@ -210,7 +228,10 @@ class Location:
         ------
         StoreError
             Where it leads out, by its parts or by a link on the way.
+        StoreLocked
+            Where this process may not write it any more.
         """
+        self._guard()
         self._inside(key)
         if self.local is not None and key:
             folder = os.path.realpath((self.local / key).parent)

@@ -11,9 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from foveal.errors import StoreError, StoreLocked
+from foveal.errors import StoreError
+from foveal.storage.claims import Claims
 from foveal.storage.copies import group_attributes, read_copy, read_original, write_group
 from foveal.storage.digests import sealed, unsealed
 from foveal.storage.index import distrust_index
@@ -146,47 +145,36 @@ def _is_foreign(content: bytes) -> bool:
 
 
 @contextmanager
-def store_lock(location: Location) -> Iterator[None]:
-    """Hold a local store against a second build; the lock dies with the process.
+def store_lock(location: Location, work: str | None = None) -> Iterator[Claims]:
+    """Be at work on a store: alone, or together with others who do the same.
 
-    Object stores have no such lock: there, seeing to one build at a time is the caller's task.
+    Parameters
+    ----------
+    location : Location
+    work : str, optional
+        What is done; others who do the same may join. By default nobody may.
 
     Raises
     ------
     StoreLocked
-        Where another process holds it.
+        Where another process is at work on something else.
     StoreError
         Where something else lies there; nothing is written then.
     """
     _check_place(location)
-    if location.local is None:
-        if check_format(location) is not None:
-            distrust_index(location)
-        yield
-        return
-    path = location.local / JOURNAL / "lock"
-    lock = FileLock(path, blocking=False)
-    with location.reaching():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise StoreLocked(
-                f"{location} is being built by process {_holder(path)}; "
-                "wait for it, or stop it and start again"
-            ) from None
     try:
-        # The time of this file tells readers when the latest build began.
-        with location.reaching():
-            path.write_text(f"{os.getpid()} on {platform.node()}")
-        distrust_index(location)
-        yield
+        with Claims(location, work) as claims:
+            if location.local is not None:
+                # The time of this file tells readers when the latest build began.
+                with location.reaching():
+                    lock = location.local / JOURNAL / "lock"
+                    lock.write_text(f"{os.getpid()} on {platform.node()}")
+            with claims.whole_store() as whole:
+                distrust_index(whole)
+            yield claims
     finally:
-        try:
-            if _is_empty(location):
-                _leave_nothing(path)
-        finally:
-            lock.release()
+        if location.local is not None and _is_empty(location):
+            _leave_nothing(location.local / JOURNAL)
 
 
 def _is_empty(location: Location) -> bool:
@@ -197,16 +185,10 @@ def _is_empty(location: Location) -> bool:
         return False
 
 
-def _holder(path: Path) -> str:
-    try:
-        return path.read_text().strip() or "unknown"
-    except OSError:  # some systems let nobody else read a locked file
-        return "unknown"
-
-
-def _leave_nothing(lock: Path) -> None:
-    """Remove a lock and the empty folders above it: no store was made."""
-    lock.unlink()
-    with suppress(OSError):
-        lock.parent.rmdir()
-        lock.parent.parent.rmdir()
+def _leave_nothing(journal: Path) -> None:
+    """Remove the empty folders of a store that was not made."""
+    (journal / "lock").unlink(missing_ok=True)
+    folders = [path for path in journal.rglob("*") if path.is_dir()]
+    for folder in [*sorted(folders, reverse=True), journal, journal.parent]:
+        with suppress(OSError):
+            folder.rmdir()

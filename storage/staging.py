@@ -16,6 +16,7 @@ from zarr.storage import WrapperStore
 
 from foveal.storage.aligned import with_aligned_chunks
 from foveal.storage.copies import group_content
+from foveal.storage.exclusive import put_new
 from foveal.storage.location import Location
 from foveal.storage.zarr_internals import Buffer, BufferPrototype, sync
 
@@ -56,6 +57,9 @@ class StagingStore(WrapperStore[Store]):
             # are damaged is for readers and repairs to say.
             there = await self.exists(key)
             return prototype.buffer.from_bytes(group_content({})) if there else None
+        if key not in self.sha256:
+            # Nothing that this process wrote: Zarr asks before it puts a new shard.
+            return None
         with self._location.reaching(key):
             return await self._store.get(key, prototype, byte_range)
 
@@ -80,8 +84,11 @@ class StagingStore(WrapperStore[Store]):
     async def _put(self, key: str, value: Buffer) -> None:
         content = value.as_buffer_like()
         digest = await asyncio.to_thread(hashlib.sha256, content)
-        with self._location.reaching(key):
-            await self._store.set(key, value)
+        with self._location.reaching(self._location.owned(key)):
+            while not await put_new(self._store, key, value):
+                # Of somebody whose claim was lost while it wrote: this process holds it now.
+                self._location.owned(key)
+                await self._store.delete(key)
         self.sha256[key] = digest.hexdigest()
         self.stored_bytes += len(value)
 

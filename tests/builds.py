@@ -65,13 +65,12 @@ def recipe_values(root: Path, store: Path | str, **sections: Any) -> dict[str, A
 
 def build(recipe: Recipe, **options: Any) -> tuple[dict[str, VideoResult], pd.DataFrame]:
     """Build everything in this process; results by video, and the index."""
-    work = Build.open(recipe)
-    work.prepare()
-    plan = work.plan(**options)
-    work.remember(plan)
     recompute = options.get("recompute", ())
-    results = [*plan.settled, *(work.run(item.video.id, recompute) for item in plan.to_do)]
-    index = work.finalise(results).set_index("video")
+    with Build.open(recipe).at_work(alone=bool(recompute or options.get("repair"))) as work:
+        plan = work.plan(**options)
+        work.remember(plan)
+        results = [*plan.settled, *(work.run(item.video.id, recompute) for item in plan.to_do)]
+        index = work.finalise(results).set_index("video")
     return {result.video: result for result in results}, index
 
 

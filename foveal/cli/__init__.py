@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sys
 import warnings
-from typing import Any
+from importlib import metadata
+from typing import Annotated, Any
 
 import typer
 
@@ -16,12 +17,15 @@ import foveal.flows  # noqa: F401  sets the environment, before any command impo
 from foveal.cli.build import build
 from foveal.cli.dataset import check, init
 from foveal.cli.demo import demo
+from foveal.cli.ensemble import baseline, predict_ensemble
 from foveal.cli.evaluate import evaluate
 from foveal.cli.inspect import inspect
 from foveal.cli.look import export, preview, report, statistics
 from foveal.cli.mask import mask
 from foveal.cli.plugins import plugins
 from foveal.cli.predict import predict
+from foveal.cli.status import status
+from foveal.cli.tidy import clean, diff
 from foveal.cli.train import train
 from foveal.cli.verify import verify
 from foveal.cli.weights import weights
@@ -30,17 +34,33 @@ from foveal.errors import DamageWarning, FovealError, unreachable
 app = typer.Typer(
     name="foveal",
     help="Raw eye-tracking video datasets in, one aligned and chunked Zarr store out.",
-    no_args_is_help=True,
-    add_completion=False,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
 )
+
+
+@app.callback()
+def _foveal(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and end.")] = False,
+) -> None:
+    if version:
+        print(f"foveal {metadata.version('foveal')}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
 for command in (
     demo,
     init,
     check,
     build,
+    status,
     inspect,
     verify,
+    clean,
+    diff,
     preview,
     report,
     statistics,
@@ -48,6 +68,8 @@ for command in (
     mask,
     train,
     predict,
+    predict_ensemble,
+    baseline,
     evaluate,
     plugins,
 ):

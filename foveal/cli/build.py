@@ -15,7 +15,6 @@ from foveal.cli.console import (
     INCOMPLETE,
     ROWS,
     Json,
-    LiveProgress,
     err,
     out,
     print_json,
@@ -23,8 +22,10 @@ from foveal.cli.console import (
     size_text,
     time_text,
 )
+from foveal.cli.progress import LineProgress, LiveProgress
 
 if TYPE_CHECKING:
+    from foveal.pipeline.build.progress import Listener
     from foveal.pipeline.build.run import VideoResult
     from foveal.pipeline.recipe.recipe import Recipe
 
@@ -59,6 +60,9 @@ def build(
             help="Dask cluster: local:4, local:gpus, tcp://scheduler:8786. Threads by default.",
         ),
     ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Where stages compute: auto, cpu, cuda, cuda:1.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, how much disk, how long.")
     ] = False,
@@ -70,7 +74,8 @@ def build(
     What is complete under the same fingerprint is left alone; a killed build is simply started
     again. Exit status 3: some videos are quarantined or failed, the others are whole.
     """
-    resolved = load_recipe(recipe, root, store, overrides)
+    changes = [*(overrides or []), *([] if device is None else [f"device={device}"])]
+    resolved = load_recipe(recipe, root, store, changes)
     if dry_run:
         _foretell(resolved, only or [], limit, retry, recompute or [], as_json)
         return
@@ -112,13 +117,13 @@ def run_build(
     """
     from foveal.pipeline.build.build import Build
     from foveal.pipeline.report.report import keep_report, kept_report
-    from foveal.storage.root import store_lock
 
     with _stopped_by_signals() as stop, ExitStack() as stack:
-        listener = stack.enter_context(stop.progress) if err.is_terminal else None
-        build = Build.open(recipe, listener)
-        stack.enter_context(store_lock(build.location))
-        build.prepare()
+        listener: Listener = LineProgress()
+        if err.is_terminal:
+            listener = stack.enter_context(stop.progress)
+        opened = Build.open(recipe, listener)
+        build = stack.enter_context(opened.at_work(alone=repair or bool(recompute)))
         plan = build.plan(only, limit, retry, repair, recompute)
         if not plan.to_do:
             build.remember(plan)
@@ -130,6 +135,7 @@ def run_build(
             os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
         from foveal.flows.server import prefect_server
 
+        err.print("starting Prefect's server, which takes some seconds")
         stack.enter_context(prefect_server())
         from foveal.flows.build import run_planned
 
@@ -191,7 +197,7 @@ def show_results(recipe: Recipe, results: Sequence[VideoResult], as_json: bool) 
     report = kept_report(recipe.store)
     counts = {status.value: sum(r.status is status for r in results) for status in Status}
     if as_json:
-        rows = [vars(result) for result in results]
+        rows = [{**vars(one), "meter": one.meter.to_dict()} for one in results]
         print_json({"store": recipe.store, "report": report, "counts": counts, "videos": rows})
         return
     if done:
@@ -237,7 +243,8 @@ def _foretell(
     from foveal.pipeline.build.build import Build
     from foveal.pipeline.build.forecast import estimate
 
-    plan = Build.open(recipe).plan(only, limit, retry, recompute=recompute)
+    build = Build.open(recipe)
+    plan = build.plan(only, limit, retry, recompute=recompute)
     forecast = estimate(recipe, plan.to_do)
     if as_json:
         print_json({"store": recipe.store, "settled": len(plan.settled), **forecast.to_dict()})
@@ -264,6 +271,7 @@ def _foretell(
         f"{size_text(forecast.stored_bytes)} of {size_text(forecast.free_bytes)} free, "
         f"{time_text(forecast.wall_seconds)} (from {forecast.basis})"
     )
+    out.print(f"the store: {build.location.local or build.location}", markup=False)
 
 
 def _quoted(text: str) -> str:

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from foveal.machine import available_cores
 from foveal.models.flow.inputs import check_frames, pad_to_minimum
-from foveal.models.flow.opencv import available_cores, grey_frames, map_pairs
+from foveal.models.flow.opencv import grey_frames, map_pairs
 
 _PRESETS = ("ultrafast", "fast", "medium")
 _LEAST_PX = 12

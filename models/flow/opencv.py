@@ -8,7 +8,6 @@ splits a picture over.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -52,13 +51,6 @@ def require_optflow() -> Any:
             f"opencv-contrib-python; run: {mend} 'opencv-contrib-python=={wanted}'"
         )
     return cv2
-
-
-def available_cores() -> int:
-    """Cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def grey_frames(frames: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:

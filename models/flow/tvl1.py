@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveal.errors import MissingDependency
+from foveal.machine import available_cores
 from foveal.models.flow.inputs import check_frames
-from foveal.models.flow.opencv import available_cores, grey_frames
+from foveal.models.flow.opencv import grey_frames
 from foveal.models.flow.tvl1_settings import TVL1Settings, check_threads
 
 _MOST_PAIRS = 8  # of a run of pairs that one thread computes; each run prepares one frame more

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from foveal.machine import available_cores
 from foveal.models.flow.inputs import check_frames
-from foveal.models.flow.opencv import available_cores, grey_frames, map_pairs, require_optflow
+from foveal.models.flow.opencv import grey_frames, map_pairs, require_optflow
 from foveal.models.flow.tvl1_settings import TVL1Settings, check_threads
 
 

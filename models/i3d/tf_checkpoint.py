@@ -24,7 +24,6 @@ TABLE_MAGIC = 0xDB4775248B80FB57
 FOOTER_BYTES = 48
 MAX_INDEX_BYTES = 64 << 20
 FLOAT32 = 1
-_CRC_POLYNOMIAL = 0x82F63B78
 _CRC_MASK_DELTA = 0xA282EAD8
 
 
@@ -220,64 +219,9 @@ def _entry(message: bytes) -> Entry:
     )
 
 
-def _crc_table() -> NDArray[np.uint32]:
-    table = np.arange(256, dtype=np.uint32)
-    for _ in range(8):
-        table = np.where(table & 1, (table >> 1) ^ np.uint32(_CRC_POLYNOMIAL), table >> 1)
-    return table.astype(np.uint32)
-
-
-_CRC_TABLE = _crc_table()
-
-
-def crc32c(data: bytes) -> int:
-    """CRC-32C (Castagnoli) of bytes.
-
-    The bytes are cut into as many pieces as each is long, all pieces advance together, and their
-    remainders are joined: 50 MB take about a second without a compiled extension.
-    """
-    lane = max(math.isqrt(len(data)), 1)
-    lanes = len(data) // lane
-    body = np.frombuffer(data, np.uint8, lanes * lane).reshape(lanes, lane)
-    remainders = np.zeros(lanes, np.uint32)
-    if lanes:
-        remainders[0] = 0xFFFFFFFF
-    for column in np.ascontiguousarray(body.T):
-        remainders = _CRC_TABLE[(remainders ^ column) & 0xFF] ^ (remainders >> 8)
-    past_lane = _zeros_operator(lane)
-    crc = 0 if lanes else 0xFFFFFFFF
-    for remainder in remainders.tolist():
-        crc = _apply(past_lane, crc) ^ remainder
-    for byte in data[lanes * lane :]:
-        crc = int(_CRC_TABLE[(crc ^ byte) & 0xFF]) ^ (crc >> 8)
-    return crc ^ 0xFFFFFFFF
-
-
-def _zeros_operator(count: int) -> list[list[int]]:
-    """What `count` zero bytes do to a remainder, as four tables over its bytes (it is linear)."""
-    values = (np.uint32(1) << np.arange(32, dtype=np.uint32)).astype(np.uint32)
-    for _ in range(count):
-        values = _CRC_TABLE[values & 0xFF] ^ (values >> 8)
-    tables = []
-    for byte in range(4):
-        table = np.zeros(256, np.uint32)
-        for bit in range(8):
-            table[np.arange(256) >> bit & 1 == 1] ^= values[8 * byte + bit]
-        tables.append(table.tolist())
-    return tables
-
-
-def _apply(operator: list[list[int]], remainder: int) -> int:
-    a, b, c, d = operator
-    return (
-        a[remainder & 0xFF]
-        ^ b[remainder >> 8 & 0xFF]
-        ^ c[remainder >> 16 & 0xFF]
-        ^ d[remainder >> 24]
-    )
-
-
 def masked_crc32c(data: bytes) -> int:
     """CRC-32C as LevelDB and TensorFlow store it."""
-    crc = crc32c(data)
+    from fastcrc.crc32 import iscsi
+
+    crc = iscsi(data)
     return (((crc >> 15) | (crc << 17)) + _CRC_MASK_DELTA) & 0xFFFFFFFF

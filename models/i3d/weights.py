@@ -24,10 +24,11 @@ import torch
 from torch import Tensor
 
 from foveal.errors import MissingDependency
+from foveal.machine import file_sha256
 from foveal.models.i3d.network import I3D, IN_CHANNELS, MIXED_WIDTHS, Tower, random_i3d
 from foveal.models.i3d.tf_checkpoint import read_checkpoint
 from foveal.models.strict_loading import load_strictly
-from foveal.models.weights import file_sha256, load_state_dict
+from foveal.models.weights import load_state_dict
 
 MAX_FILE_BYTES = 1 << 30
 

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import functools
 import logging
-import traceback
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import pandas as pd
 
-from foveal.errors import InputError, RecipeError
+from foveal.errors import InputError, StoreLocked
 from foveal.models.flow.errors import FlowDeviceError
 from foveal.pipeline.build.plan import VideoPlan, plan_video
 from foveal.pipeline.build.progress import Listener, Silent
-from foveal.pipeline.build.run import Status, VideoResult, process_video
+from foveal.pipeline.build.recorder import recorded
+from foveal.pipeline.build.run import Status, VideoResult, failed, process_video
+from foveal.pipeline.build.work import BuildPlan, select, without_device
 from foveal.pipeline.recipe.recipe import Recipe
 from foveal.pipeline.sources import list_videos, open_source
 from foveal.pipeline.sources.base import Source
 from foveal.pipeline.stages.base import Shared, StageRequest
 from foveal.pipeline.video.types import Video
+from foveal.storage.claims import Claims
+from foveal.storage.digests import fingerprint
 from foveal.storage.index import index_row, write_index
 from foveal.storage.location import Location
 from foveal.storage.marks import (
@@ -33,32 +36,10 @@ from foveal.storage.marks import (
     write_quarantine,
 )
 from foveal.storage.repair import forget_damaged, repair_metadata
-from foveal.storage.root import create_store
+from foveal.storage.root import create_store, store_lock
 from foveal.storage.wanted import read_wanted, write_wanted
 
 _log = logging.getLogger("foveal")
-
-
-@dataclass(frozen=True)
-class BuildPlan:
-    """What a build will do.
-
-    Attributes
-    ----------
-    to_do : list of VideoPlan
-        Videos with pending stages.
-    settled : list of VideoResult
-        Videos that need nothing: unchanged, or quarantined before for the same inputs.
-    touched : list of VideoPlan
-        Unchanged videos whose files were touched or moved: their marks are to remember it.
-    wanted : dict of str to list of str
-        Stages that the recipe wants, by video.
-    """
-
-    to_do: list[VideoPlan]
-    settled: list[VideoResult]
-    touched: list[VideoPlan]
-    wanted: dict[str, list[str]]
 
 
 @dataclass(frozen=True)
@@ -75,6 +56,8 @@ class Build:
     listener : Listener
     shared : Shared
         Networks and the like that all videos use.
+    claims : Claims, optional
+        This process as one of those at work on the store; without, nobody else may be.
     """
 
     recipe: Recipe
@@ -83,6 +66,7 @@ class Build:
     location: Location
     listener: Listener = field(default_factory=Silent)
     shared: Shared = field(default_factory=Shared)
+    claims: Claims | None = None
 
     @classmethod
     def open(cls, recipe: Recipe, listener: Listener | None = None) -> Build:
@@ -103,15 +87,38 @@ class Build:
         videos = {video.id: video for video in list_videos(source, recipe.dataset)}
         return cls(recipe, source, videos, Location(recipe.store), listener or Silent())
 
-    def prepare(self) -> None:
-        """Create the store, or bring its recipe up to date. Hold its lock.
+    @contextmanager
+    def at_work(self, *, alone: bool = False) -> Iterator[Build]:
+        """This build at work on its store, which is created, or its recipe brought up to date.
+
+        Builds of the same recipe may be at work at once, on any number of machines; each video is
+        then processed by one of them.
+
+        Parameters
+        ----------
+        alone : bool
+            Nobody else may be, as what is complete will be looked at or computed again.
 
         Raises
         ------
         StoreError
             Something else lies at the store's place.
+        StoreLocked
+            Another process is at work on something else.
         """
-        create_store(self.location, self.recipe.dataset.kind, self.recipe.resolved())
+        work = None if alone else self.work
+        with store_lock(self.location, work) as claims:
+            with claims.whole_store() as whole:
+                create_store(whole, self.recipe.dataset.kind, self.recipe.resolved())
+            with recorded(self.listener, claims) as listener:
+                yield replace(self, claims=claims, listener=listener)
+
+    @property
+    def work(self) -> str:
+        """What builds have in common that may share a store: all of the recipe but its places."""
+        values = self.recipe.resolved()
+        del values["store"], values["dataset"]["root"]
+        return fingerprint(values)
 
     def plan(
         self,
@@ -170,7 +177,8 @@ class Build:
 
     def remember(self, plan: BuildPlan) -> None:
         """Write what planning found out: who wants what, who is quarantined, which files moved."""
-        write_wanted(self.location, plan.wanted)
+        with self._whole_store() as location:
+            write_wanted(location, plan.wanted)
         names = [result.video for result in plan.settled]
         _, records = read_journal(self.location, names)
         for result in plan.settled:
@@ -183,9 +191,10 @@ class Build:
                 )
         for video in plan.touched:
             contents = {key: value.to_dict() for key, value in video.contents.items()}
-            for mark in video.touched:
-                kept = {**mark.provenance, "contents": contents}
-                write_mark(self.location, replace(mark, provenance=kept))
+            with suppress(StoreLocked), self._claimed(video.video.id) as location:
+                for mark in video.touched:
+                    kept = {**mark.provenance, "contents": contents}
+                    write_mark(location, replace(mark, provenance=kept))
 
     def run(self, video: str, recompute: Collection[str] = ()) -> VideoResult:
         """Process one video by its id; whatever is wrong with it becomes its result.
@@ -193,6 +202,7 @@ class Build:
         Unusable input is quarantined and not tried again until it, or the recipe, changes. Anything
         else (a lost device, a defect) is a failure and tried again by the next build. I/O errors of
         the machine rise to the caller, who may retry at once; so does a decoder that a signal met.
+        A video that another process has claimed is left to it: its status is "elsewhere".
 
         Raises
         ------
@@ -200,10 +210,19 @@ class Build:
         Stopped
             Where the listener stops the build.
         """
-        self.listener.started(video)
-        result = self._run(video, recompute)
+        try:
+            with self._claimed(video) as location:
+                self.listener.started(video)
+                result = replace(self, location=location)._run(video, recompute)
+        except StoreLocked as error:
+            return VideoResult(video, Status.ELSEWHERE, str(error))
         self.listener.ended(result)
         return result
+
+    def settled_elsewhere(self, videos: Sequence[str]) -> BuildPlan:
+        """What is left to do of videos that others had claimed and do not hold any more."""
+        free = [name for name in videos if self.claims is None or self.claims.free(name)]
+        return self.plan(free) if free else BuildPlan([], [], [], {})
 
     def finalise(self, results: Iterable[VideoResult]) -> pd.DataFrame:
         """Write the index: the dataset's wanted videos and whatever else the store has.
@@ -229,7 +248,15 @@ class Build:
             if result is not None and result.reason:
                 row["reason"] = result.reason
             rows.append(row)
-        return write_index(self.location, rows)
+        with self._whole_store() as location:
+            current = self.claims is None or not self.claims.others()
+            return write_index(location, rows, current=current)
+
+    def _claimed(self, video: str) -> AbstractContextManager[Location]:
+        return nullcontext(self.location) if self.claims is None else self.claims.claim(video)
+
+    def _whole_store(self) -> AbstractContextManager[Location]:
+        return nullcontext(self.location) if self.claims is None else self.claims.whole_store()
 
     def _request(self, video: Video) -> StageRequest:
         return StageRequest(self.recipe, self.source, video, self.shared)
@@ -253,7 +280,7 @@ class Build:
                 self.location, Quarantine(video, type(error).__name__, str(error), wanted)
             )
             return VideoResult(video, Status.QUARANTINED, str(error))
-        except OSError:
+        except (OSError, StoreLocked):
             raise
         except Exception as error:
             _log.debug("video %s", video, exc_info=True)
@@ -271,42 +298,3 @@ class Build:
         advance = functools.partial(self.listener.advanced, video)
         result = process_video(plan, self.location, advance)
         return replace(result, reason=f"{names} instead: {error}")
-
-
-def select(known: Mapping[str, Video], only: Sequence[str], limit: int | None) -> list[Video]:
-    """The videos a run is restricted to.
-
-    Raises
-    ------
-    RecipeError
-        Where `only` names one that is not there.
-    """
-    videos = list(known.values())
-    if only:
-        missing = [name for name in only if name not in known]
-        if missing:
-            some = ", ".join(list(known)[:5])
-            raise RecipeError(
-                f"no video {', '.join(missing)} in the dataset's wanted splits; "
-                f"there are {len(known)}: {some}{', …' if len(known) > 5 else ''}"
-            )
-        videos = [known[name] for name in only]
-    return videos if limit is None else videos[:limit]
-
-
-def without_device(recipe: Recipe) -> Recipe | None:
-    """The recipe with what its sections fall back to; None where none may.
-
-    Arrays of the substitute have its name: methods are never mixed inside one.
-    """
-    sections = recipe.stage_sections()
-    if all(section.without_device() is None for section in sections):
-        return None
-    return recipe.with_sections(lambda section: section.without_device() or section)
-
-
-def failed(video: str, error: Exception) -> VideoResult:
-    """The result of a video that broke on something else than its input."""
-    last = traceback.extract_tb(error.__traceback__)[-1:]
-    where = f" ({Path(last[0].filename).name}:{last[0].lineno})" if last else ""
-    return VideoResult(video, Status.FAILED, f"{type(error).__name__}: {error}{where}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import stat
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveal.errors import DecodeError, InputError
+from foveal.machine import file_sha256
 from foveal.pipeline.video.types import Video
 
 _INT64 = 2**63 - 1
@@ -74,9 +74,7 @@ def content_of(
     if known is not None and known.get("stat") == signature.hexdigest():
         return Content(**{name: known[name] for name in _REMEMBERED}, stamps=stamps)
     try:
-        digests = [
-            _file_sha256(path, *stamp) for path, stamp in zip(paths, stamps.tolist(), strict=True)
-        ]
+        digests = [file_sha256(path) for path in paths]
     except OSError as problem:
         raise error(f"{problem.filename}: {problem.strerror}") from None
     if len(digests) == 1:
@@ -106,11 +104,6 @@ def check_unchanged(
         )
 
 
-def forget_hashes() -> None:
-    """Let every file be read again, even one that kept its size, time and inode."""
-    _file_sha256.cache_clear()
-
-
 def _stamps(paths: Sequence[Path], error: type[InputError]) -> NDArray[np.int64]:
     found = []
     for path in paths:
@@ -122,10 +115,3 @@ def _stamps(paths: Sequence[Path], error: type[InputError]) -> NDArray[np.int64]
             raise error(f"{path} is no plain file; put the dataset's own there")
         found.append((about.st_size, about.st_mtime_ns, about.st_ino & _INT64))
     return np.array(found, np.int64).reshape(-1, 3)
-
-
-@functools.lru_cache(maxsize=4096)
-def _file_sha256(path: Path, size: int, mtime_ns: int, inode: int) -> str:
-    """Hash of a file; one that many videos share (a table of all gaze) is read once."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

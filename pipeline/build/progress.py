@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from foveal.pipeline.build.run import VideoResult
+from foveal.pipeline.stages.meter import Meter
 
 
 class Stopped(BaseException):
@@ -27,8 +28,8 @@ class Listener(Protocol):
     def started(self, video: str) -> None:
         """A video is taken up."""
 
-    def advanced(self, video: str, frames: int, expected: int | None) -> None:
-        """So many of its frames are done."""
+    def advanced(self, video: str, frames: int, expected: int | None, meter: Meter) -> None:
+        """So many of its frames are done, and where the time went."""
 
     def ended(self, result: VideoResult) -> None:
         """A video is complete, quarantined or failed."""
@@ -41,7 +42,7 @@ class Silent:
 
     def started(self, video: str) -> None: ...
 
-    def advanced(self, video: str, frames: int, expected: int | None) -> None: ...
+    def advanced(self, video: str, frames: int, expected: int | None, meter: Meter) -> None: ...
 
     def ended(self, result: VideoResult) -> None: ...
 
@@ -67,9 +68,9 @@ class Stoppable:
         self._check(video)
         self._listener.started(video)
 
-    def advanced(self, video: str, frames: int, expected: int | None) -> None:
+    def advanced(self, video: str, frames: int, expected: int | None, meter: Meter) -> None:
         self._check(video)
-        self._listener.advanced(video, frames, expected)
+        self._listener.advanced(video, frames, expected, meter)
 
     def ended(self, result: VideoResult) -> None:
         self._listener.ended(result)

@@ -8,23 +8,27 @@ memory does not grow with the video.
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 
 from foveal.errors import GazeError
 from foveal.pipeline.build.digests import check_unchanged, video_files
 from foveal.pipeline.build.plan import VideoPlan
 from foveal.pipeline.stages.feed import feed
 from foveal.pipeline.stages.frames import TIMELINE
+from foveal.pipeline.stages.meter import Meter
 from foveal.pipeline.stages.write import write_stages
 from foveal.pipeline.video.audio import decode_audio
 from foveal.pipeline.video.decode import decode
 from foveal.storage.location import Location
 from foveal.storage.marks import infos_of
 
-Advance = Callable[[int, int | None], None]
-"""Called with frames done and frames expected (None: unknown) after every batch."""
+Advance = Callable[[int, int | None, Meter], None]
+"""Called with frames done, frames expected (None: unknown) and where the time went after every
+batch."""
 
 
 class Status(StrEnum):
@@ -34,6 +38,8 @@ class Status(StrEnum):
     UNCHANGED = "unchanged"
     QUARANTINED = "quarantined"
     FAILED = "failed"
+    ELSEWHERE = "elsewhere"
+    """Another process has claimed it; it is not decided yet."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,8 @@ class VideoResult:
     wall_seconds : float
     stored_bytes : int
         Bytes written in this run.
+    meter : Meter
+        Where the time went.
     """
 
     video: str
@@ -62,6 +70,7 @@ class VideoResult:
     frames: int = 0
     wall_seconds: float = 0.0
     stored_bytes: int = 0
+    meter: Meter = field(default_factory=Meter)
 
     @property
     def ok(self) -> bool:
@@ -103,6 +112,7 @@ def process_video(plan: VideoPlan, location: Location, advance: Advance) -> Vide
         lambda: decode(video, info, plan.recipe.decode.errors),
         lambda: decode_audio(video),
     )
+    meter = Meter()
     frames = write_stages(
         location,
         video.id,
@@ -110,8 +120,9 @@ def process_video(plan: VideoPlan, location: Location, advance: Advance) -> Vide
         due,
         batches,
         stale=plan.stale,
-        advance=lambda done: advance(done, video.max_frames or info.frames),
+        advance=lambda done: advance(done, video.max_frames or info.frames, meter),
         check=lambda done: _check_input(plan, done),
+        meter=meter,
     )
     return VideoResult(
         video.id,
@@ -120,6 +131,7 @@ def process_video(plan: VideoPlan, location: Location, advance: Advance) -> Vide
         frames=frames,
         wall_seconds=time.monotonic() - started,
         stored_bytes=sum(work.mark.stored_bytes for work in due if work.mark is not None),
+        meter=meter,
     )
 
 
@@ -132,12 +144,19 @@ def _check_input(plan: VideoPlan, frames: int) -> None:
 
 
 def _check_length(plan: VideoPlan, frames: int, how: str) -> None:
-    expected, limit = plan.video.expected_frames, plan.video.max_frames
-    if expected is None or plan.recipe.dataset.reconcile != "strict":
+    if plan.recipe.dataset.reconcile != "strict" or plan.annotated_frames is None:
         return
+    expected, limit = plan.annotated_frames, plan.video.max_frames
     expected = expected if limit is None else min(expected, limit)
     if frames != expected:
         raise GazeError(
             f"{plan.video.id}: {frames} frames {how}, but the annotation has {expected}; "
             "dataset.reconcile: truncate_to_shorter keeps the frames that both have"
         )
+
+
+def failed(video: str, error: Exception) -> VideoResult:
+    """The result of a video that broke on something else than its input."""
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    where = f" ({Path(last[0].filename).name}:{last[0].lineno})" if last else ""
+    return VideoResult(video, Status.FAILED, f"{type(error).__name__}: {error}{where}")

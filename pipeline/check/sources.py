@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from foveal.errors import InputError
-from foveal.pipeline.build.digests import content_of, forget_hashes, video_files
+from foveal.machine import forget_hashes
+from foveal.pipeline.build.digests import content_of, video_files
 from foveal.pipeline.recipe.recipe import Recipe
 from foveal.pipeline.sources import list_videos, open_source
 from foveal.storage.marks import Mark

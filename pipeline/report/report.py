@@ -199,6 +199,10 @@ def _run(run: Mapping[str, object] | None, journal: Journal) -> dict[str, object
         lines["first stage completed"] = utc(ended[0])
         lines["last stage completed"] = utc(ended[-1])
         lines["computing, all stages"] = duration(computing)
+        slowest = stage_summaries(journal)[0]
+        if computing > 0:
+            share = slowest.compute_seconds / computing
+            lines["slowest stage"] = f"{slowest.name}, {share:.0%} of the computing"
         lines["devices"] = ", ".join(sorted({device(mark) for mark in made}))
     lines["report written"] = utc(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
     return lines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator
 from types import TracebackType
 from typing import TypeVar
@@ -58,9 +59,16 @@ class Sink:
     Leaving the ``with`` block waits for the last job. The first job that fails stops the thread;
     its exception is raised by the next `submit` or at the end. When the block itself fails, waiting
     jobs are dropped.
+
+    Parameters
+    ----------
+    depth : int
+    waited : callable
+        Called with the seconds that a `submit`, or the end, had to wait.
     """
 
-    def __init__(self, depth: int) -> None:
+    def __init__(self, depth: int, waited: Callable[[float], None] = lambda seconds: None) -> None:
+        self._waited = waited
         self._jobs: queue.Queue[Callable[[], object] | None] = queue.Queue(depth)
         self._error: BaseException | None = None
         self._abandoned = False
@@ -74,7 +82,9 @@ class Sink:
         """Queue a job; blocks while too many wait."""
         if self._error is not None:
             raise self._error
+        started = time.monotonic()
         self._jobs.put(job)
+        self._waited(time.monotonic() - started)
 
     def __exit__(
         self,
@@ -83,8 +93,10 @@ class Sink:
         traceback: TracebackType | None,
     ) -> None:
         self._abandoned = kind is not None
+        started = time.monotonic()
         self._jobs.put(None)
         self._thread.join()
+        self._waited(time.monotonic() - started)
         if kind is None and self._error is not None:
             raise self._error
 

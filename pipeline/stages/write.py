@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from foveal.pipeline.stages.base import OF_THIS_RUN, Arrays, Stage, StageContext
+from foveal.pipeline.stages.meter import INPUT, WRITER, Meter
 from foveal.pipeline.stages.threads import Sink
 from foveal.pipeline.video.types import ArrayBatch, AudioBatch, FrameBatch
 from foveal.storage.cf import Scale
@@ -95,6 +96,7 @@ def write_stages(
     stale: Sequence[str] = (),
     advance: Advance = lambda frames: None,
     check: Callable[[int], None] = lambda frames: None,
+    meter: Meter | None = None,
 ) -> int:
     """Compute stages and write them, each marked complete as its last item is on disk.
 
@@ -117,6 +119,8 @@ def write_stages(
     advance : callable
     check : callable
         Called with the number of frames after the last batch; raises where it is wrong.
+    meter : Meter, optional
+        Counts where the time goes.
 
     Returns
     -------
@@ -141,21 +145,40 @@ def write_stages(
             readers = [other for other in nodes if array in other.work.stage.inputs]
             node.readers[array] = _Readers(readers, scale)
     frames = 0
+    meter = meter or Meter()
     try:
-        with Sink(_WRITES_AHEAD) as sink, closing(batches):
-            for name, batch, come in batches:
+        with (
+            Sink(_WRITES_AHEAD, lambda seconds: meter.add(WRITER, seconds)) as sink,
+            closing(batches),
+        ):
+            for name, batch, come in _timed(batches, meter):
                 for node in nodes:
                     if name in node.work.stage.inputs:
                         _push(node, batch, sink)
-                frames = max(frames, come)
+                    meter.seconds[node.work.stage.name] = node.work.compute_seconds
+                frames = meter.frames = max(frames, come)
                 advance(frames)
             check(frames)
             for node in nodes:
                 _finish(node, sink)
+                meter.seconds[node.work.stage.name] = node.work.compute_seconds
     except BaseException:
         writer.abandon()
         raise
     return frames
+
+
+def _timed(batches: Batches, meter: Meter) -> Batches:
+    """The same batches; the time until each comes is counted."""
+    while True:
+        started = time.monotonic()
+        try:
+            item = next(batches)
+        except StopIteration:
+            return
+        finally:
+            meter.add(INPUT, time.monotonic() - started)
+        yield item
 
 
 @dataclass

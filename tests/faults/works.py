@@ -22,15 +22,13 @@ from builds import build, recipe_values
 from small_stores import write_small_store
 
 from foveal.cli import main
-from foveal.errors import FovealError, StoreLocked
+from foveal.errors import FovealError
 from foveal.models import saliency
 from foveal.pipeline.learn.predict import Predictor, predict_store
 from foveal.pipeline.learn.settings import TrainSettings
 from foveal.pipeline.learn.train import train
 from foveal.pipeline.recipe.recipe import Recipe
 from foveal.pipeline.report.report import keep_report
-from foveal.storage.location import Location
-from foveal.storage.root import store_lock
 
 for _name in (
     "av",
@@ -47,7 +45,6 @@ for _name in (
     # What works import where they need it costs a child five times what it computes.
     importlib.import_module(_name)
 
-LOCKED = 3
 REFUSED = 4
 SMALL = {"width": 0.05, "input_size": [16, 16]}
 
@@ -61,9 +58,8 @@ def _recipe(folder: Path) -> Recipe:
 def _build(folder: Path) -> None:
     """Beside ``raw``: stages, index, report."""
     store = folder / "store.zarr"
-    with store_lock(Location(store)):
-        results, _ = build(_recipe(folder))
-        keep_report(str(store))
+    results, _ = build(_recipe(folder))
+    keep_report(str(store))
     assert all(result.ok or result.reason for result in results.values())
 
 
@@ -74,9 +70,7 @@ def _finish(folder: Path) -> None:
 
 
 def _repair(folder: Path) -> None:
-    store = folder / "store.zarr"
-    with store_lock(Location(store)):
-        build(_recipe(folder), repair=True)
+    build(_recipe(folder), repair=True)
 
 
 def _train(folder: Path) -> None:
@@ -128,8 +122,6 @@ def _in_a_child(work: str, folder: str, ready: object) -> None:
     ready.set()  # type: ignore[attr-defined]
     try:
         WORKS[work](Path(folder))
-    except StoreLocked:
-        sys.exit(LOCKED)
     except FovealError as error:
         sys.exit(REFUSED if "\n" not in str(error) else 1)
 

@@ -19,7 +19,8 @@ from prefect import flow, get_run_logger
 from prefect.utilities.callables import parameter_schema
 
 from foveal.errors import RecipeError
-from foveal.flows.build import MAX_WORKERS, artifact_key, build_store, default_workers
+from foveal.flows.artifacts import Bar, artifact_key
+from foveal.flows.build import MAX_WORKERS, build_store, default_workers
 from foveal.flows.videos import BATCH_FRAMES, batches, summary
 from foveal.pipeline.build.build import Build
 from foveal.pipeline.build.plan import VideoPlan
@@ -64,6 +65,23 @@ def test_the_flow_builds_tells_and_names_its_tasks(api: str, raw: Path, tmp_path
     written = report.stat().st_mtime_ns
     assert build_store(recipe, return_state=True).is_completed()
     assert report.stat().st_mtime_ns == written, "a build without work leaves the report alone"
+
+
+def test_a_bar_in_prefect_follows_the_build(api: str, tmp_path: Path) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+
+    location = Location(tmp_path / "bar.zarr")
+    bar = Bar(location, 4)
+    one, two = VideoResult("1", Status.COMPLETE), VideoResult("2", Status.QUARANTINED, "why")
+    bar.show([one])  # too soon after the start to be worth a request
+    bar.show([one], at_once=True)
+    bar.close([one, two])
+    wanted = ArtifactFilterKey(any_=[f"{artifact_key(location)}-progress"])
+    with get_client(sync_client=True) as client:
+        (shown,) = client.read_artifacts(artifact_filter=ArtifactFilter(key=wanted))
+    assert shown.data == 50.0
+    assert shown.description == "2 videos: 1 complete, 1 quarantined"
 
 
 def test_the_form_of_the_deployment_explains_itself() -> None:
@@ -136,7 +154,8 @@ def test_a_build_is_not_lost_for_its_report(
     api: str, raw: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     recipe = recipe_values(raw, tmp_path / "store.zarr", flow=[])
-    Build.open(Recipe.parse(recipe)).prepare()
+    with Build.open(Recipe.parse(recipe)).at_work():
+        pass
     (tmp_path / "store.zarr/report.html/in the way").mkdir(parents=True)
     assert build_store(recipe, only=["002"], return_state=True).is_completed()
     assert "its report could not be written" in caplog.text

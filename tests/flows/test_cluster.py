@@ -37,6 +37,7 @@ from foveal.pipeline.build.build import Build
 from foveal.pipeline.build.progress import Silent
 from foveal.pipeline.build.run import Status, VideoResult
 from foveal.pipeline.recipe.recipe import Recipe
+from foveal.pipeline.stages.meter import Meter
 
 KILLS = int(os.environ.get("FOVEAL_TEST_KILLS", "0"))
 """How often a worker is killed at random in the long form, which `make faults` asks for."""
@@ -52,9 +53,8 @@ def undisturbed(long_clips: Path, tmp_path_factory: pytest.TempPathFactory) -> d
 
 
 def run(recipe: Path, cluster: str, listener: Any = None) -> dict[str, VideoResult]:
-    build = Build.open(Recipe.load(recipe), listener)
-    build.prepare()
-    results = run_planned(build, build.plan(), cluster=cluster)
+    with Build.open(Recipe.load(recipe), listener).at_work() as build:
+        results = run_planned(build, build.plan(), cluster=cluster)
     return {result.video: result for result in results}
 
 
@@ -121,7 +121,7 @@ class Heard(Silent):
     def started(self, video: str) -> None:
         self.begun.append(video)
 
-    def advanced(self, video: str, frames: int, expected: int | None) -> None:
+    def advanced(self, video: str, frames: int, expected: int | None, meter: Meter) -> None:
         self.frames[video] = frames
 
     def ended(self, result: VideoResult) -> None:

@@ -18,6 +18,7 @@ import torch
 from flow_scenes import needs_ptlflow
 
 from foveal.errors import FovealError, MissingDependency, RecipeError
+from foveal.machine import file_sha256
 from foveal.models import weights
 from foveal.models.weights_registry import REGISTRY, Weights
 
@@ -185,10 +186,10 @@ def test_ptlflows_other_models_are_known_by_name() -> None:
 def test_digests_follow_changed_files(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"one")
-    assert weights.file_sha256(path) == hashlib.sha256(b"one").hexdigest()
+    assert file_sha256(path) == hashlib.sha256(b"one").hexdigest()
     path.write_bytes(b"two")
     os.utime(path, ns=(1, 1))
-    assert weights.file_sha256(path) == hashlib.sha256(b"two").hexdigest()
+    assert file_sha256(path) == hashlib.sha256(b"two").hexdigest()
 
 
 def test_state_dicts_load_plain_or_wrapped(tmp_path: Path) -> None:

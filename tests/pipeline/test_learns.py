@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from builds import build, recipe_values
+from faults.damages import LONG
 
 from foveal.pipeline.demo.moving import write_moving_target
 from foveal.pipeline.learn.checkpoint import load_network
@@ -22,6 +23,7 @@ from foveal.pipeline.learn.train import train
 from foveal.pipeline.recipe.recipe import Recipe
 from foveal.storage.reader import Store, open_store
 
+long_form = pytest.mark.skipif(not LONG, reason="part of the long form: make faults")
 GFSALNET = {"width": 0.125, "input_size": [64, 96]}
 
 
@@ -73,14 +75,14 @@ def test_flow_readers_find_the_mover_and_frame_readers_mark_both(
     assert frame["saliency_gfsalnet_spatial"] > 1.5 * frame["centre_bias"]
 
 
-@pytest.mark.slow
+@long_form
 def test_gated_fusion_learns_to_trust_the_motion(store: Store, tmp_path: Path) -> None:
     settings = {"options": GFSALNET, "learning_rate": 1e-3, "iterations": 120}
     both = held_out_nss(store, tmp_path, "gfsalnet", **settings)
     assert both["saliency_gfsalnet"] > 1.8 * both["centre_bias"]
 
 
-@pytest.mark.slow
+@long_form
 def test_stacked_flow_is_learnt_from(store: Store, tmp_path: Path) -> None:
     options = {"width": 0.5, "input_size": [48, 72], "flow_maps": 3}
     settings = {"learning_rate": 3e-4, "iterations": 250, "clip_frames": 4, "seed": 2}

@@ -275,10 +275,11 @@ def test_a_foreign_folder_is_not_even_locked(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
 
 
-def test_stores_that_are_no_folders_have_no_lock() -> None:
+def test_stores_that_are_no_folders_are_locked_too() -> None:
     location = Location(MemoryStore())
-    with store_lock(location), store_lock(location):
-        assert location.list_all("") == []
+    with store_lock(location), pytest.raises(StoreLocked), store_lock(location):
+        pass
+    assert location.list_all("") == []
 
 
 # A real death

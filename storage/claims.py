@@ -1,0 +1,317 @@
+"""Who may write: a claim per video, held by a process that shows that it lives.
+
+Each process at work on a store keeps a record of itself that it renews (its beat). A claim is an
+object that only one of them can create, ``<video>.<number>``, and that names its holder. Whoever
+meets a claim whose holder has died, or has shown no beat for the length of its lease, takes the
+next number. No clocks are compared: a beat is late by the clock of the one who watches it.
+
+A holder that was stopped and wakes is fenced: it counts its claims as lost before anybody else
+may take them, asks itself so before every write and removal, and every object of an array is put
+only where none lies (`foveal.storage.exclusive`).
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import os
+import platform
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict
+from types import TracebackType
+from typing import Any, Self
+
+from foveal.errors import StoreError, StoreLocked, Unreachable
+from foveal.storage.holders import (
+    LONGEST_LEASE_SECONDS,
+    Holder,
+    Watch,
+    now,
+    record_key,
+    this_process,
+)
+from foveal.storage.location import Location
+from foveal.storage.names import OF_STORE, group_name
+
+CLAIMS = f"{OF_STORE}/claims"
+WHOLE_STORE = "%store"
+"""Stands for what concerns no single video; no group can have this name."""
+
+LEASE_SECONDS = 60.0
+"""Without a beat for so long, a process counts as gone. ``FOVEAL_LEASE_SECONDS`` changes it."""
+
+_BEATS_PER_LEASE = 6
+_FENCE = 2 / 3
+"""Share of the lease after which a holder without a beat gives its claims up."""
+_ASK_EVERY_SECONDS = 0.2
+
+_log = logging.getLogger("foveal")
+
+
+class Claims:
+    """This process as one of those at work on a store; a context manager.
+
+    Parameters
+    ----------
+    location : Location
+    work : str, optional
+        What is done. Others who do the same may be at work meanwhile; by default nobody may.
+    lease_seconds : float, optional
+
+    Raises
+    ------
+    StoreLocked
+        On entering, where somebody is at work on something else.
+    """
+
+    _beaten: float
+
+    def __init__(
+        self, location: Location, work: str | None = None, lease_seconds: float | None = None
+    ) -> None:
+        self.location = location
+        self.work = work or uuid.uuid4().hex
+        self.lease_seconds = lease_seconds or _lease_seconds()
+        self._lock = threading.RLock()
+        self._ended = threading.Event()
+        self._held: dict[str, str] = {}
+        self._about: Callable[[], Mapping[str, Any]] = dict
+        self._watch = Watch(location)
+        self._exclusive = True
+        self._begin()
+
+    def __enter__(self) -> Self:
+        self._register()
+        try:
+            self._refuse_other_work()
+            self._sweep()
+        except BaseException:
+            self.location.delete(record_key(self.id))
+            raise
+        name = f"beat of {self.id[:8]}"
+        self._thread = threading.Thread(target=self._live, name=name, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+        with suppress(StoreError):
+            self.location.delete(record_key(self.id))
+
+    @contextmanager
+    def claim(self, video: str) -> Iterator[Location]:
+        """Claim a video; gives the store's location, which refuses to write once it is lost.
+
+        Raises
+        ------
+        StoreLocked
+            Another process has it; or, at a write, the claim was lost meanwhile.
+        """
+        with self._claim(group_name(video), video) as location:
+            yield location
+
+    @contextmanager
+    def whole_store(self) -> Iterator[Location]:
+        """Wait until nobody else changes what concerns the whole store: its root, its index."""
+        with ExitStack() as stack:
+            while True:
+                try:
+                    location = stack.enter_context(self._claim(WHOLE_STORE, "the index"))
+                    break
+                except StoreLocked:
+                    time.sleep(_ASK_EVERY_SECONDS)
+            yield location
+
+    def free(self, video: str) -> bool:
+        """Whether nobody else who lives has claimed a video."""
+        return self._holder_of(group_name(video)) is None
+
+    def tell(self, about: Callable[[], Mapping[str, Any]]) -> None:
+        """Have what `about` gives, plain JSON types, in this process's record at every beat."""
+        self._about = about
+        self.beat()
+
+    def beat(self) -> None:
+        """Renew this process's record now; it is also done by itself now and then.
+
+        Raises
+        ------
+        StoreUnreachable
+        """
+        started = now()
+        with self._lock:
+            if started - self._beaten > _FENCE * self.lease_seconds:
+                former = self.id
+                self._begin()
+                with suppress(StoreError):
+                    self.location.delete(record_key(former))
+            self._beat += 1
+            holder, content = self.id, self._record()
+        self.location.write(record_key(holder), content)
+        with self._lock:
+            if self.id == holder:
+                self._beaten = max(self._beaten, started)
+
+    def others(self) -> list[Holder]:
+        """Who else is at work on the store, as far as is known; records of the dead go."""
+        return [holder for holder in self._watch.living() if holder.id != self.id]
+
+    def _begin(self) -> None:
+        """Become a holder without claims."""
+        self.id = uuid.uuid4().hex
+        self._beat = 0
+        self._beaten = now()
+        self._held.clear()
+
+    def _register(self) -> None:
+        started = now()
+        key, content = record_key(self.id), self._record()
+        self.location.create(key, content)
+        self._beaten = started
+        # Some object stores ignore the condition: then claims hold nobody back.
+        self._exclusive = not self.location.create(key, content)
+        if not self._exclusive:
+            _log.warning(
+                "%s knows no conditional writes: see to it that one build at a time writes it",
+                self.location,
+            )
+
+    def _refuse_other_work(self) -> None:
+        waited = False
+        while True:
+            rivals = [holder for holder in self.others() if holder.work != self.work]
+            if not rivals:
+                return
+            for rival in rivals:
+                if self._watch.beats(rival) or rival.process == this_process(rival.pid):
+                    raise StoreLocked(
+                        f"{self.location} is being built by {rival}; "
+                        "wait for it, or stop it and start again"
+                    )
+            if not waited:
+                _log.warning(
+                    "%s: %s was at work here; looking for up to %.0f s whether it still is",
+                    self.location,
+                    rivals[0],
+                    rivals[0].lease_seconds,
+                )
+            waited = True
+            time.sleep(_ASK_EVERY_SECONDS)
+
+    def _sweep(self) -> None:
+        """Remove claims of holders that are gone."""
+        for entry in self.location.list_folder(CLAIMS):
+            name = entry.rpartition(".")[0]
+            if self._held.get(name) is None and self._holder_of(name) is None:
+                self.location.delete(f"{CLAIMS}/{entry}")
+
+    def _live(self) -> None:
+        """Show a beat now and then, in a thread of its own."""
+        while not self._ended.wait(self.lease_seconds / _BEATS_PER_LEASE):
+            with suppress(StoreError, Unreachable):
+                self.beat()
+
+    @contextmanager
+    def _claim(self, name: str, said: str) -> Iterator[Location]:
+        with self._lock:
+            holder = self.id
+            if name in self._held:
+                raise StoreLocked(f"{said} is claimed by this very process")
+            self._held[name] = holder
+        key = None
+        try:
+            key = self._take(name, said, holder)
+            yield self.location.guarded(functools.partial(self._check, name, said, holder))
+        finally:
+            with self._lock:
+                mine = self._held.get(name) == holder
+                if mine:
+                    del self._held[name]
+            if key is not None and mine:
+                with suppress(StoreError):
+                    self.location.delete(key)
+
+    def _take(self, name: str, said: str, holder: str) -> str:
+        while True:
+            taken = self._holder_of(name)
+            if taken is not None and self._exclusive:
+                raise StoreLocked(f"{said} is at work in {taken}")
+            numbers = self._numbers(name)
+            key = f"{CLAIMS}/{name}.{max(numbers, default=0) + 1}"
+            content = json.dumps({"holder": holder}).encode()
+            if not self.location.create(key, content) and self.location.read(key) != content:
+                continue
+            taken = self._holder_of(name)
+            if taken is not None and self._exclusive:
+                self.location.delete(key)
+                raise StoreLocked(f"{said} is at work in {taken}")
+            for number in numbers:
+                self.location.delete(f"{CLAIMS}/{name}.{number}")
+            return key
+
+    def _check(self, name: str, said: str, holder: str) -> None:
+        with self._lock:
+            silent = now() - self._beaten
+            if self._held.get(name) != holder or silent > _FENCE * self.lease_seconds:
+                raise StoreLocked(
+                    f"{said}: this process did not reach {self.location} for {silent:.0f} s or "
+                    "more, so another may have taken it over; nothing more is written of it"
+                )
+
+    def _numbers(self, name: str) -> list[int]:
+        found = []
+        for entry in self.location.list_folder(CLAIMS):
+            of, _, number = entry.rpartition(".")
+            if of == name and number.isdecimal():
+                found.append(int(number))
+        return found
+
+    def _holder_of(self, name: str) -> Holder | None:
+        """Somebody else who lives and has a claim."""
+        for number in self._numbers(name):
+            content = self.location.read(f"{CLAIMS}/{name}.{number}")
+            try:
+                holder_id = str(json.loads(content or b"null")["holder"])
+            except (ValueError, TypeError, LookupError):
+                continue
+            holder = None if holder_id == self.id else self._watch.read(holder_id)
+            if holder is not None and self._watch.lives(holder):
+                return holder
+        return None
+
+    def _record(self) -> bytes:
+        about = Holder(
+            self.id,
+            self.work,
+            platform.node(),
+            os.getpid(),
+            this_process(os.getpid()),
+            self.lease_seconds,
+            self._beat,
+            self._about(),
+        )
+        return json.dumps(asdict(about)).encode()
+
+
+def _lease_seconds() -> float:
+    given = os.environ.get("FOVEAL_LEASE_SECONDS", str(LEASE_SECONDS))
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = 0.0
+    if not 1 <= seconds <= LONGEST_LEASE_SECONDS:
+        raise StoreError(
+            f"FOVEAL_LEASE_SECONDS is {given!r}; give seconds from 1 to {LONGEST_LEASE_SECONDS:.0f}"
+        )
+    return seconds
