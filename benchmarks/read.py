@@ -5,8 +5,9 @@ video they came from; all are read in one run, taking turns, the store by a Clip
 workers are threads, the others by a DataLoader, the pages of the operating system warm. With flow
 and density, the folders hold one .npy (float16) a flow map and one PNG a density map. Cached I3D
 features are read as batches of 128 random windows against ``np.load(mmap_mode="r")``. Ratios are
-foveal's speed over the peer's. Last, frames and features are read with their checksums compared and
-not, by turns.
+foveal's speed over the peer's. Then ``Clips`` against this project's own way through dask: batches
+of clips (``Store.lazy(clips=…)``), and slices of the arrays end to end. Last, frames and features
+are read with their checksums compared and not, by turns.
 
     python benchmarks/read.py [--video FILE] [--windows 24] [--rounds 3] [--json]
 
@@ -23,10 +24,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import dask
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -44,6 +47,7 @@ from foveal.pipeline.video.types import Video
 from foveal.storage import slices
 from foveal.storage.kinds import said_by_name
 from foveal.storage.location import Location
+from foveal.storage.reader import open_store
 from foveal.storage.root import create_store
 from foveal.storage.schema import ArraySpec
 from foveal.storage.shards import ShardLayout
@@ -55,6 +59,7 @@ FRAME_SIZE, FLOW_SIZE, MAP_SIZE = (192, 256), (112, 112), (180, 320)
 FEATURE_SHAPE, FEATURE_WINDOWS, FEATURE_BATCH = (1024, 5, 5, 5), 512, 128
 CHECKSUM_GOAL_PERCENT = 3
 GOALS = {"jpeg": 2.0, "png": 6.0, "torchcodec": 3.0, "mmap": 0.7}
+DASK_WINDOWS, DASK_CLIPS, DASK_CLIP_FRAMES, MOST_DASK = 64, 16, 16, 4.0
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -359,6 +364,52 @@ def compared(checked: bool) -> Iterator[None]:
         slices.shard_layout = usual
 
 
+def compare_dask(work: Path, rounds: int) -> list[dict[str, Any]]:
+    """Random clips at once: by `Clips`, as batches through dask, and sliced from whole arrays."""
+    store = open_store(work / "store")
+    random = np.random.default_rng(3)
+    results = []
+    for array, video, items, count in (
+        ("i3d_rgb", "features", 1, DASK_WINDOWS),
+        ("frames", "clip", DASK_CLIP_FRAMES, DASK_CLIPS),
+    ):
+        variable = Windows(array) if array == "i3d_rgb" else array
+        clips = Clips(store, video, frames=items, variables=[variable])
+        numbers = random.integers(0, len(clips), count).tolist()
+        there = int(store.infos(video)[array].items) - items
+        starts = [min(number, there) for number in numbers]
+        places = [(video, start) for start in starts]
+        batch = store.lazy(array, clips=places, items=items, batch=count)
+        whole = store.lazy(array, videos=[video])
+        readers: dict[str, Callable[[], Iterator[Any]]] = {
+            "Clips": partial(_one, partial(clips.__getitems__, numbers)),
+            "lazy clips": partial(_one, batch.data.blocks[0].compute),
+            "lazy slices": partial(
+                _one,
+                lambda whole=whole, starts=starts, items=items: dask.compute(
+                    *(whole[start : start + items].data for start in starts)
+                ),
+            ),
+        }
+        seconds = seconds_by_turns(readers, rounds)
+        results += [
+            {
+                "read": f"{count} x {items} of {array}",
+                "peer": peer,
+                "clips_ms": round(1e3 * seconds["Clips"], 1),
+                "peer_ms": round(1e3 * seconds[peer], 1),
+                "times_clips": round(seconds[peer] / seconds["Clips"], 2),
+                "most": MOST_DASK if peer == "lazy clips" else None,
+            }
+            for peer in ("lazy clips", "lazy slices")
+        ]
+    return results
+
+
+def _one(read: Callable[[], Any]) -> Iterator[Any]:
+    yield read()
+
+
 def report(
     what: str, workers: int, seconds: Mapping[str, float], items: int
 ) -> list[dict[str, Any]]:
@@ -405,16 +456,23 @@ def main() -> None:
             write_folder(work / suffix, arrays, suffix)
         results = compare_windows(work, video, arrays, arguments)
         results += compare_features(work, arguments.rounds)
+        through_dask = compare_dask(work, arguments.rounds)
         checksums = compare_checksums(work, 10 * arguments.rounds)
     if arguments.json:
-        about = {"results": results, "checksums": checksums}
-        print(json.dumps({**about, "torchcodec_installed": has_torchcodec()}))
+        values = {"results": results, "dask": through_dask, "checksums": checksums}
+        print(json.dumps(values | {"torchcodec_installed": has_torchcodec()}))
         return
     for row in results:
         goal = f" (goal {row['goal']})" if row["goal"] else ""
         print(
             f"{row['read']:24} {row['workers']} workers: "
             f"{row['foveal_items_per_second']:6} items/s, {row['ratio']:6.2f} x {row['peer']}{goal}"
+        )
+    for row in through_dask:
+        most = f" (at most {row['most']})" if row["most"] else ""
+        print(
+            f"{row['read']:24} Clips {row['clips_ms']:6} ms, {row['peer']} {row['peer_ms']:6} ms: "
+            f"{row['times_clips']} x{most}"
         )
     for row in checksums:
         print(

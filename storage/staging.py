@@ -92,6 +92,12 @@ class StagingStore(WrapperStore[Store]):
         self.sha256[key] = digest.hexdigest()
         self.stored_bytes += len(value)
 
+    def adopt(self, sha256: Mapping[str, str]) -> None:
+        """Count objects of a former run, by key, as written by this one."""
+        self.sha256.update(sha256)
+        for key in sha256:
+            self.stored_bytes += int(sync(self._store.getsize(key)))
+
     def publish(self) -> None:
         """Write the metadata held back: from now on the arrays exist."""
 
