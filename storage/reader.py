@@ -11,6 +11,7 @@ import json
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ import pandas as pd
 import zarr
 from zarr.abc.store import Store as ZarrStore
 
-from foveal.errors import ChecksumError, DamageWarning, StoreError
+from foveal.errors import ChecksumError, DamageWarning, MissingDependency, StoreError
 from foveal.storage.arrays import read_array
 from foveal.storage.describe import count_splits, describe, describe_html
 from foveal.storage.index import JSON_COLUMNS, index_from_journal, index_is_current, read_index
@@ -366,6 +367,48 @@ class Store:
         from foveal.storage.statistics import read_statistics
 
         return read_statistics(self, split)
+
+    def view(
+        self,
+        video: str | None = None,
+        *,
+        frame: int | None = None,
+        height_px: int = 760,
+        port: int = 0,
+    ) -> Any:
+        """Show the videos in motion inside a notebook, as ``foveal view`` does in a browser.
+
+        The page comes from a server in a thread of this process, on 127.0.0.1: the notebook's
+        browser must run on this machine, or `port` be forwarded to it under the same number.
+
+        Parameters
+        ----------
+        video : str, optional
+            The one to begin with.
+        frame : int, optional
+            The frame to begin with, from 0.
+        height_px : int
+        port : int
+            0 takes a free one.
+
+        Returns
+        -------
+        IPython.display.IFrame
+
+        Raises
+        ------
+        StoreError
+            Where the store has no such video.
+        MissingDependency
+            Where there is no IPython, or foveal was not installed since it has a viewer.
+        """
+        found = tuple(entry_points(group="foveal.viewers", name="notebook"))
+        if not found:
+            raise MissingDependency(
+                "the installed foveal is older than its viewer; install it again, "
+                f"or look with `foveal view {self.location}`"
+            )
+        return found[0].load()(self, video, frame=frame, height_px=height_px, port=port)
 
     def __repr__(self) -> str:
         return describe(self)

@@ -54,6 +54,8 @@ class ArraySpec:
         What the array is for, see `foveal.storage.kinds.ROLES`.
     source_frames : str, optional
         Where frames are sampled at another rate, the array of their numbers in the source.
+    offset : str, optional
+        Where a frame has a run of items, the array that says where each frame's begin.
     attributes : mapping
         Units, description and whatever a reader without foveal needs to understand the values.
     chunk_items, shard_items : int, optional
@@ -77,6 +79,7 @@ class ArraySpec:
     starts: str | None = field(default=None, kw_only=True)
     role: str | None = field(default=None, kw_only=True)
     source_frames: str | None = field(default=None, kw_only=True)
+    offset: str | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if len(self.dims) != 1 + len(self.item_shape):

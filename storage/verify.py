@@ -202,6 +202,16 @@ def _check_mark(mark: Mark, marks: dict[str, Mark]) -> Iterator[Problem]:
                 f"{array} of {mark.video} has {info.items} items along {info.dims[0]}, "
                 f"its timeline {frames} frames",
             )
+        numbers = mark.infos.get(info.starts or info.source_frames or "")
+        if numbers is not None and numbers.items != info.items:
+            yield Problem(
+                mark.video,
+                mark.stage,
+                key,
+                "alignment",
+                f"{array} of {mark.video} has {info.items} items, {numbers.name}, which says of "
+                f"which frames they are, {numbers.items}",
+            )
 
 
 def _check_metadata(

@@ -32,6 +32,7 @@ from foveal.cli.status import status
 from foveal.cli.tidy import clean, diff
 from foveal.cli.train import train
 from foveal.cli.verify import verify
+from foveal.cli.view import view
 from foveal.cli.weights import weights
 from foveal.errors import DamageWarning, FovealError, unreachable
 
@@ -65,6 +66,7 @@ for command in (
     verify,
     clean,
     diff,
+    view,
     preview,
     report,
     statistics,

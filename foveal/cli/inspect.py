@@ -109,7 +109,7 @@ def _one(location: Location, video: str, as_json: bool) -> None:
             (
                 info.name,
                 " ".join(filter(None, (info.kind, info.role and f"({info.role})"))),
-                info.axis,
+                f"kept {info.axis}" if info.source_frames else info.axis,
                 ", ".join(info.dims),
                 "x".join(map(str, info.shape)),
                 info.dtype,

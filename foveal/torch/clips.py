@@ -62,7 +62,8 @@ class Clips(Dataset[Sample]):
         Frames between the starts of consecutive clips; by default `frames`, so that they tile.
     variables : sequence of str or Variable
         Names of arrays along frames, pairs or windows (``frames``, ``density``, ``flow_<method>``,
-        ``i3d_rgb``, …), ``fixation_map``, or `Flow`, `Windows`, `FixationMap` with options.
+        ``i3d_rgb``, …) or of sound (``audio``), ``fixation_map``, or `Flow`, `Windows`, `Sound`,
+        `FixationMap` with options.
     videos : sequence of str, optional
         Only these of the split.
     short : {'skip', 'pad'}
@@ -290,7 +291,7 @@ class Clips(Dataset[Sample]):
 
 def _span(facts: VideoFacts, array: str, items: Indices) -> Slice:
     """The least run of stored items that holds all wanted ones."""
-    if not facts.infos[array].items:
+    if not facts.infos[array].items or not items.size:
         return Slice(facts.video, array, 0, 0)
     if items.size == 1:
         return Slice(facts.video, array, first := items.item(), first + 1)
