@@ -20,7 +20,6 @@ from torch.utils.data import Dataset
 
 from foveal.errors import StoreError
 from foveal.models.normalise import Normaliser, normaliser
-from foveal.storage.marks import read_journal
 from foveal.storage.reader import Store, open_store
 from foveal.storage.schema import MAX_SHARD_ITEMS
 from foveal.storage.slices import Gatherer, Slice
@@ -130,7 +129,7 @@ class Clips(Dataset[Sample]):
         self._whole: OrderedDict[tuple[str, str], NDArray[Any]] = OrderedDict()
 
         chosen = choose_videos(store, split, videos)
-        marks, _ = read_journal(store.location, chosen)
+        marks = store.journal(chosen)
         infos = [mark.infos for of in marks.values() for mark in of.values()]
         known = {name: info for found in infos for name, info in found.items()}
         self.infos = known
