@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import warnings
 from importlib import metadata
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -33,6 +33,7 @@ from foveal.cli.status import status
 from foveal.cli.tidy import clean, diff
 from foveal.cli.train import train
 from foveal.cli.verify import verify
+from foveal.cli.view import view
 from foveal.cli.weights import weights
 from foveal.errors import FovealError, unreachable
 
@@ -66,6 +67,7 @@ for command in (
     verify,
     clean,
     diff,
+    view,
     preview,
     report,
     statistics,
@@ -88,16 +90,16 @@ app.add_typer(weights, name="weights")
 app.add_typer(experiment, name="experiment")
 
 
-def _in_a_sentence(
-    message: Warning | str, category: type[Warning], *where: object, **more: object
-) -> None:
-    """A warning as people read it: what, without the file and line that it comes from."""
-    print(f"note: {message}", file=sys.stderr)
-
-
 def main() -> None:
     """Entry point of the command line."""
-    warnings.showwarning = _in_a_sentence
+    usual = warnings.formatwarning
+
+    def as_a_line(message: Any, category: type[Warning], *where: Any, **more: Any) -> str:
+        # Told to people, who have no use for the file and line that it comes from.
+        for_people = issubclass(category, UserWarning)
+        return f"foveal: {message}\n" if for_people else usual(message, category, *where, **more)
+
+    warnings.formatwarning = as_a_line
     try:
         app()
     except FovealError as error:

@@ -22,7 +22,7 @@ from foveal.torch.transforms import (
     Rotate,
     Subsample,
 )
-from foveal.torch.variables import FixationMap, Flow, Items, Windows
+from foveal.torch.variables import FixationMap, Flow, Items, Sound, Windows
 
 __all__ = [
     "Augmentation",
@@ -37,6 +37,7 @@ __all__ = [
     "Reading",
     "ResizedCrop",
     "Rotate",
+    "Sound",
     "Subsample",
     "Variable",
     "Windows",

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from foveal.models.saliency.spec import Schedule, Spec
 
 NOT_STATED = "not stated"
+NO_PAPER = "no paper"
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,11 @@ class Said:
 def explain(spec: Spec) -> list[tuple[str, str, str, str, str]]:
     """Setting, paper, released code, ours and reason of each setting of a network.
 
-    Networks of other packages are told by their own `Spec` alone.
+    Networks that reproduce no paper, and those of other packages, are told by their `Spec` alone.
     """
     said = PROTOCOLS.get(spec.name)
     if said is None:
-        said = tuple(Said(setting, "", ours) for setting, ours in _COMMON.items())
+        said = tuple(Said(setting, NO_PAPER, ours) for setting, ours in _COMMON.items())
     return [
         (
             one.setting,

@@ -344,7 +344,7 @@ def test_a_damaged_score_is_named(done: dict[str, Any], folder: Path) -> None:
 
 
 @pytest.mark.skipif("FOVEAL_ALL_EXPERIMENTS" not in os.environ, reason="takes minutes")
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [*FILES, "ntire2026"])
 def test_every_experiment_runs_at_tiny_scale(name: str, tmp_path: Path) -> None:
     result = CliRunner().invoke(
         app,
@@ -385,5 +385,5 @@ def test_shipped_experiments_go_by_name_and_unknown_ones_are_told(elsewhere: Pat
     assert told["folder"] == str(elsewhere / "linardos")
     assert len(told["steps"]) == 72
     assert list(elsewhere.iterdir()) == []
-    with pytest.raises(RecipeError, match="ships gfsalnet, linardos, lsts, tp_cmrnet"):
+    with pytest.raises(RecipeError, match="ships gfsalnet, linardos, lsts, ntire2026, tp_cmrnet"):
         CliRunner().invoke(app, ["experiment", "table", "lst"], catch_exceptions=False)

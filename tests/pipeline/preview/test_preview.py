@@ -298,9 +298,7 @@ def test_without_frames_the_ground_is_flat(view):
     assert len(np.unique(grey)) == 1
 
 
-def test_a_gif_that_ends_early_says_so_and_tells_its_pictures(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_gif_that_ends_early_says_so_and_tells_its_pictures(store, tmp_path, monkeypatch):
     from foveal.pipeline.preview import preview
 
     told = []
