@@ -167,6 +167,9 @@ accelerator.end_training()
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(
+    "FOVEAL_LONG" not in os.environ, reason="two processes of accelerate: FOVEAL_LONG=1"
+)
 def test_accelerate_shares_the_clips_of_each_epoch(folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("accelerate")
     script = tmp_path / "training.py"
