@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -88,7 +89,7 @@ def statistics(
     found = compute_statistics(opened, None if split == "all" else split)
     write_statistics(Location(store), found)
     if as_json:
-        values = {str(name): array.values.tolist() for name, array in found.items()}
+        values = {str(name): _finite(array.values.tolist()) for name, array in found.items()}
         print_json({"store": store, "split": split, "statistics": values})
         return
     print_table(
@@ -101,6 +102,13 @@ def statistics(
         ],
     )
     out.print("all of it, maps too: --json, or store.statistics() in Python", markup=False)
+
+
+def _finite(values: Any) -> Any:
+    """The same in JSON's terms, which has no infinity and no NaN: null."""
+    if isinstance(values, list):
+        return [_finite(value) for value in values]
+    return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
 def _statistic(values: NDArray[Any]) -> str:

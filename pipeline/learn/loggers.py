@@ -6,6 +6,7 @@ same. A resumed run goes on in the same place.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -77,7 +78,7 @@ class WeightsAndBiases:
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             name=folder.name,
-            id=_remembered(folder / "wandb.txt", wandb.util.generate_id),
+            id=_remembered(folder / "wandb.txt", lambda: uuid.uuid4().hex),
             resume="allow",
             dir=str(folder),
             config=dict(settings),
