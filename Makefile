@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test faults check bench gpu setup clean
+.PHONY: demo test faults check bench gpu serve setup clean
 
 demo: $(INSTALLED)
 	$(BIN)/foveal demo
@@ -34,6 +34,10 @@ bench: $(INSTALLED)
 # A table in Markdown: make gpu PYTHON=python3 OUT=results.md
 gpu:
 	$(PYTHON) benchmarks/gpu.py $(if $(OUT),--out $(OUT))
+
+# A lab's server on this machine until Ctrl-C: see docs/operations.md. HOST is its name, for others to reach it.
+serve: $(INSTALLED)
+	@$(BIN)/python -m foveal.flows.serve --host $(or $(HOST),127.0.0.1) --port $(or $(PORT),4200) --runs $(or $(RUNS),2)
 
 setup: $(INSTALLED)
 
