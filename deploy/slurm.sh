@@ -33,6 +33,7 @@ here="$(hostname)"
 folder="$(mktemp -d "$PWD/.foveal-slurm-${SLURM_JOB_ID:-0}-XXXXXX")"
 started=()
 
+# shellcheck disable=SC2329
 finish() {
     trap - EXIT TERM INT
     kill "${started[@]}" 2>/dev/null || true

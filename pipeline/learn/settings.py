@@ -153,7 +153,7 @@ class TrainSettings(Section):
         Raises
         ------
         RecipeError
-            Naming every wrong key, its value and what is allowed; or the key that holds credentials.
+            Naming every wrong key, its value and what is allowed; or what holds credentials.
         """
         check_no_credentials(values)
         try:
