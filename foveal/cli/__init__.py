@@ -7,6 +7,8 @@ some videos are quarantined or failed, or a check found problems.
 from __future__ import annotations
 
 import sys
+from importlib import metadata
+from typing import Annotated
 
 import typer
 
@@ -14,6 +16,7 @@ import foveal.flows  # noqa: F401  sets the environment, before any command impo
 from foveal.cli.build import build
 from foveal.cli.dataset import check, init
 from foveal.cli.demo import demo
+from foveal.cli.ensemble import baseline, predict_ensemble
 from foveal.cli.evaluate import evaluate
 from foveal.cli.inspect import inspect
 from foveal.cli.look import export, preview, report, statistics
@@ -30,10 +33,23 @@ from foveal.errors import FovealError, unreachable
 app = typer.Typer(
     name="foveal",
     help="Raw eye-tracking video datasets in, one aligned and chunked Zarr store out.",
-    no_args_is_help=True,
-    add_completion=False,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
 )
+
+
+@app.callback()
+def _foveal(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and end.")] = False,
+) -> None:
+    if version:
+        print(f"foveal {metadata.version('foveal')}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
 for command in (
     demo,
     init,
@@ -51,6 +67,8 @@ for command in (
     mask,
     train,
     predict,
+    predict_ensemble,
+    baseline,
     evaluate,
     plugins,
 ):

@@ -60,6 +60,9 @@ def build(
             help="Dask cluster: local:4, local:gpus, tcp://scheduler:8786. Threads by default.",
         ),
     ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Where stages compute: auto, cpu, cuda, cuda:1.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, how much disk, how long.")
     ] = False,
@@ -71,7 +74,8 @@ def build(
     What is complete under the same fingerprint is left alone; a killed build is simply started
     again. Exit status 3: some videos are quarantined or failed, the others are whole.
     """
-    resolved = load_recipe(recipe, root, store, overrides)
+    changes = [*(overrides or []), *([] if device is None else [f"device={device}"])]
+    resolved = load_recipe(recipe, root, store, changes)
     if dry_run:
         _foretell(resolved, only or [], limit, retry, recompute or [], as_json)
         return
@@ -239,7 +243,8 @@ def _foretell(
     from foveal.pipeline.build.build import Build
     from foveal.pipeline.build.forecast import estimate
 
-    plan = Build.open(recipe).plan(only, limit, retry, recompute=recompute)
+    build = Build.open(recipe)
+    plan = build.plan(only, limit, retry, recompute=recompute)
     forecast = estimate(recipe, plan.to_do)
     if as_json:
         print_json({"store": recipe.store, "settled": len(plan.settled), **forecast.to_dict()})
@@ -266,6 +271,7 @@ def _foretell(
         f"{size_text(forecast.stored_bytes)} of {size_text(forecast.free_bytes)} free, "
         f"{time_text(forecast.wall_seconds)} (from {forecast.basis})"
     )
+    out.print(f"the store: {build.location.local or build.location}", markup=False)
 
 
 def _quoted(text: str) -> str:

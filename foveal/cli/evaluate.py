@@ -42,11 +42,17 @@ def evaluate(
         typer.Option(
             "--metric",
             "--metrics",
-            help="Metric of `foveal plugins`, default all. Repeatable, or comma-separated.",
+            help="Metric of `foveal plugins`, default all that are defined. Repeatable, or "
+            "comma-separated.",
         ),
     ] = None,
     variant: Annotated[
-        str, typer.Option(help="Whose definitions: mit, dhf1k or pysaliency.")
+        str,
+        typer.Option(
+            "--definitions",
+            "--variant",
+            help="Whose definitions: mit, dhf1k, pysaliency or ntire2026.",
+        ),
     ] = "mit",
     average: Annotated[
         str, typer.Option(help="videos: frames of a video first; frames: all frames alike.")
@@ -66,7 +72,7 @@ def evaluate(
     The store keeps the latest scores as evaluation.json; `foveal report` shows them.
     """
     from foveal.models.device import choose_device
-    from foveal.models.metrics import VARIANTS, names
+    from foveal.models.metrics import DEFINITIONS, metrics_of, names
     from foveal.pipeline.learn.evaluate import (
         BASELINES,
         contestants,
@@ -78,8 +84,13 @@ def evaluate(
 
     opened = open_store(store)
     videos = only or opened.select(split)
-    chosen_metrics = _listed("metric", ",".join(metrics or ["all"]), names())
-    definitions: Any = _listed("variant", variant, VARIANTS)[0]
+    definitions: Any = _listed("definitions", variant, DEFINITIONS)[0]
+    wanted_metrics = ",".join(metrics or ["all"])
+    chosen_metrics = (
+        list(metrics_of(definitions))
+        if wanted_metrics == "all"
+        else _listed("metric", wanted_metrics, names())
+    )
     _listed("average", average, ("videos", "frames"))
     wanted, missing = contestants(
         opened,
@@ -169,6 +180,8 @@ def _show(scores: Evaluation, average: str, per_video: bool) -> None:
             if excluded:
                 counts = ", ".join(f"{n} {why}" for why, n in excluded.items())
                 out.print(f"{name}, {metric}: frames not scored: {counts}", markup=False)
+    for remark in scores.remarks:
+        out.print(f"note: {remark}", markup=False)
     for name, why in scores.without_baselines.items():
         out.print(f"no {name}: {why}", markup=False)
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from foveal.cli.console import INCOMPLETE, Json, out, print_json, print_table
+from foveal.cli.submission import submit
 
 Store = Annotated[str, typer.Argument(help="Path or URL of the store.")]
 
@@ -116,9 +117,16 @@ def export(
         bool, typer.Option("--webdataset", help="Tar shards of clips instead of files.")
     ] = False,
     clip_frames: Annotated[int, typer.Option(min=1, help="Frames a WebDataset sample.")] = 1,
+    submission: Annotated[
+        str | None,
+        typer.Option(help="ntire2026: a grey video of a prediction for each test video."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Hand arrays on as files: pictures, .flo, .npy, or WebDataset shards."""
+    """Hand arrays on as files: pictures, .flo, .npy, WebDataset shards, or a submission."""
+    if submission is not None:
+        submit(store, folder, what, submission, only, split, source_size, as_json)
+        return
     from foveal.pipeline.export.export import export as write_files
     from foveal.pipeline.export.webdataset import export_webdataset
 

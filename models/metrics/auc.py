@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from foveal.models.metrics import challenge
 from foveal.models.metrics.base import Metric, Variant, check_variant
 from foveal.models.metrics.pixels import FixatedPixels, MapRows, as_fixated_pixels
 
@@ -43,6 +44,7 @@ def auc_judd(
     0.0016 below the script in the mean and 0.0155 in the worst frame; `jitter_seed` follows it.
     ``pysaliency``: ``AUC_per_image(nonfixations='uniform')``, the whole curve with all pixels as
     negatives and each fixation counting, ties counting half (the Mann-Whitney statistic).
+    ``ntire2026``: see `foveal.models.metrics.challenge`.
 
     Parameters
     ----------
@@ -50,7 +52,7 @@ def auc_judd(
         Finite values; invariant to strictly increasing maps of each frame.
     fixations : Tensor [n, h, w] or FixatedPixels
         Number of fixations on each pixel; ``mit`` asks only whether there is any.
-    variant : {'mit', 'dhf1k', 'pysaliency'}
+    variant : {'mit', 'dhf1k', 'pysaliency', 'ntire2026'}
     jitter_seed : int, optional
         Break ties as the authors' script does, by noise of this seed; None breaks none.
 
@@ -59,6 +61,11 @@ def auc_judd(
     Tensor, float64 [n]
         In [0, 1]; NaN where no pixel is fixated, or (not for pysaliency) every pixel is.
     """
+    if variant == challenge.NAME:
+        if jitter_seed is not None:
+            raise ValueError(f"{variant} breaks no ties; leave jitter_seed out")
+        rows = MapRows.of(saliency)
+        return challenge.auc_judd(rows, as_fixated_pixels(fixations, rows.shape))
     check_variant(variant)
     rows = MapRows.of(saliency)
     if jitter_seed is not None:
@@ -71,8 +78,8 @@ def auc_judd(
         return _mann_whitney(positives, counts, rows.values, None, rows)
     fixated = (counts > 0).sum(1, keepdim=True).double()
     thresholds = positives.sort(1).values
-    above = _count_at_least(thresholds, rows.values, None, rows)
-    hits = _count_at_least(thresholds, positives, (counts > 0).double(), rows)
+    above = count_at_least(thresholds, rows.values, None, rows)
+    hits = count_at_least(thresholds, positives, (counts > 0).double(), rows)
     false_alarms = (above - hits) / (rows.values.shape[1] - fixated)
     return _trapezoid(false_alarms.flip(1), (hits / fixated).flip(1))
 
@@ -149,7 +156,7 @@ def _mann_whitney(
     """Share of (positive, negative) pairs in the right order, ties counting half; float64 [n]."""
     above = positives.nextafter(positives.new_tensor(math.inf))
     thresholds, order = torch.cat([positives, above], 1).sort(1)
-    sorted_counts = _count_at_least(thresholds, negatives, negative_counts, rows)
+    sorted_counts = count_at_least(thresholds, negatives, negative_counts, rows)
     at_least = torch.empty_like(sorted_counts).scatter_(1, order, sorted_counts)
     total = (
         counts.new_full((len(negatives), 1), negatives.shape[1])
@@ -161,7 +168,7 @@ def _mann_whitney(
     return (counts * below).sum(1) / (counts.sum(1) * total[:, 0])
 
 
-def _count_at_least(
+def count_at_least(
     thresholds: Tensor, values: Tensor, weights: Tensor | None, rows: MapRows
 ) -> Tensor:
     """Number (sum of weights) of `values` [n, m] >= each of the ascending `thresholds` [n, k]."""

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from torch import Tensor
 
 from foveal.errors import RecipeError
+from foveal.models.metrics import challenge
 from foveal.registry import find, plugins
 
-Variant = Literal["mit", "dhf1k", "pysaliency"]
-VARIANTS: tuple[str, ...] = get_args(Variant)
+Variant = Literal["mit", "dhf1k", "pysaliency", "ntire2026"]
+DEFINITIONS: tuple[str, ...] = get_args(Variant)
+"""Whose definitions scores can follow."""
+
+VARIANTS = DEFINITIONS[:3]
+"""Those that define every metric of foveal."""
+
+SCORED_BY: Mapping[str, tuple[str, ...]] = {challenge.NAME: challenge.METRICS}
+"""The metrics of definitions that are not for all of them."""
 
 Need = Literal["fixations", "density", "other_fixations"]
 
@@ -63,5 +71,23 @@ def find_metric(name: str) -> Metric:
 
 def check_variant(variant: str) -> None:
     """Refuse a variant that is none of `VARIANTS`, by ValueError."""
+    if variant in SCORED_BY:
+        raise ValueError(f"{variant} defines {', '.join(SCORED_BY[variant])} and no other metric")
     if variant not in VARIANTS:
-        raise ValueError(f"metric variant {variant!r} is unknown; allowed: {', '.join(VARIANTS)}")
+        raise ValueError(
+            f"metric variant {variant!r} is unknown; allowed: {', '.join(DEFINITIONS)}"
+        )
+
+
+def metrics_of(variant: str) -> tuple[str, ...]:
+    """Names of the registered metrics that a variant defines.
+
+    Raises
+    ------
+    ValueError
+        The variant is none of `DEFINITIONS`.
+    """
+    if variant in SCORED_BY:
+        return SCORED_BY[variant]
+    check_variant(variant)
+    return names()

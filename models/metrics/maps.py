@@ -1,5 +1,7 @@
 """NSS, CC, SIM and KL divergence; undefined scores are NaN.
 
+The definitions of ``ntire2026`` stand in `foveal.models.metrics.challenge`.
+
 float64 maps are scored in float64 throughout. Everything else is scored in float32 with pairwise
 sums, which agrees with float64 to about 1e-6 at a third of the time.
 """
@@ -13,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from foveal.models.metrics import challenge
 from foveal.models.metrics.base import Metric, Variant, check_variant
 from foveal.models.metrics.pixels import FixatedPixels, MapRows, as_fixated_pixels
 
@@ -42,8 +45,10 @@ def nss(
     Tensor, float64 [n]
         NaN without fixations and for a constant map (where pysaliency gives 0).
     """
-    check_variant(variant)
     rows = MapRows.of(saliency)
+    if variant == challenge.NAME:
+        return challenge.nss(rows, as_fixated_pixels(fixations, rows.shape))
+    check_variant(variant)
     at_fixations, counts = as_fixated_pixels(fixations, rows.shape).gather(rows.values, 0.0)
     weights = counts if variant == "pysaliency" else (counts > 0).double()
     freedom = rows.values.shape[1] - (0 if variant == "pysaliency" else 1)
@@ -77,8 +82,10 @@ def cc(saliency: Tensor | MapRows, density: Tensor | MapRows, variant: Variant =
         In [-1, 1]; NaN where either map is constant (where pysaliency gives 0 for a constant
         prediction).
     """
-    check_variant(variant)
     rows, truth = _matching_rows(saliency, density)
+    if variant == challenge.NAME:
+        return challenge.cc(rows, truth)
+    check_variant(variant)
 
     def pearson(values: Tensor, density: Tensor, a: Tensor, b: Tensor, product: Tensor) -> Tensor:
         torch.sub(values, values.mean(1, keepdim=True), out=a)
@@ -109,8 +116,10 @@ def sim(saliency: Tensor | MapRows, density: Tensor | MapRows, variant: Variant 
         In [0, 1]; NaN where the density is empty and, except for pysaliency, where either map is
         constant.
     """
-    check_variant(variant)
     rows, truth = _matching_rows(saliency, density)
+    if variant == challenge.NAME:
+        return challenge.sim(rows, truth)
+    check_variant(variant)
     normalise = _as_density if variant == "pysaliency" else _as_stretched_density
 
     def intersection(values: Tensor, density: Tensor, p: Tensor, q: Tensor) -> Tensor:

@@ -20,7 +20,8 @@ class MapRows:
     Attributes
     ----------
     values : Tensor, float32 or float64 [n, h * w]
-        Finite; float64 where the maps were, else float32.
+        Finite; float64 where the maps were, else float32. Those of `challenge.density_rows` may be
+        integers.
     low, high : Tensor [n]
         Least and greatest value of each map.
     shape : (frames, height, width)
@@ -134,6 +135,17 @@ class FixatedPixels:
         number = wanted.cumsum(0) - 1
         shape = (int(wanted.sum()), *self.shape[1:])
         return FixatedPixels(number[self.frame[keep]], self.pixel[keep], self.count[keep], shape)
+
+    def repeated(self) -> FixatedPixels:
+        """An entry for each fixation: pixels with several stand there several times."""
+        times = self.count.long()
+        ones = torch.ones(int(times.sum()), dtype=torch.float64, device=self.count.device)
+        return FixatedPixels(
+            self.frame.repeat_interleave(times),
+            self.pixel.repeat_interleave(times),
+            ones,
+            self.shape,
+        )
 
     def to(self, device: torch.device | str) -> FixatedPixels:
         return FixatedPixels(

@@ -12,7 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from foveal.models.metrics.base import Variant, check_variant, find_metric, names
+from foveal.errors import RecipeError
+from foveal.models.metrics import challenge
+from foveal.models.metrics.base import SCORED_BY, Variant, find_metric, metrics_of
 from foveal.models.metrics.pixels import FixatedPixels, MapRows, as_fixated_pixels
 
 
@@ -28,18 +30,22 @@ class ScoreTable:
     ----------
     metrics : sequence of str, optional
         Registered names; by default all there are.
-    variant : {'mit', 'dhf1k', 'pysaliency'}
-        Whose definitions the metrics follow.
+    variant : {'mit', 'dhf1k', 'pysaliency', 'ntire2026'}
+        Whose definitions the metrics follow; ``ntire2026`` defines CC, SIM, NSS and AUC-Judd.
 
     Raises
     ------
     RecipeError
-        No metric has one of these names.
+        No metric has one of these names, or the variant does not define it.
     """
 
     def __init__(self, metrics: Sequence[str] | None = None, variant: Variant = "mit") -> None:
-        check_variant(variant)
-        self.metrics = names() if metrics is None else tuple(metrics)
+        defined = metrics_of(variant)
+        self.metrics = defined if metrics is None else tuple(metrics)
+        if variant in SCORED_BY and (others := set(self.metrics) - set(defined)):
+            raise RecipeError(
+                f"{variant} defines {', '.join(defined)}, not {min(others)}; leave it out"
+            )
         self._registered = {name: find_metric(name) for name in self.metrics}
         self.variant = variant
         self._scores: dict[str, dict[str, list[NDArray[np.float64]]]] = {}
@@ -162,7 +168,9 @@ class ScoreTable:
             if given[need] is None:
                 raise ValueError(f"{name} needs {need}; give it, or leave {name} out")
             if need == "density":
-                given[need] = MapRows.of(given[need], need)
+                exact = self.variant == challenge.NAME
+                maps = given[need]
+                given[need] = challenge.density_rows(maps) if exact else MapRows.of(maps, "density")
             else:
                 shared = need == "other_fixations"
                 given[need] = as_fixated_pixels(given[need], rows.shape, shared=shared)

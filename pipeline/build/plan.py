@@ -10,6 +10,7 @@ from typing import Any
 from foveal.errors import GazeError, RecipeError
 from foveal.pipeline.build.digests import Content, content_of, video_files
 from foveal.pipeline.recipe.recipe import Recipe
+from foveal.pipeline.sources import annotated_frames
 from foveal.pipeline.sources.base import Source
 from foveal.pipeline.sources.readers.files import check_confined
 from foveal.pipeline.stages.base import (
@@ -75,6 +76,13 @@ class VideoPlan:
     def info(self) -> VideoInfo:
         """Geometry and declared length; opens the video."""
         return probe(self.video)
+
+    @functools.cached_property
+    def annotated_frames(self) -> int | None:
+        """Frames that the annotation has, where a stage reads it or the listing tells."""
+        if "annotations" not in self.contents:
+            return self.video.expected_frames
+        return annotated_frames(self.source, self.video)
 
     @functools.cached_property
     def fixations(self) -> Fixations:
@@ -161,10 +169,11 @@ def plan_video(
         Where a stage cannot be made on this machine, or reads what nothing makes.
     """
     recipe, video = request.recipe, request.video
-    if recipe.dataset.reconcile == "truncate_to_shorter" and video.expected_frames is not None:
-        limit = min(video.expected_frames, video.max_frames or video.expected_frames)
-        video = replace(video, max_frames=limit)
     check_confined(recipe.dataset.root, video)
+    if recipe.dataset.reconcile == "truncate_to_shorter":
+        expected = annotated_frames(request.source, video)
+        if expected is not None:
+            video = replace(video, max_frames=min(expected, video.max_frames or expected))
     plan = VideoPlan(recipe, request.source, video, marks)
     stages = make_stages(request, drop_orphans=drop_orphans)
     known = _known_contents(marks)

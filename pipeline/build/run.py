@@ -144,9 +144,9 @@ def _check_input(plan: VideoPlan, frames: int) -> None:
 
 
 def _check_length(plan: VideoPlan, frames: int, how: str) -> None:
-    expected, limit = plan.video.expected_frames, plan.video.max_frames
-    if expected is None or plan.recipe.dataset.reconcile != "strict":
+    if plan.recipe.dataset.reconcile != "strict" or plan.annotated_frames is None:
         return
+    expected, limit = plan.annotated_frames, plan.video.max_frames
     expected = expected if limit is None else min(expected, limit)
     if frames != expected:
         raise GazeError(

@@ -98,7 +98,13 @@ def check(
     form = getattr(recipe.dataset, "form", "raw")
     counts = Counter(video.split or "all" for video in videos)
     forms = find("sources", recipe.dataset.kind).forms
-    fitting = (one.videos for one in forms if one.settings.get("form", form) == form)
+    edition = getattr(recipe.dataset, "edition", None)
+    fitting = (
+        one.videos
+        for one in forms
+        if one.settings.get("form", form) == form
+        and one.settings.get("edition", edition) == edition
+    )
     published: Mapping[str, int] = next(fitting, {})
     return Report(
         dataset=recipe.dataset.kind,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from foveal.errors import GazeError, InputError
 from foveal.pipeline.build.digests import video_files
 from foveal.pipeline.recipe.recipe import Recipe
-from foveal.pipeline.sources.base import Source
+from foveal.pipeline.sources.base import PublishedMaps, Source
 from foveal.pipeline.sources.readers.clips import ClipSource
 from foveal.pipeline.sources.readers.files import check_confined
 from foveal.pipeline.sources.readers.pictures import (
@@ -107,7 +107,7 @@ def look(
             elif not folders or len(folders) != len(_folders(video)):
                 fixations = source.fixations(video, info.height_px, info.width_px)
                 findings += _look_at_gaze(video, info, fixations)
-                source.published_maps(video)
+                findings += _look_at_maps(video, info, source.published_maps(video))
     except InputError as error:
         findings.append(Finding("error", video.id, str(error)))
     return _row(source, video, info, fixations, findings), findings
@@ -123,6 +123,7 @@ def _row(
     grave = {finding.severity for finding in findings}
     folders = [len(paths) for paths in _picture_folders(source, video).values()]
     by_frame = video.image_names is not None or video.expected_frames is not None
+    counted = fixations.attributes.get("frames", {}) if fixations else {}
     return Row(
         video=video.id,
         split=video.split,
@@ -130,7 +131,7 @@ def _row(
         height_px=info.height_px if info else None,
         width_px=info.width_px if info else None,
         fps=info.fps if info else None,
-        annotated_frames=max(folders, default=0) if by_frame else None,
+        annotated_frames=max(folders, default=0) if by_frame else counted.get("maps"),
         observers=len(fixations.subjects) if fixations else None,
         points=len(fixations) if fixations else None,
         excluded=dict(fixations.excluded) if fixations else {},
@@ -223,6 +224,16 @@ def _look_at_clip(source: ClipSource, video: Video, info: VideoInfo) -> list[Fin
     return []
 
 
+def _look_at_maps(video: Video, info: VideoInfo, maps: PublishedMaps | None) -> list[Finding]:
+    """Whether maps that tell their size have that of the video."""
+    size = getattr(maps, "size", info.size)
+    if size == info.size:
+        return []
+    shown = f"{size[1]}x{size[0]}"
+    message = f"maps are {shown}, the video {info.width_px}x{info.height_px}"
+    return [Finding("error", video.id, message)]
+
+
 def _look_at_gaze(video: Video, info: VideoInfo, fixations: Fixations) -> list[Finding]:
     """Signs of a wrong mapping: points off the screen, after the end, in too few frames."""
     if not len(fixations):
@@ -233,6 +244,8 @@ def _look_at_gaze(video: Video, info: VideoInfo, fixations: Fixations) -> list[F
     def add(severity: Severity, message: str) -> None:
         findings.append(Finding(severity, video.id, message))
 
+    for note in attributes.get("notes", ()):
+        add("note", note)
     if missing := attributes.get("observers_missing"):
         add("note", f"no gaze of observers {', '.join(missing)}")
     used = int(attributes["samples_used"])

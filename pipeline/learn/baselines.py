@@ -11,8 +11,9 @@ from torch import Tensor
 
 from foveal.errors import StoreError
 from foveal.models.metrics import FixatedPixels
-from foveal.pipeline.learn.ground_truth import DENSITY, Points, Truth
+from foveal.pipeline.learn.ground_truth import DENSITY, POINTS, Points, Truth
 from foveal.pipeline.learn.inputs import choose_flow, resized_maps
+from foveal.pipeline.sources.readers.points import POOLED
 from foveal.pipeline.stages.density_maps import density_map
 from foveal.storage.reader import Store
 from foveal.storage.slices import Gatherer, Slice
@@ -30,7 +31,7 @@ class Contest:
     saliency : Tensor, float32 [n, height, width]
         On the grid of the ground truth.
     fixations : FixatedPixels
-    density : Tensor, float32 [n, height, width]
+    density : Tensor, real [n, height, width]
     """
 
     saliency: Tensor
@@ -68,7 +69,7 @@ def stored(array: str) -> Contestant:
                 f"{truth.store.location}: video {truth.video!r} has no complete {array}; "
                 "`foveal predict` writes it"
             )
-        return resized_maps(torch.from_numpy(truth.read(array, start, stop)), truth.size)
+        return truth.on_grid(torch.from_numpy(truth.read(array, start, stop)))
 
     return against_all(maps)
 
@@ -82,7 +83,7 @@ def centre_bias(mean: Tensor) -> Contestant:
     """The same map for every frame, of `mean_density`."""
 
     def maps(truth: Truth, start: int, stop: int) -> Tensor:
-        return resized_maps(mean[None], truth.size).expand(stop - start, -1, -1).contiguous()
+        return truth.on_grid(mean[None]).expand(stop - start, -1, -1).contiguous()
 
     return against_all(maps)
 
@@ -136,9 +137,28 @@ def flow_magnitude(store: Store, wanted: str | None) -> Contestant:
         first = min(start, pairs - 1)
         flow = torch.from_numpy(truth.read(array, first, min(stop, pairs))).float()
         kept = (torch.arange(start, stop) - first).clamp(max=pairs - 1 - first)
-        return resized_maps(torch.linalg.vector_norm(flow, dim=-1), truth.size)[kept]
+        return truth.on_grid(torch.linalg.vector_norm(flow, dim=-1))[kept]
 
     return against_all(maps)
+
+
+def other_observers(store: Store) -> Contestant:
+    """`one_against_others`, where the store tells observers apart.
+
+    Raises
+    ------
+    StoreError
+        The first video with points has those of all observers under one name.
+    """
+    for video in store.select():
+        if POINTS[-1] in store.infos(video):
+            if store.array(video, POINTS[-1]).attrs.get("subjects") == [POOLED]:
+                raise StoreError(
+                    f"{store.location}: the observers of {store.dataset} are not told apart, so "
+                    "none can be predicted by the others"
+                )
+            break
+    return one_against_others
 
 
 def one_against_others(truth: Truth, start: int, stop: int) -> Contest:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from foveal.errors import RecipeError, StoreError
-from foveal.models.metrics import OtherFixations, ScoreTable, Variant, find_metric, names
+from foveal.models.metrics import OtherFixations, ScoreTable, Variant, find_metric, metrics_of
+from foveal.models.metrics.base import SCORED_BY
 from foveal.pipeline.learn import baselines
 from foveal.pipeline.learn.baselines import Contestant
 from foveal.pipeline.learn.ground_truth import Truth
@@ -23,6 +25,10 @@ from foveal.storage.marks import read_journal
 from foveal.storage.reader import Store
 
 FRAMES_AT_ONCE = 32
+_PIXELS_AT_ONCE = 2**23
+"""Of maps that are read at once: as float32 32 MiB, which is the most that the C library hands out
+again without asking the system for fresh pages, which cost as much as a score."""
+
 EXTREMES = 5
 APART_FRAMES = 25
 """Best and worst frames of one video lie at least so far apart: neighbours look alike."""
@@ -62,6 +68,8 @@ class Evaluation:
         Videos that a contestant was made from, besides those scored, by its name.
     inputs_sha256 : mapping of str to str
         By contestant, see `foveal.storage.evaluation.inputs_sha256`.
+    remarks : tuple of str
+        In what the scores are not those of whom the variant names.
     """
 
     store: str
@@ -74,6 +82,7 @@ class Evaluation:
     without_baselines: Mapping[str, str]
     made_from: Mapping[str, Sequence[str]]
     inputs_sha256: Mapping[str, str]
+    remarks: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as plain values that JSON takes."""
@@ -93,6 +102,7 @@ class Evaluation:
                 for name, table in self.tables.items()
             },
             "without_baselines": dict(self.without_baselines),
+            "remarks": list(self.remarks),
         }
 
     def to_csv(self) -> str:
@@ -145,7 +155,7 @@ def contestants(
             baselines.mean_density(store, store.select(train_split))
         ),
         "uniform": baselines.uniform,
-        "one_against_others": lambda: baselines.one_against_others,
+        "one_against_others": lambda: baselines.other_observers(store),
         "flow_magnitude": lambda: baselines.flow_magnitude(store, flow),
     }
     found: dict[str, Contestant] = {}
@@ -203,8 +213,8 @@ def evaluate(
     videos : sequence of str, optional
         Only these.
     metrics : sequence of str, optional
-        Registered ones; by default all.
-    variant : {'mit', 'dhf1k', 'pysaliency'}
+        Registered ones; by default all that the variant defines.
+    variant : {'mit', 'dhf1k', 'pysaliency', 'ntire2026'}
     masks : mapping of str to ndarray, bool [frames], optional
         Frames that count; videos that are not named here are left out (see
         `foveal.pipeline.learn.masks.stored_masks`).
@@ -222,7 +232,7 @@ def evaluate(
     StoreError
         A video lacks ground truth or a prediction.
     """
-    metrics = names() if metrics is None else metrics
+    metrics = metrics_of(variant) if metrics is None else metrics
     needs = {need for name in metrics for need in find_metric(name).needs}
     chosen = store.select(split) if videos is None else list(videos)
     if masks is not None:
@@ -234,16 +244,19 @@ def evaluate(
     inputs = inputs_sha256(
         store.location, {name: {*chosen, *made_from.get(name, ())} for name in wanted}
     )
-    truths = {video: Truth(store, video) for video in chosen}
-    others = OtherFixations(
-        {video: truth.fixated(0, truth.frames) for video, truth in truths.items()}, variant
-    )
+    truths = {video: Truth(store, video, variant) for video in chosen}
+    others: OtherFixations | None = None
+    if "other_fixations" in needs:
+        others = OtherFixations(
+            {video: truth.fixated(0, truth.frames) for video, truth in truths.items()}, variant
+        )
     tables = {name: ScoreTable(metrics, variant) for name in wanted}
     for video, truth in truths.items():
-        for start in range(0, truth.frames, FRAMES_AT_ONCE):
-            stop = min(start + FRAMES_AT_ONCE, truth.frames)
+        step = max(1, min(FRAMES_AT_ONCE, _PIXELS_AT_ONCE // math.prod(truth.size)))
+        for start in range(0, truth.frames, step):
+            stop = min(start + step, truth.frames)
             negatives = None
-            if "other_fixations" in needs:
+            if others is not None:
                 negatives = others.of(video, start, stop, truth.size).to(device)
             mask = None if masks is None else masks[video][start:stop]
             for name, contestant in wanted.items():
@@ -269,6 +282,18 @@ def evaluate(
         without_baselines=without_baselines or {},
         made_from=made_from,
         inputs_sha256=inputs,
+        remarks=_remarks(variant, truths),
+    )
+
+
+def _remarks(variant: str, truths: Mapping[str, Truth]) -> tuple[str, ...]:
+    others = [video for video, truth in truths.items() if not truth.is_published]
+    if variant not in SCORED_BY or not others:
+        return ()
+    return (
+        f"{len(others)} of {len(truths)} videos are scored against density that is not the "
+        f"published one at the video's size, as {variant} has it (density.preset: published): "
+        "these are not the challenge's numbers",
     )
 
 

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from foveal.errors import StoreError
-from foveal.models.metrics import FixatedPixels
-from foveal.pipeline.stages.density import DensitySection
+from foveal.models.metrics import FixatedPixels, challenge
+from foveal.pipeline.learn.inputs import resized_maps
+from foveal.pipeline.stages.density import PUBLISHED, DensitySection
 from foveal.pipeline.stages.frames import TIMELINE
 from foveal.pipeline.video.density_kernels import DensityKernel
 from foveal.storage.marks import infos_of
@@ -51,6 +52,8 @@ class Truth:
     ----------
     store : Store
     video : str
+    variant : str
+        Whose definitions are scored by, which say how maps are brought to the density's grid.
 
     Attributes
     ----------
@@ -64,8 +67,8 @@ class Truth:
         The video has no complete fixations or density.
     """
 
-    def __init__(self, store: Store, video: str) -> None:
-        self.store, self.video = store, video
+    def __init__(self, store: Store, video: str, variant: str = "mit") -> None:
+        self.store, self.video, self.variant = store, video, variant
         self.marks = store.marks(video)
         self.infos = infos_of(self.marks)
         missing = [name for name in (TIMELINE, *POINTS, DENSITY) if name not in self.infos]
@@ -87,8 +90,17 @@ class Truth:
         return values
 
     def density(self, start: int, stop: int) -> Tensor:
-        """Density maps float32 [n, height, width]."""
-        return torch.from_numpy(self.read(DENSITY, start, stop)).float()
+        """Density maps [n, height, width]: float32, but as stored for the challenge's scores."""
+        maps = self.read(DENSITY, start, stop)
+        if self.variant != challenge.NAME:
+            maps = maps.astype(np.float32, copy=False)
+        return torch.from_numpy(maps)
+
+    def on_grid(self, maps: Tensor) -> Tensor:
+        """Maps [n, h, w] on the density's grid, float32, as the variant brings them there."""
+        if self.variant == challenge.NAME:
+            return challenge.on_grid(maps, self.size)
+        return resized_maps(maps, self.size)
 
     def fixated(self, start: int, stop: int) -> FixatedPixels:
         """Fixated pixels of these frames on the density's grid."""
@@ -104,6 +116,12 @@ class Truth:
             self.source_size,
             self.size,
         )
+
+    @property
+    def is_published(self) -> bool:
+        """Whether the density is the dataset's own, at the size of the video."""
+        about = self.marks[self.infos[DENSITY].stage].identity.get("parameters", {})
+        return about.get("preset") == PUBLISHED and self.size == self.source_size
 
     @cached_property
     def points(self) -> Points:

@@ -84,6 +84,10 @@ def read_mapping(path: Path) -> dict[str, Any]:
         values = _parse(text.decode("utf-8"))
     except FileNotFoundError:
         raise RecipeError(f"there is no file {path}") from None
+    except IsADirectoryError:
+        raise RecipeError(
+            f"{path} is a folder, not a recipe; `foveal init {path}` writes one for a dataset"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} cannot be read: {error}") from None
     except ValueError as error:

@@ -28,8 +28,9 @@ def evaluation_of(store: Store) -> dict[str, Any] | None:
     -------
     dict or None
         ``problem`` (why they cannot be read), or ``about``, ``metrics``, ``current`` (by
-        contestant), ``old`` (names), ``without_baselines``, ``extremes`` (by prediction, dicts of
-        ``about``, ``kind``, ``nss`` and ``shots`` or ``problem``) and ``not_drawn``.
+        contestant), ``old`` (names), ``without_baselines``, ``remarks``, ``extremes`` (by
+        prediction, dicts of ``about``, ``kind``, ``nss`` and ``shots`` or ``problem``) and
+        ``not_drawn``.
     """
     try:
         scores = read_evaluation(store.location)
@@ -48,6 +49,7 @@ def evaluation_of(store: Store) -> dict[str, Any] | None:
         "current": current,
         "old": [name for name in scores["contestants"] if name not in current],
         "without_baselines": scores["without_baselines"],
+        "remarks": scores.get("remarks", []),
         "extremes": {
             name: [
                 _extreme(store, name, frame, kind)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from foveal.errors import RecipeError
@@ -25,6 +26,22 @@ def open_source(dataset: Any, gaze: GazeSelection | None) -> Source:
     """
     about: Dataset = find("sources", dataset.kind)
     return about.open(dataset, gaze)
+
+
+def annotated_frames(source: Source, video: Video) -> int | None:
+    """Frames that the annotation of a video has, None where the dataset does not tell.
+
+    As listed; a source that must open the annotation to know answers ``annotated_frames(video)``.
+
+    Raises
+    ------
+    GazeError
+        The annotation cannot be read, or its own parts differ and the rule is strict.
+    """
+    count: Callable[[Video], int | None] | None = getattr(source, "annotated_frames", None)
+    if video.expected_frames is not None or count is None or not video.has_ground_truth:
+        return video.expected_frames
+    return count(video)
 
 
 def list_videos(source: Source, dataset: DatasetSection) -> list[Video]:

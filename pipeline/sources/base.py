@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
 from foveal.pipeline.recipe.section import DatasetSection, GazeSelection
@@ -15,20 +14,25 @@ from foveal.pipeline.video.types import Fixations, Video
 
 
 class PublishedMaps(Protocol):
-    """Ground truth pictures as a dataset publishes them, read a frame at a time."""
+    """Ground truth pictures as a dataset publishes them, read a frame at a time.
+
+    Maps of more than 8 bits say so by an attribute ``dtype``; an attribute ``about`` (a mapping
+    that JSON takes) is kept with the array. `foveal.pipeline.sources.readers.grey_videos` has both.
+    """
 
     def __len__(self) -> int:
         """Return the number of frames that have a map."""
 
-    def density(self, frame: int) -> NDArray[np.uint8]:
-        """Density picture of a frame, uint8 [height, width], exactly as published."""
+    def density(self, frame: int) -> NDArray[Any]:
+        """Density picture of a frame, unsigned integers [height, width], exactly as published."""
 
 
 class Source(Protocol):
     """A raw dataset on disk.
 
     Files that lie beside the videos and are not read may be told in an attribute ``left_out``, a
-    sentence for people, which `videos` sets.
+    sentence for people, which `videos` sets. A source that must open the annotation to know its
+    length has a method ``annotated_frames(video)``, see `foveal.pipeline.sources.annotated_frames`.
 
     Sources only read; whatever is wrong with one video raises `GazeError` or `DecodeError` when
     that video is asked for, so that listing the others still works.

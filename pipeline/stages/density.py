@@ -272,6 +272,7 @@ class PublishedDensityStage(PlainStage):
             raise GazeError("this form of the dataset publishes no density maps")
         self._maps = maps
         self._size = context.info.size
+        self._dtype = np.dtype(getattr(maps, "dtype", np.uint8))
 
     def outputs(self) -> Sequence[ArraySpec]:
         attributes = {
@@ -280,6 +281,7 @@ class PublishedDensityStage(PlainStage):
             "valid_range": [0, 255],
             "preset": PUBLISHED,
             "source_size": list(self._size),
+            **getattr(self._maps, "about", {}),
         }
         dims = ("time", "map_y", "map_x")
         return [
@@ -287,7 +289,7 @@ class PublishedDensityStage(PlainStage):
                 "density",
                 dims,
                 self._size,
-                np.dtype("uint8"),
+                self._dtype,
                 attributes,
                 axis="frame",
                 kind="map",

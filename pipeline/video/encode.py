@@ -17,8 +17,21 @@ CODEC_OPTIONS: dict[str, dict[str, str | int]] = {
     "mpeg4": {"vtag": "xvid", "qscale:v": 1, "qmin": 1, "pix_fmt": "yuv420p"},
     "libx264": {"crf": 12, "preset": "veryfast", "pix_fmt": "yuv420p"},
     "ffv1": {"pix_fmt": "bgr0"},
+    "x264_grey": {
+        "vcodec": "libx264",
+        "qp": 0,
+        "preset": "veryfast",
+        "bf": 0,
+        "pix_fmt": "gray",
+        "movflags": "+faststart",
+    },
 }
-"""What `encode_video` asks of each encoder: two close to lossless, ffv1 exactly so."""
+"""What `encode_video` asks of each encoder: close to lossless, the last two exactly so.
+
+Grey video has no B-frames, so that its first picture is shown at 0 whoever reads it.
+"""
+
+_GREY = "x264_grey"
 
 
 def encode_video(
@@ -37,7 +50,7 @@ def encode_video(
     Parameters
     ----------
     frames : iterable of ndarray, uint8 [height, width, 3]
-        RGB, all of one even height and width.
+        RGB, all of one even height and width; for ``x264_grey`` [height, width] of any.
     path : Path
     fps : float or Fraction
     codec : str
@@ -66,14 +79,17 @@ def encode_video(
     if first is None:
         raise ValueError(f"no frames to write to {path}")
     height, width = first.shape[:2]
-    if first.shape != (height, width, 3) or height % 2 or width % 2:
-        raise ValueError(f"frames must be [even height, even width, 3], got {first.shape}")
+    grey = codec == _GREY
+    shape = (height, width) if grey else (height, width, 3)
+    if first.shape != shape or (not grey and (height % 2 or width % 2)):
+        wanted = "[height, width]" if grey else "[even height, even width, 3]"
+        raise ValueError(f"frames must be {wanted}, got {first.shape}")
 
     streams = [
         ffmpeg.input(
             "pipe:",
             format="rawvideo",
-            pix_fmt="rgb24",
+            pix_fmt="gray" if grey else "rgb24",
             video_size=(width, height),
             framerate=str(fps),
         )
@@ -99,10 +115,10 @@ def encode_video(
     written = 0
     try:
         while first is not None:
-            if first.shape != (height, width, 3) or first.dtype != np.uint8:
+            if first.shape != shape or first.dtype != np.uint8:
                 raise ValueError(
-                    f"frame {written} is {first.dtype} {first.shape}, not uint8 "
-                    f"{(height, width, 3)} as the first"
+                    f"frame {written} is {first.dtype} {first.shape}, not uint8 {shape} as the "
+                    "first"
                 )
             process.stdin.write(np.ascontiguousarray(first).data)
             written += 1

@@ -22,7 +22,7 @@ from foveal.pipeline.video.probe import probe
 
 MUTANTS = int(os.environ.get("FOVEAL_MUTANTS", "12"))
 SEED = int(os.environ.get("FOVEAL_SEED", "0"))
-OF_THE_WHOLE_DATASET = ("namelist.mat", "VideoNameList.mat")
+OF_THE_WHOLE_DATASET = ("namelist.mat", "VideoNameList.mat", "TrainTestSplit.json")
 """What lists the videos may stop the listing."""
 
 
@@ -87,6 +87,6 @@ def test_a_mutant_costs_its_own_video_and_is_named(form: str, tmp_path: Path) ->
             raise AssertionError(
                 f"mutant {number} of {path} (seed {SEED}): {data[:2000]!r}"
             ) from error
-        for complaint in complaints:
+        for complaint in complaints if path.name not in OF_THE_WHOLE_DATASET else ():
             assert path.name in complaint or path.parent.name in complaint, complaint
         shutil.copy(kept, path)

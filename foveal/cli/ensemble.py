@@ -1,0 +1,130 @@
+"""``foveal predict-ensemble`` and ``foveal baseline``: predictions that no network makes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.progress import Progress
+
+from foveal.cli.console import INCOMPLETE, Json, err, out, print_json, print_table
+from foveal.errors import RecipeError
+
+if TYPE_CHECKING:
+    from foveal.pipeline.learn.predict import Advance, Prediction
+
+Only = Annotated[list[str] | None, typer.Option(help="Only this video (id). Repeatable.")]
+Split = Annotated[str | None, typer.Option(help="Only videos of this split.")]
+Store = Annotated[str, typer.Option(help="Store to read and write (path or URL).")]
+
+
+def predict_ensemble(
+    predictions: Annotated[list[str], typer.Argument(help="Two or more stored predictions.")],
+    store: Store,
+    mode: Annotated[
+        str, typer.Option(help="mean; logit: mean of the logits; max: of each pixel.")
+    ] = "mean",
+    name: Annotated[str, typer.Option(help="The array is called saliency_NAME.")] = "ensemble",
+    split: Split = None,
+    only: Only = None,
+    as_json: Json = False,
+) -> None:
+    """Make several predictions into one, kept as one more array of each video.
+
+    Every map is stretched to [0, 1] by its own minimum and maximum first. What is complete is left
+    alone. Exit status 3: some videos lack a prediction.
+    """
+    from foveal.pipeline.learn.ensemble import predict_ensemble as combine
+
+    chosen: Any = mode
+    with _progress("ensemble") as advance:
+        results = combine(
+            store, predictions, name, chosen, split=split, videos=only, advance=advance
+        )
+    _tell(store, f"saliency_{name.removeprefix('saliency_')}", results, as_json, {})
+
+
+def baseline(
+    kind: Annotated[str, typer.Argument(help="centre: one Gaussian for every frame.")],
+    store: Store,
+    fit: Annotated[
+        bool, typer.Option("--fit", help="Fit it to the fixated points of --train-split.")
+    ] = False,
+    train_split: Annotated[
+        str, typer.Option(help="Split that --fit reads; 'all' for every video.")
+    ] = "train",
+    sigma: Annotated[
+        float, typer.Option(help="Without --fit: deviation as a share of each side.")
+    ] = 0.25,
+    name: Annotated[str, typer.Option(help="The array is called saliency_NAME.")] = "centre",
+    split: Split = None,
+    only: Only = None,
+    as_json: Json = False,
+) -> None:
+    """Write a baseline as a prediction, to be scored and exported like any other.
+
+    Vertical videos get a Gaussian of their own. What is complete is left alone.
+    """
+    from foveal.pipeline.learn.centre import predict_centre
+
+    if kind != "centre":
+        raise RecipeError(f"baseline {kind!r}: choose centre")
+    with _progress("baseline") as advance:
+        centres, results = predict_centre(
+            store,
+            name,
+            fit_split=train_split if fit else None,
+            sigma=sigma,
+            split=split,
+            videos=only,
+            advance=advance,
+        )
+    told = {"centres": {key: asdict(centre) for key, centre in centres.items()}}
+    if not as_json:
+        print_table(
+            "Gaussian, in shares of the picture's width and height",
+            ("videos", "x", "y", "sigma x", "sigma y", "points"),
+            [
+                (key, *(f"{value:.4g}" for value in asdict(centre).values()))
+                for key, centre in centres.items()
+            ],
+        )
+    _tell(store, f"saliency_{name.removeprefix('saliency_')}", results, as_json, told)
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Advance]:
+    with Progress(console=err, disable=not err.is_terminal) as progress:
+        bar = progress.add_task(what, total=None)
+
+        def advance(video: str, done: int, frames: int) -> None:
+            progress.update(bar, description=video, completed=done, total=frames)
+
+        yield advance
+
+
+def _tell(
+    store: str,
+    array: str,
+    results: Sequence[Prediction],
+    as_json: bool,
+    further: dict[str, Any],
+) -> None:
+    skipped = [result for result in results if result.status == "skipped"]
+    if as_json:
+        rows = [vars(result) for result in results]
+        print_json({"store": store, "array": array, **further, "videos": rows})
+    else:
+        if skipped:
+            print_table("skipped", ("video", "reason"), [(r.video, r.reason) for r in skipped])
+        counts = {
+            status: sum(result.status == status for result in results)
+            for status in ("complete", "unchanged", "skipped")
+        }
+        parts = [f"{count} {status}" for status, count in counts.items() if count]
+        out.print(f"{store}: {array}: {', '.join(parts)}", markup=False)
+    if skipped:
+        raise typer.Exit(INCOMPLETE)

@@ -1,0 +1,71 @@
+"""``foveal export --submission``: a prediction as a challenge takes it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import typer
+from rich.progress import Progress
+
+from foveal.cli.console import INCOMPLETE, ROWS, err, out, print_json, print_table, size_text
+from foveal.errors import RecipeError
+
+
+def submit(
+    store: str,
+    folder: Path,
+    arrays: list[str],
+    form: str,
+    only: list[str] | None,
+    split: str | None,
+    source_size: bool,
+    as_json: bool,
+) -> None:
+    """Write and verify a submission; exit status 3 where a video is missing or wrong."""
+    from foveal.pipeline.export.submission import write_submission
+
+    if len(arrays) != 1:
+        raise RecipeError(f"a submission is of one prediction; --array names {', '.join(arrays)}")
+    with Progress(console=err, disable=not err.is_terminal) as progress:
+        bar = progress.add_task("submission", total=None)
+
+        def advance(video: str, done: int, total: int) -> None:
+            progress.update(bar, description=video, completed=done, total=total)
+
+        done = write_submission(
+            store,
+            folder,
+            arrays[0],
+            form,
+            videos=only,
+            split=split,
+            source_size=source_size,
+            advance=advance,
+        )
+    counts = Counter(one.status for one in done)
+    if as_json:
+        rows = [vars(one) for one in done]
+        print_json({"store": store, "folder": str(folder), "form": form, "videos": rows})
+    else:
+        bad = [one for one in done if one.status != "written"]
+        if bad:
+            print_table(
+                "not as the challenge wants them",
+                ("video", "status", "reason"),
+                [(one.video, one.status, one.reason) for one in bad[:ROWS]],
+            )
+            if len(bad) > ROWS:
+                out.print(f"… and {len(bad) - ROWS} more; --json lists all")
+        for one in done:
+            if one.repeated or one.left_out:
+                what = f"{one.repeated or one.left_out} maps at the end"
+                how = "repeated" if one.repeated else "left out"
+                out.print(f"{one.video}: {what} {how}, {one.frames} in all", markup=False)
+        out.print(
+            f"{folder}: {counts['written']} videos written and decoded again, "
+            f"{size_text(sum(one.bytes for one in done))}: frames, rate, size and values agree",
+            markup=False,
+        )
+    if counts["written"] != len(done):
+        raise typer.Exit(INCOMPLETE)
