@@ -19,7 +19,7 @@ test: check
 # The long form of the campaign that `make test` runs in short: see docs/reliability.md.
 faults: $(INSTALLED)
 	FOVEAL_FAULTS=long FOVEAL_TEST_KILLS=20 $(BIN)/python -m pytest tests/faults tests/flows/test_cluster.py \
-		tests/pipeline/test_learns.py \
+		tests/pipeline/test_learns.py tests/flows/test_lab.py tests/flows/test_deploy_files.py \
 		-n 2 --timeout 7200 -s
 
 check: $(INSTALLED)

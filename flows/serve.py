@@ -15,12 +15,16 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import foveal.flows  # noqa: F401  sets the environment, before Prefect is imported
 from foveal.errors import FovealError, MissingDependency, RecipeError
 from foveal.flows.server import await_health, die_with_parent
 from foveal.pipeline.recipe.yaml_files import read_mapping
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
 
 POOL = "foveal"
 """Work pool of this machine's worker; deployments of other pools are left to other workers."""
@@ -109,6 +113,7 @@ def serving(host: str, port: int, runs: int, folder: Path | None = None) -> Iter
         _deploy(["--no-prompt", "deploy", *chosen], quiet, folder)
         start = ["worker", "start", "--pool", POOL, "--type", "process", "--name", host]
         worker = stack.enter_context(_process(start, environment, folder))
+        stack.callback(_cancel_runs, f"{site}/api", (server, worker))
         print(f"{site} has the runs, their logs and the forms to start some", flush=True)
         print(f"deployments: {', '.join(names)}; {runs} runs at a time", flush=True)
         print(f"elsewhere: export PREFECT_API_URL={site}/api", flush=True)
@@ -148,10 +153,17 @@ def _check_free(host: str, port: int) -> None:
             ) from None
 
 
-def _make_pool(api: str, runs: int) -> None:
+@contextmanager
+def _client(api: str) -> Iterator[SyncPrefectClient]:
     from prefect.client.orchestration import get_client
-    from prefect.client.schemas.actions import WorkPoolCreate
     from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as client:
+        yield client
+
+
+def _make_pool(api: str, runs: int) -> None:
+    from prefect.client.schemas.actions import WorkPoolCreate
     from prefect.workers.process import ProcessWorker
 
     pool = WorkPoolCreate(
@@ -161,8 +173,37 @@ def _make_pool(api: str, runs: int) -> None:
         base_job_template=ProcessWorker.get_default_base_job_template(),
         concurrency_limit=runs,
     )
-    with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as client:
+    with _client(api) as client:
         client.create_work_pool(pool, overwrite=True)
+
+
+def _cancel_runs(api: str, parts: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Stop the runs at work as the UI's cancel does: the worker says what became of them.
+
+    Those that wait are left for the next time.
+    """
+    from prefect.client.schemas.actions import WorkPoolUpdate
+    from prefect.client.schemas.filters import FlowRunFilter, WorkPoolFilter
+    from prefect.states import Cancelling
+
+    at_work = FlowRunFilter.model_validate(
+        {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}}
+    )
+    here = WorkPoolFilter.model_validate({"name": {"any_": [POOL]}})
+    deadline = time.monotonic() + _STOP_SECONDS
+    asked: set[UUID] = set()
+    # Whatever the server answers, the processes are ended next.
+    with suppress(Exception), _client(api) as client:
+        client.update_work_pool(POOL, WorkPoolUpdate(is_paused=True))
+        while all(part.poll() is None for part in parts) and time.monotonic() < deadline:
+            runs = client.read_flow_runs(flow_run_filter=at_work, work_pool_filter=here)
+            if not runs:
+                return
+            for run in runs:
+                if run.id not in asked:
+                    client.set_flow_run_state(run.id, Cancelling(message="the server was stopped"))
+                    asked.add(run.id)
+            time.sleep(_LOOK_EVERY_SECONDS)
 
 
 def _deploy(arguments: Sequence[str], environment: dict[str, str], folder: Path) -> None:

@@ -1,5 +1,6 @@
-"""The files of a deployment against what they speak of: prefect.yaml, the Dockerfile, the script for
-SLURM. That goes as far as it can without Docker and SLURM; the script runs with an ``srun`` of ours.
+"""The files of a deployment against what they speak of: prefect.yaml, Dockerfile, script for SLURM.
+
+That goes as far as it can without Docker and SLURM; the script runs with an ``srun`` of ours.
 """
 
 from __future__ import annotations

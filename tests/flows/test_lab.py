@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -187,17 +188,26 @@ def test_a_lab_takes_over(long_clips: Path, tmp_path: Path) -> None:
         assert verify(Location(first / "store.zarr")) == []
 
         # A batch that takes minutes is no shelter, neither from cancelling nor from Ctrl-C.
-        cancelled(lab, lab.run("build-store", recipes[1]), second / "store.zarr", long_clips)
         if LONG:
-            lab.run("build-store", recipes[1])
-            until(lambda: ffmpegs(long_clips), PATIENCE_SECONDS)
+            cancelled(lab, lab.run("build-store", recipes[1]), second / "store.zarr", long_clips)
+        lab.run("build-store", recipes[1])
+        until(lambda: ffmpegs(long_clips), PATIENCE_SECONDS)
         lab.process.send_signal(signal.SIGINT)
-        assert lab.process.wait(90) == 130
+        assert lab.process.wait(120) == 130
         assert lab.process.stdout is not None
         assert lab.process.stdout.read().endswith("goes on\n")
         assert not ffmpegs(long_clips)
         assert [part for part in parts if Path(f"/proc/{part}").exists()] == []
         assert_only_whole_work_is_left(second / "store.zarr")
+        assert (
+            _states(tmp_path / "prefect") == ["CANCELLED"] * (3 if LONG else 2) + ["COMPLETED"] * 2
+        )
+
+
+def _states(home: Path) -> list[str]:
+    """How the runs stand when the server has gone."""
+    with closing(sqlite3.connect(home / "prefect.db")) as database:
+        return sorted(state for (state,) in database.execute("select state_type from flow_run"))
 
 
 def _deployed_as_written() -> None:
