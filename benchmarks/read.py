@@ -5,7 +5,8 @@ video they came from; all are read in one run, taking turns, the store by a Clip
 workers are threads, the others by a DataLoader, the pages of the operating system warm. With flow
 and density, the folders hold one .npy (float16) a flow map and one PNG a density map. Cached I3D
 features are read as batches of 128 random windows against ``np.load(mmap_mode="r")``. Ratios are
-foveal's speed over the peer's.
+foveal's speed over the peer's. Last, ``Clips`` against this project's own way through dask: batches
+of clips (``Store.lazy(clips=…)``), and slices of the arrays end to end.
 
     python benchmarks/read.py [--video FILE] [--windows 24] [--rounds 3] [--json]
 
@@ -20,10 +21,12 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import dask
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -40,6 +43,7 @@ from foveal.pipeline.video.resize import resize_frames
 from foveal.pipeline.video.types import Video
 from foveal.storage.kinds import said_by_name
 from foveal.storage.location import Location
+from foveal.storage.reader import open_store
 from foveal.storage.root import create_store
 from foveal.storage.schema import ArraySpec
 from foveal.storage.writer import VideoWriter
@@ -49,6 +53,7 @@ WINDOW, BATCH = 79, 4
 FRAME_SIZE, FLOW_SIZE, MAP_SIZE = (192, 256), (112, 112), (180, 320)
 FEATURE_SHAPE, FEATURE_WINDOWS, FEATURE_BATCH = (1024, 5, 5, 5), 512, 128
 GOALS = {"jpeg": 2.0, "png": 6.0, "torchcodec": 3.0, "mmap": 0.7}
+DASK_WINDOWS, DASK_CLIPS, DASK_CLIP_FRAMES, MOST_DASK = 64, 16, 16, 4.0
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -289,6 +294,52 @@ def compare_features(work: Path, rounds: int) -> list[dict[str, Any]]:
     return results
 
 
+def compare_dask(work: Path, rounds: int) -> list[dict[str, Any]]:
+    """Random clips at once: by `Clips`, as batches through dask, and sliced from whole arrays."""
+    store = open_store(work / "store")
+    random = np.random.default_rng(3)
+    results = []
+    for array, video, items, count in (
+        ("i3d_rgb", "features", 1, DASK_WINDOWS),
+        ("frames", "clip", DASK_CLIP_FRAMES, DASK_CLIPS),
+    ):
+        variable = Windows(array) if array == "i3d_rgb" else array
+        clips = Clips(store, video, frames=items, variables=[variable])
+        numbers = random.integers(0, len(clips), count).tolist()
+        there = int(store.infos(video)[array].items) - items
+        starts = [min(number, there) for number in numbers]
+        places = [(video, start) for start in starts]
+        batch = store.lazy(array, clips=places, items=items, batch=count)
+        whole = store.lazy(array, videos=[video])
+        readers: dict[str, Callable[[], Iterator[Any]]] = {
+            "Clips": partial(_one, partial(clips.__getitems__, numbers)),
+            "lazy clips": partial(_one, batch.data.blocks[0].compute),
+            "lazy slices": partial(
+                _one,
+                lambda whole=whole, starts=starts, items=items: dask.compute(
+                    *(whole[start : start + items].data for start in starts)
+                ),
+            ),
+        }
+        seconds = seconds_by_turns(readers, rounds)
+        results += [
+            {
+                "read": f"{count} x {items} of {array}",
+                "peer": peer,
+                "clips_ms": round(1e3 * seconds["Clips"], 1),
+                "peer_ms": round(1e3 * seconds[peer], 1),
+                "times_clips": round(seconds[peer] / seconds["Clips"], 2),
+                "most": MOST_DASK if peer == "lazy clips" else None,
+            }
+            for peer in ("lazy clips", "lazy slices")
+        ]
+    return results
+
+
+def _one(read: Callable[[], Any]) -> Iterator[Any]:
+    yield read()
+
+
 def report(
     what: str, workers: int, seconds: Mapping[str, float], items: int
 ) -> list[dict[str, Any]]:
@@ -335,14 +386,22 @@ def main() -> None:
             write_folder(work / suffix, arrays, suffix)
         results = compare_windows(work, video, arrays, arguments)
         results += compare_features(work, arguments.rounds)
+        through_dask = compare_dask(work, arguments.rounds)
     if arguments.json:
-        print(json.dumps({"results": results, "torchcodec_installed": has_torchcodec()}))
+        values = {"results": results, "dask": through_dask}
+        print(json.dumps(values | {"torchcodec_installed": has_torchcodec()}))
         return
     for row in results:
         goal = f" (goal {row['goal']})" if row["goal"] else ""
         print(
             f"{row['read']:24} {row['workers']} workers: "
             f"{row['foveal_items_per_second']:6} items/s, {row['ratio']:6.2f} x {row['peer']}{goal}"
+        )
+    for row in through_dask:
+        most = f" (at most {row['most']})" if row["most"] else ""
+        print(
+            f"{row['read']:24} Clips {row['clips_ms']:6} ms, {row['peer']} {row['peer_ms']:6} ms: "
+            f"{row['times_clips']} x{most}"
         )
     if not has_torchcodec():
         print("torchcodec is not installed: not measured")

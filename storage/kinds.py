@@ -39,6 +39,7 @@ ROLES = {
     "ground_truth": "where people looked",
     "prediction": "where a network says people look",
     "mask": "which frames count in an evaluation",
+    "inner": "what a network computed on the way to its estimate",
 }
 """What an array is for, where its kind alone does not tell."""
 

@@ -35,6 +35,10 @@ _DEFECTS = (TypeError, AttributeError, NameError, AssertionError, LookupError)
 """Errors of the program itself, which keep their traceback."""
 
 
+def _always() -> None:
+    """The guard of a place that anyone may write to."""
+
+
 class Location:
     """Bytes by key in a store, beside and below its Zarr hierarchy.
 
@@ -74,7 +78,7 @@ class Location:
         if isinstance(self.zarr, LocalStore):
             self.local = self.zarr.root
 
-        self._guard: Callable[[], None] = lambda: None
+        self._guard: Callable[[], None] = _always  # named, so that a location can be pickled
 
     def __str__(self) -> str:
         return self.url

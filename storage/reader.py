@@ -237,9 +237,20 @@ class Store:
         return read_array(self.location, video, name)
 
     def lazy(
-        self, array: str, split: str | None = None, videos: Sequence[str] | None = None
+        self,
+        array: str,
+        split: str | None = None,
+        videos: Sequence[str] | None = None,
+        *,
+        clips: Sequence[tuple[str, int]] | None = None,
+        items: int = 1,
+        batch: int = 64,
     ) -> xr.DataArray:
-        """One array of many videos end to end, lazily: a dask chunk is a shard.
+        """One array of many videos, lazily: end to end, or as clips drawn from them.
+
+        End to end a dask chunk is a shard: for means, counts, and whatever goes through all of it.
+        Clips have a dask chunk for each batch, which is one task and one reading of all of it: for
+        training. Either way chunks are read and decoded as `foveal.torch.Clips` does it.
 
         Parameters
         ----------
@@ -249,25 +260,37 @@ class Store:
             Only the videos of this split.
         videos : sequence of str, optional
             Only these.
+        clips : sequence of (str, int), optional
+            Video and first item of each clip, in the order wanted, instead of everything.
+        items : int
+            Of each clip.
+        batch : int
+            Clips in a dask chunk: ``.data.blocks[n]`` is batch n.
 
         Returns
         -------
         xarray.DataArray
-            Along its first dimension it has the coordinates ``video`` (id) and
+            End to end, it has along its first dimension the coordinates ``video`` (id) and
             ``index_in_video``. Videos that lack the array are left out; ``attrs["left_out"]``
-            names them.
+            names them. Clips come as [clip, items, …], with the coordinates ``video`` and
+            ``start`` of each.
 
         Raises
         ------
         StoreError
-            Where no video has the array, or sizes or dtypes differ.
+            Where no video has the array, sizes or dtypes differ, or a clip does not lie inside
+            its video.
 
         Examples
         --------
         >>> store.lazy("density", split="train").mean("time").compute()     # doctest: +SKIP
         """
-        from foveal.storage.concatenated import concatenated
+        from foveal.storage.concatenated import clips_of, concatenated
 
+        if clips is not None:
+            if split is not None or videos is not None:
+                raise StoreError("clips name their videos; leave split and videos out")
+            return clips_of(self, array, clips, items, batch)
         return concatenated(self, array, self.select(split) if videos is None else videos)
 
     def statistics(self, split: str | None = "train") -> xr.Dataset:

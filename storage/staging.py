@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Mapping
 
 from zarr.abc.store import ByteRequest, Store
 from zarr.storage import WrapperStore
@@ -77,6 +78,12 @@ class StagingStore(WrapperStore[Store]):
                 await self._store.delete(key)
         self.sha256[key] = digest.hexdigest()
         self.stored_bytes += len(value)
+
+    def adopt(self, sha256: Mapping[str, str]) -> None:
+        """Count objects of a former run, by key, as written by this one."""
+        self.sha256.update(sha256)
+        for key in sha256:
+            self.stored_bytes += int(sync(self._store.getsize(key)))
 
     def publish(self) -> None:
         """Write the metadata held back: from now on the arrays exist."""

@@ -158,7 +158,7 @@ def _foreign_records(location: Location, video: str) -> Iterator[Problem]:
         return
     for name in names:
         stage = name.removesuffix(".json")
-        if name != "group" and (stage == name or not is_name(stage)):
+        if name not in ("group", "checkpoint") and (stage == name or not is_name(stage)):
             key = f"{folder}/{name}"
             yield Problem(video, "", key, "leftover", f"{key} is nothing that foveal wrote")
 

@@ -14,15 +14,19 @@ import typer
 
 import foveal.flows  # noqa: F401  sets the environment, before any command imports torch
 from foveal.cli.build import build
+from foveal.cli.compare import compare
 from foveal.cli.dataset import check, init
 from foveal.cli.demo import demo
 from foveal.cli.ensemble import baseline, predict_ensemble
 from foveal.cli.evaluate import evaluate
+from foveal.cli.experiment import experiment
+from foveal.cli.import_maps import import_maps
 from foveal.cli.inspect import inspect
 from foveal.cli.look import export, preview, report, statistics
 from foveal.cli.mask import mask
 from foveal.cli.plugins import plugins
 from foveal.cli.predict import predict
+from foveal.cli.runtime import runtime
 from foveal.cli.status import status
 from foveal.cli.tidy import clean, diff
 from foveal.cli.train import train
@@ -69,11 +73,15 @@ for command in (
     predict,
     predict_ensemble,
     baseline,
+    import_maps,
     evaluate,
+    compare,
+    runtime,
     plugins,
 ):
     app.command()(command)
 app.add_typer(weights, name="weights")
+app.add_typer(experiment, name="experiment")
 
 
 def main() -> None:

@@ -78,10 +78,13 @@ class Clips(Dataset[Sample]):
         Normaliser (`foveal.models.normalise`) by variable: ``{"frames": "i3d"}``.
     transform : callable, optional
         Takes and gives a sample. torch's random numbers inside it depend on the loader's seed, the
-        epoch and the clip alone.
+        epoch and the clip alone. `foveal.torch.transforms` has some; one with a method ``bound_to``
+        is replaced by what that gives for these clips.
 
     Attributes
     ----------
+    infos : dict of str to ArrayInfo
+        What each array of the split is, by name.
     skipped : dict of str to str
         Videos of the split that give no clip, and why.
 
@@ -121,7 +124,6 @@ class Clips(Dataset[Sample]):
         store = store if isinstance(store, Store) else open_store(store)
         self.frames, self.stride = frames, stride
         self.padding: Padding = padding
-        self.transform = transform
         self.location = store.location
         self._gatherer = Gatherer(store.location)
         self._whole: OrderedDict[tuple[str, str], NDArray[Any]] = OrderedDict()
@@ -130,7 +132,10 @@ class Clips(Dataset[Sample]):
         marks, _ = read_journal(store.location, chosen)
         infos = [mark.infos for of in marks.values() for mark in of.values()]
         known = {name: info for found in infos for name, info in found.items()}
+        self.infos = known
         self.variables = [make_variable(wanted, known) for wanted in variables]
+        bound_to = getattr(transform, "bound_to", None)
+        self.transform = transform if bound_to is None else bound_to(self)
         self._normalise = _normalisers(normalise or {}, self.variables)
         self._facts, self.skipped = read_facts(store, chosen, marks, self.variables)
         self._starts = []
@@ -224,6 +229,10 @@ class Clips(Dataset[Sample]):
                 groups.append(following + numbers)
                 following += int(numbers[-1]) + 1
         return np.concatenate(groups).astype(np.int64)
+
+    def parts_of(self, clips: Indices, epoch: tuple[int, int]) -> Indices:
+        """Which part each of these clips is of, in the epoch of (seed, epoch): there is one."""
+        return np.zeros(len(clips), np.int64)
 
     @property
     def only_reads(self) -> bool:

@@ -68,6 +68,9 @@ class Evaluation:
         Videos that a contestant was made from, besides those scored, by its name.
     inputs_sha256 : mapping of str to str
         By contestant, see `foveal.storage.evaluation.inputs_sha256`.
+    frames : mapping of str to mapping
+        By contestant, video and metric the scores of all frames, float64 [frames], NaN where a
+        frame is excluded.
     remarks : tuple of str
         In what the scores are not those of whom the variant names.
     """
@@ -82,6 +85,7 @@ class Evaluation:
     without_baselines: Mapping[str, str]
     made_from: Mapping[str, Sequence[str]]
     inputs_sha256: Mapping[str, str]
+    frames: Mapping[str, Mapping[str, Mapping[str, NDArray[np.float64]]]]
     remarks: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -282,6 +286,10 @@ def evaluate(
         without_baselines=without_baselines or {},
         made_from=made_from,
         inputs_sha256=inputs,
+        frames={
+            name: {video: table.per_frame(video) for video in chosen}
+            for name, table in tables.items()
+        },
         remarks=_remarks(variant, truths),
     )
 

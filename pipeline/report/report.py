@@ -141,7 +141,7 @@ def report_page(store: Store, run: Mapping[str, object] | None = None) -> str:
     cards, statistics, scope = survey.survey(store)
     flows = flow_of(store, journal)
     return (
-        _templates()
+        templates()
         .get_template("report.html")
         .render(
             store=store,
@@ -209,7 +209,7 @@ def _run(run: Mapping[str, object] | None, journal: Journal) -> dict[str, object
 
 
 @functools.cache
-def _templates() -> jinja2.Environment:
+def templates() -> jinja2.Environment:
     """The templates, in which everything is escaped that does not come from a template."""
     found = jinja2.Environment(
         loader=jinja2.PackageLoader("foveal.pipeline.report"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -85,6 +85,12 @@ class TimeStage(PlainStage):
     def provenance(self) -> dict[str, Any]:
         return {"last_pts_seconds": self._last_pts_seconds}
 
+    def snapshot(self) -> Mapping[str, Any]:
+        return {"last_pts_seconds": self._last_pts_seconds}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._last_pts_seconds = float(state["last_pts_seconds"])
+
 
 class FramesStage(PlainStage):
     """``frames``: decoded pictures at the recipe's size."""
@@ -126,3 +132,9 @@ class FramesStage(PlainStage):
         from foveal.pipeline.video.resize import resize_frames
 
         return {"frames": resize_frames(batch.frames, self._size, self._section.interpolation)}
+
+    def snapshot(self) -> Mapping[str, Any]:
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Each frame stands for itself."""

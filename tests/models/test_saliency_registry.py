@@ -45,7 +45,7 @@ PARAMETERS = {
     "tp_cmrnet": 4_890_045,
     "salbce": 31_787_009,
     "salema": 31_787_009,
-    "salclstm": 31_787_009 + 18_876_416,
+    "salclstm": 31_787_009 + 18_876_416 + 3 * 512,  # with peepholes
 }
 
 OUTPUT_SIZES = {
