@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 import traceback
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -134,6 +137,54 @@ def prefect_knows(run: Any) -> str:
     return "\n".join(one.model_dump_json() for one in known)
 
 
+@pytest.fixture
+def repeating() -> Iterator[str]:
+    """Address of a server that refuses every request, and repeats the credentials in its reply."""
+
+    class Refuse(BaseHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            """Nothing."""
+
+        def do_GET(self) -> None:
+            why = f"no such key: {KEY} with {SECRET} and {TOKEN}"
+            body = (
+                f"<Error><Code>InvalidAccessKeyId</Code><Message>{why}</Message></Error>".encode()
+            )
+            self.send_response(403)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_PUT = do_GET
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Refuse)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_server_that_repeats_credentials_is_not_quoted(
+    repeating: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import s3fs
+
+    environment(monkeypatch)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", repeating)
+    s3fs.S3FileSystem.clear_instance_cache()
+    with pytest.raises(StoreUnreachable, match=r"no such key: \*\*\* with \*\*\* and") as error:
+        Location("s3://bucket/store.zarr").write("a.json", b"{}")
+    s3fs.S3FileSystem.clear_instance_cache()
+    assert not found_in("".join(traceback.format_exception(error.value)))
+
+
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("AWS_SESSION_TOKEN", TOKEN)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+
+
 def test_credentials_of_the_environment_are_found_nowhere(
     api: str,
     raw: Path,
@@ -146,9 +197,7 @@ def test_credentials_of_the_environment_are_found_nowhere(
 
     from foveal.flows.server import drain
 
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-    monkeypatch.setenv("AWS_SESSION_TOKEN", TOKEN)
+    environment(monkeypatch)
     s3fs.S3FileSystem.clear_instance_cache()
     try:
         recipe = recipe_values(raw, f"{bucket}/secretive", flow=[], density=None)
@@ -168,13 +217,14 @@ def test_credentials_of_the_environment_are_found_nowhere(
             assert not [needle for needle in NEEDLES if needle.encode() in content], key
 
         # A failure with all that comes with it: nobody listens there.
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{KEY}:{quote(SECRET, safe='')}@127.0.0.1:9")
-        s3fs.S3FileSystem.clear_instance_cache()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
         monkeypatch.setattr("s3fs.core.S3FileSystem.retries", 1)
-        state = build_store(recipe_values(raw, f"{bucket}/nowhere", flow=[]), return_state=True)
+        s3fs.S3FileSystem.clear_instance_cache()
+        state = build_store(recipe_values(raw, f"{bucket}/nowhere"), return_state=True)
         assert (state.is_failed(), state.name) == (True, "Refused")
         error = state.result(raise_on_failure=False)
         assert isinstance(error, StoreUnreachable)
+        assert "connect" in str(error)
         assert not found_in("".join(traceback.format_exception(error)))
         drain()
         assert not found_in(prefect_knows(state.state_details.flow_run_id))
