@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from foveal.errors import StoreError
 from foveal.storage.cf import Scale
 from foveal.storage.location import Location
-from foveal.storage.marks import Mark, read_journal
+from foveal.storage.marks import Mark
 from foveal.storage.slices import Gatherer, Slice
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ def _read_clips(table: NDArray[np.int64], joined: Joined, items: int) -> NDArray
 
 def _join(store: Store, name: str, videos: Sequence[str]) -> tuple[Joined, Mapping[str, Mark]]:
     """The videos that have an array, which is equally large in all; and their marks."""
-    marks, _ = read_journal(store.location, videos)
+    marks = store.journal(videos)
     stages = {
         video: mark
         for video in videos

@@ -1,9 +1,9 @@
 """What an array is: along which axis it grows, and what kind of thing its items are.
 
 Every array says so itself, by the attributes ``axis``, ``kind`` and, where they apply, ``starts``,
-``role`` and ``source_frames``. Whoever reads, draws, exports or counts asks these and never the
-name. Both vocabularies are open: an array of a kind that foveal does not know is still inspected,
-verified, exported as npy and read by `foveal.torch.Clips`.
+``role``, ``source_frames`` and ``offset``. Whoever reads, draws, exports or counts asks these and
+never the name. Both vocabularies are open: an array of a kind that foveal does not know is still
+inspected, verified, exported as npy and read by `foveal.torch.Clips`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ AXES = {
     "point": "one item per fixated point",
     "frame_plus_1": "one item per frame and one more: where each frame's rows begin and end",
     "sample": "one item per audio sample",
+    "hop": "one item per step of a spectrogram along the sound",
 }
 """What the leading axis of an array counts."""
 
@@ -69,6 +70,8 @@ class ArrayInfo:
         See `ROLES`.
     source_frames : str or None
         Where frames are sampled at another rate, the array of their numbers in the source.
+    offset : str or None
+        Where a frame has a run of items (samples of sound), the array that says where each begins.
     """
 
     name: str
@@ -81,6 +84,7 @@ class ArrayInfo:
     starts: str | None = None
     role: str | None = None
     source_frames: str | None = None
+    offset: str | None = None
 
     @property
     def items(self) -> int:
@@ -94,11 +98,11 @@ class ArrayInfo:
 
     def items_expected(self, frames: int) -> int | None:
         """Items that so many frames ask for; None where the axis does not fix it."""
-        beyond = ITEMS_BEYOND_FRAMES.get(self.axis)
+        beyond = None if self.source_frames else ITEMS_BEYOND_FRAMES.get(self.axis)
         return None if beyond is None else max(0, frames + beyond)
 
 
-SAID = ("axis", "kind", "starts", "role", "source_frames")
+SAID = ("axis", "kind", "starts", "role", "source_frames", "offset")
 """Keys by which an array says what it is."""
 
 _FIRST_EDITION: tuple[tuple[str, dict[str, str]], ...] = (
@@ -140,6 +144,7 @@ def array_info(name: str, stage: str, about: Mapping[str, Any]) -> ArrayInfo:
         starts=said.get("starts"),
         role=said.get("role"),
         source_frames=said.get("source_frames"),
+        offset=said.get("offset"),
     )
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +19,14 @@ import pandas as pd
 import zarr
 from zarr.abc.store import Store as ZarrStore
 
-from foveal.errors import StoreError
+from foveal.errors import ChecksumError, DamageWarning, MissingDependency, StoreError
 from foveal.storage.arrays import read_array
 from foveal.storage.describe import count_splits, describe, describe_html
 from foveal.storage.index import JSON_COLUMNS, index_from_journal, index_is_current, read_index
 from foveal.storage.kinds import ArrayInfo
 from foveal.storage.location import Location
-from foveal.storage.marks import Mark, group_name, read_journal
+from foveal.storage.lost import read_damage
+from foveal.storage.marks import Damage, Journal, Mark, group_name, read_journal_with_damage
 from foveal.storage.root import check_format
 
 if TYPE_CHECKING:
@@ -146,12 +149,19 @@ class Store:
         ------
         StoreError
             Where the store has no such video, or nothing of it is complete.
+
+        Warns
+        -----
+        DamageWarning
+            Of each stage whose mark is damaged or lost: it is left out.
         """
         if not isinstance(video, str):
             raise StoreError(f"videos are named by strings, not {video!r}; {self._near(video)}")
-        marks, quarantined = read_journal(self.location, [video])
+        (marks, quarantined, *_), damaged = self._journal([video])
         if video in marks:
             return marks[video]
+        if damaged:
+            raise ChecksumError("; ".join(each.reason for each in damaged))
         if video in quarantined:
             raise StoreError(
                 f"{self.location}: video {video!r} was quarantined: {quarantined[video].reason}"
@@ -159,6 +169,53 @@ class Store:
         if video in self:
             raise StoreError(f"{self.location}: nothing of video {video!r} is complete yet")
         raise StoreError(f"{self.location} has no video {video!r}; {self._near(video)}")
+
+    def journal(self, videos: Iterable[str]) -> dict[str, dict[str, Mark]]:
+        """What is complete of these videos, by video and stage, as `marks` has it of one.
+
+        Videos of which nothing is are left out; damage warns, as there.
+        """
+        return self._journal(videos)[0].marks
+
+    def damage(self, video: str | None = None) -> list[Damage]:
+        """Marks that are damaged or lost, of one video or of all: their stages are left out."""
+        return read_damage(self.location, None if video is None else [video])
+
+    def check_whole(self, videos: Iterable[str], what: str) -> None:
+        """Refuse what would come out otherwise because a stage is left out.
+
+        Parameters
+        ----------
+        videos : iterable of str
+        what : str
+            What is made of all of them, in the plural.
+
+        Raises
+        ------
+        ChecksumError
+            Where a mark of theirs is damaged or lost.
+        """
+        for each in read_damage(self.location, videos):
+            raise ChecksumError(
+                f"{what} would leave out what is damaged of {each.video}: {each.reason}"
+            )
+
+    def _journal(self, videos: Iterable[str]) -> tuple[Journal, list[Damage]]:
+        names = list(videos)
+        journal = read_journal_with_damage(self.location, names)
+        damaged = journal.damaged
+        if damaged or self._lacks_what_the_table_lists(journal, names):
+            damaged = read_damage(self.location, names, journal)
+        for each in damaged:
+            warnings.warn(each.reason, DamageWarning, stacklevel=4)
+        return journal, damaged
+
+    def _lacks_what_the_table_lists(self, journal: Journal, videos: Sequence[str]) -> bool:
+        listed = self.videos["stages"]
+        return any(
+            video in listed.index and set(listed[video]) - journal.marks.get(video, {}).keys()
+            for video in videos
+        )
 
     def arrays(self, video: str) -> list[str]:
         """Names of a video's complete arrays, stage by stage.
@@ -230,6 +287,12 @@ class Store:
         """
         names = self.arrays(video)
         if name not in names:
+            damaged = self.damage(video)
+            if damaged:
+                raise ChecksumError(
+                    f"{self.location}: video {video!r} has no array {name!r} that can be believed: "
+                    + "; ".join(each.reason for each in damaged)
+                )
             raise StoreError(
                 f"{self.location}: video {video!r} has no complete array {name!r}; "
                 f"it has {', '.join(names)}"
@@ -304,6 +367,48 @@ class Store:
         from foveal.storage.statistics import read_statistics
 
         return read_statistics(self, split)
+
+    def view(
+        self,
+        video: str | None = None,
+        *,
+        frame: int | None = None,
+        height_px: int = 760,
+        port: int = 0,
+    ) -> Any:
+        """Show the videos in motion inside a notebook, as ``foveal view`` does in a browser.
+
+        The page comes from a server in a thread of this process, on 127.0.0.1: the notebook's
+        browser must run on this machine, or `port` be forwarded to it under the same number.
+
+        Parameters
+        ----------
+        video : str, optional
+            The one to begin with.
+        frame : int, optional
+            The frame to begin with, from 0.
+        height_px : int
+        port : int
+            0 takes a free one.
+
+        Returns
+        -------
+        IPython.display.IFrame
+
+        Raises
+        ------
+        StoreError
+            Where the store has no such video.
+        MissingDependency
+            Where there is no IPython, or foveal was not installed since it has a viewer.
+        """
+        found = tuple(entry_points(group="foveal.viewers", name="notebook"))
+        if not found:
+            raise MissingDependency(
+                "the installed foveal is older than its viewer; install it again, "
+                f"or look with `foveal view {self.location}`"
+            )
+        return found[0].load()(self, video, frame=frame, height_px=height_px, port=port)
 
     def __repr__(self) -> str:
         return describe(self)

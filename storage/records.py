@@ -190,7 +190,7 @@ def _check_array(name: object, about: Any) -> None:
         _need(isinstance(sha256, str), f"the SHA-256 of {name}/{key} is no text")
     for key in SAID:
         _need(isinstance(about.get(key, ""), str | None), f"the {key} of {name} is no text")
-    for key in ("starts", "source_frames"):
+    for key in ("starts", "source_frames", "offset"):
         _need(about.get(key) is None or is_name(about[key]), f"the {key} of {name} is no name")
 
 

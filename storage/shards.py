@@ -24,15 +24,12 @@ from zarr.codecs import (
 )
 
 from foveal.errors import ChecksumError
+from foveal.storage.aligned import ABSENT, CRC_BYTES
 from foveal.storage.location import Location
 from foveal.storage.zarr_internals import ArrayV3Metadata, AsyncArray
 
-_CRC_BYTES = 4
 _UNDERSTOOD: tuple[list[type], ...] = ([], [BloscCodec], [Crc32cCodec], [BloscCodec, Crc32cCodec])
 """Codecs of a chunk, besides its byte order, that are read here."""
-
-ABSENT = 2**64 - 1
-"""Offset of a chunk that was never written."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +89,8 @@ class Shard:
             [layout.folder, "c", str(number), *"0" * len(layout.item_shape)]
         )
         try:
-            self._file = os.open(path, os.O_RDONLY)
+            # A pipe in a shard's place would otherwise be waited for.
+            self._file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
             index_bytes = 16 * layout.chunks_a_shard
             at = os.fstat(self._file).st_size - index_bytes - 4 if layout.index_at_end else 0
             content = os.pread(self._file, index_bytes + 4, max(0, at))
@@ -150,15 +148,15 @@ class Shard:
         if self._layout.compressed:
             encoded = np.frombuffer(os.pread(self._file, length, offset), np.uint8)
             if self._layout.checked:
-                encoded, checksum = encoded[:-_CRC_BYTES], encoded[-_CRC_BYTES:]
+                encoded, checksum = encoded[:-CRC_BYTES], encoded[-CRC_BYTES:]
                 _compare(encoded, checksum.tobytes())
             # Blosc's header names the decoded size in bytes 4 … 7.
             if int.from_bytes(encoded[4:8].tobytes(), "little") != into.nbytes:
                 raise ValueError("its decoded size is wrong")
             blosc.decompress(encoded, into)
         elif self._layout.checked:
-            behind = bytearray(_CRC_BYTES)
-            self._plain(offset, [into.data, behind], into.nbytes + _CRC_BYTES)
+            behind = bytearray(CRC_BYTES)
+            self._plain(offset, [into.data, behind], into.nbytes + CRC_BYTES)
             _compare(into, behind)
         else:
             self._plain(offset, [into.data], into.nbytes)

@@ -125,8 +125,15 @@ class StageWriter:
         self._video = video
         self._stage = stage
         self._identity = identity
-        self._staging = StagingStore(location)
         group = f"{VIDEOS}/{group_name(video)}"
+        self._staging = StagingStore(
+            location,
+            {
+                f"{group}/{spec.name}": spec.shard_items // spec.chunk_items
+                for spec in specs
+                if spec.is_aligned
+            },
+        )
         parts = {} if part is None else part.arrays
         self._arrays = {
             spec.name: ArrayWriter(self._staging, group, spec, parts.get(spec.name))

@@ -7,8 +7,9 @@ some videos are quarantined or failed, or a check found problems.
 from __future__ import annotations
 
 import sys
+import warnings
 from importlib import metadata
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -31,8 +32,9 @@ from foveal.cli.status import status
 from foveal.cli.tidy import clean, diff
 from foveal.cli.train import train
 from foveal.cli.verify import verify
+from foveal.cli.view import view
 from foveal.cli.weights import weights
-from foveal.errors import FovealError, unreachable
+from foveal.errors import DamageWarning, FovealError, unreachable
 
 app = typer.Typer(
     name="foveal",
@@ -64,6 +66,7 @@ for command in (
     verify,
     clean,
     diff,
+    view,
     preview,
     report,
     statistics,
@@ -86,6 +89,13 @@ app.add_typer(experiment, name="experiment")
 
 def main() -> None:
     """Entry point of the command line."""
+    usual = warnings.formatwarning
+
+    def as_a_line(message: Any, category: type[Warning], *where: Any, **more: Any) -> str:
+        damage = issubclass(category, DamageWarning)
+        return f"foveal: {message}\n" if damage else usual(message, category, *where, **more)
+
+    warnings.formatwarning = as_a_line
     try:
         app()
     except FovealError as error:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 NETWORKS = (
     "lsts_rgb, lsts_flow, lsts_rgb_flow, gfsalnet, gfsalnet_spatial, gfsalnet_temporal, "
-    "tp_cmrnet, salbce, salema, salclstm"
+    "tp_cmrnet, salbce, salema, salclstm, decoder3d"
 )
 
 _QUIET_SECONDS = 30.0

@@ -14,7 +14,7 @@ from foveal.torch.clips import Clips
 from foveal.torch.interface import Reading, Variable
 from foveal.torch.loader import ClipLoader
 from foveal.torch.transforms import Augmentation, Mirror, Rotate
-from foveal.torch.variables import FixationMap, Flow, Items, Windows
+from foveal.torch.variables import FixationMap, Flow, Items, Sound, Windows
 
 __all__ = [
     "Augmentation",
@@ -26,6 +26,7 @@ __all__ = [
     "Mirror",
     "Reading",
     "Rotate",
+    "Sound",
     "Variable",
     "Windows",
     "collate",

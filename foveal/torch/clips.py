@@ -20,7 +20,6 @@ from torch.utils.data import Dataset
 
 from foveal.errors import StoreError
 from foveal.models.normalise import Normaliser, normaliser
-from foveal.storage.marks import read_journal
 from foveal.storage.reader import Store, open_store
 from foveal.storage.schema import MAX_SHARD_ITEMS
 from foveal.storage.slices import Gatherer, Slice
@@ -63,7 +62,8 @@ class Clips(Dataset[Sample]):
         Frames between the starts of consecutive clips; by default `frames`, so that they tile.
     variables : sequence of str or Variable
         Names of arrays along frames, pairs or windows (``frames``, ``density``, ``flow_<method>``,
-        ``i3d_rgb``, …), ``fixation_map``, or `Flow`, `Windows`, `FixationMap` with options.
+        ``i3d_rgb``, …) or of sound (``audio``), ``fixation_map``, or `Flow`, `Windows`, `Sound`,
+        `FixationMap` with options.
     videos : sequence of str, optional
         Only these of the split.
     short : {'skip', 'pad'}
@@ -129,7 +129,7 @@ class Clips(Dataset[Sample]):
         self._whole: OrderedDict[tuple[str, str], NDArray[Any]] = OrderedDict()
 
         chosen = choose_videos(store, split, videos)
-        marks, _ = read_journal(store.location, chosen)
+        marks = store.journal(chosen)
         infos = [mark.infos for of in marks.values() for mark in of.values()]
         known = {name: info for found in infos for name, info in found.items()}
         self.infos = known
@@ -291,7 +291,7 @@ class Clips(Dataset[Sample]):
 
 def _span(facts: VideoFacts, array: str, items: Indices) -> Slice:
     """The least run of stored items that holds all wanted ones."""
-    if not facts.infos[array].items:
+    if not facts.infos[array].items or not items.size:
         return Slice(facts.video, array, 0, 0)
     if items.size == 1:
         return Slice(facts.video, array, first := items.item(), first + 1)

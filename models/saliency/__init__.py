@@ -12,6 +12,7 @@ and give a `SaliencyNetwork`. Those of the papers:
 ``salbce``             frame, no memory
 ``salema``             frame, moving average of one or two layers
 ``salclstm``           frame, convolutional LSTM at the bottleneck
+``decoder3d``          cached features of any backbone at several scales, and sound
 =====================  ===========================================================================
 """
 

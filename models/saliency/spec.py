@@ -28,6 +28,8 @@ class Input:
         How the paper brings frames to this size (``area``, ``bilinear``); None for features.
     flow_method : str or None
         Flow method that the paper makes it from; None where it is made of no flow, or of any.
+    per_frame : int or None
+        Of an array of sound: so many items in a row around each frame.
     """
 
     kind: str
@@ -35,6 +37,7 @@ class Input:
     normaliser: str
     resize: Literal["area", "bilinear"] | None = None
     flow_method: str | None = None
+    per_frame: int | None = None
 
 
 @dataclass(frozen=True)

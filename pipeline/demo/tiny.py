@@ -61,7 +61,8 @@ def write_tiny(kind: str, root: Path) -> TinyDataset:
     Parameters
     ----------
     kind : str
-        ``dhf1k``, ``salicon``, ``hollywood2``, ``ucf_sports``, ``diem`` or ``ledov``.
+        ``dhf1k``, ``salicon``, ``hollywood2``, ``ucf_sports``, ``diem``, ``ledov`` or
+        ``mouse_saliency``.
     root : Path
         Its folder; it appears at once when all is written.
 
@@ -241,6 +242,33 @@ def _ledov(root: Path) -> None:
     _write_frame_list(root, names["testlist"])
 
 
+def _mouse_saliency(root: Path) -> None:
+    lists = {"train": ["clip_1", "clip_2", "clip_3"], "public_test": ["clip_4"],
+             "private_test": ["clip_5"]}  # fmt: skip
+    rows, columns = np.mgrid[: SIZE[0], : SIZE[1]]
+    for name in (name for listed in lists.values() for name in listed):
+        pictures, points = _clip(name)
+        video = root / "Videos" / f"{name}.mp4"
+        video.parent.mkdir(parents=True, exist_ok=True)
+        sound = None if name == "clip_2" else FRAMES / 30
+        encode_video(pictures, video, 30, "libx264", audio_seconds=sound)
+        if name in lists["private_test"]:
+            continue
+        part = "Train" if name in lists["train"] else "Test"
+        listed = [[[int(y), int(x)] for x, y in frame] for frame in points]
+        where = root / f"Fixations{part}" / part / name / "fixations.json"
+        _write(where, json.dumps(listed).encode())
+        maps = []
+        for x, y in points.mean(axis=1):
+            bump = np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 100)
+            maps.append(np.rint(255 * (bump - bump.min()) / np.ptp(bump)).astype(np.uint8))
+        path = root / f"Saliency{part}" / part / f"{name}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        encode_video(maps, path, 30, "x264_grey")
+    split = {key: [f"{name}.mp4" for name in listed] for key, listed in lists.items()}
+    _write(root / "TrainTestSplit.json", json.dumps(split).encode())
+
+
 def _write_frame_list(root: Path, videos: Sequence[str]) -> None:
     rows = [f"{name},{k},{k >= MASKED_FROM}\n" for name in videos for k in range(FRAMES)]
     _write(root / "meta.csv", ("video,frame,mask\n" + "".join(rows)).encode())
@@ -270,5 +298,9 @@ WRITERS: dict[str, tuple[Callable[[Path], None], dict[str, Any]]] = {
     "ucf_sports": (_ucf_sports, {"splits": ["train", "test"]}),
     "diem": (_diem, {"splits": ["train", "test"]}),
     "ledov": (_ledov, {"centre_rule": False}),
+    "mouse_saliency": (
+        _mouse_saliency,
+        {"edition": "ntire2026", "splits": ["train", "public_test", "private_test"]},
+    ),
 }
 """By kind of dataset: what writes it, and the keys of its section."""

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, JsonValue, model_validator
 
 from foveal.models.metrics import names as metric_names
+from foveal.models.metrics.base import Variant
 from foveal.pipeline.recipe.section import Section
 from foveal.pipeline.recipe.yaml_files import Place
 
@@ -86,7 +87,7 @@ class TargetSpec(Section):
     split : str or null
     mask : str or null
         Only frames that count in this mask of the store.
-    variant : {'mit', 'dhf1k', 'pysaliency'}
+    variant : {'mit', 'dhf1k', 'pysaliency', 'ntire2026'}
         Whose definitions of the metrics.
     average : {'videos', 'frames'}
         Frames of a video first and then videos, or all frames alike.
@@ -98,7 +99,7 @@ class TargetSpec(Section):
     store: Name
     split: str | None = None
     mask: str | None = None
-    variant: Literal["mit", "dhf1k", "pysaliency"] = "mit"
+    variant: Variant = "mit"
     average: Literal["videos", "frames"] = "videos"
     withheld: bool = False
 

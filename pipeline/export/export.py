@@ -2,7 +2,8 @@
 
 Frame k of the store (counted from 0) becomes file number k + 1: ``0001.png`` is the first frame,
 as DHF1K and the datasets after it number them. Flow file n is the motion from frame file n to
-n + 1, so there is one less. Numbers have four digits, more where a video is longer than 9,999.
+n + 1, so there is one less. Of frames kept at another rate each has its number in the source
+(``0001.png``, ``0007.png``, …). Numbers have four digits, more where a video is longer than 9,999.
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ def export(
             if chosen_form == "npy":
                 place.mkdir(parents=True, exist_ok=True)
                 info = view.infos[what]
-                for name in dict.fromkeys((what, info.starts, info.source_frames)):
+                for name in dict.fromkeys((what, info.starts, info.source_frames, info.offset)):
                     if name in view.infos:
                         _write_npy(view, name, place / f"{name}.npy")
                         files += 1
@@ -233,7 +234,8 @@ def _files(
             yield frame_file(view, frame, form), content
         return
     suffix, encode = _encoder(view, what, kind, form, source_size, quality)
-    for moment in view.moments((what,), range(view.frames)):
+    frames = view.first_frames(what) if view.is_of_kept_frames(what) else None
+    for moment in view.moments((what,), range(view.frames) if frames is None else frames.tolist()):
         if what in moment.items:
             yield frame_file(view, moment.frame, suffix), encode(moment.items[what])
 

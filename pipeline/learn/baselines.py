@@ -104,11 +104,12 @@ def mean_density(store: Store, videos: Sequence[str]) -> Tensor:
     Raises
     ------
     StoreError
-        None of them has a map that is not empty.
+        None of them has a map that is not empty, or one of them is damaged.
     """
     frames = {
         video: infos[DENSITY].items for video in videos if DENSITY in (infos := store.infos(video))
     }
+    store.check_whole([video for video in videos if video not in frames], "the mean of densities")
     every = max(1, -(-sum(frames.values()) // CENTRE_BIAS_FRAMES))
     gatherer = Gatherer(store.location)
     total: Tensor | None = None

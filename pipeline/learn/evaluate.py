@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from foveal.errors import RecipeError, StoreError
+from foveal.errors import ChecksumError, RecipeError, StoreError
 from foveal.models.metrics import OtherFixations, ScoreTable, Variant, find_metric, metrics_of
 from foveal.models.metrics.base import SCORED_BY
 from foveal.pipeline.learn import baselines
@@ -21,7 +21,6 @@ from foveal.pipeline.learn.baselines import Contestant
 from foveal.pipeline.learn.ground_truth import Truth
 from foveal.storage.evaluation import inputs_sha256
 from foveal.storage.kinds import select_arrays
-from foveal.storage.marks import read_journal
 from foveal.storage.reader import Store
 
 FRAMES_AT_ONCE = 32
@@ -150,6 +149,8 @@ def contestants(
     ------
     RecipeError
         A baseline is unknown.
+    ChecksumError
+        What a baseline is made from is damaged.
     """
     unknown = sorted(set(wanted_baselines) - set(BASELINES))
     if unknown:
@@ -171,6 +172,8 @@ def contestants(
     for name in wanted_baselines:
         try:
             found[name] = made[name]()
+        except ChecksumError:  # damage is no reason to go without
+            raise
         except (StoreError, RecipeError) as error:
             missing[name] = str(error)
     return found, missing
@@ -183,7 +186,7 @@ def predictions_in(store: Store, videos: Sequence[str]) -> list[str]:
 
 def _predictions(store: Store, videos: Sequence[str]) -> list[set[str]]:
     """Arrays of predictions of each video."""
-    marks, _ = read_journal(store.location, videos)
+    marks = store.journal(videos)
     infos = [
         [info for mark in marks.get(video, {}).values() for info in mark.infos.values()]
         for video in videos

@@ -96,6 +96,9 @@ def _feature_misfits(each: Input, name: str, mark: Mark) -> list[tuple[str, str]
     if str(parameters.get(weights, "")).startswith("random"):
         line = f"i3d: {{{weights}: i3d_{weights.removeprefix('weights_')}-piergiaj}}"
         found.append((f"{each.kind} comes from a network with random weights", line))
+    elif mark.random_weights:
+        what = f"{each.kind} comes from a network with random weights"
+        found.append((what, f"weights in the section that makes {mark.stage}"))
     return found
 
 

@@ -344,7 +344,7 @@ def test_a_damaged_score_is_named(done: dict[str, Any], folder: Path) -> None:
 
 
 @pytest.mark.skipif("FOVEAL_ALL_EXPERIMENTS" not in os.environ, reason="takes minutes")
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [*FILES, "ntire2026"])
 def test_every_experiment_runs_at_tiny_scale(name: str, tmp_path: Path) -> None:
     result = CliRunner().invoke(
         app,

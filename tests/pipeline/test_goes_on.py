@@ -92,6 +92,23 @@ def test_a_stopped_build_goes_on_inside_the_video(
     assert objects(store) == objects(tmp_path / "whole.zarr")
 
 
+def test_frames_at_another_rate_go_on_too(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOVEAL_CHECKPOINT_SECONDS", "0")
+    rate = {"flow": [], "frames": {"size": [18, 32], "fps": 7.0}}
+    with (
+        pytest.raises(Stopped),
+        Build.open(
+            Recipe.parse(recipe(raw, tmp_path / "store.zarr") | rate), StopsAt(140)
+        ).at_work() as work,
+    ):
+        work.run("001")
+    build(Recipe.parse(recipe(raw, tmp_path / "store.zarr") | rate))
+    build(Recipe.parse(recipe(raw, tmp_path / "whole.zarr") | rate))
+    assert objects(tmp_path / "store.zarr") == objects(tmp_path / "whole.zarr")
+
+
 def test_another_recipe_begins_anew_only_what_it_changes(
     raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,7 @@ SPLITS = {
     "ucf_sports": {"train": 2, "test": 2},
     "diem": {"train": 2, "test": 2},
     "ledov": {"train": 2, "val": 1, "test": 2},
+    "mouse_saliency": {"train": 3, "public_test": 1, "private_test": 1},
 }
 
 
