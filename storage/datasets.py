@@ -17,12 +17,15 @@ from foveal.storage.copies import read_group
 from foveal.storage.location import Location
 from foveal.storage.marks import infos_of
 from foveal.storage.names import group_path
+from foveal.storage.plots import with_pixel_centres
 from foveal.storage.records import Mark
 from foveal.storage.zarr_internals import sync
 
 
 def open_dataset(location: Location, marks: Mapping[str, Mark]) -> xr.Dataset:
     """The complete arrays of one video, lazily: a dask chunk is a shard.
+
+    Pictures, maps and flow have y and x coordinates, see `foveal.storage.plots`.
 
     Parameters
     ----------
@@ -66,7 +69,7 @@ def open_dataset(location: Location, marks: Mapping[str, Mark]) -> xr.Dataset:
             dataset[name] = variable.copy(deep=False, data=values)
     infos = infos_of(marks)
     starts = {told_by for i in infos.values() if (told_by := i.starts or i.source_frames)}
-    return dataset.set_coords(sorted(starts & set(dataset.variables)))
+    return with_pixel_centres(dataset.set_coords(sorted(starts & set(dataset.variables))))
 
 
 class _Checked:

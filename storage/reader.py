@@ -10,6 +10,7 @@ import difflib
 import json
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -28,6 +29,7 @@ from foveal.storage.location import Location
 from foveal.storage.lost import read_damage
 from foveal.storage.marks import Damage, Journal, Mark, group_name, read_journal_with_damage
 from foveal.storage.root import check_format
+from foveal.storage.selection import check_condition, meets
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -87,6 +89,7 @@ class Store:
         self.dataset: str = about["dataset"]
         self.recipe: dict[str, Any] = about["recipe"]
         self.software: dict[str, str] = about["software"]
+        self._conditions: tuple[dict[str, Any], ...] = ()
 
     @cached_property
     def videos(self) -> pd.DataFrame:
@@ -96,16 +99,46 @@ class Store:
         not up to date (a build is under way, or was killed). Columns: ``split``,
         ``status`` (``complete``, ``quarantined`` with a ``reason``, ``failed``, ``pending``),
         ``frames``, ``fps``, ``height_px``, ``width_px``, ``duration_seconds``, ``fixations``,
-        ``empty_frames``, ``stored_bytes``, ``compute_seconds``, ``completed_at``,
-        ``flow_quality`` (figures by stage), ``random_weights`` (stages that an untrained network
-        computed), ``stages`` (list of names) and ``fingerprints`` (hash by stage).
+        ``empty_frames``, ``stored_bytes``, ``compute_seconds``, ``completed_at``
+        (datetime, UTC), ``flow_quality`` (figures by stage), ``random_weights`` (stages that an
+        untrained network computed), ``stages`` (list of names) and ``fingerprints`` (hash by
+        stage).
         """
         table = read_index(self.location) if index_is_current(self.location) else None
         if table is None:
             table = index_from_journal(self.location)
         for column in JSON_COLUMNS:
             table[column] = [json.loads(text) for text in table[column]]
+        table["completed_at"] = pd.to_datetime(table["completed_at"], utc=True, errors="coerce")
+        for condition in self._conditions:
+            table = table[meets(table, condition)]
         return table.set_index("video")
+
+    def where(self, **condition: Any) -> Store:
+        """The same store with some of its videos alone, for whatever takes a store.
+
+        Parameters
+        ----------
+        **condition
+            By column of `videos` (and ``video``, the id), a value, several values in a list, or
+            None for those that have none. All of them must hold.
+
+        Raises
+        ------
+        StoreError
+            Where the table has no such column, or no video is of such a split.
+
+        Examples
+        --------
+        >>> store.where(split="train", status="complete")                   # doctest: +SKIP
+        >>> store.where(video=["001", "002"]).select()                      # doctest: +SKIP
+        ['001', '002']
+        """
+        check_condition(self, condition)
+        chosen = copy(self)
+        chosen._conditions = (*self._conditions, condition)
+        chosen.reload()
+        return chosen
 
     def reload(self) -> None:
         """Forget the table of videos, so that a build's progress shows."""
@@ -131,7 +164,9 @@ class Store:
         -------
         xarray.Dataset
             ``time`` (seconds) is the coordinate of frames and density; arrays still being built
-            are left out. Attributes say units and how each array came to be.
+            are left out. Pictures, maps and flow have y and x coordinates: centres of their
+            pixels, in those of the source. Attributes say units and how each array came to be.
+            ``video.foveal.plot(130)`` and ``.plot_timeline()`` draw it.
 
         Raises
         ------
@@ -157,6 +192,8 @@ class Store:
         """
         if not isinstance(video, str):
             raise StoreError(f"videos are named by strings, not {video!r}; {self._near(video)}")
+        if self._conditions and video not in self:
+            raise StoreError(f"video {video!r} is none of those chosen; {self._near(video)}")
         (marks, quarantined, *_), damaged = self._journal([video])
         if video in marks:
             return marks[video]

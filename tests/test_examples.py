@@ -7,6 +7,9 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import pytest
+import small_stores
+import torch
 from distributed import Client, LocalCluster
 from small_stores import density, frame, write_small_store
 
@@ -44,3 +47,25 @@ def test_two_streams_learn_from_clips_that_a_cluster_reads(tmp_path: Path) -> No
         losses = shown.train(client, store, steps=12, batch=7, learning_rate=1e-2, **options)
     assert len(losses) == 12
     assert np.mean(losses[-3:]) < np.mean(losses[:3])
+
+
+def blob(k: int) -> np.ndarray:
+    """A round spot that wanders over 24x32."""
+    y, x = np.mgrid[:24, :32]
+    distance = (x - (3 * k) % 32) ** 2 + (y - (5 * k) % 24) ** 2
+    return (255 * np.exp(-distance / 18)).astype(np.uint8)
+
+
+def test_forty_lines_of_ones_own_learn_from_a_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # People look at the spot.
+    monkeypatch.setattr(small_stores, "HEIGHT", 24)
+    monkeypatch.setattr(small_stores, "WIDTH", 32)
+    monkeypatch.setattr(small_stores, "frame", lambda _, k: np.stack([blob(k)] * 3, axis=-1))
+    monkeypatch.setattr(small_stores, "density", blob)
+    stages = ("time", "frames", "flow_tvl1", "density")
+    small_stores.write_small_store(tmp_path, {"a": {"frames": 40, "stages": stages}})
+    torch.manual_seed(0)
+    losses = example("two_stream").train(str(tmp_path), epochs=8)
+    assert losses[-1] < 0.7 * losses[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from foveal.storage.reader import open_store
 from foveal.storage.statistics import compute_statistics, write_statistics
 
 NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "inspect_store.ipynb"
+TRAINING = NOTEBOOK.with_name("clips_to_network.ipynb")
 I3D = {
     "window": 9,
     "stride": 2,
@@ -48,10 +50,12 @@ class Shown:
         return [" ".join(words) for words in split if words and words[0] == name]
 
 
-def execute(store: Path, monkeypatch: pytest.MonkeyPatch, folder: Path) -> Shown:
+def execute(
+    store: Path, monkeypatch: pytest.MonkeyPatch, folder: Path, notebook_path: Path = NOTEBOOK
+) -> Shown:
     monkeypatch.setenv("FOVEAL_STORE", os.fspath(store))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    notebook = nbformat.read(notebook_path, as_version=4)
     client = NotebookClient(
         notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
     )
@@ -116,7 +120,26 @@ def test_the_notebook_says_what_a_store_lacks(
     assert len(shown.pictures) >= 3
 
 
-def test_the_notebook_is_kept_without_outputs() -> None:
-    code = [cell for cell in nbformat.read(NOTEBOOK, 4).cells if cell.cell_type == "code"]
+@pytest.mark.slow
+def test_raw_clips_become_a_network_that_sees_what_people_look_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOVEAL_WORK", os.fspath(tmp_path / "work"))
+    shown = execute(tmp_path / "no.zarr", monkeypatch, tmp_path, TRAINING)
+    assert shown.errors == []
+    assert "check the recipe's gaze section against its columns" in shown.printed
+    first, last = re.findall(
+        r"loss of the first epoch ([\d.]+), of the last ([\d.]+)", shown.printed
+    )[0]
+    assert float(last) < 0.6 * float(first)
+    correlation = re.findall(r"correlation with people on \w+: (-?[\d.]+)", shown.printed)[0]
+    assert float(correlation) > 0.5
+    assert len(shown.pictures) == 5
+
+
+@pytest.mark.parametrize("notebook", [NOTEBOOK, TRAINING], ids=lambda path: path.stem)
+def test_the_notebooks_are_kept_without_outputs(notebook: Path) -> None:
+    code = [cell for cell in nbformat.read(notebook, 4).cells if cell.cell_type == "code"]
     assert code
     assert all(cell.outputs == [] and cell.execution_count is None for cell in code)
+    assert 'find_spec("foveal") is None' in code[0].source, "Colab: the first cell installs"

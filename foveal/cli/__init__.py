@@ -28,13 +28,14 @@ from foveal.cli.mask import mask
 from foveal.cli.plugins import plugins
 from foveal.cli.predict import predict
 from foveal.cli.runtime import runtime
+from foveal.cli.share import pull, push
 from foveal.cli.status import status
 from foveal.cli.tidy import clean, diff
 from foveal.cli.train import train
 from foveal.cli.verify import verify
 from foveal.cli.view import view
 from foveal.cli.weights import weights
-from foveal.errors import DamageWarning, FovealError, unreachable
+from foveal.errors import FovealError, unreachable
 
 app = typer.Typer(
     name="foveal",
@@ -80,6 +81,8 @@ for command in (
     evaluate,
     compare,
     runtime,
+    push,
+    pull,
     plugins,
 ):
     app.command()(command)
@@ -92,8 +95,9 @@ def main() -> None:
     usual = warnings.formatwarning
 
     def as_a_line(message: Any, category: type[Warning], *where: Any, **more: Any) -> str:
-        damage = issubclass(category, DamageWarning)
-        return f"foveal: {message}\n" if damage else usual(message, category, *where, **more)
+        # Told to people, who have no use for the file and line that it comes from.
+        for_people = issubclass(category, UserWarning)
+        return f"foveal: {message}\n" if for_people else usual(message, category, *where, **more)
 
     warnings.formatwarning = as_a_line
     try:

@@ -123,6 +123,8 @@ def run_build(
         if err.is_terminal:
             listener = stack.enter_context(stop.progress)
         opened = Build.open(recipe, listener)
+        if not Path(recipe.store).is_absolute() and opened.location.local is not None:
+            err.print(f"the store: {opened.location.local.absolute()}", markup=False)
         build = stack.enter_context(opened.at_work(alone=repair or bool(recompute)))
         plan = build.plan(only, limit, retry, repair, recompute)
         if not plan.to_do:

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -21,6 +31,8 @@ ROWS = 40
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 _PIPE_COLUMNS = 200
+
+_QUIET_SECONDS = 60.0
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -46,6 +58,38 @@ def print_table(
     target = out if out.is_terminal else Console(width=_PIPE_COLUMNS, highlight=False)
     out.print(Text(title, style="italic"))
     target.print(table)
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Progress of long work: a bar with the time left on a terminal, elsewhere a line a minute.
+
+    Yields
+    ------
+    callable
+        To be told: what is at work, how much is done, and of how much.
+    """
+    spoke = time.monotonic()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("·"),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+    )
+    with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as progress:
+        bar = progress.add_task(what, total=None)
+
+        def advance(name: str, done: int, of: int) -> None:
+            nonlocal spoke
+            progress.update(bar, description=f"{what} {name}", completed=done, total=of)
+            if not err.is_terminal and time.monotonic() - spoke > _QUIET_SECONDS:
+                spoke = time.monotonic()
+                err.print(f"{what} {name}: {done:,} of {of:,}", markup=False)
+
+        yield advance
 
 
 def size_text(count: float | None) -> str:

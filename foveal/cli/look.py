@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from foveal.cli.console import INCOMPLETE, ROWS, Json, out, print_json, print_table
+from foveal.cli.console import INCOMPLETE, ROWS, Json, counting, out, print_json, print_table
 from foveal.cli.submission import submit
 from foveal.errors import RecipeError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from foveal.pipeline.export.tree_check import TreeCheck
 
 Store = Annotated[str, typer.Argument(help="Path or URL of the store.")]
@@ -32,10 +34,21 @@ def preview(
     """Show everything stored of a video side by side: pictures, flow, gaze, predictions, curves."""
     from foveal.pipeline.preview.preview import write_preview
 
-    made = write_preview(store, video, output, frames=frame, columns=columns)
+    with counting("drawing") as advance:
+        made = write_preview(
+            store,
+            video,
+            output,
+            frames=frame,
+            columns=columns,
+            advance=lambda done, of: advance(video, done, of),
+        )
     if as_json:
-        print_json({"store": store, "preview": str(made.path), "missing": dict(made.missing)})
+        values = {"store": store, "preview": str(made.path), "missing": dict(made.missing)}
+        print_json(values | ({"cut": made.cut} if made.cut else {}))
         return
+    if made.cut:
+        out.print(made.cut, markup=False)
     for section, why in made.missing.items():
         out.print(f"not shown: {section}: {why}", markup=False)
     out.print(str(made.path), markup=False)
@@ -74,24 +87,29 @@ def statistics(
     opened = open_store(store)
     found = compute_statistics(opened, None if split == "all" else split)
     write_statistics(Location(store), found)
-    values = {
-        str(name): array.values.tolist() for name, array in found.items() if array.size <= _SHOWN
-    }
     if as_json:
+        values = {str(name): array.values.tolist() for name, array in found.items()}
         print_json({"store": store, "split": split, "statistics": values})
         return
     print_table(
         f"{store}: statistics of {split}",
-        ("statistic", "value"),
+        ("statistic", "what it is", "value"),
         [
-            (name, ", ".join(f"{item:.6g}" for item in found[name].values.ravel()))
-            for name in values
-            if found[name].dtype.kind in "iuf"
+            (name, array.attrs.get("long_name", ""), _statistic(array.values))
+            for name, array in found.items()
+            if array.dtype.kind in "iuf"
         ],
     )
+    out.print("all of it, maps too: --json, or store.statistics() in Python", markup=False)
 
 
-_SHOWN = 16
+def _statistic(values: NDArray[Any]) -> str:
+    """Numbers in full where they stand in a row, the gist of a map."""
+    if values.ndim < 2:
+        return ", ".join(f"{item:.6g}" for item in values) if values.ndim else f"{values:.6g}"
+    height, width = values.shape[-2:]
+    y, x = divmod(int(values.argmax()) % (height * width), width)
+    return f"{height}x{width}, {values.min():.3g} to {values.max():.3g}, greatest at y {y}, x {x}"
 
 
 def export(
@@ -163,26 +181,34 @@ def export(
         if checked.problems:
             raise typer.Exit(INCOMPLETE)
         return
-    if webdataset:
-        done = [
-            export_webdataset(
-                store, folder, what, videos=only, split=split, clip_frames=clip_frames
-            )
-        ]
-    else:
-        done = [
-            write_files(
-                store,
-                folder,
-                name,
-                form,
-                videos=only,
-                split=split,
-                flat=flat if len(what) == 1 else False,
-                source_size=source_size,
-            )
-            for name in what
-        ]
+    with counting("exporting") as advance:
+        if webdataset:
+            done = [
+                export_webdataset(
+                    store,
+                    folder,
+                    what,
+                    videos=only,
+                    split=split,
+                    clip_frames=clip_frames,
+                    advance=advance,
+                )
+            ]
+        else:
+            done = [
+                write_files(
+                    store,
+                    folder,
+                    name,
+                    form,
+                    videos=only,
+                    split=split,
+                    flat=flat if len(what) == 1 else False,
+                    source_size=source_size,
+                    advance=advance,
+                )
+                for name in what
+            ]
     skipped = {video: why for one in done for video, why in one.skipped.items()}
     files = sum(one.files for one in done)
     tree = check_tree(store, folder, videos=done[0].videos) if done[0].for_evaluation else None

@@ -14,7 +14,10 @@ from foveal.errors import RecipeError
 
 def predict(
     weights: Annotated[
-        str, typer.Argument(help="Folder of a run, its best.pt, or a weight file with --network.")
+        str,
+        typer.Argument(
+            help="Folder of a run, its best.pt, hf://NAME/REPO, or a weight file with --network."
+        ),
     ],
     store: Annotated[str, typer.Option(help="Store to read and write (path or URL).")],
     name: Annotated[
@@ -96,6 +99,10 @@ def _network(weights: str, name: str | None, overrides: list[str]) -> tuple[Any,
     if name is None:
         if overrides:
             raise RecipeError("--set goes with --network; a trained file knows its own options")
+        if weights.startswith("hf://"):
+            from foveal.pipeline.share.runs import fetched_run
+
+            weights = str(fetched_run(weights))
         return load_network(weights)
     file = Path(weights).expanduser()
     options: dict[str, Any] = {}

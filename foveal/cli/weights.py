@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from foveal.cli.console import INCOMPLETE, Json, out, print_json, print_table, size_text
+from foveal.cli.console import INCOMPLETE, Json, counting, out, print_json, print_table, size_text
+from foveal.cli.share import Public, tell
 
 if TYPE_CHECKING:
     from foveal.models.weights import WeightsStatus
@@ -58,6 +60,35 @@ def check(as_json: Json = False) -> None:
     _show(found, as_json)
     if any(status.state == "wrong" for status in found):
         raise typer.Exit(INCOMPLETE)
+
+
+@weights.command()
+def push(
+    run: Annotated[str, typer.Argument(help="Folder of a run of foveal train.")],
+    address: Annotated[str, typer.Argument(help="hf://NAME/REPO, made if it is not there.")],
+    public: Public = False,
+    as_json: Json = False,
+) -> None:
+    """Share a trained network: its best weights, settings and curves, with a card."""
+    from foveal.pipeline.share.runs import push_run
+
+    with counting("pushing") as advance:
+        moved = push_run(run, address, public=public, advance=advance)
+    tell(moved, as_json)
+
+
+@weights.command()
+def pull(
+    address: Annotated[str, typer.Argument(help="hf://NAME/REPO.")],
+    folder: Annotated[Path, typer.Argument(help="Where the run shall lie.")],
+    as_json: Json = False,
+) -> None:
+    """Fetch a trained network; `foveal predict` takes the folder, or the address itself."""
+    from foveal.pipeline.share.runs import pull_run
+
+    with counting("pulling") as advance:
+        moved = pull_run(address, folder, advance)
+    tell(moved, as_json)
 
 
 def _show(found: list[WeightsStatus], as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""Training data from a store: `Clips` (map-style) and `ClipLoader` (batches that can be resumed).
+"""Training data from stores: `Clips` (map-style) and `ClipLoader` (batches that can be resumed).
 
 ::
 
@@ -12,21 +12,33 @@ from __future__ import annotations
 from foveal.torch.batch import collate
 from foveal.torch.clips import Clips
 from foveal.torch.interface import Reading, Variable
+from foveal.torch.joined import JoinedClips
 from foveal.torch.loader import ClipLoader
-from foveal.torch.transforms import Augmentation, Mirror, Rotate
+from foveal.torch.transforms import (
+    Augmentation,
+    ColourJitter,
+    Mirror,
+    ResizedCrop,
+    Rotate,
+    Subsample,
+)
 from foveal.torch.variables import FixationMap, Flow, Items, Sound, Windows
 
 __all__ = [
     "Augmentation",
     "ClipLoader",
     "Clips",
+    "ColourJitter",
     "FixationMap",
     "Flow",
     "Items",
+    "JoinedClips",
     "Mirror",
     "Reading",
+    "ResizedCrop",
     "Rotate",
     "Sound",
+    "Subsample",
     "Variable",
     "Windows",
     "collate",

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import torch
@@ -36,6 +36,9 @@ from foveal.torch.cutting import (
 )
 from foveal.torch.interface import Indices, Reading, Variable, VideoFacts
 from foveal.torch.variables import make_variable
+
+if TYPE_CHECKING:
+    from foveal.torch.joined import JoinedClips
 
 Draw = tuple[int, int, int]
 """Number of a clip, seed and epoch: what a random transform depends on."""
@@ -115,6 +118,10 @@ class Clips(Dataset[Sample]):
         normalise: Mapping[str, str] | None = None,
         transform: Callable[[Sample], Sample] | None = None,
     ) -> None:
+        if isinstance(store, list | tuple):
+            raise StoreError(
+                "Clips are of one store; Clips.of_stores([…], …) joins several, and so does +"
+            )
         stride = frames if stride is None else stride
         if frames < 1 or stride < 1:
             raise StoreError(f"frames and stride are at least 1, not {frames} and {stride}")
@@ -166,6 +173,35 @@ class Clips(Dataset[Sample]):
                 "see Clips.skipped",
                 stacklevel=2,
             )
+
+    @classmethod
+    def of_stores(
+        cls,
+        stores: Sequence[Store | str | Path],
+        split: str | None = None,
+        *,
+        weights: Sequence[float] | None = None,
+        **options: Any,
+    ) -> JoinedClips:
+        """Clips of several stores as one dataset, see `foveal.torch.JoinedClips`.
+
+        Parameters
+        ----------
+        stores : sequence of Store, str or Path
+        split : str, optional
+        weights : sequence of float, optional
+            How often clips of each store are drawn, in proportion.
+        **options
+            As for the clips of one store.
+        """
+        from foveal.torch.joined import JoinedClips
+
+        return JoinedClips([cls(store, split, **options) for store in stores], weights)
+
+    def __add__(self, other: Clips | JoinedClips) -> JoinedClips:  # type: ignore[override]
+        from foveal.torch.joined import JoinedClips
+
+        return JoinedClips([self]) + other
 
     def __len__(self) -> int:
         return self._first[-1]
@@ -229,6 +265,10 @@ class Clips(Dataset[Sample]):
                 groups.append(following + numbers)
                 following += int(numbers[-1]) + 1
         return np.concatenate(groups).astype(np.int64)
+
+    def epoch_numbers(self, seed: int, epoch: int) -> Indices:
+        """Numbers of the clips of an epoch: every one once."""
+        return np.arange(len(self))
 
     def parts_of(self, clips: Indices, epoch: tuple[int, int]) -> Indices:
         """Which part each of these clips is of, in the epoch of (seed, epoch): there is one."""

@@ -8,7 +8,7 @@ resuming skips what was delivered without reading it.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -20,6 +20,7 @@ from foveal.errors import StoreError
 from foveal.torch.batch import Sample, collate
 from foveal.torch.clips import Clips, Draw
 from foveal.torch.interface import Indices
+from foveal.torch.joined import JoinedClips
 from foveal.torch.readers import ThreadedReader
 
 Shuffle = Literal["clips", "shards", "none"]
@@ -67,7 +68,7 @@ class ClipLoader:
 
     Parameters
     ----------
-    clips : Clips
+    clips : Clips or JoinedClips
     batch_size : int or sequence of int
         Clips of a batch; several numbers are for clips of several parts (`parts_of`), those of each
         part: a batch then holds clips of one part alone.
@@ -98,7 +99,8 @@ class ClipLoader:
         Batches that each worker reads ahead.
     collate_fn : callable
     **options
-        Further options of `torch.utils.data.DataLoader`: ``pin_memory``, ….
+        Further options of `torch.utils.data.DataLoader`: ``pin_memory``, …. A ``sampler`` is
+        refused: its own order is what a loader resumes, and shares between ranks.
 
     Attributes
     ----------
@@ -113,7 +115,7 @@ class ClipLoader:
 
     def __init__(
         self,
-        clips: Clips,
+        clips: Clips | JoinedClips,
         batch_size: int | Sequence[int],
         *,
         shuffle: Shuffle = "clips",
@@ -138,6 +140,14 @@ class ClipLoader:
                 "batch_size, mix and prefetch_factor are at least 1, seed at least 0; "
                 f"got {batch_size}, {mix}, {prefetch_factor}, {seed}"
             )
+        _refuse_orders(options)
+        if isinstance(clips, JoinedClips) and isinstance(batch_size, int) and batch_size > 1:
+            unlike = clips.unlike_sizes()
+            if unlike and clips.transform is None and collate_fn is collate:
+                raise StoreError(
+                    f"{unlike}, so they share no batch; give a batch size for each part "
+                    f"(batch_size={[batch_size] * len(clips.parts)}), or a transform that resizes"
+                )
         kind = _worker_kind(clips, worker_kind, start_method)
         cache_bytes = cache_bytes if shuffle == "shards" else 0
         self.clips = clips.cached(cache_bytes) if cache_bytes else clips
@@ -175,7 +185,7 @@ class ClipLoader:
         """Batches of this rank in a whole epoch."""
         return len(self._numbers(self.epoch))
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Generator[Any, None, None]:
         """All batches of the next epoch; after `load_state_dict` those left of the state's.
 
         A pass begins when its first batch is asked for.
@@ -252,7 +262,9 @@ class ClipLoader:
         two of them read the same shards (but where the runs meet).
         """
         rank, world_size = _rank_of(*self._rank)
-        order = epoch_order(self._groups, self.shuffle, self.seed, epoch, self.mix)
+        numbers = self.clips.epoch_numbers(self.seed, epoch)
+        groups = self._groups[numbers % len(self._groups)]
+        order = numbers[epoch_order(groups, self.shuffle, self.seed, epoch, self.mix)]
         if self.shuffle == "shards":
             shares = np.array_split(order, world_size)
         else:
@@ -313,7 +325,20 @@ class _Batches:
         return len(self.waiting)
 
 
-def _worker_kind(clips: Clips, wanted: WorkerKind | None, start_method: str | None) -> WorkerKind:
+def _refuse_orders(options: Mapping[str, Any]) -> None:
+    for name in ("sampler", "batch_sampler"):
+        if name in options:
+            raise StoreError(
+                f"ClipLoader takes no {name}: it draws its own order, so that it can resume and "
+                "share the clips between ranks. Choose by shuffle=, by weights (JoinedClips), by "
+                "videos= of Clips; or take torch.utils.data.DataLoader(clips, "
+                f"{name}=…, collate_fn=foveal.torch.collate)"
+            )
+
+
+def _worker_kind(
+    clips: Clips | JoinedClips, wanted: WorkerKind | None, start_method: str | None
+) -> WorkerKind:
     if wanted not in (None, *get_args(WorkerKind)):
         raise StoreError(f"worker_kind is threads or processes, not {wanted!r}")
     if wanted == "threads" and (start_method or getattr(clips, "transform", None)):

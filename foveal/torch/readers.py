@@ -16,6 +16,7 @@ from torch.utils.data import IterableDataset
 
 from foveal.torch.batch import Sample
 from foveal.torch.clips import Clips, Draw
+from foveal.torch.joined import JoinedClips
 
 
 class ThreadedReader(IterableDataset[Any]):
@@ -23,7 +24,7 @@ class ThreadedReader(IterableDataset[Any]):
 
     Parameters
     ----------
-    readers : sequence of Clips
+    readers : sequence of Clips or JoinedClips
         One a thread, that share no state.
     batches : iterable of list of Draw
         Iterated anew for each pass.
@@ -34,7 +35,7 @@ class ThreadedReader(IterableDataset[Any]):
 
     def __init__(
         self,
-        readers: Sequence[Clips],
+        readers: Sequence[Clips | JoinedClips],
         batches: Iterable[list[Draw]],
         collate_fn: Callable[[Sequence[Sample]], Any],
         prefetch_factor: int,

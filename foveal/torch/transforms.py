@@ -2,7 +2,7 @@
 
 ::
 
-    change = Augmentation(Mirror(), Rotate(10))
+    change = Augmentation(Mirror(), ResizedCrop((0.6, 1)), ColourJitter(brightness=0.2))
     clips = Clips("salicon.zarr", "train", frames=1, transform=change)
 
 What is drawn depends on the loader's seed, the epoch and the clip alone, and is the same for all
@@ -12,49 +12,41 @@ more.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from foveal.errors import StoreError
+from foveal.torch.augmentation import (
+    FIXATIONS,
+    MOVED,
+    Augmentation,
+    Kinds,
+    Transform,
+    kinds_of,
+)
 from foveal.torch.batch import Sample
+from foveal.torch.warping import Affine, moved_pixels, turn, warped, window
 
 if TYPE_CHECKING:
     from foveal.torch.clips import Clips
 
-FIXATIONS = "fixations"
-"""What a map of fixated pixels is among the kinds of a sample's entries."""
-
-MOVED = ("picture", "flow", "map", FIXATIONS)
-"""Kinds of entries that lie on a grid of pixels, and so move."""
-
-_STAYS = ("scalar", "waveform")
-
-Kinds = Mapping[str, str]
-"""What the entries of a sample are, by key: a word of `MOVED`; all other entries stay."""
-
-
-class Transform(Protocol):
-    """One random change of a clip."""
-
-    def change(self, sample: Sample, kinds: Kinds, random: np.random.Generator) -> Sample:
-        """Give the changed sample; `sample` itself is left as it was.
-
-        Parameters
-        ----------
-        sample : dict
-            As `foveal.torch.Clips` gives it: pictures [n, 3, height, width], flow
-            [n, 2 · maps, height, width] in pixels of its own grid, maps and fixated pixels
-            [n, height, width].
-        kinds : mapping of str to str
-        random : Generator
-            All that is random comes from here.
-        """
+__all__ = [
+    "FIXATIONS",
+    "MOVED",
+    "Augmentation",
+    "ColourJitter",
+    "Kinds",
+    "Mirror",
+    "ResizedCrop",
+    "Rotate",
+    "Subsample",
+    "Transform",
+    "kinds_of",
+]
 
 
 @dataclass(frozen=True)
@@ -118,124 +110,160 @@ class Rotate:
         height, width = sample[first].shape[-2:]
         changed = dict(sample)
         for key, kind in kinds.items():
-            turn = _turn(angle, (height, width), tuple(sample[key].shape[-2:]))
-            if kind == FIXATIONS:
-                changed[key] = _moved_pixels(sample[key], turn)
-            else:
-                changed[key] = _turned(sample[key], turn, vectors=kind == "flow")
+            turned = turn(angle, (height, width), _grid(sample[key]))
+            changed[key] = _moved(sample[key], kind, turned, edge="black")
         return changed
 
 
-@dataclass(frozen=True, init=False)
-class Augmentation:
-    """Transforms one after the other, as the ``transform`` of `Clips`.
+@dataclass(frozen=True)
+class ResizedCrop:
+    """Fill the picture with a random part of it; motion grows with it.
+
+    Every entry keeps its size, so clips still make batches, and shows the same part. Pictures, flow
+    and maps are interpolated bilinearly; fixated pixels are moved and rounded, those outside the
+    part are gone. Values of maps stay as they are: one that summed to 1 no longer does.
 
     Parameters
     ----------
-    *transforms : Transform
-    kinds : mapping of str to str, optional
-        What the entries of a sample are; `Clips` fills it in.
-
-    Examples
-    --------
-    >>> Augmentation(Mirror(), Rotate(10))
-    Augmentation(transforms=(Mirror(probability=0.5), Rotate(degrees=10)), kinds=None)
+    scale : (float, float)
+        The part's share of the area is drawn from here, within 0 … 1.
+    ratio : (float, float)
+        Its width to height, as a multiple of the picture's own, is drawn from here, evenly in its
+        logarithm. Sides end at the picture's.
     """
 
-    transforms: tuple[Transform, ...]
-    kinds: Kinds | None
+    scale: tuple[float, float] = (0.5, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
 
-    def __init__(self, *transforms: Transform, kinds: Kinds | None = None) -> None:
-        object.__setattr__(self, "transforms", transforms)
-        object.__setattr__(self, "kinds", kinds)
+    def __post_init__(self) -> None:
+        if not 0 < self.scale[0] <= self.scale[1] <= 1:
+            raise StoreError(f"ResizedCrop: scale rises within 0 … 1, not {self.scale}")
+        if not 0 < self.ratio[0] <= self.ratio[1]:
+            raise StoreError(f"ResizedCrop: ratio rises from above 0, not {self.ratio}")
 
-    def bound_to(self, clips: Clips) -> Augmentation:
-        """The same for the entries of these clips.
-
-        Raises
-        ------
-        StoreError
-            An entry cannot be moved: features of windows, say.
-        """
-        return Augmentation(*self.transforms, kinds=kinds_of(clips))
-
-    def __call__(self, sample: Sample) -> Sample:
-        """Change a sample by torch's random numbers, which `Clips` seeds for each clip."""
-        seed = int(torch.randint(2**62, ()).item())
-        return self.change(sample, np.random.default_rng(seed))
-
-    def change(self, sample: Sample, random: np.random.Generator) -> Sample:
-        """Change a sample by the random numbers given."""
-        if self.kinds is None:
-            raise StoreError("Augmentation: say what the entries are: kinds=…, or bound_to(clips)")
-        for transform in self.transforms:
-            sample = transform.change(sample, self.kinds, random)
-        return sample
+    def change(self, sample: Sample, kinds: Kinds, random: np.random.Generator) -> Sample:
+        """See `Transform.change`."""
+        area = random.uniform(*self.scale)
+        ratio = np.exp(random.uniform(*np.log(self.ratio)))
+        share = min(1.0, float(np.sqrt(area * ratio))), min(1.0, float(np.sqrt(area / ratio)))
+        left, top = random.uniform(0, 1 - share[0]), random.uniform(0, 1 - share[1])
+        changed = dict(sample)
+        for key, kind in kinds.items():
+            filled = window(left, top, share, _grid(sample[key]))
+            changed[key] = _moved(sample[key], kind, filled, edge="repeat")
+        return changed
 
 
-def kinds_of(clips: Clips) -> dict[str, str]:
-    """What the entries of the samples of some clips are, those alone that lie on pixels.
+@dataclass(frozen=True)
+class ColourJitter:
+    """Change brightness, contrast, saturation and hue, in this order; alike for all frames.
 
-    Raises
-    ------
-    StoreError
-        An entry is neither on a grid of pixels nor a number a frame: cached features cannot be
-        mirrored or turned, since what they were computed from is gone.
+    Pictures alone are changed, and must be as they are stored, uint8 0 … 255: normalise on the
+    device, or in a transform behind this one. Contrast grows about the mean grey of the whole clip.
+
+    Parameters
+    ----------
+    brightness, contrast, saturation : float
+        Factors are drawn uniformly from 1 - value … 1 + value, within 0 … 1.
+    hue : float
+        A shift is drawn from -hue … hue, in turns of the circle of hues, within 0 … 0.5.
     """
-    kinds: dict[str, str] = {}
-    for variable in clips.variables:
-        if not variable.arrays:
-            kinds[variable.key] = FIXATIONS
-            continue
-        kind = clips.infos[variable.arrays[0]].kind
-        if kind in MOVED:
-            kinds[variable.key] = kind
-        elif kind not in _STAYS:
+
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, most in (("brightness", 1), ("contrast", 1), ("saturation", 1), ("hue", 0.5)):
+            if not 0 <= getattr(self, name) <= most:
+                raise StoreError(
+                    f"ColourJitter: {name} is within 0 … {most}, not {getattr(self, name)}"
+                )
+
+    def change(self, sample: Sample, kinds: Kinds, random: np.random.Generator) -> Sample:
+        """See `Transform.change`."""
+        from torchvision.transforms.v2 import functional
+
+        ranges = (self.brightness, self.contrast, self.saturation)
+        brightness, contrast, saturation = (random.uniform(1 - each, 1 + each) for each in ranges)
+        hue = random.uniform(-self.hue, self.hue)
+        changed = dict(sample)
+        for key, kind in kinds.items():
+            if kind != "picture":
+                continue
+            pictures: Tensor = sample[key]
+            if pictures.dtype != torch.uint8:
+                raise StoreError(
+                    f"ColourJitter takes pictures as they are stored, uint8; {key} is "
+                    f"{pictures.dtype}: leave normalise out of Clips and normalise afterwards"
+                )
+            pictures = functional.adjust_brightness(pictures, brightness)
+            grey = functional.rgb_to_grayscale(pictures).float().mean()
+            spread = grey + contrast * (pictures.float() - grey)
+            pictures = spread.round().clamp(0, 255).to(torch.uint8)
+            pictures = functional.adjust_saturation(pictures, saturation)
+            changed[key] = functional.adjust_hue(pictures, hue) if self.hue else pictures
+        return changed
+
+
+@dataclass(frozen=True)
+class Subsample:
+    """Keep some frames of a clip, evenly apart, from a random one on.
+
+    All entries keep the same frames, cached features of windows too. Motion stays as it is stored:
+    from each kept frame to the next frame of the video, not to the next kept one.
+
+    Parameters
+    ----------
+    frames : int
+        How many are kept.
+    steps : sequence of int
+        Frames from one kept frame to the next, one of these drawn for each clip. Clips must be long
+        enough for the largest: (frames - 1) · step + 1.
+    """
+
+    frames: int
+    steps: tuple[int, ...] = (1, 2)
+
+    leaves_values: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.frames < 1 or not self.steps or min(self.steps) < 1:
             raise StoreError(
-                f"{variable.key} holds {kind}, which cannot be mirrored or turned; leave the "
-                "augmentation out, or read what the features are computed from"
+                f"Subsample: frames and steps are at least 1, not {self.frames} and {self.steps}"
             )
-    return kinds
+
+    def check(self, clips: Clips, kinds: Kinds) -> None:
+        """Raise a StoreError where the clips are too short."""
+        if clips.frames < self._length(max(self.steps)):
+            raise StoreError(
+                f"Subsample: {self.frames} frames every {max(self.steps)} need clips of "
+                f"{self._length(max(self.steps))} frames, not {clips.frames}"
+            )
+
+    def change(self, sample: Sample, kinds: Kinds, random: np.random.Generator) -> Sample:
+        """See `Transform.change`."""
+        step = int(random.choice(self.steps))
+        frames = next(len(value) for value in sample.values() if isinstance(value, Tensor))
+        first = int(random.integers(frames - self._length(step) + 1))
+        kept = slice(first, first + self._length(step), step)
+        return {
+            key: value[kept] if isinstance(value, Tensor) else value
+            for key, value in sample.items()
+        }
+
+    def _length(self, step: int) -> int:
+        """Frames from the first kept one to the last."""
+        return (self.frames - 1) * step + 1
 
 
-def _turn(angle: float, geometry: Sequence[int], grid: Sequence[int]) -> NDArray[np.float64]:
-    """The 2x2 matrix that turns positions (x, y) of a grid as `angle` turns those of `geometry`."""
-    c, s = np.cos(angle), np.sin(angle)
-    scale = np.diag([grid[1] / geometry[1], grid[0] / geometry[0]])
-    matrix: NDArray[np.float64] = scale @ np.array([[c, -s], [s, c]]) @ np.linalg.inv(scale)
-    return matrix
+def _grid(entry: Tensor) -> tuple[int, int]:
+    height, width = entry.shape[-2:]
+    return height, width
 
 
-def _turned(values: Tensor, turn: NDArray[np.float64], *, vectors: bool) -> Tensor:
-    """Entries [n, …, height, width] turned about the middle of the grid."""
-    import cv2
-
-    height, width = values.shape[-2:]
-    centre = np.array([(width - 1) / 2, (height - 1) / 2])
-    matrix = np.column_stack([turn, centre - turn @ centre])
-    whole = not values.is_floating_point()
-    planes = values.reshape(-1, height, width)
-    source = (planes if planes.dtype == torch.uint8 else planes.float()).contiguous().numpy()
-    turned = np.empty_like(source)
-    for plane, target in zip(source, turned, strict=True):
-        cv2.warpAffine(plane, matrix, (width, height), dst=target, flags=cv2.INTER_LINEAR)
-    result = torch.from_numpy(turned).reshape(values.shape)
-    if vectors:
-        u, v = result[:, 0::2].clone(), result[:, 1::2].clone()
-        result[:, 0::2] = float(turn[0, 0]) * u + float(turn[0, 1]) * v
-        result[:, 1::2] = float(turn[1, 0]) * u + float(turn[1, 1]) * v
-    return result.round().to(values.dtype) if whole else result.to(values.dtype)
-
-
-def _moved_pixels(maps: Tensor, turn: NDArray[np.float64]) -> Tensor:
-    """Fixated pixels [n, height, width] moved one by one; where two meet the larger value stays."""
-    height, width = maps.shape[-2:]
-    found = maps.numpy()
-    frame, y, x = found.nonzero()
-    centre: NDArray[Any] = np.array([[(width - 1) / 2], [(height - 1) / 2]])
-    new_x, new_y = np.floor(turn @ (np.stack([x, y]) - centre) + centre + 0.5).astype(np.int64)
-    inside = (new_x >= 0) & (new_x < width) & (new_y >= 0) & (new_y < height)
-    moved = np.zeros_like(found)
-    places = (frame[inside], new_y[inside], new_x[inside])
-    np.maximum.at(moved, places, found[frame[inside], y[inside], x[inside]])
-    return torch.from_numpy(moved)
+def _moved(entry: Tensor, kind: str, affine: Affine, *, edge: str) -> Tensor:
+    if kind == FIXATIONS:
+        return moved_pixels(entry, affine)
+    return warped(entry, affine, vectors=kind == "flow", edge=edge)

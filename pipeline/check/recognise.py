@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from foveal.errors import RecipeError
+from foveal.pipeline.check.gaze_csv import find_gaze_csv, with_gaze
 from foveal.pipeline.recipe.recipe import Recipe
 from foveal.pipeline.sources.base import Dataset, Form
 from foveal.pipeline.sources.readers.files import folder_names
@@ -142,8 +143,14 @@ def _recognised(whole: list[Guess], root: Path, store: str | None) -> Recognitio
     text = _set(_ready_recipe(dataset), "store", store or f"{dataset.kind}.zarr", indent="")
     for key, value in settings.items():
         text = _set(text, key, value, indent="  ")
+    told = list(_told(guess, others))
+    if dataset.kind == "videos" and settings.get("form", "files") == "files":
+        gaze = find_gaze_csv(root, guess.root)
+        if gaze is not None:
+            text = with_gaze(text, gaze)
+            told += gaze.remarks
     Recipe.parse(yaml.safe_load(text))
-    return Recognition(guess, text, "\n".join(_told(guess, others)))
+    return Recognition(guess, text, "\n".join(told))
 
 
 def _told(guess: Guess, others: list[Guess]) -> Iterator[str]:

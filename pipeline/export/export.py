@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from foveal.errors import FovealError, StoreError, writing
 from foveal.pipeline.export.files import FLOW_FILES, density_file, fixation_file, picture_file
-from foveal.pipeline.preview.panels import SAMPLED_FRAMES, drawn_as, flow_scale, resized
-from foveal.pipeline.preview.view import VideoView, sample
+from foveal.pipeline.preview.panels import drawn_as, flow_scale, resized
+from foveal.pipeline.preview.view import VideoView
 from foveal.storage.kinds import select_arrays
 from foveal.storage.marks import group_name
 from foveal.storage.reader import Store, open_store
@@ -34,6 +34,10 @@ FORMS = {
 
 _FOLDERS = {"picture": "images", "ground_truth": "maps", "points": "fixation"}
 """Folders of DHF1K's ``annotation/``."""
+
+
+Advance = Callable[[str, int, int], None]
+"""Told how far an export is: video, frames done, frames of all."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ def export(
     flat: bool | None = None,
     source_size: bool = False,
     quality: int = 95,
+    advance: Advance = lambda video, done, of: None,
 ) -> Exported:
     """Write one array of many videos as files.
 
@@ -104,6 +109,8 @@ def export(
         maps have it, instead of leaving them as stored.
     quality : int
         Of ``jpg``, 1 to 100.
+    advance : callable
+        Told, as files are written: video, frames done, frames of all videos.
 
     Raises
     ------
@@ -117,7 +124,8 @@ def export(
         raise FovealError(f"quality is 1 to 100, not {quality}")
     store = open_store(store_url)
     chosen, skipped = holding(store, (what,), videos, split)
-    files = 0
+    files = done = 0
+    of = frames_of(store, chosen)
     for_evaluation = source_size
     with writing(folder):
         for video in chosen:
@@ -132,6 +140,8 @@ def export(
                     if name in view.infos:
                         _write_npy(view, name, place / f"{name}.npy")
                         files += 1
+                done += view.frames
+                advance(video, done, of)
                 continue
             is_flat = source_size and is_prediction(view, what) if flat is None else flat
             for_evaluation &= is_flat and kind == "map"
@@ -141,6 +151,8 @@ def export(
             for name, content in _files(view, what, kind, chosen_form, source_size, quality):
                 (place / name).write_bytes(content)
                 files += 1
+                done += 1
+                advance(video, done, of)
     return Exported(folder, files, tuple(chosen), skipped, for_evaluation)
 
 
@@ -174,6 +186,11 @@ def holding(
             f"there are {', '.join(sorted(there)) or 'no arrays'}"
         )
     return found, skipped
+
+
+def frames_of(store: Store, videos: Sequence[str]) -> int:
+    """Frames of some videos together."""
+    return int(store.videos.frames.reindex(list(videos)).fillna(0).sum())
 
 
 def folder_name(store: Store, video: str) -> str:
@@ -246,8 +263,7 @@ def _encoder(
     """The suffix of one frame's file, and what makes its content of the frame's item."""
     if kind == "flow":
         suffix, encode = FLOW_FILES[form]
-        shown = sample(range(view.infos[what].items), SAMPLED_FRAMES)
-        scale = flow_scale(view, what, shown) if form == "color" else 1.0
+        scale = flow_scale(view, what) if form == "color" else 1.0
         return suffix, lambda flow: encode(flow, scale)
 
     def picture(item: NDArray[Any]) -> bytes:

@@ -24,7 +24,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveal.errors import FovealError, writing
-from foveal.pipeline.export.export import Exported, holding, kind_by_frame
+from foveal.pipeline.export.export import (
+    Advance,
+    Exported,
+    frames_of,
+    holding,
+    kind_by_frame,
+)
 from foveal.pipeline.export.files import npy_file, picture_file
 from foveal.pipeline.preview.view import Moment, VideoView
 from foveal.storage.marks import group_name
@@ -41,6 +47,7 @@ def export_webdataset(
     clip_frames: int = 1,
     shard_samples: int = 1000,
     jpeg_quality: int | None = None,
+    advance: Advance = lambda video, done, of: None,
 ) -> Exported:
     """Write samples into ``<folder>/<split or 'all'>-000000.tar`` and so on.
 
@@ -67,6 +74,8 @@ def export_webdataset(
         Samples a tar file.
     jpeg_quality : int, optional
         Write pictures as ``jpg`` of this quality (1 to 100) instead of exact ``png``.
+    advance : callable
+        Told, sample by sample: video, frames done, frames of all videos.
 
     Raises
     ------
@@ -87,9 +96,16 @@ def export_webdataset(
     chosen, skipped = holding(store, arrays, videos, split)
     folder = Path(folder)
 
+    of = frames_of(store, chosen)
+
     def samples() -> Iterator[tuple[str, dict[str, bytes]]]:
+        done = 0
         for video in chosen:
-            yield from _samples(VideoView(store, video), arrays, clip_frames, jpeg_quality)
+            view = VideoView(store, video)
+            for number, one in enumerate(_samples(view, arrays, clip_frames, jpeg_quality)):
+                yield one
+                advance(video, done + min((number + 1) * clip_frames, view.frames), of)
+            done += view.frames
 
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from copy import deepcopy
 from pathlib import Path
 from typing import cast
 
@@ -22,6 +23,7 @@ from foveal.pipeline.learn.fit import misfits
 from foveal.pipeline.learn.held_out import divide
 from foveal.pipeline.learn.inference import autocast_dtype, mixed
 from foveal.pipeline.learn.inputs import to_network
+from foveal.pipeline.learn.loggers import check_logger, open_logger
 from foveal.pipeline.learn.processes import World
 from foveal.pipeline.learn.settings import TrainSettings
 from foveal.pipeline.learn.several_stores import augmentation, batch_sizes, open_clips
@@ -57,6 +59,7 @@ class Run:
 
     def __init__(self, settings: TrainSettings, world: World) -> None:
         self.world = world
+        check_logger(settings.logger)
         torch.manual_seed(settings.seed)
         self.network = saliency.build(
             settings.model, weights=settings.weights, backbone=settings.backbone, **settings.options
@@ -189,6 +192,8 @@ class Run:
             self.curve.add(
                 iteration=self.iteration, epoch=self.epoch, loss=loss, learning_rate=rate
             )
+        if self.logger is not None:
+            self.logger.add(self.iteration, {"loss": loss, "learning_rate": rate})
         epoch_ends = self.batch == len(self.loader)
         every = self.settings.validate_every
         due = epoch_ends if every is None else self.iteration % every == 0
@@ -266,6 +271,8 @@ class Run:
             self._save_network(nss)
         if self.validated is not None:
             self.validated.add(iteration=self.iteration, epoch=self.epoch, nss=nss)
+        if self.logger is not None:
+            self.logger.add(self.iteration, {"nss": nss})
         return nss
 
     def _save_network(self, nss: float | None) -> None:
@@ -331,7 +338,7 @@ class Run:
         log.info("%s: going on after step %d", self.folder, self.iteration)
 
     def _open_logs(self) -> None:
-        self.curve = self.validated = None
+        self.curve = self.validated = self.logger = None
         if not self.world.leads:
             return
         with writing(self.folder):
@@ -347,9 +354,28 @@ class Run:
             self.folder / checkpoint.VALIDATION, ("iteration", "epoch", "nss"), self.iteration
         )
 
+        self.logger = open_logger(
+            self.settings.logger, self.folder, self.settings.resolved(), self.iteration
+        )
+
+    def forecast_seconds(self) -> float:
+        """How long one step takes, by one that changes nothing: of a copy, on the next batch."""
+        network = deepcopy(self.network).train()
+        started = time.monotonic()
+        place = {"epoch": self.epoch, "batches": self.batch % len(self.loader)}
+        self.loader.load_state_dict({**self.order, **place})
+        with closing(iter(self.loader)) as reading, torch.random.fork_rng(devices=[]):
+            batch = next(reading)
+            inputs, truth = to_network(batch, network.spec, self.world.device)
+            with mixed(self.world.device, self.dtype):
+                maps, _ = network(inputs, None)
+            loss = self.loss(maps, truth["density"], truth["fixation_map"], truth["valid"])
+            loss.backward()
+        return time.monotonic() - started
+
     def close(self) -> None:
         """Close the logs."""
-        for each in (self.curve, self.validated):
+        for each in (self.curve, self.validated, self.logger):
             if each is not None:
                 each.close()
 

@@ -22,6 +22,7 @@ from foveal.errors import RecipeError
 from foveal.models import saliency
 from foveal.models.losses import saliency_loss
 from foveal.models.saliency import Schedule, Spec
+from foveal.pipeline.learn.loggers import LoggerName
 from foveal.pipeline.recipe.section import Section
 from foveal.pipeline.recipe.yaml_files import (
     Place,
@@ -135,6 +136,8 @@ class TrainSettings(Section):
         ``auto`` is bfloat16 on a GPU that has it, else float32.
     workers : int
         Processes that read ahead; 0 reads in a thread of this one.
+    logger : {'tensorboard', 'wandb', 'mlflow'} or None
+        Where loss and NSS are shown too, see `foveal.pipeline.learn.loggers`.
     """
 
     model: str
@@ -174,6 +177,7 @@ class TrainSettings(Section):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     precision: Precision = "auto"
     workers: Annotated[int, Field(ge=0, le=64)] = 0
+    logger: LoggerName | None = None
 
     @model_validator(mode="after")
     def _agree(self) -> TrainSettings:
@@ -348,6 +352,7 @@ MAY_CHANGE = frozenset(
         "strict_inputs",
         "workers",
         "device",
+        "logger",
     }
 )
 """Settings that a resumed run may have changed: they do not alter the steps taken so far."""

@@ -86,6 +86,10 @@ class JointClips(Dataset[Sample]):
             following += int(numbers.max()) + 1
         return np.concatenate(groups)
 
+    def epoch_numbers(self, seed: int, epoch: int) -> NDArray[np.int64]:
+        """Numbers of the clips of an epoch: every one once."""
+        return np.arange(len(self))
+
     def parts_of(self, clips: NDArray[np.int64], epoch: tuple[int, int]) -> NDArray[np.int64]:
         """Which part each of these clips is of, in the epoch of (seed, epoch)."""
         return np.array([self._place(int(clip), *epoch)[0] for clip in clips], np.int64)

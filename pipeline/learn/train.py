@@ -8,6 +8,7 @@ and the loop they hang on is the few lines of `train`.
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 import time
@@ -23,7 +24,12 @@ from foveal.pipeline.learn.run import Run
 from foveal.pipeline.learn.settings import TrainSettings
 from foveal.pipeline.learn.step import Step
 
+log = logging.getLogger(__name__)
+
 Listen = Callable[[Step], None]
+
+WORTH_SAYING_SECONDS = 60.0
+"""A run on a CPU that takes less is not announced."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,8 @@ def train(settings: TrainSettings, listen: Listen = lambda step: None) -> TrainR
     with join(settings.device) as world:
         run = Run(settings, world)
         stopped = False
+        if world.device.type == "cpu" and world.size == 1 and not run.ended:
+            _say_how_long(run)
         with closing(run), _asked_to_stop() as asked:
             while not (run.ended or stopped):
                 for batch in run.batches():
@@ -109,6 +117,29 @@ def train(settings: TrainSettings, listen: Listen = lambda step: None) -> TrainR
             seconds=seconds,
             waiting_share=run.waited / max(seconds, 1e-9),
         )
+
+
+def _say_how_long(run: Run) -> None:
+    """On a CPU, before anything is trained: how long it is going to take."""
+    seconds = run.forecast_seconds()
+    run.started = time.monotonic()
+    left = run.iterations - run.iteration
+    if seconds * left >= WORTH_SAYING_SECONDS:
+        log.warning(
+            "training on the CPU: about %s for %s steps at %.2g s each, as one step took here, and "
+            "validation on top; a GPU is many times as fast, and --set iterations=… or a smaller "
+            "network (--set options.…) is the other way",
+            _time_text(seconds * left),
+            f"{left:,}",
+            seconds,
+        )
+
+
+def _time_text(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{max(1, minutes)} min"
+    return f"{minutes / 60:.0f} h" if minutes < 60 * 48 else f"{minutes / 60 / 24:.0f} days"
 
 
 @contextmanager

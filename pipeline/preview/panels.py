@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,17 +57,16 @@ class Layer:
     points: Points | None = None
 
 
-def layers(view: VideoView, frames: Sequence[int], size: tuple[int, int]) -> list[Layer]:
+def layers(view: VideoView, size: tuple[int, int]) -> list[Layer]:
     """Every layer that the arrays of a video allow.
 
-    Pictures, motion in colours, maps over the dimmed picture (of where people looked, predictions,
+    Colour scales are those of the whole video, so that sheets and films of it agree. Pictures,
+    motion in colours, maps over the dimmed picture (of where people looked, predictions,
     and items of any unknown kind that have two sides or three), and points.
 
     Parameters
     ----------
     view : VideoView
-    frames : sequence of int
-        The frames that will be shown; colour scales are chosen by them and hold for all.
     size : (height, width)
         Size of the panels in pixels.
     """
@@ -78,11 +77,11 @@ def layers(view: VideoView, frames: Sequence[int], size: tuple[int, int]) -> lis
     truth = view.select(role="ground_truth")
     predictions = view.select(role="prediction")
     found = [_picture_layer(view, name, size) for name in by_shape.get("picture", [])]
-    found += [_flow_layer(view, name, frames, size) for name in by_shape.get("flow", [])]
-    found += [_heat_layer(view, name, frames, size) for name in maps if name in truth]
+    found += [_flow_layer(view, name, size) for name in by_shape.get("flow", [])]
+    found += [_heat_layer(view, name, size) for name in maps if name in truth]
     found += [_points_layer(view, stage, points, size) for stage, points in view.points.items()]
     rest = sorted(set(maps) - set(truth), key=lambda name: (name not in predictions, name))
-    return found + [_heat_layer(view, name, frames, size) for name in rest]
+    return found + [_heat_layer(view, name, size) for name in rest]
 
 
 def drawn_as(view: VideoView, name: str, *, by_frame: bool = True) -> str | None:
@@ -127,8 +126,8 @@ def _picture_layer(view: VideoView, name: str, size: tuple[int, int]) -> Layer:
     return Layer(_title(name), notes, (name,), lambda moment: resized(moment.items[name], size))
 
 
-def _flow_layer(view: VideoView, name: str, frames: Sequence[int], size: tuple[int, int]) -> Layer:
-    max_px = flow_scale(view, name, frames)
+def _flow_layer(view: VideoView, name: str, size: tuple[int, int]) -> Layer:
+    max_px = flow_scale(view, name)
 
     def draw(moment: Moment) -> Picture | None:
         flow = moment.items.get(name)
@@ -140,12 +139,11 @@ def _flow_layer(view: VideoView, name: str, frames: Sequence[int], size: tuple[i
     return Layer(_title(name), notes, (name,), draw, flow_key())
 
 
-def flow_scale(view: VideoView, name: str, frames: Sequence[int]) -> float:
-    """Motion in pixels that only 1 % of the pixels shown exceed."""
-    pairs = [frame for frame in frames if frame < view.array(name).shape[0]]
+def flow_scale(view: VideoView, name: str) -> float:
+    """Motion in pixels that only 1 % of the pixels exceed, of pairs spread over the video."""
     speeds = []
-    for moment in view.moments((name,), sample(pairs, SAMPLED_FRAMES)):
-        flow = moment.items[name].astype(np.float32)
+    for item in sample(range(view.infos[name].items), SAMPLED_FRAMES):
+        flow = view.read(name, item, item + 1)[0].astype(np.float32)
         speed = np.hypot(flow[..., 0], flow[..., 1])
         speeds.append(speed[np.isfinite(speed)])
     fast = np.percentile(np.concatenate(speeds), 99) if speeds else 0.0
@@ -161,8 +159,8 @@ def flow_key(side_px: int = 72) -> Picture:
     return (flow_to_color(flow, 1.0) * inside + PAPER * (1 - inside)).astype(np.uint8)
 
 
-def _heat_layer(view: VideoView, name: str, frames: Sequence[int], size: tuple[int, int]) -> Layer:
-    low, high = heat_scale(view, name, frames)
+def _heat_layer(view: VideoView, name: str, size: tuple[int, int]) -> Layer:
+    low, high = heat_scale(view, name)
 
     def draw(moment: Moment) -> Picture | None:
         if name not in moment.items:
@@ -179,19 +177,19 @@ def _ground(view: VideoView) -> tuple[str, ...]:
     return (view.ground,) if view.ground else ()
 
 
-def heat_scale(view: VideoView, name: str, frames: Sequence[int]) -> tuple[float, float]:
-    """Values that the ends of a map's colours stand for, where these frames are shown."""
+def heat_scale(view: VideoView, name: str) -> tuple[float, float]:
+    """Values that the ends of a map's colours stand for, in all pictures of a video."""
     info, peak = view.infos[name], view.array(name).attrs.get("peak")
     if info.role == "ground_truth" and isinstance(peak, int | float):
         return 0.0, float(peak)
-    low, high = _range(view, name, frames)
+    low, high = _range(view, name)
     return 0.0 if info.role == "ground_truth" else low, high
 
 
-def _range(view: VideoView, name: str, frames: Sequence[int]) -> tuple[float, float]:
-    """Least and greatest finite value of some frames."""
-    there = [frame for frame in frames if frame < view.infos[name].items]
-    values = [as_map(m.items[name]) for m in view.moments((name,), sample(there, SAMPLED_FRAMES))]
+def _range(view: VideoView, name: str) -> tuple[float, float]:
+    """Least and greatest finite value of items spread over the video."""
+    spread = sample(range(view.infos[name].items), SAMPLED_FRAMES)
+    values = [as_map(view.read(name, item, item + 1)[0]) for item in spread]
     known = [part[np.isfinite(part)] for part in values]
     low = min((float(part.min()) for part in known if part.size), default=0.0)
     return low, max((float(part.max()) for part in known if part.size), default=low)

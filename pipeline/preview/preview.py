@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from foveal.errors import FovealError
 from foveal.pipeline.preview.film import film_pictures, write_film
-from foveal.pipeline.preview.panels import layers
+from foveal.pipeline.preview.panels import Picture, layers
 from foveal.pipeline.preview.sheet import contact_sheet
 from foveal.pipeline.preview.strips import strips
 from foveal.pipeline.preview.view import VideoView
@@ -36,12 +36,15 @@ class Preview:
         Frames shown.
     missing : mapping of str to str
         What could not be shown, and why.
+    cut : str
+        What was left out of the end, in a sentence; empty where nothing was.
     """
 
     path: Path
     shown: tuple[str, ...]
     frames: tuple[int, ...]
     missing: Mapping[str, str]
+    cut: str = ""
 
 
 def write_preview(
@@ -52,6 +55,7 @@ def write_preview(
     frames: Sequence[int] | None = None,
     columns: int = 6,
     panel_width_px: int | None = None,
+    advance: Callable[[int, int], None] = lambda done, of: None,
 ) -> Preview:
     """Draw a video: a contact sheet (``.png``, ``.jpg``) or a film (``.mp4``, ``.gif``).
 
@@ -78,6 +82,8 @@ def write_preview(
         Moments of a sheet where `frames` is not given.
     panel_width_px : int, optional
         Width of one panel; its height follows from the source's shape.
+    advance : callable
+        Told, as a film is drawn: pictures done, and of how many.
 
     Raises
     ------
@@ -119,7 +125,7 @@ def write_preview(
         )
     height, width = view.source_size
     size = (max(2, round(panel_width_px * height / width)), panel_width_px)
-    rows, lines = layers(view, chosen, size), strips(view)
+    rows, lines = layers(view, size), strips(view)
     if not rows and not lines:
         raise FovealError(
             f"{store.location}: of video {video!r} only its timeline is complete; "
@@ -127,15 +133,34 @@ def write_preview(
         )
     split = f" · {view.about['split']}" if view.about.get("split") else ""
     title = f"{store.dataset} {video}{split}"
-    remarks = _remarks(view)
+    cut = _cut(view, chosen) if film and frames is None else ""
+    remarks = [*_remarks(view), *([cut] if cut else [])]
     if film:
         pace = _pace(view, chosen)
         pictures = film_pictures(view, rows, lines, chosen, size, title, remarks)
-        write_film(pictures, path, pace, view.sound(chosen) if suffix == ".mp4" else None)
+        sound = view.sound(chosen) if suffix == ".mp4" else None
+        write_film(_counted(pictures, len(chosen), advance), path, pace, sound)
     else:
         contact_sheet(view, rows, lines, chosen, size, title, remarks).save(path)
     shown = [row.title for row in rows] + [line.title for line in lines]
-    return Preview(path, tuple(shown), tuple(chosen), view.missing)
+    return Preview(path, tuple(shown), tuple(chosen), view.missing, cut)
+
+
+def _counted(
+    pictures: Iterable[Picture], of: int, advance: Callable[[int, int], None]
+) -> Iterator[Picture]:
+    for done, picture in enumerate(pictures, 1):
+        yield picture
+        advance(done, of)
+
+
+def _cut(view: VideoView, chosen: Sequence[int]) -> str:
+    """What a film leaves out of the end of its video, in a sentence."""
+    step = chosen[1] - chosen[0] if len(chosen) > 1 else 1
+    if chosen[-1] + step >= view.frames:
+        return ""
+    shown, whole = view.seconds[chosen[-1] + 1], view.seconds[-1]
+    return f"Only the first {shown:.0f} s of {whole:.0f} s are shown; an .mp4 shows all of it."
 
 
 def _remarks(view: VideoView) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from numpy.typing import NDArray
 
@@ -110,6 +110,8 @@ class Dataset:
         The authors' own constants.
     citation, terms : str
         The paper to cite; where the data come from and under which terms they may be used.
+    redistribution : {'allowed', 'unclear', 'forbidden'}
+        What the terms say of handing on what was made from the data; ``foveal push`` warns by it.
     recipe : str
         YAML with comments that ``foveal init`` fills in. Empty: ``recipes/<kind>.yaml`` of foveal,
         or a plain recipe of frames where there is none.
@@ -123,4 +125,5 @@ class Dataset:
     density: DensityConstants | None = None
     citation: str = ""
     terms: str = ""
+    redistribution: Literal["allowed", "unclear", "forbidden"] = "unclear"
     recipe: str = ""

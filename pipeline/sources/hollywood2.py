@@ -81,5 +81,6 @@ DATASET = Dataset(
     ),
     density=DENSITY,
     citation=CITATION,
+    redistribution="forbidden",
     terms=TERMS + "https://www.di.ens.fr/~laptev/actions/hollywood2/",
 )

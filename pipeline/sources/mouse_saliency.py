@@ -353,6 +353,7 @@ DATASET = Dataset(
     forms=FORMS,
     citation='A. Moskalenko et al., "AIM 2024 Challenge on Video Saliency Prediction: Methods and '
     'Results", ECCV Workshops 2024; of the edition of 2026 the report of the NTIRE 2026 challenge',
+    redistribution="allowed",
     terms="CC BY (https://github.com/msu-video-group/NTIRE26_Saliency_Prediction; each video's own "
     "licence stands in VideoInfo.json)",
 )

@@ -86,5 +86,6 @@ DATASET = Dataset(
     ),
     density=DENSITY,
     citation=CITATION,
+    redistribution="forbidden",
     terms=TERMS + "https://www.crcv.ucf.edu/",
 )

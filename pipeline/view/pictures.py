@@ -106,10 +106,9 @@ def scale_of(video: Video, name: str) -> tuple[float, float]:
     """What the ends of an array's colour scale stand for, by a sample of the whole video."""
 
     def sampled() -> tuple[float, float]:
-        frames = range(video.view.infos[name].items)
         if drawn_as(video.view, name, by_frame=False) == "flow":
-            return 0.0, flow_scale(video.view, name, frames)
-        return heat_scale(video.view, name, frames)
+            return 0.0, flow_scale(video.view, name)
+        return heat_scale(video.view, name)
 
     return video.once(("scale", name), sampled)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,10 +18,11 @@ import pytest
 import torch
 from small_stores import write_small_store
 
-from foveal.errors import FovealError, RecipeError
+from foveal.errors import FovealError, MissingDependency, RecipeError
 from foveal.models import saliency
 from foveal.models.losses import saliency_loss
 from foveal.models.tensor_files import read
+from foveal.pipeline.learn import train as training
 from foveal.pipeline.learn.checkpoint import load_network
 from foveal.pipeline.learn.inputs import to_network
 from foveal.pipeline.learn.settings import TrainSettings
@@ -434,3 +436,39 @@ def test_unreadable_files_and_overrides_are_named(
     (tmp_path / "x.yaml").write_text(text)
     with pytest.raises(RecipeError, match=message):
         TrainSettings.load(tmp_path / "x.yaml", overrides, stores=["s"])
+
+
+def test_scores_go_to_tensorboard_too_and_on_from_where_they_were(
+    store: Path, tmp_path: Path
+) -> None:
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    run = tmp_path / "run"
+    learn(store, run, iterations=3, logger="tensorboard")
+    learn(store, run, iterations=5, logger="tensorboard")
+    shown = events.EventAccumulator(str(run / "tensorboard")).Reload()
+    noted = {event.step: event.value for event in shown.Scalars("loss")}
+    assert list(noted) == [1, 2, 3, 4, 5]
+    assert list(noted.values()) == pytest.approx(losses(run))
+    assert {event.step for event in shown.Scalars("nss")} <= set(noted)
+
+
+def test_a_logger_that_is_not_installed_is_named_before_anything_is_read(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(MissingDependency, match="pip install wandb, or leave logger out"):
+        learn(store, tmp_path / "run", logger="wandb")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_cpu_says_how_long_it_will_take_and_trains_the_same(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    learn(store, tmp_path / "quiet", iterations=3)
+    assert "training on the CPU" not in caplog.text
+    monkeypatch.setattr(training, "WORTH_SAYING_SECONDS", 0.0)
+    learn(store, tmp_path / "told", iterations=3)
+    assert re.search(r"training on the CPU: about 1 min for 3 steps at \S+ s each", caplog.text)
+    monkeypatch.setattr(training, "_say_how_long", lambda run: None)
+    learn(store, tmp_path / "untold", iterations=3)
+    assert losses(tmp_path / "told") == losses(tmp_path / "untold")

@@ -187,3 +187,56 @@ def test_mutants_of_recipes_are_read_or_refused(tmp_path_factory: Any, seed: int
     path.write_bytes(mutated(rng.choice(RECIPES).read_bytes(), rng))
     with contextlib.suppress(RecipeError):
         Recipe.load(path)
+
+
+def gaze_folder(root: Path, heads: str, rows: list[str], name: str = "gaze.csv") -> Path:
+    """Two videos of one frame and a table."""
+    root.mkdir(parents=True)
+    for clip in ("one.mp4", "two.mp4"):
+        (root / clip).write_bytes(b"")
+    (root / name).write_text("\n".join([heads, *rows]) + "\n")
+    return root
+
+
+def test_one_table_of_gaze_beside_videos_becomes_a_gaze_section(tmp_path: Path) -> None:
+    miniature = WRITERS["videos-csv"](tmp_path / "data")
+    found = recognise(tmp_path / "data", "out.zarr")
+    values = yaml.safe_load(found.recipe)
+    assert values["dataset"]["gaze"]["path"] == miniature.dataset["gaze"]["path"]
+    assert {"fixations", "density"} <= values.keys()
+    recipe = Recipe.parse(values)
+    source = open_source(recipe.dataset, recipe.fixations)
+    assert [video.id for video in source.videos()] == [*miniature.videos]
+
+
+def test_headings_of_many_kinds_are_understood(tmp_path: Path) -> None:
+    root = gaze_folder(
+        tmp_path / "a",
+        "Participant,Stimulus,Timestamp [ms],Gaze X,Gaze Y,Event",
+        ["p1,one,0,0.5,0.25,Fixation", "p1,two,40,0.1,1.0,Saccade"],
+    )
+    found = recognise(root)
+    gaze = yaml.safe_load(found.recipe)["dataset"]["gaze"]
+    assert gaze["columns"] == {
+        "video": "Stimulus",
+        "subject": "Participant",
+        "frame": None,
+        "seconds": "Timestamp [ms]",
+        "x": "Gaze X",
+        "y": "Gaze Y",
+        "event": "Event",
+    }
+    assert (gaze["units"], gaze["fixation_event"]) == ("fraction", "Fixation")
+    assert "0 … 1: taken for fractions" in found.message
+    numbered = gaze_folder(tmp_path / "b", "video,frame,x,y", ["one,1,300,20", "three,2,4,5"])
+    gaze = yaml.safe_load(recognise(numbered).recipe)["dataset"]["gaze"]
+    assert (gaze["first_frame"], gaze["columns"]["subject"]) == (1, None)
+
+
+def test_a_table_that_does_not_tell_enough_is_named_and_left_out(tmp_path: Path) -> None:
+    root = gaze_folder(tmp_path / "a", "video,pupil", ["one,3"])
+    found = recognise(root)
+    assert "gaze" not in yaml.safe_load(found.recipe)["dataset"]
+    assert "do not tell x, y, frame or seconds" in found.message
+    other = gaze_folder(tmp_path / "b", "video,frame,x,y", ["one.mp4,0,3,4"])
+    assert "make them the same, without suffix" in recognise(other).message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,18 @@ from hypothesis import strategies as st
 from small_stores import write_small_store
 
 from foveal.errors import StoreError
-from foveal.torch import Augmentation, ClipLoader, Clips, FixationMap, Flow, Mirror, Rotate
+from foveal.torch import (
+    Augmentation,
+    ClipLoader,
+    Clips,
+    ColourJitter,
+    FixationMap,
+    Flow,
+    Mirror,
+    ResizedCrop,
+    Rotate,
+    Subsample,
+)
 from foveal.torch.transforms import Kinds
 
 KINDS: Kinds = {"frames": "picture", "flow": "flow", "density": "map", "fixations": "fixations"}
@@ -136,7 +148,9 @@ def test_entries_are_found_and_features_are_refused(store: Path) -> None:
     clips = Clips(store, frames=2, variables=["frames", Flow("flow_tvl1", stack=2)],
                   transform=change)  # fmt: skip
     assert clips.transform.kinds == {"frames": "picture", "flow_tvl1": "flow"}  # type: ignore[union-attr]
-    with pytest.raises(StoreError, match="i3d_rgb holds features, which cannot be mirrored"):
+    with pytest.raises(
+        StoreError, match="i3d_rgb holds features, which cannot be mirrored, turned"
+    ):
         Clips(store, frames=1, variables=["i3d_rgb"], transform=change)
     with pytest.raises(StoreError, match="kinds="):
         change({"frames": torch.zeros(1)})
@@ -144,3 +158,111 @@ def test_entries_are_found_and_features_are_refused(store: Path) -> None:
         Rotate(200)
     with pytest.raises(StoreError, match=r"within 0 … 1, not 2"):
         Mirror(2)
+
+
+def test_a_crop_by_hand() -> None:
+    # The right lower quarter of 8x8 fills it: (5, 6) goes to the four pixels from (2, 4) on.
+    class Corner(np.random.Generator):
+        def uniform(self, low: float, high: float) -> float:  # type: ignore[override]
+            return high
+
+    before = {
+        key: value if key == "valid" else torch.zeros_like(value)
+        for key, value in scene((8, 8)).items()
+    }
+    for key in KINDS:
+        before[key][..., 6, 5] = 1
+    before["fixations"][:, 1, 1] = 1
+    before["flow"][:, 1::2] *= -0.5
+    crop = ResizedCrop(scale=(0.25, 0.25), ratio=(1, 1))
+    after = crop.change(before, KINDS, Corner(np.random.PCG64(0)))
+    for key in KINDS:
+        assert after[key].shape == before[key].shape
+        assert after[key].dtype == before[key].dtype
+    # The middle of pixel (5, 6) is at 2 (5.5 - 4) - 0.5 = 2.5, 4.5: between the four pixels.
+    np.testing.assert_allclose(after["density"][0, 4:6, 2:4], 0.75 * 0.75)
+    np.testing.assert_allclose(after["flow"][0, 0, 4:6, 2:4], 2 * 0.75 * 0.75)
+    np.testing.assert_allclose(after["flow"][0, 1, 4:6, 2:4], -0.5 * 2 * 0.75 * 0.75)
+    assert after["fixations"].nonzero().tolist() == [[0, 5, 3], [1, 5, 3]]
+    whole = ResizedCrop((1, 1), (1, 1)).change(before, KINDS, rng())
+    assert all(torch.equal(whole[key], before[key]) for key in KINDS)
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 10**6))
+def test_crops_show_the_same_part_on_every_grid(seed: int) -> None:
+    # A ramp in x and y tells which place of the source each pixel shows.
+    def ramp(height: int, width: int) -> torch.Tensor:
+        y, x = (np.arange(height) + 0.5) / height, (np.arange(width) + 0.5) / width
+        return torch.from_numpy(np.stack(np.broadcast_arrays(x, y[:, None]))).float()
+
+    sample = {"frames": ramp(48, 64)[None], "flow": torch.ones(1, 2, 12, 20)}
+    sample["density"] = ramp(24, 40)
+    kinds = {"frames": "picture", "flow": "flow", "density": "map"}
+    after = ResizedCrop((0.3, 0.8)).change(sample, kinds, rng(seed))
+    fine, coarse = after["frames"][0], after["density"]
+    # Away from the edges, where there is no next pixel, both are exact.
+    corners = torch.nn.functional.interpolate(fine[None], (24, 40), mode="bilinear")[0]
+    np.testing.assert_allclose(corners[:, 3:-3, 3:-3], coarse[:, 3:-3, 3:-3], atol=5e-3)
+    share_x = (fine[0, 24, 40] - fine[0, 24, 20]) / (20 / 64)
+    share_y = (fine[1, 30, 30] - fine[1, 15, 30]) / (15 / 48)
+    np.testing.assert_allclose(after["flow"][0, :, 6, 10], [1 / share_x, 1 / share_y], rtol=0.05)
+
+
+def test_colours_change_alike_in_all_frames_and_nothing_else_does() -> None:
+    pictures = torch.randint(60, 180, (3, 3, 8, 8), generator=torch.Generator().manual_seed(0))
+    before = {"frames": pictures.to(torch.uint8), "density": torch.rand(3, 8, 8)}
+    kinds = {"frames": "picture", "density": "map"}
+    same = ColourJitter().change(before, kinds, rng())
+    assert torch.equal(same["frames"], before["frames"])
+    jitter = ColourJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.1)
+    after = jitter.change(before, kinds, rng(1))
+    assert after["density"] is before["density"]
+    assert after["frames"].dtype == torch.uint8
+    assert not torch.equal(after["frames"], before["frames"])
+    # One frame twice in a clip is twice the same afterwards.
+    twice = {**before, "frames": before["frames"][[0, 1, 0]]}
+    first, _, last = jitter.change(twice, kinds, rng(1))["frames"]
+    assert torch.equal(first, last)
+    # By hand: brightness alone multiplies.
+    bright = ColourJitter(brightness=1).change(before, kinds, rng(2))["frames"]
+    factor = rng(2).uniform(0, 2)
+    expected = (before["frames"].float() * factor).clamp(0, 255)
+    np.testing.assert_allclose(bright.float(), expected, atol=1)
+    with pytest.raises(StoreError, match="leave normalise out of Clips"):
+        jitter.change({"frames": pictures.float()}, {"frames": "picture"}, rng())
+
+
+def test_frames_are_picked_evenly_and_features_may_stay(store: Path) -> None:
+    change = Augmentation(Subsample(3, steps=(1, 2)))
+    clips = Clips(store, frames=5, variables=["frames", "i3d_rgb"], transform=change)
+    kept = set()
+    for epoch in range(12):
+        sample = clips[0, 1, epoch]
+        numbers = sample["frame"].tolist()
+        kept.add((numbers[0], numbers[1] - numbers[0]))
+        assert np.diff(numbers).tolist() == [numbers[1] - numbers[0]] * 2
+        plain = Clips(store, frames=5, variables=["frames", "i3d_rgb"])[0]
+        places = [plain["frame"].tolist().index(number) for number in numbers]
+        for key in ("frames", "i3d_rgb", "time", "valid"):
+            assert torch.equal(sample[key], plain[key][places])
+    assert {step for _, step in kept} == {1, 2}
+    with pytest.raises(StoreError, match=r"3 frames every 2 need clips of 5 frames, not 4"):
+        Clips(store, frames=4, variables=["frames"], transform=change)
+    with pytest.raises(StoreError, match="i3d_rgb holds features, which cannot be"):
+        Clips(store, frames=5, variables=["i3d_rgb"],
+              transform=Augmentation(Subsample(3), Mirror()))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: ResizedCrop((0.9, 0.5)), r"scale rises within 0 … 1, not \(0.9, 0.5\)"),
+        (lambda: ResizedCrop(ratio=(0, 1)), "ratio rises from above 0"),
+        (lambda: ColourJitter(hue=0.7), r"hue is within 0 … 0.5, not 0.7"),
+        (lambda: Subsample(0), "frames and steps are at least 1"),
+    ],
+)
+def test_impossible_transforms_are_refused(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(StoreError, match=message):
+        make()

@@ -1,5 +1,6 @@
 """Panels show what is stored, where it is; strips follow numbers; what is missing is named."""
 
+import re
 from itertools import combinations
 
 import cv2
@@ -58,7 +59,7 @@ def data(store):
 
 
 def layer(view, title, size):
-    return next(one for one in layers(view, range(FRAMES), size) if one.title == title)
+    return next(one for one in layers(view, size) if one.title == title)
 
 
 def moment(view, k):
@@ -295,3 +296,19 @@ def test_no_store_is_said_so(tmp_path):
 def test_without_frames_the_ground_is_flat(view):
     grey = layer(view, "density", (60, 80)).draw(Moment(0, {"density": np.zeros(GRID, np.uint8)}))
     assert len(np.unique(grey)) == 1
+
+
+def test_a_gif_that_ends_early_says_so_and_tells_its_pictures(store, tmp_path, monkeypatch):
+    from foveal.pipeline.preview import preview
+
+    told = []
+    whole = write_preview(store.location.url, "001", tmp_path / "a.gif", frames=[0, 1])
+    assert whole.cut == ""
+    monkeypatch.setattr(preview, "_GIF_FRAMES", 2)
+    cut = write_preview(
+        store.location.url, "001", tmp_path / "b.gif", advance=lambda *way: told.append(way)
+    )
+    assert told == [(1, 2), (2, 2)]
+    assert re.fullmatch(
+        r"Only the first \d+ s of \d+ s are shown; an \.mp4 shows all of it\.", cut.cut
+    )

@@ -1,0 +1,51 @@
+"""Which videos of a store are meant: `Store.where`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from foveal.errors import StoreError
+from foveal.storage.index import COLUMNS, JSON_COLUMNS
+
+if TYPE_CHECKING:
+    from foveal.storage.reader import Store
+
+
+def meets(table: pd.DataFrame, condition: Mapping[str, Any]) -> pd.Series[bool]:
+    """Which rows of a table of videos meet a condition.
+
+    Parameters
+    ----------
+    table : DataFrame
+    condition : mapping of str to object
+        By column a value, several values, or None for missing.
+    """
+    found = pd.Series(True, index=table.index)
+    for column, wanted in condition.items():
+        values = _several(wanted)
+        fits = table[column].isin([value for value in values if value is not None])
+        if None in values:
+            fits |= table[column].isna()
+        found &= fits.fillna(False).astype(bool)
+    return found
+
+
+def check_condition(store: Store, condition: Mapping[str, Any]) -> None:
+    """Raise a StoreError for columns that are not there, and for splits without a video."""
+    columns = [name for name in COLUMNS if name not in JSON_COLUMNS]
+    for column in condition:
+        if column not in columns:
+            raise StoreError(f"videos have no {column!r} to choose by; take {', '.join(columns)}")
+    if "split" in condition:
+        there = {None if pd.isna(split) else split for split in store.videos.split}
+        for split in _several(condition["split"]):
+            if split not in there:
+                known = ", ".join(sorted(map(repr, there))) or "none at all"
+                raise StoreError(f"no video is of split {split!r}; there are {known}")
+
+
+def _several(wanted: Any) -> list[Any]:
+    return list(wanted) if isinstance(wanted, list | tuple | set | frozenset) else [wanted]
