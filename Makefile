@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test faults check bench gpu setup clean
+.PHONY: demo test faults check bench gpu serve setup clean
 
 demo: $(INSTALLED)
 	$(BIN)/foveal demo
@@ -19,7 +19,7 @@ test: check
 # The long form of the campaign that `make test` runs in short: see docs/reliability.md.
 faults: $(INSTALLED)
 	FOVEAL_FAULTS=long FOVEAL_TEST_KILLS=20 $(BIN)/python -m pytest tests/faults tests/flows/test_cluster.py \
-		tests/pipeline/test_learns.py \
+		tests/pipeline/test_learns.py tests/flows/test_lab.py tests/flows/test_deploy_files.py \
 		-n 2 --timeout 7200 -s
 
 check: $(INSTALLED)
@@ -34,6 +34,10 @@ bench: $(INSTALLED)
 # A table in Markdown: make gpu PYTHON=python3 OUT=results.md
 gpu:
 	$(PYTHON) benchmarks/gpu.py $(if $(OUT),--out $(OUT))
+
+# A lab's server on this machine until Ctrl-C: see docs/operations.md. HOST is its name, for others to reach it.
+serve: $(INSTALLED)
+	@$(BIN)/python -m foveal.flows.serve --host $(or $(HOST),127.0.0.1) --port $(or $(PORT),4200) --runs $(or $(RUNS),2)
 
 setup: $(INSTALLED)
 

@@ -51,11 +51,11 @@ def prefect_server() -> Iterator[str]:
     if configured:
         yield configured
         return
-    port = _free_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}/api"
     server = _start(port)
     try:
-        _await_health(server, url)
+        await_health(server, url)
         with temporary_settings({PREFECT_API_URL: url}):
             yield url
             drain()
@@ -79,7 +79,7 @@ def _start(port: int) -> subprocess.Popen[bytes]:
         env={**os.environ, "PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1"},
         # Not in reach of Ctrl-C: the build that is interrupted has states to report.
         process_group=0,
-        preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+        preexec_fn=die_with_parent if sys.platform == "linux" else None,
     )
 
 
@@ -141,11 +141,19 @@ def settle_tasks(ended: Mapping[UUID, Any]) -> None:
             time.sleep(0.1)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """Ask the kernel (Linux) for SIGTERM when the process that started this one ends."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _await_health(server: subprocess.Popen[bytes], url: str) -> None:
+def await_health(server: subprocess.Popen[bytes], url: str) -> None:
+    """Wait until a server answers.
+
+    Raises
+    ------
+    MissingDependency
+        It ends, or says nothing for a minute.
+    """
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline and server.poll() is None:
         try:
@@ -154,12 +162,13 @@ def _await_health(server: subprocess.Popen[bytes], url: str) -> None:
         except (urllib.error.URLError, OSError):
             time.sleep(0.05)
     raise MissingDependency(
-        f"Prefect's embedded server did not start (exit {server.poll()}); see what "
+        f"Prefect's server did not start (exit {server.poll()}); see what "
         "`prefect server start` says, or set PREFECT_API_URL to a server that runs"
     )
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine on which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -11,7 +11,11 @@ from typing import Any
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, StateType
+from prefect.runtime import flow_run
+from prefect.states import Completed
 
+from foveal.errors import FovealError
 from foveal.pipeline.learn.settings import TrainSettings
 from foveal.pipeline.learn.step import Step
 from foveal.pipeline.learn.train import TrainResult, train
@@ -53,13 +57,26 @@ def _may_pass(state: Any) -> bool:
     return isinstance(error, OSError)
 
 
-@flow(name="train-model", persist_result=False)
+def _run_name() -> str:
+    """What the UI calls a run: its network and its stores."""
+    given = flow_run.parameters
+    try:
+        wanted = _settings(
+            *(given.get(key) for key in ("settings", "overrides", "model", "stores"))
+        )
+    except (FovealError, OSError):
+        return "settings refused"
+    stores = ", ".join(store.rstrip("/").rsplit("/", 1)[-1] for store in wanted.stores)
+    return f"{wanted.model} on {stores}"
+
+
+@flow(name="train-model", flow_run_name=_run_name, persist_result=False)
 def train_model(
     settings: str | dict[str, Any] | None = None,
     overrides: list[str] | None = None,
     model: str | None = None,
     stores: list[str] | None = None,
-) -> dict[str, Any]:
+) -> State[dict[str, Any]]:
     """Train a saliency network, or go on with a run that was begun in the same folder.
 
     Args:
@@ -71,12 +88,25 @@ def train_model(
     Returns:
         How the run ended: folder, steps, best NSS, time, share of it spent waiting for data.
     """
+    try:
+        resolved = _settings(settings, overrides, model, stores)
+        result = train_network(resolved.model, resolved.resolved())
+    except FovealError as error:
+        # Said in a line: a traceback says nothing more of what the user has to mend.
+        return State(type=StateType.FAILED, name="Refused", message=str(error), data=error)
+    summary = {**vars(result), "run": str(result.run)}
+    create_table_artifact(key="train-model", description=result.model, table=[summary])
+    return Completed(message=f"{result.model}: {result.iterations} steps", data=summary)
+
+
+def _settings(
+    settings: str | dict[str, Any] | None,
+    overrides: list[str] | None,
+    model: str | None,
+    stores: list[str] | None,
+) -> TrainSettings:
     values = {"model": model, "stores": stores}
     if isinstance(settings, dict):
         values = {**settings, **{key: value for key, value in values.items() if value is not None}}
         settings = None
-    resolved = TrainSettings.load(settings, overrides or (), **values)
-    result = train_network(resolved.model, resolved.resolved())
-    summary = {**vars(result), "run": str(result.run)}
-    create_table_artifact(key="train-model", description=result.model, table=[summary])
-    return summary
+    return TrainSettings.load(settings, overrides or (), **values)

@@ -16,6 +16,7 @@ from zarr.abc.store import ByteRequest, Store
 from zarr.storage import FsspecStore, LocalStore
 
 from foveal.errors import FovealError, StoreError, StoreUnreachable, advice_on
+from foveal.storage.credentials import ADVICE, holds_credentials, masked
 from foveal.storage.exclusive import put_new
 from foveal.storage.zarr_internals import Buffer, BufferPrototype, default_buffer_prototype, sync
 
@@ -76,6 +77,8 @@ class Location:
         self.zarr: Store
         self.local: Path | None = None
         self.url = str(url)
+        if holds_credentials(self.url):
+            raise StoreError(f"{masked(self.url)} holds credentials: {ADVICE}")
         if isinstance(url, Store):
             self.zarr = url.with_read_only(read_only)
         elif "://" in self.url and not self.url.startswith("file://"):
@@ -125,7 +128,7 @@ class Location:
         except Exception as error:
             if isinstance(error, _DEFECTS) or (self.local and not isinstance(error, OSError)):
                 raise
-            raise self._refused(error, key) from error
+            raise self._refused(error, key) from _without_secrets(error)
 
     def check_lost(self, error: Exception, key: str) -> None:
         """Raise where an object's error means that no object of the store can be reached.
@@ -140,7 +143,7 @@ class Location:
         code = error.errno if isinstance(error, OSError) else None
         of_object = isinstance(error, PermissionError) if self.local is None else code not in _LOST
         if not of_object:
-            raise self._refused(error, key) from error
+            raise self._refused(error, key) from _without_secrets(error)
 
     def _refused(self, error: Exception, key: str) -> StoreUnreachable:
         advice = advice_on(error) or (
@@ -150,7 +153,7 @@ class Location:
         )
         where = f"{self}/{key}" if key else str(self)
         why = " ".join((str(error) or type(error).__name__).split())
-        return StoreUnreachable(f"{where} cannot be reached: {why}; {advice}")
+        return StoreUnreachable(f"{where} cannot be reached: {masked(why)}; {advice}")
 
     def read(self, key: str) -> bytes | None:
         """Content of an object, None where there is none."""
@@ -277,6 +280,11 @@ class Location:
                     folders.add(path)
             for folder in folders:
                 _fsync(folder)
+
+
+def _without_secrets(error: Exception) -> Exception | None:
+    """The error for a traceback; None where its text would tell credentials."""
+    return error if masked(str(error)) == str(error) else None
 
 
 def _fsync(path: Path) -> None:

@@ -8,8 +8,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import yaml
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import FlowRun, TaskRun
 
 from foveal.storage.location import Location
 from foveal.storage.marks import read_journal
@@ -65,3 +69,10 @@ def own_environment(home: Path, **more: str) -> dict[str, str]:
     if "PREFECT_API_URL" not in more:
         environment.pop("PREFECT_API_URL", None)
     return environment
+
+
+def runs_of(flow_run: UUID) -> tuple[FlowRun, list[TaskRun]]:
+    """A flow run as the server knows it, and its task runs."""
+    with get_client(sync_client=True) as client:
+        this = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run]))
+        return client.read_flow_run(flow_run), client.read_task_runs(flow_run_filter=this)

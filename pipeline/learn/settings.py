@@ -24,7 +24,13 @@ from foveal.models.losses import saliency_loss
 from foveal.models.saliency import Schedule, Spec
 from foveal.pipeline.learn.loggers import LoggerName
 from foveal.pipeline.recipe.section import Section
-from foveal.pipeline.recipe.yaml_files import Place, explain, override, read_mapping
+from foveal.pipeline.recipe.yaml_files import (
+    Place,
+    check_no_credentials,
+    explain,
+    override,
+    read_mapping,
+)
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Count = Annotated[int, Field(ge=1)]
@@ -203,8 +209,9 @@ class TrainSettings(Section):
         Raises
         ------
         RecipeError
-            Naming every wrong key, its value and what is allowed.
+            Naming every wrong key, its value and what is allowed; or what holds credentials.
         """
+        check_no_credentials(values)
         try:
             return cls.model_validate_json(json.dumps(values))
         except ValidationError as error:

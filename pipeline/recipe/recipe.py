@@ -16,7 +16,13 @@ from pydantic import Field, ValidationError, create_model, model_validator
 
 from foveal.errors import RecipeError
 from foveal.pipeline.recipe.section import DatasetSection, DecodeSection, Section, StageSection
-from foveal.pipeline.recipe.yaml_files import Place, explain, override, read_mapping
+from foveal.pipeline.recipe.yaml_files import (
+    Place,
+    check_no_credentials,
+    explain,
+    override,
+    read_mapping,
+)
 from foveal.registry import find, plugins
 
 
@@ -85,8 +91,9 @@ class Recipe(Section):
         Raises
         ------
         RecipeError
-            Naming every wrong key, its value and what is allowed.
+            Naming every wrong key, its value and what is allowed; or what holds credentials.
         """
+        check_no_credentials(values)
         try:
             model = _model(_kind(values))
             return model.model_validate_json(json.dumps(_listed(values)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from foveal.errors import RecipeError
+from foveal.storage.credentials import ADVICE, credentials_in, masked
 
 Place = tuple[int | str, ...]
 """Keys and indices that lead to a value."""
@@ -90,7 +91,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} cannot be read: {error}") from None
     except ValueError as error:
-        raise RecipeError(f"{path} is not YAML: {error}") from None
+        raise RecipeError(f"{path} is not YAML: {masked(str(error))}") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -107,12 +108,13 @@ def override(values: dict[str, Any], text: str) -> None:
         The text is no such change, or leads through a value without keys.
     """
     key, equals, written = text.partition("=")
+    text = masked(text)
     if not equals:
         raise RecipeError(f"--set {text!r}: write it as key=value, e.g. frames.size=[192,256]")
     try:
         value = _parse(written)
     except ValueError as error:
-        raise RecipeError(f"--set {text!r}: the value is not YAML: {error}") from None
+        raise RecipeError(f"--set {text!r}: the value is not YAML: {masked(str(error))}") from None
     target: Any = values
     *parents, last = key.split(".")
     for depth, part in enumerate(parents):
@@ -137,6 +139,18 @@ def _index(items: list[Any], part: str, text: str) -> int:
             f"--set {text!r}: {part!r} is no index of a list of {len(items)} (0 is the first)"
         )
     return int(part)
+
+
+def check_no_credentials(values: Mapping[str, Any]) -> None:
+    """See that no value holds credentials; the message repeats none.
+
+    Raises
+    ------
+    RecipeError
+        One does: recipes and settings are kept in stores, logs and reports.
+    """
+    if isinstance(values, Mapping) and (key := credentials_in(values)):
+        raise RecipeError(f"  {key}: holds credentials, which would be kept with it: {ADVICE}")
 
 
 def explain(

@@ -32,8 +32,6 @@ from foveal.storage.reader import open_store
 from foveal.storage.root import store_lock
 from foveal.storage.verify import verify
 
-ROOT = Path(__file__).parents[2]
-
 
 def test_the_flow_builds_tells_and_names_its_tasks(api: str, raw: Path, tmp_path: Path) -> None:
     from prefect.client.orchestration import get_client
@@ -228,29 +226,3 @@ def _alive_in_session(session: int) -> list[str]:
         if int(fields[3]) == session and fields[0] != "Z":
             found.append(stat.parent.name)
     return found
-
-
-@pytest.mark.slow
-def test_the_deployment_runs_as_prefects_own_commands_run_it(
-    api: str, raw: Path, tmp_path: Path
-) -> None:
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(yaml.safe_dump(recipe_values(raw, tmp_path / "store.zarr")))
-    environment = {**os.environ, "PREFECT_API_URL": api}
-
-    def prefect(*arguments: str) -> str:
-        return subprocess.run(
-            [sys.executable, "-m", "prefect", *arguments],
-            env=environment,
-            cwd=ROOT,
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=240,
-        ).stdout
-
-    prefect("work-pool", "create", "foveal", "--type", "process")
-    prefect("--no-prompt", "deploy", "--name", "build-store")
-    prefect("deployment", "run", "build-store/build-store", "--param", f"recipe={recipe}")
-    prefect("worker", "start", "--pool", "foveal", "--run-once")
-    assert (open_store(str(tmp_path / "store.zarr")).videos["status"] == "complete").all()

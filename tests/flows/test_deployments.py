@@ -66,7 +66,7 @@ def run(name: str, **parameters: Any) -> tuple[State[Any], list[str]]:
 def test_prefect_yaml_registers_every_deployment(deployed: list[str]) -> None:
     named = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
     assert deployed == sorted(one["name"] for one in named)
-    assert len(deployed) == 6
+    assert len(deployed) == 9
 
 
 def test_a_form_says_what_its_parameters_are(deployed: list[str]) -> None:
@@ -102,6 +102,9 @@ def test_a_network_is_trained_predicts_and_is_scored(
     assert state.is_completed(), state.message
     assert tasks == ["salbce"]
     assert state.result()["iterations"] == 2
+    with get_client(sync_client=True) as client:
+        done = client.read_flow_run(state.state_details.flow_run_id)
+    assert done.name == "salbce on store.zarr"
     state, _ = run("predict-saliency", weights=str(tmp_path / "run"), store=store, device="cpu")
     assert state.is_completed(), state.message
     assert {row["status"] for row in state.result()["videos"]} == {"complete"}
@@ -113,6 +116,8 @@ def test_a_network_is_trained_predicts_and_is_scored(
     assert not verify(open_store(store).location)
     refused, _ = run("predict-saliency", weights=str(tmp_path / "none"), store=store)
     assert (refused.name, "no trained network" in str(refused.message)) == ("Refused", True)
+    refused, _ = run("train-model", model="salbcee", stores=[store])
+    assert (refused.name, "salbcee" in str(refused.message)) == ("Refused", True)
     refused, _ = run("evaluate-predictions", store=store, metrics=["nsss"])
     assert (refused.name, "unknown metric 'nsss'" in str(refused.message)) == ("Refused", True)
 

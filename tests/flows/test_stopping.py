@@ -1,4 +1,4 @@
-"""Builds that are stopped: Ctrl-C, SIGTERM, a cancelled run on a real server and worker."""
+"""Builds that are stopped by Ctrl-C and SIGTERM; for cancelled runs see `test_lab`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
-from prefect.client.schemas.objects import FlowRun, TaskRun
 from stopping import (
     FRAMES,
     ONE_BATCH_TAKES_MINUTES,
@@ -25,19 +22,12 @@ from stopping import (
     assert_only_whole_work_is_left,
     ffmpegs,
     own_environment,
+    runs_of,
     until,
     write_recipe,
 )
 
 from foveal.storage.reader import open_store
-
-ROOT = Path(__file__).parents[2]
-
-
-def runs_of(flow_run: UUID) -> tuple[FlowRun, list[TaskRun]]:
-    with get_client(sync_client=True) as client:
-        this = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run]))
-        return client.read_flow_run(flow_run), client.read_task_runs(flow_run_filter=this)
 
 
 def build_again(recipe: Path, environment: dict[str, str]) -> None:
@@ -128,63 +118,3 @@ def test_a_signal_ends_videos_whose_batch_takes_minutes(
     assert flow_run.state is not None
     assert flow_run.state.is_final()
     assert [task.state_name for task in tasks] == ["Cancelled"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("flow", [[{"method": "tvl1"}], ONE_BATCH_TAKES_MINUTES])
-def test_a_cancelled_run_goes_on_as_if_it_had_never_been(
-    api: str, long_clips: Path, tmp_path: Path, flow: Any
-) -> None:
-    recipe = write_recipe(tmp_path, long_clips, flow)
-    environment = {**os.environ, "PREFECT_API_URL": api}
-
-    def prefect(*arguments: str) -> str:
-        return subprocess.run(
-            [sys.executable, "-m", "prefect", *arguments],
-            env=environment,
-            cwd=ROOT,
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=240,
-        ).stdout
-
-    def run() -> UUID:
-        with get_client(sync_client=True) as client:
-            deployment = client.read_deployment_by_name("build-store/build-store")
-            given = {"recipe": str(recipe), "workers": 1}
-            return client.create_flow_run_from_deployment(deployment.id, parameters=given).id
-
-    prefect("work-pool", "create", "foveal", "--type", "process", "--overwrite")
-    prefect("--no-prompt", "deploy", "--name", "build-store")
-    worker = subprocess.Popen(
-        [sys.executable, "-m", "prefect", "worker", "start", "--pool", "foveal"],
-        env=environment,
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        first = run()
-        until(lambda: ffmpegs(long_clips))
-        time.sleep(1)
-        asked = time.monotonic()
-        prefect("flow-run", "cancel", str(first))
-        until(lambda: not ffmpegs(long_clips), 60)
-        print(f"stopped {time.monotonic() - asked:.1f} s after it was asked for")
-        until(lambda: runs_of(first)[0].state_name == "Cancelled", 60)
-        assert_only_whole_work_is_left(tmp_path / "store.zarr")
-        _, tasks = runs_of(first)
-        until(lambda: all(task.state_name == "Cancelled" for task in runs_of(first)[1]), 10)
-        assert len(tasks) == 1
-        if flow is not ONE_BATCH_TAKES_MINUTES:
-            second = run()
-            until(lambda: (state := runs_of(second)[0].state) and state.is_final(), 240)
-            assert runs_of(second)[0].state_name == "Completed"
-            index = open_store(tmp_path / "store.zarr").videos
-            assert (index["status"] == "complete").all()
-            assert (index["frames"] == FRAMES).all()
-    finally:
-        worker.terminate()
-        worker.wait(60)

@@ -239,7 +239,7 @@ def test_files_that_are_no_recipe(tmp_path: Path, content: str, message: str) ->
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"there is no file .*none\.yaml"):
         Recipe.load(tmp_path / "none.yaml")
-    with pytest.raises(RecipeError, match="cannot be read"):
+    with pytest.raises(RecipeError, match="is a folder, not a recipe"):
         Recipe.load(tmp_path)
     (tmp_path / "latin.yaml").write_bytes(b"store: caf\xe9")
     with pytest.raises(RecipeError, match="cannot be read"):
