@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 BATCH_FRAMES = 500
 """Short clips share a task until they have so many frames together."""
 
+MANY_TASKS = 400
+"""Where there would be more, tasks share all frames: a task costs Prefect some tens of ms."""
+
 RETRY_DELAYS_SECONDS = [2.0, 20.0]
 
 
@@ -60,13 +63,19 @@ def _may_pass(state: State[Any]) -> bool:
 
 
 def batches(plans: Sequence[VideoPlan]) -> Iterator[list[str]]:
-    """Ids of videos that share a task: known short clips together, others alone."""
+    """Ids of videos that share a task: known short clips together, others alone.
+
+    Of very many videos several share a task in any case.
+    """
+    lengths = [
+        plan.video.expected_frames or len(plan.video.image_names or ()) or BATCH_FRAMES
+        for plan in plans
+    ]
+    most = max(BATCH_FRAMES, sum(lengths) // MANY_TASKS)
     batch: list[str] = []
     frames = 0
-    for plan in plans:
-        names = plan.video.image_names
-        length = plan.video.expected_frames or (len(names) if names else BATCH_FRAMES)
-        if batch and frames + length > BATCH_FRAMES:
+    for plan, length in zip(plans, lengths, strict=True):
+        if batch and frames + length > most:
             yield batch
             batch, frames = [], 0
         batch.append(plan.video.id)

@@ -68,6 +68,8 @@ class ArrayInfo:
         See `ROLES`.
     source_frames : str or None
         Where frames are sampled at another rate, the array of their numbers in the source.
+    window : int or None
+        For windows, frames in each; None where they differ or are not known.
     """
 
     name: str
@@ -80,6 +82,7 @@ class ArrayInfo:
     starts: str | None = None
     role: str | None = None
     source_frames: str | None = None
+    window: int | None = None
 
     @property
     def items(self) -> int:
@@ -115,7 +118,9 @@ _FIRST_EDITION: tuple[tuple[str, dict[str, str]], ...] = (
 """Names by which stores of the first edition, whose arrays do not say it, are understood."""
 
 
-def array_info(name: str, stage: str, about: Mapping[str, Any]) -> ArrayInfo:
+def array_info(
+    name: str, stage: str, about: Mapping[str, Any], window: int | None = None
+) -> ArrayInfo:
     """What an array is, from its entry in a completion mark.
 
     Parameters
@@ -124,6 +129,7 @@ def array_info(name: str, stage: str, about: Mapping[str, Any]) -> ArrayInfo:
     about : mapping
         ``shape``, ``dtype``, ``dims`` and what the array says of itself; the table of the first
         edition's names helps out where it says nothing.
+    window : int, optional
     """
     said = {key: about[key] for key in SAID if about.get(key) is not None}
     if "kind" not in said:
@@ -139,6 +145,7 @@ def array_info(name: str, stage: str, about: Mapping[str, Any]) -> ArrayInfo:
         starts=said.get("starts"),
         role=said.get("role"),
         source_frames=said.get("source_frames"),
+        window=window,
     )
 
 

@@ -15,6 +15,7 @@ from zarr.abc.store import Store
 from zarr.storage import FsspecStore, LocalStore
 
 from foveal.errors import FovealError, StoreError, StoreUnreachable, advice_on
+from foveal.storage.durable import Durable
 from foveal.storage.exclusive import put_new
 from foveal.storage.zarr_internals import default_buffer_prototype, sync
 
@@ -70,7 +71,7 @@ class Location:
             self.zarr = LocalStore(self.local, read_only=read_only)
         if isinstance(self.zarr, LocalStore):
             self.local = self.zarr.root
-
+        self._durable = Durable(self.local or Path())
         self._guard: Callable[[], None] = lambda: None
 
     def __str__(self) -> str:
@@ -175,6 +176,8 @@ class Location:
     def delete_folder(self, folder: str) -> None:
         """Remove every object in a folder and below."""
         with self.reaching(self.owned(folder)):
+            if self.local is not None:
+                self._durable.forget(self.local / folder)
             if not self._unlink(folder):
                 sync(self.zarr.delete_dir(folder))
 
@@ -240,28 +243,6 @@ class Location:
         """
         if self.local is None:
             return
-        folders: set[Path] = set()
+        local = self.local
         with self.reaching():
-            for key in keys:
-                path = self.local / self._inside(key)
-                _fsync(path)
-                while path != self.local and path.parent not in folders:
-                    path = path.parent
-                    folders.add(path)
-            for folder in folders:
-                _fsync(folder)
-
-
-def _fsync(path: Path) -> None:
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    except PermissionError:
-        if os.name == "nt":  # folders cannot be opened there
-            return
-        raise
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            self._durable.flush([local / self._inside(key) for key in keys])

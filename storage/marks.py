@@ -12,7 +12,7 @@ never the command.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
@@ -40,6 +40,8 @@ __all__ = [
     "fingerprint",
     "group_name",
     "journal_key",
+    "journal_parts",
+    "journal_videos",
     "read_journal",
     "read_journal_with_damage",
     "read_marks",
@@ -48,6 +50,7 @@ __all__ = [
 ]
 
 _AT_ONCE = 64
+_PART_VIDEOS = 256
 
 
 @dataclass(frozen=True)
@@ -84,12 +87,15 @@ class Journal(NamedTuple):
         In order of their keys.
     unsealed : list of str
         Keys of marks of the first edition, which carry no digest.
+    videos : list of str
+        The videos that were asked for.
     """
 
     marks: dict[str, dict[str, Mark]]
     quarantined: dict[str, Quarantine]
     damaged: list[Damage]
     unsealed: list[str]
+    videos: list[str]
 
 
 def infos_of(marks: Mapping[str, Mark]) -> dict[str, ArrayInfo]:
@@ -132,6 +138,22 @@ def read_journal(
     return journal.marks, journal.quarantined
 
 
+def journal_videos(location: Location) -> list[str]:
+    """Every video that has a journal."""
+    found = [video_of(name) for name in location.list_folder(JOURNAL)]
+    return [video for video in found if video is not None]
+
+
+def journal_parts(location: Location, videos: Iterable[str]) -> Iterator[Journal]:
+    """The journal of these videos in parts, so that memory does not grow with the store.
+
+    Marks take about 10 KB each in memory.
+    """
+    names = list(dict.fromkeys(videos))
+    for at in range(0, len(names), _PART_VIDEOS):
+        yield read_journal_with_damage(location, names[at : at + _PART_VIDEOS])
+
+
 def read_journal_with_damage(location: Location, videos: Iterable[str] | None = None) -> Journal:
     """As `read_journal`, with a list of what could not be read or believed.
 
@@ -141,12 +163,8 @@ def read_journal_with_damage(location: Location, videos: Iterable[str] | None = 
         Where the store as a whole does not answer. A single record that answers "access denied",
         or on a local disk "input/output error", is damage of that record.
     """
-    if videos is None:
-        found = [video_of(name) for name in location.list_folder(JOURNAL)]
-        names = [video for video in found if video is not None]
-    else:
-        names = list(dict.fromkeys(videos))
-    journal = Journal({}, {}, [], [])
+    names = journal_videos(location) if videos is None else list(dict.fromkeys(videos))
+    journal = Journal({}, {}, [], [], names)
     for video, stage, key, content in sync(_read_all(location, names)):
         try:
             if isinstance(content, Exception):

@@ -19,8 +19,15 @@ from zarr.abc.store import Store as ZarrStore
 
 from foveal.errors import StoreError
 from foveal.storage.arrays import read_array
+from foveal.storage.contents import Contents, arrays_told, contents_of
 from foveal.storage.describe import count_splits, describe, describe_html
-from foveal.storage.index import JSON_COLUMNS, index_from_journal, index_is_current, read_index
+from foveal.storage.index import (
+    ARRAYS,
+    JSON_COLUMNS,
+    index_from_journal,
+    index_is_current,
+    read_index,
+)
 from foveal.storage.kinds import ArrayInfo
 from foveal.storage.location import Location
 from foveal.storage.marks import Mark, group_name, read_journal
@@ -97,16 +104,51 @@ class Store:
         ``flow_quality`` (figures by stage), ``random_weights`` (stages that an untrained network
         computed), ``stages`` (list of names) and ``fingerprints`` (hash by stage).
         """
+        table = self._table.drop(columns=ARRAYS)
+        for column in JSON_COLUMNS:
+            table[column] = [json.loads(text) for text in table[column]]
+        return table
+
+    @cached_property
+    def _table(self) -> pd.DataFrame:
         table = read_index(self.location) if index_is_current(self.location) else None
         if table is None:
             table = index_from_journal(self.location)
-        for column in JSON_COLUMNS:
-            table[column] = [json.loads(text) for text in table[column]]
         return table.set_index("video")
 
     def reload(self) -> None:
         """Forget the table of videos, so that a build's progress shows."""
-        self.__dict__.pop("videos", None)
+        for name in ("videos", "_table"):
+            self.__dict__.pop(name, None)
+
+    def contents(self, videos: Sequence[str]) -> dict[str, Contents]:
+        """What is complete of these videos, as the table of videos has it; no mark is opened.
+
+        Only what readers need to plan: an array that is gone, or another, meanwhile is noticed when
+        it is opened. Videos of which nothing is complete are left out.
+
+        Raises
+        ------
+        StoreError
+        """
+        found: dict[str, Contents] = {}
+        unknown: list[str] = []
+        table = self._table
+        columns = [table[name].to_dict() for name in (ARRAYS, "height_px", "width_px")]
+        for video in videos:
+            told, height, width = (column.get(video) for column in columns)
+            try:
+                infos = arrays_told(told)
+                size = (int(height), int(width)) if "time" in infos else None
+            except (ValueError, TypeError, LookupError, AttributeError):
+                unknown.append(video)
+                continue
+            if infos:
+                found[video] = Contents(infos, size)
+        if unknown:
+            marks, _ = read_journal(self.location, unknown)
+            found |= {video: contents_of(of) for video, of in marks.items()}
+        return found
 
     def __len__(self) -> int:
         return len(self.videos)

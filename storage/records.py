@@ -50,7 +50,17 @@ class Mark:
     @property
     def infos(self) -> dict[str, ArrayInfo]:
         """What each of its arrays is, by name."""
-        return {name: array_info(name, self.stage, about) for name, about in self.arrays.items()}
+        return {
+            name: array_info(name, self.stage, about, self.window)
+            for name, about in self.arrays.items()
+        }
+
+    @property
+    def window(self) -> int | None:
+        """Frames in a window, where its parameters say it."""
+        parameters = self.provenance.get("parameters", {})
+        window = parameters.get("window") if isinstance(parameters, Mapping) else None
+        return window if isinstance(window, int) else None
 
     @property
     def random_weights(self) -> bool:

@@ -224,7 +224,10 @@ class VideoWriter:
         self._remove([path for stage in self._begun if not stage.completed for path in stage.paths])
 
     def _remove(self, arrays: Sequence[str]) -> None:
-        for array in arrays:
+        # One listing tells what is there at all: most videos are new.
+        there = set(self._location.list_folder(self._group))
+        found = [array for array in arrays if array.rpartition("/")[2] in there]
+        for array in found:
             self._location.delete(f"{array}/zarr.json")
-        for array in arrays:
+        for array in found:
             self._location.delete_folder(array)

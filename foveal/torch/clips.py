@@ -20,7 +20,6 @@ from torch.utils.data import Dataset
 
 from foveal.errors import StoreError
 from foveal.models.normalise import Normaliser, normaliser
-from foveal.storage.marks import read_journal
 from foveal.storage.reader import Store, open_store
 from foveal.storage.schema import MAX_SHARD_ITEMS
 from foveal.storage.slices import Gatherer, Slice
@@ -127,12 +126,11 @@ class Clips(Dataset[Sample]):
         self._whole: OrderedDict[tuple[str, str], NDArray[Any]] = OrderedDict()
 
         chosen = choose_videos(store, split, videos)
-        marks, _ = read_journal(store.location, chosen)
-        infos = [mark.infos for of in marks.values() for mark in of.values()]
-        known = {name: info for found in infos for name, info in found.items()}
+        contents = store.contents(chosen)
+        known = {name: info for of in contents.values() for name, info in of.infos.items()}
         self.variables = [make_variable(wanted, known) for wanted in variables]
         self._normalise = _normalisers(normalise or {}, self.variables)
-        self._facts, self.skipped = read_facts(store, chosen, marks, self.variables)
+        self._facts, self.skipped = read_facts(store, chosen, contents, self.variables)
         self._starts = []
         for facts in self._facts:
             starts = clip_starts(facts.frames, frames, stride, short, tail)

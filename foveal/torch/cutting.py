@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveal.errors import StoreError
+from foveal.storage.contents import Contents
 from foveal.storage.kinds import ArrayInfo
-from foveal.storage.marks import Mark, infos_of
 from foveal.storage.reader import Store
 from foveal.storage.slices import Gatherer, Slice
 from foveal.torch.interface import Indices, Variable, VideoFacts
@@ -41,7 +41,7 @@ def choose_videos(store: Store, split: str | None, videos: Sequence[str] | None)
 def read_facts(
     store: Store,
     videos: Sequence[str],
-    marks: Mapping[str, Mapping[str, Mark]],
+    contents: Mapping[str, Contents],
     variables: Sequence[Variable],
 ) -> tuple[list[VideoFacts], dict[str, str]]:
     """What the clips must know of each video.
@@ -50,8 +50,8 @@ def read_facts(
     ----------
     store : Store
     videos : sequence of str
-    marks : mapping
-        By video, marks of its complete stages by name.
+    contents : mapping of str to Contents
+        What is complete, by video.
     variables : sequence of Variable
 
     Returns
@@ -64,7 +64,7 @@ def read_facts(
     StoreError
         Where an array is in none of them; the message lists those that are.
     """
-    arrays = {video: infos_of(of) for video, of in marks.items() if "time" in of}
+    arrays = {video: of.infos for video, of in contents.items() if of.source_size is not None}
     needed = [name for variable in variables for name in (*variable.arrays, *variable.whole_arrays)]
     there = sorted({name for found in arrays.values() for name in found})
     for name in needed:
@@ -74,19 +74,20 @@ def read_facts(
                 f"{name!r}; there are {', '.join(there) or 'none at all'}"
             )
     facts, skipped = [], {}
-    window_of = _windows_of_frames(store, marks, arrays, needed)
+    window_of = _windows_of_frames(store, arrays, needed)
     for video in videos:
         found = arrays.get(video, {})
         missing = [name for name in needed if name not in found]
         if not found or missing:
             skipped[video] = f"no complete {', '.join(missing or ['time'])}"
             continue
-        height, width = marks[video]["time"].provenance["video"]["source_size"]
+        size = contents[video].source_size
+        assert size is not None
         facts.append(
             VideoFacts(
                 video,
                 found["time"].items,
-                (height, width),
+                size,
                 found,
                 window_of.get(video, {}),
             )
@@ -183,7 +184,6 @@ def window_of_frames(starts: Indices, window: int | None, frames: int) -> Indice
 
 def _windows_of_frames(
     store: Store,
-    marks: Mapping[str, Mapping[str, Mark]],
     arrays: Mapping[str, Mapping[str, ArrayInfo]],
     names: Sequence[str],
 ) -> dict[str, dict[str, Indices]]:
@@ -197,8 +197,7 @@ def _windows_of_frames(
     windows: dict[str, dict[str, Indices]] = {}
     values = Gatherer(store.location).read([read for _, read in wanted])
     for (info, read), starts in zip(wanted, values, strict=True):
-        parameters = marks[read.video][info.stage].provenance.get("parameters", {})
         frames = arrays[read.video]["time"].items
-        of_frames = window_of_frames(starts.astype(np.int64), parameters.get("window"), frames)
+        of_frames = window_of_frames(starts.astype(np.int64), info.window, frames)
         windows.setdefault(read.video, {})[info.name] = of_frames
     return windows
