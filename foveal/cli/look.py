@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from foveal.cli.console import INCOMPLETE, Json, out, print_json, print_table
+from foveal.cli.console import INCOMPLETE, Cluster, Json, out, print_json, print_table
 from foveal.cli.submission import submit
 
 Store = Annotated[str, typer.Argument(help="Path or URL of the store.")]
@@ -60,6 +61,7 @@ def report(
 def statistics(
     store: Store,
     split: Annotated[str, typer.Option(help="Videos that count; 'all' for every one.")] = "train",
+    cluster: Cluster = None,
     as_json: Json = False,
 ) -> None:
     """Channel means, flow magnitudes, centre bias, fixations a frame; kept in the store."""
@@ -68,7 +70,12 @@ def statistics(
     from foveal.storage.statistics import compute_statistics, write_statistics
 
     opened = open_store(store)
-    found = compute_statistics(opened, None if split == "all" else split)
+    with ExitStack() as stack:
+        if cluster is not None:
+            from foveal.flows.compute import on_cluster
+
+            stack.enter_context(on_cluster(cluster))
+        found = compute_statistics(opened, None if split == "all" else split)
     write_statistics(Location(store), found)
     values = {
         str(name): array.values.tolist() for name, array in found.items() if array.size <= _SHOWN

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import warnings
 from bisect import bisect_right
@@ -169,8 +170,8 @@ class Clips(Dataset[Sample]):
     def __getitems__(self, draws: Sequence[int | Draw]) -> list[Sample]:
         """Several samples at once, their chunks gathered together."""
         located = [self._frames_of(draw if isinstance(draw, int) else draw[0]) for draw in draws]
-        self._read_whole({facts.video: facts for facts, _, _ in located})
-        slices: list[Slice] = []
+        missing = self._whole_missing({facts.video: facts for facts, _, _ in located})
+        slices: list[Slice] = list(missing)
         wanted: list[list[Indices]] = []
         for facts, indices, _ in located:
             wanted.append([variable.items(facts, indices) for variable in self.variables])
@@ -180,6 +181,8 @@ class Clips(Dataset[Sample]):
         allocate = shared_empty if in_worker else np.empty
         tensors = self._gatherer.read(slices, allocate, tensor_rows)
         read = iter(zip(slices, tensors, strict=True))
+        for whole, values in itertools.islice(read, len(missing)):
+            self._whole[whole.video, whole.array] = values.numpy()
         samples = []
         for draw, (facts, indices, valid), items_of in zip(draws, located, wanted, strict=True):
             sample: Sample = {
@@ -262,20 +265,18 @@ class Clips(Dataset[Sample]):
             torch.manual_seed(int(state[0]) << 31 | int(state[1]) >> 1)
             return self.transform(sample)
 
-    def _read_whole(self, videos: Mapping[str, VideoFacts]) -> None:
-        """Bring the small arrays of these videos into memory."""
+    def _whole_missing(self, videos: Mapping[str, VideoFacts]) -> list[Slice]:
+        """Those of the small arrays of these videos that are not in memory yet."""
         names = {"time", *(name for variable in self.variables for name in variable.whole_arrays)}
         wanted = {(video, name) for video in videos for name in names}
-        slices = [
-            Slice(video, name, 0, videos[video].infos[name].items)
-            for video, name in sorted(wanted - self._whole.keys())
-        ]
-        for read, values in zip(slices, self._gatherer.read(slices), strict=True):
-            self._whole[read.video, read.array] = values
-        for key in wanted:
+        missing = sorted(wanted - self._whole.keys())
+        for key in wanted - set(missing):
             self._whole.move_to_end(key)
-        while len(self._whole) > max(_WHOLE_VIDEOS * len(names), len(wanted)):
+        while len(self._whole) > max(_WHOLE_VIDEOS * len(names), len(wanted)) - len(missing):
             self._whole.popitem(last=False)
+        return [
+            Slice(video, name, 0, videos[video].infos[name].items) for video, name in missing
+        ]
 
 
 def _span(facts: VideoFacts, array: str, items: Indices) -> Slice:
