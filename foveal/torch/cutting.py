@@ -147,6 +147,8 @@ def clip_frames(
 
 def keep_complete(starts: Indices, has: NDArray[np.bool_], length: int) -> Indices:
     """Those starts whose clip has every frame, by ``has`` of each frame of the video."""
+    if has.all():
+        return starts
     before = np.concatenate([[0], np.cumsum(~has)])
     stops = np.minimum(starts + length, len(has))
     complete: Indices = starts[before[stops] == before[starts]]
