@@ -16,7 +16,7 @@ from zarr.storage import FsspecStore, LocalStore
 
 from foveal.errors import FovealError, StoreError, StoreUnreachable, advice_on
 from foveal.storage.durable import Durable
-from foveal.storage.exclusive import put_new
+from foveal.storage.exclusive import put_new, remove
 from foveal.storage.zarr_internals import default_buffer_prototype, sync
 
 _LOST = {
@@ -31,6 +31,9 @@ _LOST = {
     errno.ENOMEM,
 }
 """Faults of the whole disk or process, not of one object."""
+S3_CONNECTIONS = 64
+"""Requests at once."""
+
 _DEFECTS = (TypeError, AttributeError, NameError, AssertionError, LookupError)
 """Errors of the program itself, which keep their traceback."""
 
@@ -59,9 +62,7 @@ class Location:
                     "then deletes nothing; choose a URL without"
                 )
             try:
-                # What others have written meanwhile must be seen: listings are not remembered.
-                live = {"use_listings_cache": False}
-                self.zarr = FsspecStore.from_url(self.url, live, read_only)
+                self.zarr = FsspecStore.from_url(self.url, _fsspec_options(self.url), read_only)
             except (ImportError, ValueError) as error:
                 raise StoreError(
                     f"{url} cannot be opened: {error}; for s3:// and gs:// install foveal[cloud]"
@@ -171,7 +172,7 @@ class Location:
         """Remove an object; missing ones are no error."""
         with self.reaching(self.owned(key)):
             if not self._unlink(key):
-                sync(self.zarr.delete(key))
+                sync(remove(self.zarr, key))
 
     def delete_folder(self, folder: str) -> None:
         """Remove every object in a folder and below."""
@@ -246,3 +247,14 @@ class Location:
         local = self.local
         with self.reaching():
             self._durable.flush([local / self._inside(key) for key in keys])
+
+
+def _fsspec_options(url: str) -> dict[str, Any]:
+    # What others have written meanwhile must be seen: listings are not remembered.
+    options: dict[str, Any] = {"use_listings_cache": False}
+    if url.startswith(("s3://", "s3a://")):
+        # s3fs would ask for the size of every object before it reads it, to read large ones in
+        # parts, and have 10 requests at once wait for each other.
+        options["max_concurrency"] = 1
+        options["config_kwargs"] = {"max_pool_connections": S3_CONNECTIONS}
+    return options

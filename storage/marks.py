@@ -150,8 +150,12 @@ def journal_parts(location: Location, videos: Iterable[str]) -> Iterator[Journal
     Marks take about 10 KB each in memory.
     """
     names = list(dict.fromkeys(videos))
+    # One listing tells which have any; of a store that is begun, none.
+    there = set(journal_videos(location)) if len(names) > 1 else set(names)
     for at in range(0, len(names), _PART_VIDEOS):
-        yield read_journal_with_damage(location, names[at : at + _PART_VIDEOS])
+        part = names[at : at + _PART_VIDEOS]
+        known = [name for name in part if name in there]
+        yield read_journal_with_damage(location, known)._replace(videos=part)
 
 
 def read_journal_with_damage(location: Location, videos: Iterable[str] | None = None) -> Journal:
