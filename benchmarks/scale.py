@@ -175,7 +175,7 @@ def quarter_starts(length: int) -> list[int]:
 def opening(folder: Path, clips: int) -> dict[str, float]:
     """Opening the store and listing its videos, once what it takes is imported."""
     import foveal
-    import foveal.storage.reader  # noqa: F401  open_store would import it
+    import foveal.storage.reader  # open_store would import it
 
     started = time.perf_counter()
     store = foveal.open_store(folder / "store.zarr")

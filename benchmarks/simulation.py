@@ -218,16 +218,25 @@ def video_seconds(folder: Path, round_trips: int) -> Costs:
     )
 
 
-def simulate(
-    costs: Costs, videos: int, workers: int, tasks: int, video_seconds: float
-) -> dict[str, Any]:
+def in_tasks(videos: int) -> list[int]:
+    """Videos of each task, as the flow gives them out."""
+    from foveal.flows.videos import batches
+    from foveal.pipeline.build.plan import VideoPlan
+    from foveal.pipeline.video.types import Video
+
+    names = (Video(str(number), None, Path()) for number in range(videos))
+    plans: Any = [VideoPlan(None, None, video) for video in names]  # type: ignore[arg-type]
+    return [len(batch) for batch in batches(plans)]
+
+
+def simulate(costs: Costs, share: list[int], workers: int, video_seconds: float) -> dict[str, Any]:
     """Time of a build, simulated event by event.
 
     The flow keeps two tasks a worker in flight. A task passes through the flow's process, then the
     server, then a worker; when it ends, through the server and the flow again, half its cost each
     way.
     """
-    share = [videos // tasks + (number < videos % tasks) for number in range(tasks)]
+    videos = sum(share)
     busy = Counter[str]()
     free = {"flow": 0.0, "server": 0.0}
     idle = [(0.0, number) for number in range(workers)]
@@ -259,7 +268,7 @@ def simulate(
     built = max([*ends, planned + busy["flow"], planned + busy["server"]])
     seconds = built + videos * costs.index_video
     return {
-        "tasks": tasks,
+        "tasks": len(share),
         "seconds": seconds,
         "planning_seconds": planned,
         "index_seconds": videos * costs.index_video,
@@ -270,18 +279,17 @@ def simulate(
 
 
 def measure(videos: int, workers: int) -> dict[str, Any]:
-    from foveal.flows.videos import MANY_TASKS
-
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_clips(folder / "raw", CLIPS)
         asked = requests(folder)
         build = asked["build"]
         costs = video_seconds(folder, round(sum(build.values())))
+    shared, alone = in_tasks(videos), [1] * videos
     runs = {
-        f"{tasks} tasks, {seconds:g} s a video": simulate(costs, videos, workers, tasks, seconds)
+        f"{len(share)} tasks, {seconds:g} s a video": simulate(costs, share, workers, seconds)
         for seconds in (0.0, 1.0, 60.0)
-        for tasks in (MANY_TASKS, videos)
+        for share in (shared, alone)
     }
     puts = sum(number for kind, number in build.items() if PRICED[kind] == "put")
     gets = sum(number for kind, number in build.items() if PRICED[kind] == "get")
@@ -296,7 +304,7 @@ def measure(videos: int, workers: int) -> dict[str, Any]:
             "workers": workers / (costs.run_video + costs.round_trips * LATENCY_SECONDS),
         },
         "simulated": runs,
-        "twice_the_workers": simulate(costs, videos, 2 * workers, MANY_TASKS, 0.0),
+        "twice_the_workers": simulate(costs, shared, 2 * workers, 0.0),
     }
 
 

@@ -65,7 +65,7 @@ def arrays_told(text: str) -> Mapping[str, ArrayInfo]:
         Where it is something else.
     """
     found = {
-        name: array_info(name, stage, about, of["window"] if "window" in of else None)
+        name: array_info(name, stage, about, of.get("window"))
         for stage, of in json.loads(text).items()
         for name, about in of["arrays"].items()
     }

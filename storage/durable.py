@@ -41,12 +41,12 @@ class Durable:
         files = list(map(str, paths))
         folders: dict[str, int] = {}
         for path in files:
-            folder = os.path.dirname(path)
+            folder = _above(path)
             while folder not in folders and folder.startswith(self._root):
                 folders[folder] = _inode(folder)
                 if folders[folder] and self._there.get(folder) == folders[folder]:
                     break
-                folder = os.path.dirname(folder)
+                folder = _above(folder)
         wanted = [*files, *folders]
         if len(wanted) == 1:
             _fsync(wanted[0])
@@ -70,9 +70,13 @@ def _threads(process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(_AT_ONCE, "flush")
 
 
+def _above(path: str) -> str:
+    return path[: path.rindex(os.sep)]
+
+
 def _inode(folder: str) -> int:
     try:
-        return os.stat(folder).st_ino
+        return os.stat(folder).st_ino  # noqa: PTH116  called for every folder of every flush
     except OSError:
         return 0
 

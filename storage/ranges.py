@@ -1,7 +1,8 @@
 """Shards that are reached by requests: what a slice needs of a shard comes by one.
 
 zarr asks for a shard's index each time, and then for one chunk after the other, which over a link
-with latency takes as many round trips. Here indexes are kept, and neighbouring chunks are one range.
+with latency takes as many round trips. Here indexes are kept, and neighbouring chunks are one
+range.
 """
 
 from __future__ import annotations

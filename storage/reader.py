@@ -150,10 +150,12 @@ class Store:
                 continue
             if infos:
                 found[video] = Contents(infos, size)
-        if unknown:
-            marks, _ = read_journal(self.location, unknown)
-            found |= {video: contents_of(of) for video, of in marks.items()}
-        return found
+        return found | (self.contents_now(unknown) if unknown else {})
+
+    def contents_now(self, videos: Sequence[str]) -> dict[str, Contents]:
+        """As `contents`, by the marks at this very moment."""
+        marks, _ = read_journal(self.location, videos)
+        return {video: contents_of(of) for video, of in marks.items()}
 
     def __len__(self) -> int:
         return len(self.videos)

@@ -184,9 +184,7 @@ class Shard:
         )
 
 
-def decode_chunk(
-    layout: ShardLayout, encoded: NDArray[np.uint8], into: NDArray[np.uint8]
-) -> None:
+def decode_chunk(layout: ShardLayout, encoded: NDArray[np.uint8], into: NDArray[np.uint8]) -> None:
     """Check the bytes of a whole chunk, and decode them into an array.
 
     Raises

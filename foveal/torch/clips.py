@@ -21,6 +21,7 @@ from torch.utils.data import Dataset
 
 from foveal.errors import StoreError
 from foveal.models.normalise import Normaliser, normaliser
+from foveal.storage.contents import Contents
 from foveal.storage.reader import Store, open_store
 from foveal.storage.schema import MAX_SHARD_ITEMS
 from foveal.storage.slices import Gatherer, Slice
@@ -128,8 +129,11 @@ class Clips(Dataset[Sample]):
 
         chosen = choose_videos(store, split, videos)
         contents = store.contents(chosen)
-        known = {name: info for of in contents.values() for name, info in of.infos.items()}
-        self.variables = [make_variable(wanted, known) for wanted in variables]
+        self.variables = _made(variables, contents)
+        if lacking := [video for video in chosen if not _has_all(self.variables, contents, video)]:
+            # Written meanwhile, or beside the index?
+            contents |= store.contents_now(lacking)
+            self.variables = _made(variables, contents)
         self._normalise = _normalisers(normalise or {}, self.variables)
         self._facts, self.skipped = read_facts(store, chosen, contents, self.variables)
         self._starts = []
@@ -274,9 +278,17 @@ class Clips(Dataset[Sample]):
             self._whole.move_to_end(key)
         while len(self._whole) > max(_WHOLE_VIDEOS * len(names), len(wanted)) - len(missing):
             self._whole.popitem(last=False)
-        return [
-            Slice(video, name, 0, videos[video].infos[name].items) for video, name in missing
-        ]
+        return [Slice(video, name, 0, videos[video].infos[name].items) for video, name in missing]
+
+
+def _made(variables: Sequence[str | Variable], contents: Mapping[str, Contents]) -> list[Variable]:
+    known = {name: info for of in contents.values() for name, info in of.infos.items()}
+    return [make_variable(wanted, known) for wanted in variables]
+
+
+def _has_all(variables: Sequence[Variable], contents: Mapping[str, Contents], video: str) -> bool:
+    there = contents[video].infos if video in contents else {}
+    return all(name in there for each in variables for name in (*each.arrays, *each.whole_arrays))
 
 
 def _span(facts: VideoFacts, array: str, items: Indices) -> Slice:

@@ -84,9 +84,9 @@ def test_results_come_in_order_from_other_processes_and_errors_as_they_are(clust
 @pytest.mark.slow
 @pytest.mark.skipif(not os.environ.get("FOVEAL_TEST_KILLS"), reason="long form: FOVEAL_TEST_KILLS")
 def test_work_in_which_workers_die_ends_in_one_line(cluster: str) -> None:
-    with pytest.raises(FovealError, match="worker processes died in the same work"):
-        with on_cluster(cluster) as client:
-            list(Each(client)(lambda _: os._exit(1), [1]))
+    died = pytest.raises(FovealError, match="worker processes died in the same work")
+    with died, on_cluster(cluster) as client:
+        list(Each(client)(lambda _: os._exit(1), [1]))
 
 
 def _refuse(item: int) -> None:
