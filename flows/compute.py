@@ -35,7 +35,10 @@ def on_cluster(text: str) -> Iterator[Client]:
     """
     logging.getLogger("distributed").setLevel(logging.ERROR)
     try:
-        with open_cluster(text) as address, Client(address) as client:
+        with (
+            open_cluster(text) as address,
+            Client(address) as client,  # type: ignore[no-untyped-call]
+        ):
             yield client
     except KilledWorker as error:
         raise FovealError(

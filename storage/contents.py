@@ -6,7 +6,6 @@ import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 from foveal.storage.kinds import SAID, ArrayInfo, array_info
@@ -57,16 +56,16 @@ def told_of_arrays(marks: Mapping[str, Mark]) -> str:
 
 @functools.lru_cache(4096)
 def arrays_told(text: str) -> Mapping[str, ArrayInfo]:
-    """What `told_of_arrays` said, by name of the array.
+    """What `told_of_arrays` said, by name of the array; remembered, so not to be changed.
 
     Raises
     ------
     ValueError, TypeError, LookupError, AttributeError
         Where it is something else.
     """
-    found = {
+    found: dict[str, ArrayInfo] = {
         name: array_info(name, stage, about, of.get("window"))
         for stage, of in json.loads(text).items()
         for name, about in of["arrays"].items()
     }
-    return MappingProxyType(found)
+    return found

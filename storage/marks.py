@@ -87,15 +87,12 @@ class Journal(NamedTuple):
         In order of their keys.
     unsealed : list of str
         Keys of marks of the first edition, which carry no digest.
-    videos : list of str
-        The videos that were asked for.
     """
 
     marks: dict[str, dict[str, Mark]]
     quarantined: dict[str, Quarantine]
     damaged: list[Damage]
     unsealed: list[str]
-    videos: list[str]
 
 
 def infos_of(marks: Mapping[str, Mark]) -> dict[str, ArrayInfo]:
@@ -144,8 +141,8 @@ def journal_videos(location: Location) -> list[str]:
     return [video for video in found if video is not None]
 
 
-def journal_parts(location: Location, videos: Iterable[str]) -> Iterator[Journal]:
-    """The journal of these videos in parts, so that memory does not grow with the store.
+def journal_parts(location: Location, videos: Iterable[str]) -> Iterator[tuple[list[str], Journal]]:
+    """The journal of these videos in parts, each with its videos: memory does not grow with them.
 
     Marks take about 10 KB each in memory.
     """
@@ -155,7 +152,7 @@ def journal_parts(location: Location, videos: Iterable[str]) -> Iterator[Journal
     for at in range(0, len(names), _PART_VIDEOS):
         part = names[at : at + _PART_VIDEOS]
         known = [name for name in part if name in there]
-        yield read_journal_with_damage(location, known)._replace(videos=part)
+        yield part, read_journal_with_damage(location, known)
 
 
 def read_journal_with_damage(location: Location, videos: Iterable[str] | None = None) -> Journal:
@@ -168,7 +165,7 @@ def read_journal_with_damage(location: Location, videos: Iterable[str] | None = 
         or on a local disk "input/output error", is damage of that record.
     """
     names = journal_videos(location) if videos is None else list(dict.fromkeys(videos))
-    journal = Journal({}, {}, [], [], names)
+    journal = Journal({}, {}, [], [])
     for video, stage, key, content in sync(_read_all(location, names)):
         try:
             if isinstance(content, Exception):

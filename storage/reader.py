@@ -136,15 +136,15 @@ class Store:
         unknown: list[str] = []
         table = self._table
         names = table.index.to_numpy(object).tolist()
-        columns = [
+        columns: list[dict[Any, Any]] = [
             dict(zip(names, table[name].to_numpy(object).tolist(), strict=True))
             for name in (ARRAYS, "height_px", "width_px")
         ]
         for video in videos:
-            told, height, width = (column.get(video) for column in columns)
+            told, height, width = (column[video] if video in column else None for column in columns)
             try:
                 infos = arrays_told(told)
-                size = (int(height), int(width)) if "time" in infos else None
+                size = (int(height or 0), int(width or 0)) if "time" in infos else None
             except (ValueError, TypeError, LookupError, AttributeError):
                 unknown.append(video)
                 continue

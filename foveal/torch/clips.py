@@ -185,8 +185,8 @@ class Clips(Dataset[Sample]):
         allocate = shared_empty if in_worker else np.empty
         tensors = self._gatherer.read(slices, allocate, tensor_rows)
         read = iter(zip(slices, tensors, strict=True))
-        for whole, values in itertools.islice(read, len(missing)):
-            self._whole[whole.video, whole.array] = values.numpy()
+        for small, values in itertools.islice(read, len(missing)):
+            self._whole[small.video, small.array] = values.numpy()
         samples = []
         for draw, (facts, indices, valid), items_of in zip(draws, located, wanted, strict=True):
             sample: Sample = {

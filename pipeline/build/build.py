@@ -158,8 +158,8 @@ class Build:
                 _log.warning("mended: %s", line)
             forget_damaged(self.location, names)
         plan = BuildPlan()
-        for journal in journal_parts(self.location, names):
-            for video in journal.videos:
+        for part, journal in journal_parts(self.location, names):
+            for video in part:
                 marks = journal.marks.get(video, {})
                 record = journal.quarantined.get(video)
                 self._plan_one(plan, self.videos[video], marks, record, retry, recompute)
@@ -275,8 +275,8 @@ class Build:
         others = sorted(set(journal_videos(self.location)) - self.videos.keys())
         rows = dict(known)
         unread = [video for video in (*self.videos, *others) if video not in known]
-        for journal in journal_parts(self.location, unread):
-            for video in journal.videos:
+        for part, journal in journal_parts(self.location, unread):
+            for video in part:
                 marks, record = journal.marks.get(video, {}), journal.quarantined.get(video)
                 if video in self.videos or marks or record is not None:
                     split = self.videos[video].split if video in self.videos else None
