@@ -5,7 +5,9 @@ video they came from; all are read in one run, taking turns, the store by a Clip
 workers are threads, the others by a DataLoader, the pages of the operating system warm. With flow
 and density, the folders hold one .npy (float16) a flow map and one PNG a density map. Cached I3D
 features are read as batches of 128 random windows against ``np.load(mmap_mode="r")``. Ratios are
-foveal's speed over the peer's.
+foveal's speed over the peer's. Then ``Clips`` against this project's own way through dask: batches
+of clips (``Store.lazy(clips=…)``), and slices of the arrays end to end. Last, frames and features
+are read with their checksums compared and not, by turns.
 
     python benchmarks/read.py [--video FILE] [--windows 24] [--rounds 3] [--json]
 
@@ -20,10 +22,14 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import dask
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -38,17 +44,22 @@ from foveal.pipeline.video.density_kernels import gaussian
 from foveal.pipeline.video.probe import probe
 from foveal.pipeline.video.resize import resize_frames
 from foveal.pipeline.video.types import Video
+from foveal.storage import slices
 from foveal.storage.kinds import said_by_name
 from foveal.storage.location import Location
+from foveal.storage.reader import open_store
 from foveal.storage.root import create_store
 from foveal.storage.schema import ArraySpec
+from foveal.storage.shards import ShardLayout
 from foveal.storage.writer import VideoWriter
 from foveal.torch import ClipLoader, Clips, Windows, collate
 
 WINDOW, BATCH = 79, 4
 FRAME_SIZE, FLOW_SIZE, MAP_SIZE = (192, 256), (112, 112), (180, 320)
 FEATURE_SHAPE, FEATURE_WINDOWS, FEATURE_BATCH = (1024, 5, 5, 5), 512, 128
+CHECKSUM_GOAL_PERCENT = 3
 GOALS = {"jpeg": 2.0, "png": 6.0, "torchcodec": 3.0, "mmap": 0.7}
+DASK_WINDOWS, DASK_CLIPS, DASK_CLIP_FRAMES, MOST_DASK = 64, 16, 16, 4.0
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -289,6 +300,116 @@ def compare_features(work: Path, rounds: int) -> list[dict[str, Any]]:
     return results
 
 
+def compare_checksums(work: Path, turns: int) -> list[dict[str, Any]]:
+    """What comparing checksums costs: the same stored bytes, read by turns with it and without.
+
+    Two stores would not do: where their pages lie in memory makes more of a difference. Time is
+    that of the one thread that reads, so that other programs count for little.
+    """
+    kinds: dict[str, tuple[int, Callable[[], Clips]]] = {
+        "frames": (
+            BATCH,
+            lambda: Clips(work / "store", "clip", frames=WINDOW, stride=16, variables=["frames"]),
+        ),
+        "i3d_rgb": (
+            FEATURE_BATCH,
+            lambda: Clips(work / "store", "features", frames=1, variables=[Windows("i3d_rgb")]),
+        ),
+    }
+    results = []
+    for what, (batch, make) in kinds.items():
+        loaders = {}
+        for checked in (True, False):
+            with compared(checked):
+                loaders[checked] = ClipLoader(make(), batch, num_workers=0)
+                cpu_seconds(loaders[checked])  # opens every array, and warms the pages
+        spent: dict[bool, list[float]] = {True: [], False: []}
+        for turn in range(turns):
+            for checked in (True, False) if turn % 2 else (False, True):
+                spent[checked].append(cpu_seconds(loaders[checked]))
+        with_it, without = (median(spent[checked]) for checked in (True, False))
+        results.append(
+            {
+                "read": what,
+                "ms_with_checksums": round(with_it * 1e3, 2),
+                "ms_without": round(without * 1e3, 2),
+                "cost_percent": round((with_it / without - 1) * 100, 1),
+                "goal_percent": CHECKSUM_GOAL_PERCENT,
+            }
+        )
+    return results
+
+
+def cpu_seconds(loader: ClipLoader) -> float:
+    """Of one pass, in this thread."""
+    started = time.thread_time()
+    for _ in loader:
+        pass
+    return time.thread_time() - started
+
+
+@contextmanager
+def compared(checked: bool) -> Iterator[None]:
+    """Arrays that are opened meanwhile are read with their checksums compared, or not."""
+    usual = slices.shard_layout
+
+    def unchecked(*arguments: Any) -> ShardLayout | None:
+        layout = usual(*arguments)
+        return None if layout is None else replace(layout, checked=False)
+
+    slices.shard_layout = usual if checked else unchecked
+    try:
+        yield
+    finally:
+        slices.shard_layout = usual
+
+
+def compare_dask(work: Path, rounds: int) -> list[dict[str, Any]]:
+    """Random clips at once: by `Clips`, as batches through dask, and sliced from whole arrays."""
+    store = open_store(work / "store")
+    random = np.random.default_rng(3)
+    results = []
+    for array, video, items, count in (
+        ("i3d_rgb", "features", 1, DASK_WINDOWS),
+        ("frames", "clip", DASK_CLIP_FRAMES, DASK_CLIPS),
+    ):
+        variable = Windows(array) if array == "i3d_rgb" else array
+        clips = Clips(store, video, frames=items, variables=[variable])
+        numbers = random.integers(0, len(clips), count).tolist()
+        there = int(store.infos(video)[array].items) - items
+        starts = [min(number, there) for number in numbers]
+        places = [(video, start) for start in starts]
+        batch = store.lazy(array, clips=places, items=items, batch=count)
+        whole = store.lazy(array, videos=[video])
+        readers: dict[str, Callable[[], Iterator[Any]]] = {
+            "Clips": partial(_one, partial(clips.__getitems__, numbers)),
+            "lazy clips": partial(_one, batch.data.blocks[0].compute),
+            "lazy slices": partial(
+                _one,
+                lambda whole=whole, starts=starts, items=items: dask.compute(
+                    *(whole[start : start + items].data for start in starts)
+                ),
+            ),
+        }
+        seconds = seconds_by_turns(readers, rounds)
+        results += [
+            {
+                "read": f"{count} x {items} of {array}",
+                "peer": peer,
+                "clips_ms": round(1e3 * seconds["Clips"], 1),
+                "peer_ms": round(1e3 * seconds[peer], 1),
+                "times_clips": round(seconds[peer] / seconds["Clips"], 2),
+                "most": MOST_DASK if peer == "lazy clips" else None,
+            }
+            for peer in ("lazy clips", "lazy slices")
+        ]
+    return results
+
+
+def _one(read: Callable[[], Any]) -> Iterator[Any]:
+    yield read()
+
+
 def report(
     what: str, workers: int, seconds: Mapping[str, float], items: int
 ) -> list[dict[str, Any]]:
@@ -335,14 +456,29 @@ def main() -> None:
             write_folder(work / suffix, arrays, suffix)
         results = compare_windows(work, video, arrays, arguments)
         results += compare_features(work, arguments.rounds)
+        through_dask = compare_dask(work, arguments.rounds)
+        checksums = compare_checksums(work, 10 * arguments.rounds)
     if arguments.json:
-        print(json.dumps({"results": results, "torchcodec_installed": has_torchcodec()}))
+        values = {"results": results, "dask": through_dask, "checksums": checksums}
+        print(json.dumps(values | {"torchcodec_installed": has_torchcodec()}))
         return
     for row in results:
         goal = f" (goal {row['goal']})" if row["goal"] else ""
         print(
             f"{row['read']:24} {row['workers']} workers: "
             f"{row['foveal_items_per_second']:6} items/s, {row['ratio']:6.2f} x {row['peer']}{goal}"
+        )
+    for row in through_dask:
+        most = f" (at most {row['most']})" if row["most"] else ""
+        print(
+            f"{row['read']:24} Clips {row['clips_ms']:6} ms, {row['peer']} {row['peer_ms']:6} ms: "
+            f"{row['times_clips']} x{most}"
+        )
+    for row in checksums:
+        print(
+            f"{row['read']:24} checksums: {row['ms_with_checksums']} ms a pass with, "
+            f"{row['ms_without']} ms without: {row['cost_percent']:+} % "
+            f"(goal {row['goal_percent']} %)"
         )
     if not has_torchcodec():
         print("torchcodec is not installed: not measured")

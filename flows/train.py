@@ -62,20 +62,13 @@ def train_model(
 ) -> dict[str, Any]:
     """Train a saliency network, or go on with a run that was begun in the same folder.
 
-    Parameters
-    ----------
-    settings : str or dict, optional
-        Path of a YAML file of settings, or its content.
-    overrides : list of str, optional
-        ``dotted.key=value`` changes.
-    model : str, optional
-        Network, where the settings do not say.
-    stores : list of str, optional
-        Stores to train on, likewise.
+    Args:
+        settings: Path of a YAML file of settings, or its content.
+        overrides: ``dotted.key=value`` changes.
+        model: Network, where the settings do not say.
+        stores: Stores to train on, likewise.
 
-    Returns
-    -------
-    dict
+    Returns:
         How the run ended: folder, steps, best NSS, time, share of it spent waiting for data.
     """
     values = {"model": model, "stores": stores}

@@ -14,7 +14,8 @@
         ├── DecodeError     the video itself
         └── GazeError       its gaze, fixations or published maps
 
-A message gives the value, what is allowed, and the next step.
+A message gives the value, what is allowed, and the next step. Where something damaged is left out
+and the rest is whole, a `DamageWarning` names it.
 """
 
 from __future__ import annotations
@@ -70,6 +71,10 @@ class StoreUnreachable(StoreError, Unreachable):
 
 class ChecksumError(StoreError):
     """A stored chunk is missing or differs from what was written."""
+
+
+class DamageWarning(UserWarning):
+    """Something of a store is damaged or lost, and left out of what is read."""
 
 
 class InputError(FovealError):

@@ -33,7 +33,7 @@ def packed(values: Mapping[str, Any]) -> bytes:
 
 
 def read(path: Path) -> Any:
-    """What `packed` or ``torch.save`` wrote, on the CPU.
+    """What `packed`, ``torch.save`` or safetensors wrote, on the CPU.
 
     Raises
     ------
@@ -41,6 +41,10 @@ def read(path: Path) -> Any:
         The file is missing, damaged, something else, or holds what only running code restores.
     """
     try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
         _check(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:

@@ -75,7 +75,8 @@ def weights_folder() -> Path:
 
 
 def lookup(name: str) -> Weights:
-    """Entry of that name: registered here, or published by ptlflow (``gma-sintel``).
+    """Entry of that name: registered here, or published by ptlflow (``gma-sintel``), torchvision or
+    timm (``torchvision:swin3d_b``, ``timm:vit_base_patch14_dinov2``).
 
     Raises
     ------
@@ -84,6 +85,10 @@ def lookup(name: str) -> Weights:
     """
     if name in REGISTRY:
         return REGISTRY[name]
+    if name.startswith(("torchvision:", "timm:")):
+        from foveal.models.features.published import published_weights
+
+        return published_weights(name)
     if "-" in name:
         from foveal.models.flow.ptlflow import ptlflow_weights
 
@@ -95,13 +100,24 @@ def lookup(name: str) -> Weights:
 
 
 def list_weights() -> list[WeightsStatus]:
-    """Every registered file and whether it is on this machine (contents are not read)."""
-    return [_status(entry, verify=False) for entry in REGISTRY.values()]
+    """Every registered file and whether it is on this machine (contents are not read).
+
+    Backbones' files are listed once they were fetched.
+    """
+    return [_status(entry, verify=False) for entry in _known()]
 
 
 def check() -> list[WeightsStatus]:
     """Compare every registered file on this machine with its published digest."""
-    return [_status(entry, verify=True) for entry in REGISTRY.values()]
+    return [_status(entry, verify=True) for entry in _known()]
+
+
+def _known() -> list[Weights]:
+    if not any((weights_folder() / library).is_dir() for library in ("torchvision", "timm")):
+        return list(REGISTRY.values())
+    from foveal.models.features.published import fetched
+
+    return [*REGISTRY.values(), *fetched(weights_folder())]
 
 
 def find(weights: str | Path | Weights) -> WeightsFile:
@@ -111,7 +127,7 @@ def find(weights: str | Path | Weights) -> WeightsFile:
     ----------
     weights : str, Path or Weights
         A path, a registered name, or an entry. A string is a path where it names an existing file,
-        contains a separator, or ends like a file of weights (.ckpt, .pt, .pth).
+        contains a separator, or ends like a file of weights (.ckpt, .pt, .pth, .safetensors).
 
     Raises
     ------
@@ -167,7 +183,7 @@ def fetch(weights: str | Weights) -> WeightsFile:
 
 def is_path(weights: str) -> bool:
     """Whether that string means a file rather than a registered name."""
-    suffixes = (".ckpt", ".pt", ".pth", ".index")
+    suffixes = (".ckpt", ".pt", ".pth", ".safetensors", ".index")
     return "/" in weights or os.sep in weights or weights.endswith(suffixes)
 
 

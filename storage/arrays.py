@@ -142,7 +142,7 @@ async def open_checked(location: Location, video: str, name: str) -> CheckedArra
     if content is None:
         raise StoreError(
             f"{location}: array {name!r} of video {video!r} is gone; a build may be replacing it: "
-            "open the store again when it has ended"
+            "open the store again when it has ended; or it was lost: `foveal verify` tells"
         )
     try:
         stage = json.loads(content)["attributes"]["foveal"]["stage"]
@@ -199,7 +199,9 @@ def checked_array(location: Location, mark: Mark, name: str, content: bytes) -> 
         if list(array.shape) != about["shape"]:
             raise ValueError(f"its shape is {array.shape}, its mark says {about['shape']}")
         check_count(array.shape, (array.shards or array.chunks), about["sha256"])
-    except (ValueError, TypeError, LookupError, RecursionError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # zarr lets through whatever odd values end in
         raise damaged(f"{location}/{path}/zarr.json", error) from None
     return array
 

@@ -49,8 +49,8 @@ def told_of_arrays(marks: Mapping[str, Mark]) -> str:
             for name, about in mark.arrays.items()
         }
         told[stage] = {"arrays": arrays}
-        if mark.window is not None:
-            told[stage]["window"] = mark.window
+        counts = {"window": mark.window, "span": mark.span}
+        told[stage] |= {key: count for key, count in counts.items() if count is not None}
     return json.dumps(told)
 
 
@@ -64,7 +64,7 @@ def arrays_told(text: str) -> Mapping[str, ArrayInfo]:
         Where it is something else.
     """
     found: dict[str, ArrayInfo] = {
-        name: array_info(name, stage, about, of.get("window"))
+        name: array_info(name, stage, about, of.get("window"), of.get("span"))
         for stage, of in json.loads(text).items()
         for name, about in of["arrays"].items()
     }

@@ -65,7 +65,7 @@ def open_dataset(location: Location, marks: Mapping[str, Mark]) -> xr.Dataset:
             )
             dataset[name] = variable.copy(deep=False, data=values)
     infos = infos_of(marks)
-    starts = {info.starts for info in infos.values() if info.starts}
+    starts = {told_by for i in infos.values() if (told_by := i.starts or i.source_frames)}
     return dataset.set_coords(sorted(starts & set(dataset.variables)))
 
 

@@ -20,7 +20,7 @@ from foveal.storage.names import OF_STORE
 from foveal.storage.schema import INDEX, JOURNAL
 from foveal.storage.wanted import read_wanted
 
-_VOUCHER = f"{OF_STORE}/index"
+VOUCHER = f"{OF_STORE}/index"
 """Holds the SHA-256 of the index, and whether nothing was built since."""
 
 COLUMNS = {
@@ -189,9 +189,26 @@ def index_is_current(location: Location) -> bool:
     return current and not _began_later(location)
 
 
+def vouched_index(location: Location) -> bool:
+    """Whether the index was vouched for, and nothing took the lock since."""
+    try:
+        values = _voucher(location)
+    except StoreError:
+        return False
+    return bool(values.get("sha256")) and bool(values["current"])
+
+
+def index_lacks_digest(location: Location) -> bool:
+    """Whether nothing says what the index was when it was written, as in the first edition."""
+    try:
+        return not _voucher(location) and location.read(INDEX) is not None
+    except StoreError:
+        return False
+
+
 def index_problem(location: Location) -> tuple[str, str] | None:
     """The object and what is wrong with it, None where the index is as it was written."""
-    key = _VOUCHER
+    key = VOUCHER
     try:
         sha256 = _voucher(location).get("sha256")
         key = INDEX
@@ -259,7 +276,7 @@ def _untouched(before: Mapping[Any, Any], now: Mapping[str, Any]) -> bool:
 
 
 def _vouch(location: Location, sha256: str, *, current: bool) -> None:
-    location.write_json(_VOUCHER, sealed({"sha256": sha256, "current": current}))
+    location.write_json(VOUCHER, sealed({"sha256": sha256, "current": current}))
 
 
 def _voucher(location: Location) -> dict[str, Any]:
@@ -270,14 +287,14 @@ def _voucher(location: Location) -> dict[str, Any]:
     StoreError
         Where the note is damaged.
     """
-    content = location.read(_VOUCHER)
+    content = location.read(VOUCHER)
     if content is None:
         return {}
     try:
         values = unsealed(json.loads(content))
         return {"sha256": str(values["sha256"]), "current": bool(values["current"])}
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        raise StoreError(f"{location}/{_VOUCHER} is damaged ({error!r})") from None
+        raise StoreError(f"{location}/{VOUCHER} is damaged ({error!r})") from None
 
 
 def _began_later(location: Location) -> bool:

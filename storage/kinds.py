@@ -1,9 +1,9 @@
 """What an array is: along which axis it grows, and what kind of thing its items are.
 
 Every array says so itself, by the attributes ``axis``, ``kind`` and, where they apply, ``starts``,
-``role`` and ``source_frames``. Whoever reads, draws, exports or counts asks these and never the
-name. Both vocabularies are open: an array of a kind that foveal does not know is still inspected,
-verified, exported as npy and read by `foveal.torch.Clips`.
+``role``, ``source_frames`` and ``offset``. Whoever reads, draws, exports or counts asks these and
+never the name. Both vocabularies are open: an array of a kind that foveal does not know is still
+inspected, verified, exported as npy and read by `foveal.torch.Clips`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ AXES = {
     "point": "one item per fixated point",
     "frame_plus_1": "one item per frame and one more: where each frame's rows begin and end",
     "sample": "one item per audio sample",
+    "hop": "one item per step of a spectrogram along the sound",
 }
 """What the leading axis of an array counts."""
 
@@ -39,6 +40,7 @@ ROLES = {
     "ground_truth": "where people looked",
     "prediction": "where a network says people look",
     "mask": "which frames count in an evaluation",
+    "inner": "what a network computed on the way to its estimate",
 }
 """What an array is for, where its kind alone does not tell."""
 
@@ -68,8 +70,12 @@ class ArrayInfo:
         See `ROLES`.
     source_frames : str or None
         Where frames are sampled at another rate, the array of their numbers in the source.
+    offset : str or None
+        Where a frame has a run of items (samples of sound), the array that says where each begins.
     window : int or None
         For windows, frames in each; None where they differ or are not known.
+    span : int or None
+        Frames that an item reaches over, where items go to frames by time.
     """
 
     name: str
@@ -82,7 +88,9 @@ class ArrayInfo:
     starts: str | None = None
     role: str | None = None
     source_frames: str | None = None
+    offset: str | None = None
     window: int | None = None
+    span: int | None = None
 
     @property
     def items(self) -> int:
@@ -96,11 +104,11 @@ class ArrayInfo:
 
     def items_expected(self, frames: int) -> int | None:
         """Items that so many frames ask for; None where the axis does not fix it."""
-        beyond = ITEMS_BEYOND_FRAMES.get(self.axis)
+        beyond = None if self.source_frames else ITEMS_BEYOND_FRAMES.get(self.axis)
         return None if beyond is None else max(0, frames + beyond)
 
 
-SAID = ("axis", "kind", "starts", "role", "source_frames")
+SAID = ("axis", "kind", "starts", "role", "source_frames", "offset")
 """Keys by which an array says what it is."""
 
 _FIRST_EDITION: tuple[tuple[str, dict[str, str]], ...] = (
@@ -119,7 +127,11 @@ _FIRST_EDITION: tuple[tuple[str, dict[str, str]], ...] = (
 
 
 def array_info(
-    name: str, stage: str, about: Mapping[str, Any], window: int | None = None
+    name: str,
+    stage: str,
+    about: Mapping[str, Any],
+    window: int | None = None,
+    span: int | None = None,
 ) -> ArrayInfo:
     """What an array is, from its entry in a completion mark.
 
@@ -129,7 +141,7 @@ def array_info(
     about : mapping
         ``shape``, ``dtype``, ``dims`` and what the array says of itself; the table of the first
         edition's names helps out where it says nothing.
-    window : int, optional
+    window, span : int, optional
     """
     said = {key: about[key] for key in SAID if about.get(key) is not None}
     if "kind" not in said:
@@ -145,7 +157,9 @@ def array_info(
         starts=said.get("starts"),
         role=said.get("role"),
         source_frames=said.get("source_frames"),
+        offset=said.get("offset"),
         window=window,
+        span=span,
     )
 
 

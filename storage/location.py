@@ -6,18 +6,19 @@ import copy
 import errno
 import json
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from zarr.abc.store import Store
+from zarr.abc.store import ByteRequest, Store
 from zarr.storage import FsspecStore, LocalStore
 
 from foveal.errors import FovealError, StoreError, StoreUnreachable, advice_on
 from foveal.storage.durable import Durable
 from foveal.storage.exclusive import put_new, remove
-from foveal.storage.zarr_internals import default_buffer_prototype, sync
+from foveal.storage.zarr_internals import Buffer, BufferPrototype, default_buffer_prototype, sync
 
 _LOST = {
     errno.ENOTCONN,
@@ -36,6 +37,32 @@ S3_CONNECTIONS = 64
 
 _DEFECTS = (TypeError, AttributeError, NameError, AssertionError, LookupError)
 """Errors of the program itself, which keep their traceback."""
+
+
+class PlainFiles(LocalStore):
+    """A local folder whose objects are files: a pipe in an object's place is not waited for."""
+
+    async def get(
+        self,
+        key: str,
+        prototype: BufferPrototype | None = None,
+        byte_range: ByteRequest | None = None,
+    ) -> Buffer | None:
+        if stat.S_ISFIFO(mode_of(self.root / key)):
+            raise OSError(errno.ESPIPE, "it is a pipe, no file", str(self.root / key))
+        return await super().get(key, prototype, byte_range)
+
+
+def mode_of(path: Path) -> int:
+    """Mode of what a path leads to, 0 where it leads nowhere."""
+    try:
+        return path.stat().st_mode
+    except OSError:
+        return 0
+
+
+def _always() -> None:
+    """The guard of a place that anyone may write to."""
 
 
 class Location:
@@ -69,11 +96,11 @@ class Location:
                 ) from None
         else:
             self.local = Path(self.url.removeprefix("file://")).expanduser().absolute()
-            self.zarr = LocalStore(self.local, read_only=read_only)
+            self.zarr = PlainFiles(self.local, read_only=read_only)
         if isinstance(self.zarr, LocalStore):
             self.local = self.zarr.root
         self._durable = Durable(self.local or Path())
-        self._guard: Callable[[], None] = _anything_goes
+        self._guard: Callable[[], None] = _always  # named, so that a location can be pickled
 
     def __str__(self) -> str:
         return self.url
@@ -247,10 +274,6 @@ class Location:
         local = self.local
         with self.reaching():
             self._durable.flush([local / self._inside(key) for key in keys])
-
-
-def _anything_goes() -> None:
-    """The guard of a location that nobody guards; by name, so that it can be pickled."""
 
 
 def _fsspec_options(url: str) -> dict[str, Any]:

@@ -16,8 +16,9 @@ from fastcrc.crc32 import iscsi as crc32c
 from numpy.typing import NDArray
 from zarr.abc.store import ByteRequest, RangeByteRequest, Store, SuffixByteRequest
 
+from foveal.storage.aligned import ABSENT, CRC_BYTES
 from foveal.storage.arrays import damaged
-from foveal.storage.shards import ABSENT, INDEX_CRC_BYTES, ShardLayout, decode_chunk
+from foveal.storage.shards import ShardLayout, decode_chunk
 from foveal.storage.zarr_internals import default_buffer_prototype
 
 _INDEXES_KEPT = 4096
@@ -116,10 +117,10 @@ class RangeReader:
 
 
 async def _read_index(store: Store, layout: ShardLayout, key: str) -> Index:
-    size = 16 * layout.chunks_a_shard + INDEX_CRC_BYTES
+    size = 16 * layout.chunks_a_shard + CRC_BYTES
     part = SuffixByteRequest(size) if layout.index_at_end else RangeByteRequest(0, size)
     content = (await _get(store, key, part)).tobytes()
-    index, checksum = content[:-INDEX_CRC_BYTES], content[-INDEX_CRC_BYTES:]
+    index, checksum = content[:-CRC_BYTES], content[-CRC_BYTES:]
     if len(content) != size or crc32c(index) != int.from_bytes(checksum, "little"):
         raise ValueError("the checksum of its index differs")
     return np.frombuffer(index, "<u8").reshape(-1, 2)

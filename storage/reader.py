@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,7 @@ import pandas as pd
 import zarr
 from zarr.abc.store import Store as ZarrStore
 
-from foveal.errors import StoreError
+from foveal.errors import ChecksumError, DamageWarning, MissingDependency, StoreError
 from foveal.storage.arrays import read_array
 from foveal.storage.contents import Contents, arrays_told, contents_of
 from foveal.storage.describe import count_splits, describe, describe_html
@@ -30,13 +32,16 @@ from foveal.storage.index import (
 )
 from foveal.storage.kinds import ArrayInfo
 from foveal.storage.location import Location
-from foveal.storage.marks import Mark, group_name, read_journal
+from foveal.storage.lost import read_damage
+from foveal.storage.marks import Damage, Journal, Mark, group_name, read_journal_with_damage
 from foveal.storage.root import check_format
 
 if TYPE_CHECKING:
     import xarray as xr
 
 _SHOWN_NAMES = 5
+_FEW_VIDEOS = 1000
+"""Reading the marks of so many takes less than a second."""
 
 
 def open_store(url: str | Path | ZarrStore) -> Store:
@@ -123,15 +128,18 @@ class Store:
             self.__dict__.pop(name, None)
 
     def contents(self, videos: Sequence[str]) -> dict[str, Contents]:
-        """What is complete of these videos, as the table of videos has it; no mark is opened.
+        """What is complete of these videos, so that reading can be planned.
 
-        Only what readers need to plan: an array that is gone, or another, meanwhile is noticed when
-        it is opened. Videos of which nothing is complete are left out.
+        Of many videos it is told as the table of videos has it, and no mark is opened: an array
+        that is gone, or another, meanwhile is noticed when it is opened. Of few the marks tell it;
+        damage warns, as in `marks`. Videos of which nothing is complete are left out.
 
         Raises
         ------
         StoreError
         """
+        if len(videos) <= _FEW_VIDEOS:
+            return self.contents_now(videos)
         found: dict[str, Contents] = {}
         unknown: list[str] = []
         table = self._table
@@ -141,10 +149,10 @@ class Store:
             for name in (ARRAYS, "height_px", "width_px")
         ]
         for video in videos:
-            told, height, width = (column[video] if video in column else None for column in columns)
+            told, height, width = (column.get(video, pd.NA) for column in columns)
             try:
                 infos = arrays_told(told)
-                size = (int(height or 0), int(width or 0)) if "time" in infos else None
+                size = (int(height), int(width)) if "time" in infos else None
             except (ValueError, TypeError, LookupError, AttributeError):
                 unknown.append(video)
                 continue
@@ -153,9 +161,8 @@ class Store:
         return found | (self.contents_now(unknown) if unknown else {})
 
     def contents_now(self, videos: Sequence[str]) -> dict[str, Contents]:
-        """As `contents`, by the marks at this very moment."""
-        marks, _ = read_journal(self.location, videos)
-        return {video: contents_of(of) for video, of in marks.items()}
+        """As `contents`, by the marks at this very moment, however many videos there are."""
+        return {video: contents_of(of) for video, of in self.journal(videos).items()}
 
     def __len__(self) -> int:
         return len(self.videos)
@@ -195,12 +202,19 @@ class Store:
         ------
         StoreError
             Where the store has no such video, or nothing of it is complete.
+
+        Warns
+        -----
+        DamageWarning
+            Of each stage whose mark is damaged or lost: it is left out.
         """
         if not isinstance(video, str):
             raise StoreError(f"videos are named by strings, not {video!r}; {self._near(video)}")
-        marks, quarantined = read_journal(self.location, [video])
+        (marks, quarantined, *_), damaged = self._journal([video])
         if video in marks:
             return marks[video]
+        if damaged:
+            raise ChecksumError("; ".join(each.reason for each in damaged))
         if video in quarantined:
             raise StoreError(
                 f"{self.location}: video {video!r} was quarantined: {quarantined[video].reason}"
@@ -208,6 +222,53 @@ class Store:
         if video in self:
             raise StoreError(f"{self.location}: nothing of video {video!r} is complete yet")
         raise StoreError(f"{self.location} has no video {video!r}; {self._near(video)}")
+
+    def journal(self, videos: Iterable[str]) -> dict[str, dict[str, Mark]]:
+        """What is complete of these videos, by video and stage, as `marks` has it of one.
+
+        Videos of which nothing is are left out; damage warns, as there.
+        """
+        return self._journal(videos)[0].marks
+
+    def damage(self, video: str | None = None) -> list[Damage]:
+        """Marks that are damaged or lost, of one video or of all: their stages are left out."""
+        return read_damage(self.location, None if video is None else [video])
+
+    def check_whole(self, videos: Iterable[str], what: str) -> None:
+        """Refuse what would come out otherwise because a stage is left out.
+
+        Parameters
+        ----------
+        videos : iterable of str
+        what : str
+            What is made of all of them, in the plural.
+
+        Raises
+        ------
+        ChecksumError
+            Where a mark of theirs is damaged or lost.
+        """
+        for each in read_damage(self.location, videos):
+            raise ChecksumError(
+                f"{what} would leave out what is damaged of {each.video}: {each.reason}"
+            )
+
+    def _journal(self, videos: Iterable[str]) -> tuple[Journal, list[Damage]]:
+        names = list(videos)
+        journal = read_journal_with_damage(self.location, names)
+        damaged = journal.damaged
+        if damaged or self._lacks_what_the_table_lists(journal, names):
+            damaged = read_damage(self.location, names, journal)
+        for each in damaged:
+            warnings.warn(each.reason, DamageWarning, stacklevel=4)
+        return journal, damaged
+
+    def _lacks_what_the_table_lists(self, journal: Journal, videos: Sequence[str]) -> bool:
+        listed = self.videos["stages"]
+        return any(
+            video in listed.index and set(listed[video]) - journal.marks.get(video, {}).keys()
+            for video in videos
+        )
 
     def arrays(self, video: str) -> list[str]:
         """Names of a video's complete arrays, stage by stage.
@@ -282,6 +343,12 @@ class Store:
         """
         names = self.arrays(video)
         if name not in names:
+            damaged = self.damage(video)
+            if damaged:
+                raise ChecksumError(
+                    f"{self.location}: video {video!r} has no array {name!r} that can be believed: "
+                    + "; ".join(each.reason for each in damaged)
+                )
             raise StoreError(
                 f"{self.location}: video {video!r} has no complete array {name!r}; "
                 f"it has {', '.join(names)}"
@@ -289,9 +356,20 @@ class Store:
         return read_array(self.location, video, name)
 
     def lazy(
-        self, array: str, split: str | None = None, videos: Sequence[str] | None = None
+        self,
+        array: str,
+        split: str | None = None,
+        videos: Sequence[str] | None = None,
+        *,
+        clips: Sequence[tuple[str, int]] | None = None,
+        items: int = 1,
+        batch: int = 64,
     ) -> xr.DataArray:
-        """One array of many videos end to end, lazily: a dask chunk is a shard.
+        """One array of many videos, lazily: end to end, or as clips drawn from them.
+
+        End to end a dask chunk is a shard: for means, counts, and whatever goes through all of it.
+        Clips have a dask chunk for each batch, which is one task and one reading of all of it: for
+        training. Either way chunks are read and decoded as `foveal.torch.Clips` does it.
 
         Parameters
         ----------
@@ -301,25 +379,37 @@ class Store:
             Only the videos of this split.
         videos : sequence of str, optional
             Only these.
+        clips : sequence of (str, int), optional
+            Video and first item of each clip, in the order wanted, instead of everything.
+        items : int
+            Of each clip.
+        batch : int
+            Clips in a dask chunk: ``.data.blocks[n]`` is batch n.
 
         Returns
         -------
         xarray.DataArray
-            Along its first dimension it has the coordinates ``video`` (id) and
+            End to end, it has along its first dimension the coordinates ``video`` (id) and
             ``index_in_video``. Videos that lack the array are left out; ``attrs["left_out"]``
-            names them.
+            names them. Clips come as [clip, items, …], with the coordinates ``video`` and
+            ``start`` of each.
 
         Raises
         ------
         StoreError
-            Where no video has the array, or sizes or dtypes differ.
+            Where no video has the array, sizes or dtypes differ, or a clip does not lie inside
+            its video.
 
         Examples
         --------
         >>> store.lazy("density", split="train").mean("time").compute()     # doctest: +SKIP
         """
-        from foveal.storage.concatenated import concatenated
+        from foveal.storage.concatenated import clips_of, concatenated
 
+        if clips is not None:
+            if split is not None or videos is not None:
+                raise StoreError("clips name their videos; leave split and videos out")
+            return clips_of(self, array, clips, items, batch)
         return concatenated(self, array, self.select(split) if videos is None else videos)
 
     def statistics(self, split: str | None = "train") -> xr.Dataset:
@@ -333,6 +423,48 @@ class Store:
         from foveal.storage.statistics import read_statistics
 
         return read_statistics(self, split)
+
+    def view(
+        self,
+        video: str | None = None,
+        *,
+        frame: int | None = None,
+        height_px: int = 760,
+        port: int = 0,
+    ) -> Any:
+        """Show the videos in motion inside a notebook, as ``foveal view`` does in a browser.
+
+        The page comes from a server in a thread of this process, on 127.0.0.1: the notebook's
+        browser must run on this machine, or `port` be forwarded to it under the same number.
+
+        Parameters
+        ----------
+        video : str, optional
+            The one to begin with.
+        frame : int, optional
+            The frame to begin with, from 0.
+        height_px : int
+        port : int
+            0 takes a free one.
+
+        Returns
+        -------
+        IPython.display.IFrame
+
+        Raises
+        ------
+        StoreError
+            Where the store has no such video.
+        MissingDependency
+            Where there is no IPython, or foveal was not installed since it has a viewer.
+        """
+        found = tuple(entry_points(group="foveal.viewers", name="notebook"))
+        if not found:
+            raise MissingDependency(
+                "the installed foveal is older than its viewer; install it again, "
+                f"or look with `foveal view {self.location}`"
+            )
+        return found[0].load()(self, video, frame=frame, height_px=height_px, port=port)
 
     def __repr__(self) -> str:
         return describe(self)

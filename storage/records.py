@@ -51,16 +51,24 @@ class Mark:
     def infos(self) -> dict[str, ArrayInfo]:
         """What each of its arrays is, by name."""
         return {
-            name: array_info(name, self.stage, about, self.window)
+            name: array_info(name, self.stage, about, self.window, self.span)
             for name, about in self.arrays.items()
         }
 
     @property
     def window(self) -> int | None:
         """Frames in a window, where its parameters say it."""
+        return self._count("window")
+
+    @property
+    def span(self) -> int | None:
+        """Frames that an item reaches over, where its parameters say it."""
+        return self._count("span")
+
+    def _count(self, name: str) -> int | None:
         parameters = self.provenance.get("parameters", {})
-        window = parameters.get("window") if isinstance(parameters, Mapping) else None
-        return window if isinstance(window, int) else None
+        count = parameters.get(name) if isinstance(parameters, Mapping) else None
+        return count if isinstance(count, int) and count > 0 else None
 
     @property
     def random_weights(self) -> bool:
@@ -200,7 +208,7 @@ def _check_array(name: object, about: Any) -> None:
         _need(isinstance(sha256, str), f"the SHA-256 of {name}/{key} is no text")
     for key in SAID:
         _need(isinstance(about.get(key, ""), str | None), f"the {key} of {name} is no text")
-    for key in ("starts", "source_frames"):
+    for key in ("starts", "source_frames", "offset"):
         _need(about.get(key) is None or is_name(about[key]), f"the {key} of {name} is no name")
 
 

@@ -19,7 +19,13 @@ from foveal.storage.copies import (
     write_group,
 )
 from foveal.storage.evaluation import stored_scores
-from foveal.storage.index import index_problem, update_index
+from foveal.storage.index import (
+    VOUCHER,
+    distrust_index,
+    index_lacks_digest,
+    index_problem,
+    update_index,
+)
 from foveal.storage.location import Location
 from foveal.storage.marks import (
     Mark,
@@ -84,6 +90,9 @@ def repair_metadata(location: Location) -> list[str]:
     if wrong := index_problem(location):
         update_index(location)
         done.append(f"{wrong[1]}: written anew from the marks")
+    elif index_lacks_digest(location):
+        update_index(location)
+        done.append(f"{VOUCHER}: written with the index, anew from the marks")
     return done
 
 
@@ -108,6 +117,8 @@ def forget_damaged(location: Location, videos: Iterable[str] | None = None) -> l
     found = [problem for problem in verify(location, videos) if not problem.is_note]
     forgotten = {(each.video, each.stage) for each in found if each.stage}
     keys = [journal_key(video, stage) for video, stage in sorted(forgotten)]
+    if keys:
+        distrust_index(location)
     for key in keys:
         location.delete(key)
     location.flush(keys)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
 
+from foveal.storage.aligned import ALIGNED_FROM_BYTES
 from foveal.storage.kinds import SAID
 
 FORMAT_VERSION = 1
@@ -53,6 +54,8 @@ class ArraySpec:
         What the array is for, see `foveal.storage.kinds.ROLES`.
     source_frames : str, optional
         Where frames are sampled at another rate, the array of their numbers in the source.
+    offset : str, optional
+        Where a frame has a run of items, the array that says where each frame's begin.
     attributes : mapping
         Units, description and whatever a reader without foveal needs to understand the values.
     chunk_items, shard_items : int, optional
@@ -76,6 +79,7 @@ class ArraySpec:
     starts: str | None = field(default=None, kw_only=True)
     role: str | None = field(default=None, kw_only=True)
     source_frames: str | None = field(default=None, kw_only=True)
+    offset: str | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if len(self.dims) != 1 + len(self.item_shape):
@@ -103,17 +107,27 @@ class ArraySpec:
         """What the array says of itself, in its attributes and in the mark."""
         return {key: getattr(self, key) for key in SAID if getattr(self, key) is not None}
 
+    @property
+    def is_aligned(self) -> bool:
+        """Whether the chunks of a shard begin at cache lines (`foveal.storage.aligned`)."""
+        large = self.chunk_items * self.item_bytes >= ALIGNED_FROM_BYTES
+        return self.is_sharded and not self.compress and large
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether several chunks lie in one object."""
+        return self.shard_items > self.chunk_items
+
     def zarr_layout(self) -> dict[str, Any]:
         """Arguments of `zarr.create_array` for an array that is still empty."""
         # A scalar item axis of length 0 cannot be chunked by 0.
         item_chunk = tuple(max(1, side) for side in self.item_shape)
-        sharded = self.shard_items > self.chunk_items
         return {
             "name": self.name,
             "shape": (0, *self.item_shape),
             "dtype": self.dtype,
             "chunks": (self.chunk_items, *item_chunk),
-            "shards": (self.shard_items, *item_chunk) if sharded else None,
+            "shards": (self.shard_items, *item_chunk) if self.is_sharded else None,
             # Last, over what lies on the disk: whoever reads a chunk notices a flipped bit.
             "compressors": [*([compressor(self.dtype)] if self.compress else []), Crc32cCodec()],
             "fill_value": 0,

@@ -24,16 +24,12 @@ from zarr.codecs import (
 )
 
 from foveal.errors import ChecksumError
+from foveal.storage.aligned import ABSENT, CRC_BYTES
 from foveal.storage.location import Location
 from foveal.storage.zarr_internals import ArrayV3Metadata, AsyncArray
 
-_CRC_BYTES = 4
-INDEX_CRC_BYTES = 4
 _UNDERSTOOD: tuple[list[type], ...] = ([], [BloscCodec], [Crc32cCodec], [BloscCodec, Crc32cCodec])
 """Codecs of a chunk, besides its byte order, that are read here."""
-
-ABSENT = 2**64 - 1
-"""Offset of a chunk that was never written."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +99,8 @@ class Shard:
     def __init__(self, layout: ShardLayout, number: int) -> None:
         self._path = path = layout.key(number)
         try:
-            self._file = os.open(path, os.O_RDONLY)
+            # A pipe in a shard's place would otherwise be waited for.
+            self._file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
             index_bytes = 16 * layout.chunks_a_shard
             at = os.fstat(self._file).st_size - index_bytes - 4 if layout.index_at_end else 0
             content = os.pread(self._file, index_bytes + 4, max(0, at))
@@ -162,8 +159,8 @@ class Shard:
             encoded = np.frombuffer(os.pread(self._file, length, offset), np.uint8)
             decode_chunk(self._layout, encoded, into)
         elif self._layout.checked:
-            behind = bytearray(_CRC_BYTES)
-            self._plain(offset, [into.data, behind], into.nbytes + _CRC_BYTES)
+            behind = bytearray(CRC_BYTES)
+            self._plain(offset, [into.data, behind], into.nbytes + CRC_BYTES)
             _compare(into, behind)
         else:
             self._plain(offset, [into.data], into.nbytes)
@@ -193,7 +190,7 @@ def decode_chunk(layout: ShardLayout, encoded: NDArray[np.uint8], into: NDArray[
         Where they are not what was written.
     """
     if layout.checked:
-        encoded, checksum = encoded[:-_CRC_BYTES], encoded[-_CRC_BYTES:]
+        encoded, checksum = encoded[:-CRC_BYTES], encoded[-CRC_BYTES:]
         _compare(encoded, checksum.tobytes())
     if not layout.compressed:
         into[:] = encoded.reshape(into.shape)

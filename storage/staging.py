@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Mapping
 
 from zarr.abc.store import ByteRequest, Store
 from zarr.storage import WrapperStore
 
+from foveal.storage.aligned import with_aligned_chunks
 from foveal.storage.copies import group_content
 from foveal.storage.exclusive import put_new
 from foveal.storage.location import Location
@@ -22,6 +24,13 @@ from foveal.storage.zarr_internals import Buffer, BufferPrototype, sync
 class StagingStore(WrapperStore[Store]):
     """Holds back ``zarr.json`` objects and notes the SHA-256 of every object that passes.
 
+    Parameters
+    ----------
+    location : Location
+    to_align : mapping of str to int, optional
+        Chunks a shard holds, by path of the arrays whose shards are aligned
+        (`foveal.storage.aligned`).
+
     Attributes
     ----------
     sha256 : dict of str to str
@@ -30,9 +39,10 @@ class StagingStore(WrapperStore[Store]):
         Bytes written so far.
     """
 
-    def __init__(self, location: Location) -> None:
+    def __init__(self, location: Location, to_align: Mapping[str, int] | None = None) -> None:
         super().__init__(location.zarr)
         self._location = location
+        self._to_align = to_align or {}
         self.sha256: dict[str, str] = {}
         self.stored_bytes = 0
         self._held: dict[str, Buffer] = {}
@@ -62,8 +72,12 @@ class StagingStore(WrapperStore[Store]):
     async def set(self, key: str, value: Buffer) -> None:
         if key.endswith("zarr.json"):
             self._held[key] = value
-        else:
-            await self._put(key, value)
+            return
+        for path, chunks in self._to_align.items():
+            if key.startswith(f"{path}/c/"):
+                content = await asyncio.to_thread(with_aligned_chunks, value.to_bytes(), chunks)
+                value = type(value).from_bytes(content)
+        await self._put(key, value)
 
     async def set_if_not_exists(self, key: str, value: Buffer) -> None:
         if not await self.exists(key):
@@ -79,6 +93,12 @@ class StagingStore(WrapperStore[Store]):
                 await self._store.delete(key)
         self.sha256[key] = digest.hexdigest()
         self.stored_bytes += len(value)
+
+    def adopt(self, sha256: Mapping[str, str]) -> None:
+        """Count objects of a former run, by key, as written by this one."""
+        self.sha256.update(sha256)
+        for key in sha256:
+            self.stored_bytes += int(sync(self._store.getsize(key)))
 
     def publish(self) -> None:
         """Write the metadata held back: from now on the arrays exist."""

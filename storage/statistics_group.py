@@ -117,6 +117,8 @@ def statistics_problem(location: Location, name: str) -> str | None:
     path = f"{STATISTICS}/{name}"
     try:
         about = _about(location, path, keep_objects=True)
+        if about is None and location.list_all(path):
+            return f"{path}/zarr.json is missing; {_AGAIN}"
         if about is None or _OBJECTS not in about:
             return None
         for key, sha256 in about[_OBJECTS].items():

@@ -7,6 +7,7 @@ several threads, so memory stays small however large a shard is.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,11 +15,12 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
-from foveal.errors import StoreError
-from foveal.storage.arrays import check_count
+from foveal.errors import ChecksumError, StoreError
+from foveal.storage.arrays import check_count, checked_array
 from foveal.storage.copies import read_copy
-from foveal.storage.digests import fingerprint, sha256_of_object
+from foveal.storage.digests import fingerprint, sha256_of_bytes, sha256_of_object
 from foveal.storage.location import Location
+from foveal.storage.lost import lost_mark, told_by_index
 from foveal.storage.marks import Mark, read_journal_with_damage
 from foveal.storage.names import group_name, group_path, is_name, journal_key, video_of
 from foveal.storage.problems import Problem, some
@@ -41,8 +43,8 @@ def verify(
 
     1. the root, the groups' metadata, the index, statistics and scores, by their own checksums
        (only where no videos are named);
-    2. each mark: it is where it belongs, its digest and fingerprint are right, and what it was made
-       from is there;
+    2. each mark: it is there where the index tells of its stage, it is where it belongs, its digest
+       and fingerprint are right, and what it was made from is there;
     3. each array: every chunk that its shape needs is listed, lengths agree with the timeline;
     4. each object: present and unchanged, ``zarr.json`` too, whose shape and dtype are the mark's;
     5. whatever else lies below the video: a leftover.
@@ -69,7 +71,8 @@ def verify(
         Where the store as a whole does not answer.
     """
     names = [*location.list_folder(VIDEOS), *location.list_folder(JOURNAL)]
-    known = sorted({video for video in map(video_of, names) if video is not None})
+    told = told_by_index(location)
+    known = sorted({video for video in map(video_of, names) if video is not None} | told.keys())
     wanted = known if videos is None else list(videos)
     if missing := [video for video in wanted if video not in set(known)]:
         raise StoreError(f"{location} has no video {', '.join(map(repr, missing))}")
@@ -77,7 +80,7 @@ def verify(
     lacks = _Lacks()
     with ThreadPoolExecutor(threads or max(8, os.cpu_count() or 1)) as pool:
         for done, video in enumerate(wanted, start=1):
-            found += _verify_video(location, video, pool, lacks)
+            found += _verify_video(location, video, pool, lacks, told.get(video, set()))
             if progress is not None:
                 progress(done, len(wanted))
     return found + list(lacks.notes())
@@ -117,12 +120,15 @@ class _Lacks:
 
 
 def _verify_video(
-    location: Location, video: str, pool: ThreadPoolExecutor, lacks: _Lacks
+    location: Location, video: str, pool: ThreadPoolExecutor, lacks: _Lacks, told: set[str]
 ) -> list[Problem]:
     journal = read_journal_with_damage(location, [video])
     marks = journal.marks.get(video, {})
     group = group_path(video)
     found = [Problem(video, each.stage, each.key, "mark", each.reason) for each in journal.damaged]
+    for stage in sorted(told - marks.keys() - {each.stage for each in journal.damaged}):
+        lost = lost_mark(location, video, stage)
+        found.append(Problem(video, stage, lost.key, "missing", lost.reason))
     found += _foreign_records(location, video)
     lacks.digests += journal.unsealed
     present = set(location.list_all(group))
@@ -158,7 +164,7 @@ def _foreign_records(location: Location, video: str) -> Iterator[Problem]:
         return
     for name in names:
         stage = name.removesuffix(".json")
-        if name != "group" and (stage == name or not is_name(stage)):
+        if name not in ("group", "checkpoint") and (stage == name or not is_name(stage)):
             key = f"{folder}/{name}"
             yield Problem(video, "", key, "leftover", f"{key} is nothing that foveal wrote")
 
@@ -196,6 +202,16 @@ def _check_mark(mark: Mark, marks: dict[str, Mark]) -> Iterator[Problem]:
                 f"{array} of {mark.video} has {info.items} items along {info.dims[0]}, "
                 f"its timeline {frames} frames",
             )
+        numbers = mark.infos.get(info.starts or info.source_frames or "")
+        if numbers is not None and numbers.items != info.items:
+            yield Problem(
+                mark.video,
+                mark.stage,
+                key,
+                "alignment",
+                f"{array} of {mark.video} has {info.items} items, {numbers.name}, which says of "
+                f"which frames they are, {numbers.items}",
+            )
 
 
 def _check_metadata(
@@ -204,9 +220,10 @@ def _check_metadata(
     """Compare ``zarr.json`` with the mark; that it is there and whole is seen by its checksum."""
     about = mark.arrays[array]
     try:
-        stored = location.read_json(key)
-        if stored is None:
+        content = location.read(key)
+        if content is None:
             return
+        stored = json.loads(content)
         layout = {
             "shape": stored["shape"],
             "dtype": stored["data_type"],
@@ -214,7 +231,12 @@ def _check_metadata(
         }
         grid = stored["chunk_grid"]["configuration"]["chunk_shape"]
         checked = _carry_checksums(stored["codecs"])
-    except (StoreError, ValueError, LookupError, TypeError, AttributeError):
+        if stored["attributes"]["foveal"]["stage"] != mark.stage:
+            raise ValueError("it names another stage")
+    except StoreError as error:
+        yield problem_of(location, error, key, mark.video, mark.stage)
+        return
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         yield Problem(
             mark.video, mark.stage, key, "metadata", f"{key} is no readable array metadata"
         )
@@ -238,6 +260,12 @@ def _check_metadata(
             raise ValueError(f"its shape needs {name}, which its mark does not list")
     except (ValueError, TypeError, ZeroDivisionError) as error:
         yield Problem(mark.video, mark.stage, key, "mark", f"{key}: {error}")
+        return
+    if sha256_of_bytes(content) == about["sha256"].get("zarr.json"):
+        try:
+            checked_array(location, mark, array, content)
+        except ChecksumError as error:
+            yield Problem(mark.video, mark.stage, key, "metadata", str(error))
 
 
 def _carry_checksums(codecs: list[dict[str, Any]]) -> bool:

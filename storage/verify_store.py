@@ -15,12 +15,12 @@ from foveal.storage.copies import (
     read_original,
 )
 from foveal.storage.evaluation import stored_scores
-from foveal.storage.index import index_problem
+from foveal.storage.index import VOUCHER, index_lacks_digest, index_problem
 from foveal.storage.location import Location
 from foveal.storage.names import OF_STORE, video_of
 from foveal.storage.problems import Problem
 from foveal.storage.root import check_format
-from foveal.storage.schema import EVALUATION, JOURNAL, VIDEOS
+from foveal.storage.schema import EVALUATION, INDEX, JOURNAL, VIDEOS
 from foveal.storage.statistics_group import STATISTICS, statistics_problem
 from foveal.storage.wanted import WANTED, read_wanted
 
@@ -38,6 +38,9 @@ def check_store(location: Location) -> Iterator[Problem]:
     if wrong := index_problem(location):
         about = f"{wrong[1]}; every build writes it anew from the marks"
         yield Problem("", "", wrong[0], "changed", about)
+    elif index_lacks_digest(location):
+        about = f"{INDEX} has no digest: the next build, or `foveal build --repair`, adds it"
+        yield Problem("", "", VOUCHER, "unchecked", about)
     for key, read in ((WANTED, read_wanted), (EVALUATION, stored_scores)):
         try:
             read(location)

@@ -11,13 +11,14 @@ A stage of a video goes through four steps, and a kill between any two leaves th
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from foveal.storage.checkpoint import ArrayPart, StagePart, State
 from foveal.storage.copies import write_group
 from foveal.storage.location import Location
 from foveal.storage.marks import (
@@ -37,7 +38,9 @@ from foveal.storage.staging import StagingStore
 class ArrayWriter:
     """Appends to one staged array, a whole shard at a time."""
 
-    def __init__(self, store: StagingStore, group: str, spec: ArraySpec) -> None:
+    def __init__(
+        self, store: StagingStore, group: str, spec: ArraySpec, part: ArrayPart | None = None
+    ) -> None:
         self.spec = spec
         self.path = f"{group}/{spec.name}"
         layout = spec.zarr_layout() | {"name": self.path}
@@ -46,6 +49,30 @@ class ArrayWriter:
         )
         self._waiting: list[NDArray[Any]] = []
         self._waiting_items = 0
+        if part is not None:
+            self._array.resize((part.stored, *self.spec.item_shape))
+            self._waiting, self._waiting_items = [part.rest], len(part.rest)
+            store.adopt({f"{self.path}/{key}": digest for key, digest in part.sha256.items()})
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Items that were appended before, in shards or waiting."""
+        stored = self._array.shape[0]
+        parts = [np.asarray(self._array[start : min(stop, stored)])] if start < stored else []
+        if stop > stored and self._waiting:
+            waiting = np.concatenate(self._waiting)
+            parts.append(waiting[max(0, start - stored) : stop - stored])
+        return np.concatenate(parts)
+
+    def part(self, sha256: Mapping[str, str]) -> ArrayPart:
+        """How far it has come; what was appended is written."""
+        below = f"{self.path}/"
+        shards = {
+            key.removeprefix(below): digest
+            for key, digest in sha256.items()
+            if key.startswith(below)
+        }
+        rest = [np.empty((0, *self.spec.item_shape), self.spec.dtype), *self._waiting]
+        return ArrayPart(self._array.shape[0], np.concatenate(rest), shards)
 
     def append(self, values: NDArray[Any]) -> None:
         """Add items; whole shards go to the store, the rest waits."""
@@ -92,14 +119,26 @@ class StageWriter:
         stage: str,
         identity: Mapping[str, Any],
         specs: Sequence[ArraySpec],
+        part: StagePart | None = None,
     ) -> None:
         self._location = location
         self._video = video
         self._stage = stage
         self._identity = identity
-        self._staging = StagingStore(location)
         group = f"{VIDEOS}/{group_name(video)}"
-        self._arrays = {spec.name: ArrayWriter(self._staging, group, spec) for spec in specs}
+        self._staging = StagingStore(
+            location,
+            {
+                f"{group}/{spec.name}": spec.shard_items // spec.chunk_items
+                for spec in specs
+                if spec.is_aligned
+            },
+        )
+        parts = {} if part is None else part.arrays
+        self._arrays = {
+            spec.name: ArrayWriter(self._staging, group, spec, parts.get(spec.name))
+            for spec in specs
+        }
         self.completed = False
         self._started = time.monotonic()
 
@@ -107,6 +146,15 @@ class StageWriter:
     def paths(self) -> list[str]:
         """Paths of its arrays in the store."""
         return [array.path for array in self._arrays.values()]
+
+    def read(self, array: str, start: int, stop: int) -> NDArray[Any]:
+        """Items of an array that were appended before."""
+        return self._arrays[array].read(start, stop)
+
+    def part(self, state: State) -> StagePart:
+        """How far the stage has come, for a checkpoint; whatever was appended is written."""
+        arrays = {name: array.part(self._staging.sha256) for name, array in self._arrays.items()}
+        return StagePart(fingerprint(self._identity), state, arrays)
 
     def append(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Add items to some of the arrays."""
@@ -190,7 +238,9 @@ class VideoWriter:
         location.owned(f"{self._group}/zarr.json")
         write_group(location, self._group, attributes)
 
-    def invalidate(self, stages: Sequence[str], arrays: Sequence[str]) -> None:
+    def invalidate(
+        self, stages: Sequence[str], arrays: Sequence[str], kept: Collection[str] = ()
+    ) -> None:
         """Forget these stages: marks first, then what makes arrays visible, then their objects.
 
         Parameters
@@ -199,6 +249,8 @@ class VideoWriter:
             Stages whose marks and arrays go.
         arrays : sequence of str
             Further arrays to clear: a killed build may have left objects without a mark.
+        kept : collection of str
+            Keys of objects that stay: shards that a checkpoint rests on.
         """
         marks = read_marks(self._location, self._video)
         doomed = set(arrays)
@@ -209,25 +261,34 @@ class VideoWriter:
         for record in records:
             self._location.delete(record)
         self._location.flush(records)
-        self._remove([f"{self._group}/{array}" for array in sorted(doomed)])
+        self._remove([f"{self._group}/{array}" for array in sorted(doomed)], kept)
 
     def stage(
-        self, name: str, identity: Mapping[str, Any], specs: Sequence[ArraySpec]
+        self,
+        name: str,
+        identity: Mapping[str, Any],
+        specs: Sequence[ArraySpec],
+        part: StagePart | None = None,
     ) -> StageWriter:
-        """Start writing a stage that was invalidated before."""
-        writer = StageWriter(self._location, self._video, name, identity, specs)
+        """Start writing a stage that was invalidated before, or go on where it had come to."""
+        writer = StageWriter(self._location, self._video, name, identity, specs, part)
         self._begun.append(writer)
         return writer
 
-    def abandon(self) -> None:
-        """Remove what stages wrote that did not become complete: the video is given up."""
-        self._remove([path for stage in self._begun if not stage.completed for path in stage.paths])
+    def abandon(self, kept: Collection[str] = ()) -> None:
+        """Remove what stages wrote that did not become complete, but for the objects to be kept."""
+        paths = [path for stage in self._begun if not stage.completed for path in stage.paths]
+        self._remove(paths, kept)
 
-    def _remove(self, arrays: Sequence[str]) -> None:
+    def _remove(self, arrays: Sequence[str], kept: Collection[str] = ()) -> None:
         # One listing tells what is there at all: most videos are new.
         there = set(self._location.list_folder(self._group))
         found = [array for array in arrays if array.rpartition("/")[2] in there]
         for array in found:
             self._location.delete(f"{array}/zarr.json")
         for array in found:
-            self._location.delete_folder(array)
+            if any(key.startswith(f"{array}/") for key in kept):
+                for key in set(self._location.list_all(array)).difference(kept):
+                    self._location.delete(key)
+            else:
+                self._location.delete_folder(array)

@@ -50,3 +50,19 @@ def test_an_unknown_name_is_refused() -> None:
     result = CliRunner().invoke(app, ["weights", "fetch", "raft-nonsense"])
     assert isinstance(result.exception, FovealError)
     assert "raft-sintel" in str(result.exception)
+
+
+def test_backbones_that_lie_in_the_folder_are_listed(folder: Path) -> None:
+    file = folder / "timm" / "resnet18" / "model.safetensors"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"tensors")
+    (folder / "timm" / "no_such_network").mkdir()
+    result = CliRunner().invoke(app, ["weights", "check", "--json"])
+    rows = {row["weights"]["name"]: row for row in json.loads(result.stdout)}
+    assert rows["timm:resnet18"]["state"] == "unverified"
+    assert rows.keys() - REGISTRY.keys() == {"timm:resnet18"}
+
+
+def test_get_is_fetch_and_names_what_it_cannot_get() -> None:
+    result = CliRunner().invoke(app, ["weights", "get", "huggingface:nobody"])
+    assert "huggingface:ORG/NAME" in str(result.exception)

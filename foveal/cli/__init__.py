@@ -7,28 +7,34 @@ some videos are quarantined or failed, or a check found problems.
 from __future__ import annotations
 
 import sys
+import warnings
 from importlib import metadata
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 import foveal.flows  # noqa: F401  sets the environment, before any command imports torch
 from foveal.cli.build import build
+from foveal.cli.compare import compare
 from foveal.cli.dataset import check, init
 from foveal.cli.demo import demo
 from foveal.cli.ensemble import baseline, predict_ensemble
 from foveal.cli.evaluate import evaluate
+from foveal.cli.experiment import experiment
+from foveal.cli.import_maps import import_maps
 from foveal.cli.inspect import inspect
 from foveal.cli.look import export, preview, report, statistics
 from foveal.cli.mask import mask
 from foveal.cli.plugins import plugins
 from foveal.cli.predict import predict
+from foveal.cli.runtime import runtime
 from foveal.cli.status import status
 from foveal.cli.tidy import clean, diff
 from foveal.cli.train import train
 from foveal.cli.verify import verify
+from foveal.cli.view import view
 from foveal.cli.weights import weights
-from foveal.errors import FovealError, unreachable
+from foveal.errors import DamageWarning, FovealError, unreachable
 
 app = typer.Typer(
     name="foveal",
@@ -60,6 +66,7 @@ for command in (
     verify,
     clean,
     diff,
+    view,
     preview,
     report,
     statistics,
@@ -69,15 +76,26 @@ for command in (
     predict,
     predict_ensemble,
     baseline,
+    import_maps,
     evaluate,
+    compare,
+    runtime,
     plugins,
 ):
     app.command()(command)
 app.add_typer(weights, name="weights")
+app.add_typer(experiment, name="experiment")
 
 
 def main() -> None:
     """Entry point of the command line."""
+    usual = warnings.formatwarning
+
+    def as_a_line(message: Any, category: type[Warning], *where: Any, **more: Any) -> str:
+        damage = issubclass(category, DamageWarning)
+        return f"foveal: {message}\n" if damage else usual(message, category, *where, **more)
+
+    warnings.formatwarning = as_a_line
     try:
         app()
     except FovealError as error:

@@ -35,12 +35,18 @@ def inspect(
 
 
 def _whole(location: Location, attributes: dict[str, Any], as_json: bool) -> None:
-    from foveal.storage.marks import read_journal_with_damage
+    from foveal.storage.index import JSON_COLUMNS, index_from_journal
+    from foveal.storage.lost import read_damage
     from foveal.storage.reader import open_store
 
+    damaged = read_damage(location)
     table = open_store(location.url).videos
+    if damaged:
+        # The index does not know of it.
+        table = index_from_journal(location).set_index("video")
+        for column in JSON_COLUMNS:
+            table[column] = table[column].map(json.loads)
     rows = json.loads(table.reset_index().to_json(orient="records"))
-    damaged = read_journal_with_damage(location).damaged
     if as_json:
         about = {"store": location.url, **attributes, "videos": rows}
         print_json({**about, "damaged": [vars(damage) for damage in damaged]})
@@ -75,9 +81,12 @@ def _whole(location: Location, attributes: dict[str, Any], as_json: bool) -> Non
 
 
 def _one(location: Location, video: str, as_json: bool) -> None:
+    from foveal.storage.lost import read_damage
     from foveal.storage.marks import read_journal_with_damage
 
-    marks, quarantined, damaged, _ = read_journal_with_damage(location, [video])
+    journal = read_journal_with_damage(location, [video])
+    marks, quarantined = journal.marks, journal.quarantined
+    damaged = read_damage(location, [video], journal)
     record = quarantined.get(video)
     found = {m.stage: m for m in sorted(marks.get(video, {}).values(), key=_reading_order)}
     if not found and record is None and not damaged:
@@ -100,7 +109,7 @@ def _one(location: Location, video: str, as_json: bool) -> None:
             (
                 info.name,
                 " ".join(filter(None, (info.kind, info.role and f"({info.role})"))),
-                info.axis,
+                f"kept {info.axis}" if info.source_frames else info.axis,
                 ", ".join(info.dims),
                 "x".join(map(str, info.shape)),
                 info.dtype,

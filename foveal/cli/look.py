@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from foveal.cli.console import INCOMPLETE, Cluster, Json, out, print_json, print_table
+from foveal.cli.console import INCOMPLETE, ROWS, Cluster, Json, out, print_json, print_table
 from foveal.cli.submission import submit
+from foveal.errors import RecipeError
+
+if TYPE_CHECKING:
+    from foveal.pipeline.export.tree_check import TreeCheck
 
 Store = Annotated[str, typer.Argument(help="Path or URL of the store.")]
 
@@ -115,8 +119,13 @@ def export(
     ] = None,
     split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
     flat: Annotated[
-        bool, typer.Option("--flat", help="0001/0001.png, as DHF1K's evaluation wants predictions.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--flat/--no-flat",
+            help="0001/0001.png, as DHF1K's evaluation wants predictions; "
+            "the default for predictions at the source's size.",
+        ),
+    ] = None,
     source_size: Annotated[
         bool, typer.Option("--source-size", help="Scale pictures to the source video's size.")
     ] = False,
@@ -128,15 +137,39 @@ def export(
         str | None,
         typer.Option(help="ntire2026: a grey video of a prediction for each test video."),
     ] = None,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Write nothing: is the folder a whole tree for evaluation?"),
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Hand arrays on as files: pictures, .flo, .npy, WebDataset shards, or a submission."""
+    """Hand arrays on as files: pictures, .flo, .npy, WebDataset shards, or a submission.
+
+    A prediction's pictures at the source's size are what DHF1K's evaluation takes; names, counts
+    and sizes of that tree are compared with the store once it is written. Exit status 3: videos
+    were skipped, or the tree is not whole.
+    """
     if submission is not None:
         submit(store, folder, what, submission, only, split, source_size, as_json)
         return
     from foveal.pipeline.export.export import export as write_files
+    from foveal.pipeline.export.tree_check import check_tree
     from foveal.pipeline.export.webdataset import export_webdataset
 
+    if flat and len(what) > 1:
+        raise RecipeError(
+            f"--flat puts all arrays under the same names; export {', '.join(what)} one by one, "
+            "each into a folder of its own"
+        )
+    if check:
+        checked = check_tree(store, folder, videos=only, split=split)
+        if as_json:
+            print_json({"store": store, "folder": str(folder), "check": _check_values(checked)})
+        else:
+            _show_check(checked)
+        if checked.problems:
+            raise typer.Exit(INCOMPLETE)
+        return
     if webdataset:
         done = [
             export_webdataset(
@@ -152,18 +185,37 @@ def export(
                 form,
                 videos=only,
                 split=split,
-                flat=flat,
+                flat=flat if len(what) == 1 else False,
                 source_size=source_size,
             )
             for name in what
         ]
     skipped = {video: why for one in done for video, why in one.skipped.items()}
     files = sum(one.files for one in done)
+    tree = check_tree(store, folder, videos=done[0].videos) if done[0].for_evaluation else None
     if as_json:
-        print_json({"store": store, "folder": str(folder), "files": files, "skipped": skipped})
+        values = {"store": store, "folder": str(folder), "files": files, "skipped": skipped}
+        print_json(values | ({"check": _check_values(tree)} if tree else {}))
     else:
         for video, why in skipped.items():
             out.print(f"skipped {video}: {why}", markup=False)
         out.print(f"{folder}: {files} files", markup=False)
-    if skipped:
+        if tree:
+            _show_check(tree)
+    if skipped or (tree and tree.problems):
         raise typer.Exit(INCOMPLETE)
+
+
+def _check_values(tree: TreeCheck) -> dict[str, Any]:
+    return {"videos": tree.videos, "files": tree.files, "problems": tree.problems}
+
+
+def _show_check(tree: TreeCheck) -> None:
+    if tree.problems:
+        print_table("not as an evaluation expects", ("where", "what"), tree.problems[:ROWS])
+        if len(tree.problems) > ROWS:
+            out.print(f"… {len(tree.problems)} in all; --json lists them")
+    verdict = f"{len(tree.problems)} problems" if tree.problems else "a whole tree for evaluation"
+    out.print(
+        f"{tree.folder}: {tree.videos} videos, {tree.files} files compared: {verdict}", markup=False
+    )

@@ -35,6 +35,14 @@ def predict(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     dtype: Annotated[str, typer.Option(help="Stored as float16 or float32.")] = "float16",
+    inner: Annotated[
+        bool,
+        typer.Option(
+            "--inner",
+            help="Keep the way to the maps too, as arrays inner_NAME_…: gate, appearance and "
+            "motion of GFSalNet, attention of TP-CMRNet, state of SalEMA and SalCLSTM.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Estimate saliency of a store's videos and keep it there as one more array of each.
@@ -53,6 +61,7 @@ def predict(
         _one_of("precision", precision, ("auto", "float32", "bfloat16", "float16")),
         _one_of("dtype", dtype, ("float16", "float32")),
         trained,
+        inner,
     )
     with Progress(console=err, disable=not err.is_terminal) as progress:
         bar = progress.add_task("predict", total=None)

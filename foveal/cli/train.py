@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -15,11 +15,21 @@ from foveal.cli.console import Json, err, out, print_json, print_table, time_tex
 if TYPE_CHECKING:
     from foveal.pipeline.learn.step import Step
 
+NETWORKS = (
+    "lsts_rgb, lsts_flow, lsts_rgb_flow, gfsalnet, gfsalnet_spatial, gfsalnet_temporal, "
+    "tp_cmrnet, salbce, salema, salclstm, decoder3d"
+)
+
 _QUIET_SECONDS = 30.0
 
 
 def train(
-    model: Annotated[str, typer.Argument(help="Network, e.g. salema; --set options.… builds it.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help=f"Network: {NETWORKS}; `foveal plugins` lists those of other packages."
+        ),
+    ],
     store: Annotated[
         list[str] | None,
         typer.Option(help="Store to train on (path or URL). Repeatable: trained on together."),
@@ -29,11 +39,21 @@ def train(
     ] = None,
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Change a setting: learning_rate=1.0e-4. Repeatable."),
+        typer.Option(
+            "--set",
+            help="Change a setting: learning_rate=1.0e-4; options.… build the network. Repeatable.",
+        ),
     ] = None,
     run: Annotated[
         str | None, typer.Option(help="Folder of checkpoints and logs; default runs/MODEL.")
     ] = None,
+    explained: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Say of each setting what the paper has, what its code has, and why ours is so.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Train a network; the same command again goes on where it was stopped or killed.
@@ -45,6 +65,9 @@ def train(
     from foveal.pipeline.learn.settings import TrainSettings
     from foveal.pipeline.learn.train import train as learn
 
+    if explained:
+        _explain(model, overrides or [], as_json)
+        return
     settings = TrainSettings.load(config, overrides or (), model=model, stores=store, run=run)
     with _Watch(shown=os.environ.get("RANK", "0") == "0") as watch:
         try:
@@ -84,6 +107,25 @@ def train(
         numbers="parameters steps epochs",
     )
     out.print(f"{ended}; foveal predict {result.run} --store … writes its maps", markup=False)
+
+
+def _explain(model: str, overrides: list[str], as_json: bool) -> None:
+    """Settings of a network beside its paper's."""
+    from foveal.models import saliency
+    from foveal.models.saliency.protocols import HEADS, explain
+    from foveal.pipeline.recipe.yaml_files import override
+
+    values: dict[str, Any] = {}
+    for change in overrides:
+        override(values, change)
+    spec = saliency.spec(model, **values.get("options", {}))
+    rows = explain(spec)
+    if as_json:
+        settings = [dict(zip(HEADS, row, strict=True)) for row in rows]
+        print_json({"network": spec.name, "paper": spec.paper, "settings": settings})
+        return
+    print_table(f"{spec.name}: {spec.paper}", HEADS, rows)
+    out.print("the same tables, of all networks: docs/training.md", markup=False)
 
 
 class _Watch:

@@ -29,11 +29,22 @@ def list_all(as_json: Json = False) -> None:
         out.print(f"\nfolder: {weights_folder()} (FOVEAL_WEIGHTS names another)", markup=False)
 
 
+@weights.command("get")
 @weights.command()
-def fetch(name: Annotated[str, typer.Argument(help="A name of `foveal weights list`.")]) -> None:
-    """Download a registered file into the folder and compare its digest."""
+def fetch(
+    name: Annotated[
+        str, typer.Argument(help="A name of `foveal weights list`, or a backbone: timm:NAME, …")
+    ],
+) -> None:
+    """Download a registered file, or a backbone's, into the folder and compare its digest."""
     from foveal.models.weights import fetch as download
 
+    library, _, repository = name.partition(":")
+    if library == "huggingface":
+        from foveal.models.features.huggingface_nets import fetch_huggingface
+
+        out.print(str(fetch_huggingface(repository)), markup=False)
+        return
     file = download(name)
     out.print(f"{file.path}\nsha256 {file.sha256}", markup=False)
 

@@ -13,15 +13,20 @@ from foveal.torch.batch import collate
 from foveal.torch.clips import Clips
 from foveal.torch.interface import Reading, Variable
 from foveal.torch.loader import ClipLoader
-from foveal.torch.variables import FixationMap, Flow, Items, Windows
+from foveal.torch.transforms import Augmentation, Mirror, Rotate
+from foveal.torch.variables import FixationMap, Flow, Items, Sound, Windows
 
 __all__ = [
+    "Augmentation",
     "ClipLoader",
     "Clips",
     "FixationMap",
     "Flow",
     "Items",
+    "Mirror",
     "Reading",
+    "Rotate",
+    "Sound",
     "Variable",
     "Windows",
     "collate",

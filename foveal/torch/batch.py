@@ -20,7 +20,8 @@ def collate(samples: Sequence[Sample]) -> Sample:
     """Stack samples into a batch; what was read side by side becomes one without a copy.
 
     Pictures stay channels last in memory, so that nothing is turned. What some videos store in
-    another dtype than others comes in the one that holds both.
+    another dtype than others comes in the one that holds both. Runs of unlike length (sound) end in
+    zeros.
     """
     batch = {}
     for key, first in samples[0].items():
@@ -34,6 +35,8 @@ def collate(samples: Sequence[Sample]) -> Sample:
             batch[key] = first.as_strided(
                 (len(values), *first.shape), (first.numel(), *first.stride())
             )
+        elif any(len(value) != len(first) for value in values if value.ndim):
+            batch[key] = torch.nn.utils.rnn.pad_sequence(values, batch_first=True)
         elif first.ndim > 3 and not first.is_contiguous():
             turned = default_collate([value.movedim(-3, -1) for value in values])
             batch[key] = turned.movedim(-1, -3)

@@ -64,7 +64,8 @@ class Clips(Dataset[Sample]):
         Frames between the starts of consecutive clips; by default `frames`, so that they tile.
     variables : sequence of str or Variable
         Names of arrays along frames, pairs or windows (``frames``, ``density``, ``flow_<method>``,
-        ``i3d_rgb``, …), ``fixation_map``, or `Flow`, `Windows`, `FixationMap` with options.
+        ``i3d_rgb``, …) or of sound (``audio``), ``fixation_map``, or `Flow`, `Windows`, `Sound`,
+        `FixationMap` with options.
     videos : sequence of str, optional
         Only these of the split.
     short : {'skip', 'pad'}
@@ -79,10 +80,13 @@ class Clips(Dataset[Sample]):
         Normaliser (`foveal.models.normalise`) by variable: ``{"frames": "i3d"}``.
     transform : callable, optional
         Takes and gives a sample. torch's random numbers inside it depend on the loader's seed, the
-        epoch and the clip alone.
+        epoch and the clip alone. `foveal.torch.transforms` has some; one with a method ``bound_to``
+        is replaced by what that gives for these clips.
 
     Attributes
     ----------
+    infos : dict of str to ArrayInfo
+        What each array of the split is, by name.
     skipped : dict of str to str
         Videos of the split that give no clip, and why.
 
@@ -122,7 +126,6 @@ class Clips(Dataset[Sample]):
         store = store if isinstance(store, Store) else open_store(store)
         self.frames, self.stride = frames, stride
         self.padding: Padding = padding
-        self.transform = transform
         self.location = store.location
         self._gatherer = Gatherer(store.location)
         self._whole: OrderedDict[tuple[str, str], NDArray[Any]] = OrderedDict()
@@ -134,6 +137,9 @@ class Clips(Dataset[Sample]):
             # Written meanwhile, or beside the index?
             contents |= store.contents_now(lacking)
             self.variables = _made(variables, contents)
+        self.infos = {name: info for of in contents.values() for name, info in of.infos.items()}
+        bound_to = getattr(transform, "bound_to", None)
+        self.transform = transform if bound_to is None else bound_to(self)
         self._normalise = _normalisers(normalise or {}, self.variables)
         self._facts, self.skipped = read_facts(store, chosen, contents, self.variables)
         self._starts = []
@@ -230,6 +236,10 @@ class Clips(Dataset[Sample]):
                 following += int(numbers[-1]) + 1
         return np.concatenate(groups).astype(np.int64)
 
+    def parts_of(self, clips: Indices, epoch: tuple[int, int]) -> Indices:
+        """Which part each of these clips is of, in the epoch of (seed, epoch): there is one."""
+        return np.zeros(len(clips), np.int64)
+
     @property
     def only_reads(self) -> bool:
         """Whether a sample takes nothing but reading: no Python code of a ``transform``."""
@@ -293,7 +303,7 @@ def _has_all(variables: Sequence[Variable], contents: Mapping[str, Contents], vi
 
 def _span(facts: VideoFacts, array: str, items: Indices) -> Slice:
     """The least run of stored items that holds all wanted ones."""
-    if not facts.infos[array].items:
+    if not facts.infos[array].items or not items.size:
         return Slice(facts.video, array, 0, 0)
     if items.size == 1:
         return Slice(facts.video, array, first := items.item(), first + 1)

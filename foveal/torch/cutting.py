@@ -75,6 +75,7 @@ def read_facts(
             )
     facts, skipped = [], {}
     window_of = _windows_of_frames(store, arrays, needed)
+    offset_of = _offsets(store, arrays, needed)
     for video in videos:
         found = arrays.get(video, {})
         missing = [name for name in needed if name not in found]
@@ -90,6 +91,7 @@ def read_facts(
                 size,
                 found,
                 window_of.get(video, {}),
+                offset_of.get(video, {}),
             )
         )
     return facts, skipped
@@ -184,22 +186,88 @@ def window_of_frames(starts: Indices, window: int | None, frames: int) -> Indice
     return found
 
 
+def nearest_items(seconds: NDArray[np.float64], starts: Indices, span: int) -> Indices:
+    """Number of the item whose middle is nearest in time to each frame, -1 where there is none.
+
+    Parameters
+    ----------
+    seconds : ndarray, float64 [frames]
+        Presentation times of all frames.
+    starts : ndarray, int64 [items]
+        First frame of each item, increasing.
+    span : int
+        Frames from the first to the last of an item, both counted; 1 for items of single frames.
+        Of two that are equally near the earlier one is taken.
+
+    Examples
+    --------
+    >>> nearest_items(np.arange(6) / 10, np.array([0, 3]), 1).tolist()
+    [0, 0, 1, 1, 1, 1]
+    """
+    if not len(starts):
+        return np.full(len(seconds), -1)
+    last = len(seconds) - 1
+    begin, end = np.clip(starts, 0, last), np.clip(starts + span - 1, 0, last)
+    middle = (seconds[begin] + seconds[end]) / 2
+    after = np.clip(middle.searchsorted(seconds), 1, max(1, len(middle) - 1))
+    if len(middle) == 1:
+        return np.zeros(len(seconds), np.int64)
+    closer = (middle[after] - seconds) < (seconds - middle[after - 1]) - _SAME_SECONDS
+    found: Indices = np.where(closer, after, after - 1)
+    return found
+
+
+_SAME_SECONDS = 1e-9
+
+
 def _windows_of_frames(
     store: Store,
     arrays: Mapping[str, Mapping[str, ArrayInfo]],
     names: Sequence[str],
 ) -> dict[str, dict[str, Indices]]:
-    """`window_of_frames` by video and array, of those arrays that hold windows."""
+    """The item of each frame by video and array, of windows and of frames at another rate.
+
+    Windows of a stage that records their ``span`` go by `nearest_items`, as kept frames do; all
+    others by `window_of_frames`.
+    """
     wanted = [
         (info, Slice(video, starts, 0, found[starts].items))
         for video, found in arrays.items()
         for info in (found[name] for name in names if name in found)
-        if (starts := info.starts) is not None and starts in found
+        if (starts := info.starts or info.source_frames) is not None and starts in found
     ]
     windows: dict[str, dict[str, Indices]] = {}
-    values = Gatherer(store.location).read([read for _, read in wanted])
-    for (info, read), starts in zip(wanted, values, strict=True):
-        frames = arrays[read.video]["time"].items
-        of_frames = window_of_frames(starts.astype(np.int64), info.window, frames)
+    gatherer = Gatherer(store.location)
+    values = gatherer.read([read for _, read in wanted])
+    spans = [1 if info.source_frames is not None else info.span for info, _ in wanted]
+    by_time = sorted({read.video for (_, read), span in zip(wanted, spans, strict=True) if span})
+    clocks = gatherer.read(
+        [Slice(video, "time", 0, arrays[video]["time"].items) for video in by_time]
+    )
+    seconds = dict(zip(by_time, clocks, strict=True))
+    for (info, read), starts, span in zip(wanted, values, spans, strict=True):
+        starts = starts.astype(np.int64)
+        if span:
+            of_frames = nearest_items(seconds[read.video], starts, span)
+        else:
+            frames = arrays[read.video]["time"].items
+            of_frames = window_of_frames(starts, info.window, frames)
         windows.setdefault(read.video, {})[info.name] = of_frames
     return windows
+
+
+def _offsets(
+    store: Store, arrays: Mapping[str, Mapping[str, ArrayInfo]], names: Sequence[str]
+) -> dict[str, dict[str, Indices]]:
+    """Where each frame's run of items begins, by video and array."""
+    wanted = [
+        (info.name, Slice(video, info.offset, 0, found[info.offset].items))
+        for video, found in arrays.items()
+        for info in (found[name] for name in names if name in found)
+        if info.offset is not None and info.offset in found
+    ]
+    offsets: dict[str, dict[str, Indices]] = {}
+    values = Gatherer(store.location).read([read for _, read in wanted])
+    for (name, read), offset in zip(wanted, values, strict=True):
+        offsets.setdefault(read.video, {})[name] = offset.astype(np.int64)
+    return offsets

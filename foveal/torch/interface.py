@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -28,8 +28,10 @@ class VideoFacts:
     infos : mapping of str to ArrayInfo
         What each complete array is, by name.
     window_of : mapping of str to ndarray, int64 [frames]
-        By name of an array of windows, number of the window that belongs to each frame, -1 for
-        none.
+        By name of an array of windows or of frames at another rate, number of the item that belongs
+        to each frame, -1 for none.
+    offset_of : mapping of str to ndarray, int64 [frames + 1]
+        By name of an array of samples, where each frame's run of items begins.
     """
 
     video: str
@@ -37,6 +39,7 @@ class VideoFacts:
     source_size: tuple[int, int]
     infos: Mapping[str, ArrayInfo]
     window_of: Mapping[str, Indices]
+    offset_of: Mapping[str, Indices] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

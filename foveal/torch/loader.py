@@ -68,7 +68,9 @@ class ClipLoader:
     Parameters
     ----------
     clips : Clips
-    batch_size : int
+    batch_size : int or sequence of int
+        Clips of a batch; several numbers are for clips of several parts (`parts_of`), those of each
+        part: a batch then holds clips of one part alone.
     shuffle : {'clips', 'shards', 'none'}
         ``clips`` draws at random from the whole split. ``shards`` streams: whole shards are read
         once, in random order, and clips drawn at random from `mix` of them at a time; for object
@@ -112,7 +114,7 @@ class ClipLoader:
     def __init__(
         self,
         clips: Clips,
-        batch_size: int,
+        batch_size: int | Sequence[int],
         *,
         shuffle: Shuffle = "clips",
         seed: int = 0,
@@ -130,7 +132,8 @@ class ClipLoader:
     ) -> None:
         if shuffle not in get_args(Shuffle):
             raise StoreError(f"shuffle is one of {', '.join(get_args(Shuffle))}, not {shuffle!r}")
-        if min(batch_size, mix, prefetch_factor) < 1 or seed < 0:
+        batch_sizes = [batch_size] if isinstance(batch_size, int) else list(batch_size)
+        if min(*batch_sizes, mix, prefetch_factor) < 1 or seed < 0:
             raise StoreError(
                 "batch_size, mix and prefetch_factor are at least 1, seed at least 0; "
                 f"got {batch_size}, {mix}, {prefetch_factor}, {seed}"
@@ -138,7 +141,8 @@ class ClipLoader:
         kind = _worker_kind(clips, worker_kind, start_method)
         cache_bytes = cache_bytes if shuffle == "shards" else 0
         self.clips = clips.cached(cache_bytes) if cache_bytes else clips
-        self.batch_size, self.shuffle, self.seed, self.mix = batch_size, shuffle, seed, mix
+        self.batch_size = batch_size if isinstance(batch_size, int) else batch_sizes
+        self.shuffle, self.seed, self.mix = shuffle, seed, mix
         self._rank = rank, world_size
         _rank_of(rank, world_size)
         self.drop_last = drop_last
@@ -250,19 +254,47 @@ class ClipLoader:
         rank, world_size = _rank_of(*self._rank)
         order = epoch_order(self._groups, self.shuffle, self.seed, epoch, self.mix)
         if self.shuffle == "shards":
-            mine = np.array_split(order, world_size)[rank]
+            shares = np.array_split(order, world_size)
         else:
-            mine = order[rank::world_size]
-        batches = [mine[at : at + self.batch_size] for at in range(0, len(mine), self.batch_size)]
-        if self.drop_last:
-            batches = batches[: len(order) // world_size // self.batch_size]
-        elif len(order) // world_size % self.batch_size == 0 and len(order) % world_size:
+            shares = [order[one::world_size] for one in range(world_size)]
+        mine = shares[rank]
+        if not isinstance(self.batch_size, int):
+            cut = [self._cut(share, self.batch_size, epoch) for share in shares]
+            batches = cut[rank]
+            if self.drop_last:
+                batches = batches[: min(map(len, cut))]
+        else:
+            size = self.batch_size
+            batches = [mine[at : at + size] for at in range(0, len(mine), size)]
+            if self.drop_last:
+                batches = batches[: len(order) // world_size // size]
+        uneven = (
+            isinstance(self.batch_size, int)
+            and len(order) // world_size % self.batch_size == 0
+            and len(order) % world_size
+        )
+        if uneven and not self.drop_last:
             warnings.warn(
                 f"{len(order)} clips give some of {world_size} ranks one batch of "
                 f"{self.batch_size} more than others, for which DDP waits for ever: "
                 "drop_last=True gives all the same number",
                 stacklevel=3,
             )
+        return self._in_lanes(batches)
+
+    def _cut(self, clips: Indices, sizes: Sequence[int], epoch: int) -> list[Indices]:
+        """Batches of one part each, in the order in which their first clips are drawn."""
+        parts = self.clips.parts_of(clips, (self.seed, epoch))
+        found = []
+        for part, size in enumerate(sizes):
+            places = np.flatnonzero(parts == part)
+            found += [places[at : at + size] for at in range(0, len(places), size)]
+        if self.drop_last:
+            found = [one for one in found if len(one) == sizes[int(parts[one[0]])]]
+        return [clips[one] for one in sorted(found, key=lambda one: int(one[0]))]
+
+    def _in_lanes(self, batches: list[Indices]) -> list[Indices]:
+        """The batches in turn from the run of each worker."""
         lanes = [part.tolist() for part in np.array_split(np.arange(len(batches)), self._lanes)]
         turns = max(map(len, lanes))
         return [batches[lane[turn]] for turn in range(turns) for lane in lanes if turn < len(lane)]

@@ -52,11 +52,14 @@ class _OfOneArray:
 class Items(_OfOneArray):
     """An array with one item a frame, as it is stored: ``frames``, ``density``, ….
 
-    Pictures come channel first: [n, 3, height, width]; all else as it is stored.
+    Pictures come channel first: [n, 3, height, width]; all else as it is stored. Of an array of
+    frames at another rate, a frame of the clip gets the item that is nearest in time.
     """
 
     def items(self, facts: VideoFacts, frames: Indices) -> Indices:
-        return frames
+        if facts.infos[self.array].source_frames is None:
+            return frames
+        return np.maximum(facts.window_of[self.array][frames], 0)
 
     def tensors(self, read: Reading) -> dict[str, Tensor]:
         return {self.key: _channels_first(read.values[self.array], read.facts.infos[self.array])}
@@ -125,8 +128,9 @@ class Flow(_OfOneArray):
 class Windows(_OfOneArray):
     """Of each frame the item of the window that ends at it, such as its cached I3D features.
 
-    Where the stage that wrote the array does not record how many frames a ``window`` has, a frame
-    has the latest window that has begun.
+    Where the stage that wrote the array records a ``span`` (`features` does), a frame has the
+    window whose middle is nearest in time, and every frame has one. Where it records neither that
+    nor how many frames a ``window`` has, a frame has the latest window that has begun.
 
     Parameters
     ----------
@@ -165,6 +169,75 @@ class Windows(_OfOneArray):
             features = features.clone()
             features[~is_valid] = 0
         return {self.key: features, f"{self.key}_valid": is_valid}
+
+
+@dataclass(frozen=True)
+class Sound:
+    """What sounds during a clip, or at each of its frames, of an array of samples or hops.
+
+    Parameters
+    ----------
+    array : str
+        ``audio``, ``log_mel``, ….
+    per_frame : int, optional
+        Of each frame so many items in a row, the middle one at the frame's time; zeros where the
+        video has none. By default the run of items that belong to the clip's frames, end to end.
+
+    Notes
+    -----
+    By default ``<array>`` [items, …] as stored and ``<array>_count``, an integer; a batch holds as
+    many items as its longest clip, zeros behind the others' own. With `per_frame` ``<array>``
+    [n, per_frame, …] and ``<array>_valid`` bool [n, per_frame]. A video without sound gives no
+    items, and zeros that are not valid.
+    """
+
+    array: str
+    per_frame: int | None = None
+
+    whole_arrays = ()
+
+    def __post_init__(self) -> None:
+        if self.per_frame is not None and self.per_frame < 1:
+            raise StoreError(f"per_frame is a number of items, at least 1, not {self.per_frame}")
+
+    @property
+    def key(self) -> str:
+        return self.array
+
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        return (self.array,)
+
+    def has(self, facts: VideoFacts) -> NDArray[np.bool_]:
+        if self.array not in facts.offset_of:
+            raise StoreError(
+                f"{self.array} runs along {facts.infos[self.array].axis!r} and does not say which "
+                "array holds where each frame's items begin (its offset)"
+            )
+        return np.ones(facts.frames, bool)
+
+    def items(self, facts: VideoFacts, frames: Indices) -> Indices:
+        if self.per_frame is not None:
+            last = max(0, facts.infos[self.array].items - 1)
+            return np.clip(self._wanted(facts, frames), 0, last)
+        offset = facts.offset_of[self.array]
+        return np.arange(offset[frames.min()], offset[frames.max() + 1])
+
+    def tensors(self, read: Reading) -> dict[str, Tensor]:
+        values = read.values[self.array]
+        if self.per_frame is None:
+            return {self.key: values, f"{self.key}_count": torch.tensor(len(values))}
+        wanted = self._wanted(read.facts, read.frames)
+        valid = torch.from_numpy((wanted >= 0) & (wanted < read.facts.infos[self.array].items))
+        if not valid.all():
+            values = values.clone()
+            values[~valid] = 0
+        return {self.key: values, f"{self.key}_valid": valid}
+
+    def _wanted(self, facts: VideoFacts, frames: Indices) -> Indices:
+        assert self.per_frame is not None
+        first = facts.offset_of[self.array][frames] - self.per_frame // 2
+        return first[:, None] + np.arange(self.per_frame)
 
 
 @dataclass(frozen=True)
@@ -210,6 +283,7 @@ class FixationMap:
 
 
 _BY_AXIS: dict[str, Callable[[str], Variable]] = {"frame": Items, "pair": Flow, "window": Windows}
+_BY_RUN = ("sample", "hop")
 
 
 def make_variable(wanted: str | Variable, known: Mapping[str, ArrayInfo]) -> Variable:
@@ -231,6 +305,8 @@ def make_variable(wanted: str | Variable, known: Mapping[str, ArrayInfo]) -> Var
     if wanted == FixationMap.key:
         return FixationMap()
     axis = known[wanted].axis if wanted in known else "frame"
+    if axis in _BY_RUN and known[wanted].offset is not None:
+        return Sound(wanted)
     if axis not in _BY_AXIS:
         means = f" ({AXES[axis]})" if axis in AXES else ""
         raise StoreError(

@@ -6,7 +6,7 @@ Every encoding is understood by xarray without foveal: integers carry the CF att
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -102,6 +102,9 @@ def flow_encoding(name: str) -> FlowEncoding:
     return ENCODINGS[name]
 
 
+_ADDED_UP = ("_values", "_error_sum", "_error_max", "_saturated", "_non_finite")
+
+
 @dataclass
 class EncodingRecord:
     """What encoding did to a video's flow, added up batch by batch.
@@ -131,6 +134,15 @@ class EncodingRecord:
         self._saturated += int((np.abs(flow[finite]) > self.encoding.limit_px).sum())
         self._non_finite += flow.size - int(finite.sum())
         return stored
+
+    def snapshot(self) -> list[float]:
+        """All that was added up."""
+        return [getattr(self, name) for name in _ADDED_UP]
+
+    def restore(self, state: Sequence[float]) -> None:
+        """Go on adding to what a `snapshot` holds."""
+        for name, value in zip(_ADDED_UP, state, strict=True):
+            setattr(self, name, type(getattr(self, name))(value))
 
     def summary(self) -> dict[str, Any]:
         """Encoding by name, mean and largest error of a component in pixels, and counts."""

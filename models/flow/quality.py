@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,29 @@ class FlowQuality:
             "flags": self._flags(),
         }
 
+    def snapshot(self) -> dict[str, Any]:
+        """All that was added up: plain JSON types and one array."""
+        means = [[mean.total, mean.count] for mean in self._means()]
+        return {
+            "pairs": self._pairs,
+            "diagonal_px": self._diagonal_px,
+            "non_finite": self._non_finite,
+            "magnitudes": self._magnitudes.copy(),
+            "means": means,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on adding to what a `snapshot` holds."""
+        self._pairs, self._non_finite = int(state["pairs"]), int(state["non_finite"])
+        self._diagonal_px = float(state["diagonal_px"])
+        self._magnitudes = np.array(state["magnitudes"], np.int64).reshape(_BINS)
+        for mean, (total, count) in zip(self._means(), state["means"], strict=True):
+            mean.total, mean.count = float(total), int(count)
+
+    def _means(self) -> list[_Mean]:
+        single = [self._magnitude, self._warped, self._unwarped, self._inconsistency]
+        return [*single, *self._component, *self._square]
+
     def _flags(self) -> list[str]:
         """``non_finite``; ``constant``: the same vector everywhere although the picture changes;
         ``exploding``: one vector in a hundred is longer than the picture's diagonal."""
@@ -165,14 +189,14 @@ def _fetch_along(
 
 class _Mean:
     def __init__(self) -> None:
-        self._sum = 0.0
-        self._count = 0
+        self.total = 0.0
+        self.count = 0
 
     def add(self, values: NDArray[Any]) -> None:
         finite = values[np.isfinite(values)]
-        self._sum += float(finite.sum(dtype=np.float64))
-        self._count += finite.size
+        self.total += float(finite.sum(dtype=np.float64))
+        self.count += finite.size
 
     @property
     def value(self) -> float | None:
-        return self._sum / self._count if self._count else None
+        return self.total / self.count if self.count else None

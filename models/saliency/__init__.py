@@ -12,6 +12,7 @@ and give a `SaliencyNetwork`. Those of the papers:
 ``salbce``             frame, no memory
 ``salema``             frame, moving average of one or two layers
 ``salclstm``           frame, convolutional LSTM at the bottleneck
+``decoder3d``          cached features of any backbone at several scales, and sound
 =====================  ===========================================================================
 """
 
@@ -26,11 +27,12 @@ from pathlib import Path
 import torch
 
 from foveal.errors import RecipeError
-from foveal.models.saliency.base import SaliencyNetwork, State, detach
+from foveal.models.saliency.base import Inner, SaliencyNetwork, State, detach, watching
 from foveal.models.saliency.spec import Input, Schedule, Spec, Training
 from foveal.registry import find, plugins
 
 __all__ = [
+    "Inner",
     "Input",
     "SaliencyNetwork",
     "Schedule",
@@ -42,6 +44,7 @@ __all__ = [
     "names",
     "options",
     "spec",
+    "watching",
 ]
 
 log = logging.getLogger(__name__)
@@ -130,7 +133,13 @@ def _construct(name: str, network_options: dict[str, object]) -> SaliencyNetwork
     unknown = [key for key in network_options if key not in allowed]
     if unknown:
         raise RecipeError(f"{name} has no option {unknown[0]!r}; it has {', '.join(allowed)}")
-    network = find("networks", name)(name=name, **network_options)
+    try:
+        network = find("networks", name)(name=name, **network_options)
+    except (TypeError, ValueError) as error:
+        given = ", ".join(f"{key}={value!r}" for key, value in network_options.items())
+        raise RecipeError(
+            f"{name} cannot be built with {given or 'its defaults'}: {error}"
+        ) from error
     if not isinstance(network, SaliencyNetwork):
         raise RecipeError(
             f"network {name!r} ({plugins('networks')[name].target}) gives a "

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,32 @@ from foveal.models.weights import find, load_state_dict
 
 State = tuple[Tensor, ...]
 """Memory of a recurrent network after a frame; None before the first frame of a video."""
+
+
+@dataclass(frozen=True)
+class Inner:
+    """Something that a network computes for each frame on the way to its map.
+
+    Attributes
+    ----------
+    name : str
+        ``gate``, ``attention_1``, ``ema_30``, …
+    about : str
+        What it is, in words.
+    kind : {'map', 'features'}
+        What one item is, see `foveal.storage.kinds`.
+    module : Module or None
+        Whose output shows it; None where the state after a frame does.
+    view : callable
+        Gives items [n, …] from the module's output for n frames; from the state after one frame,
+        an item for each video of the batch.
+    """
+
+    name: str
+    about: str
+    kind: str
+    module: nn.Module | None
+    view: Callable[[Any], Tensor]
 
 
 class SaliencyNetwork(nn.Module, ABC):
@@ -90,6 +118,10 @@ class SaliencyNetwork(nn.Module, ABC):
     def _saliency(self, tensors: list[Tensor], state: State | None) -> tuple[Tensor, State | None]:
         """Compute ``forward`` on checked inputs in the order of ``spec.inputs``."""
 
+    def inner(self) -> tuple[Inner, ...]:
+        """What the network can show of its way to a map; nothing unless it says otherwise."""
+        return ()
+
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Trainable parameters as ``torch.optim`` takes them.
 
@@ -145,6 +177,30 @@ class SaliencyNetwork(nn.Module, ABC):
 
 DARK_LOGIT = -3.0
 """Bias at which a sigmoid output starts in training from scratch: saliency maps are mostly dark."""
+
+
+@contextmanager
+def watching(inner: Sequence[Inner]) -> Iterator[dict[str, Tensor]]:
+    """Keep what some modules show of the latest call: a dict by name, filled by every call.
+
+    Those that the state shows are not in it.
+    """
+    seen: dict[str, Tensor] = {}
+
+    def hook(each: Inner) -> Callable[[nn.Module, Any, Any], None]:
+        def keep(module: nn.Module, inputs: Any, output: Any) -> None:
+            seen[each.name] = each.view(output)
+
+        return keep
+
+    handles = [
+        each.module.register_forward_hook(hook(each)) for each in inner if each.module is not None
+    ]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def detach(state: State | None) -> State | None:

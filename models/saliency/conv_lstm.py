@@ -24,6 +24,8 @@ def conv_lstm_step(
     x: Tensor,
     state: tuple[Tensor, ...] | None,
     peepholes: Tensor | None = None,
+    *,
+    output_sees_new_cell: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Hidden state and cell after one more frame.
 
@@ -35,8 +37,10 @@ def conv_lstm_step(
     state : (hidden, cell) or None
         None starts from zeros.
     peepholes : Tensor, [3, hidden channels, 1, 1], optional
-        Weights through which input and forget gate see the old cell, and the output gate the new
-        one; a value a channel, so that any picture size fits.
+        Weights through which input, forget and output gate see the cell before this frame, as in
+        equations 1-3 of Linardos et al. 2019; a value a channel, so that any picture size fits.
+    output_sees_new_cell : bool
+        The output gate sees the cell of this frame, as Shi et al. 2015 have it.
 
     Returns
     -------
@@ -46,10 +50,11 @@ def conv_lstm_step(
         zeros = x.new_zeros(len(x), gates.out_channels // 4, *x.shape[2:])
         state = (zeros, zeros)
     hidden, cell = state
+    former = cell
     into, forget, out, candidate = gates(torch.cat([x, hidden], dim=1)).chunk(4, dim=1)
     if peepholes is not None:
         into, forget = into + peepholes[0] * cell, forget + peepholes[1] * cell
     cell = forget.sigmoid() * cell + into.sigmoid() * candidate.tanh()
     if peepholes is not None:
-        out = out + peepholes[2] * cell
+        out = out + peepholes[2] * (cell if output_sees_new_cell else former)
     return out.sigmoid() * cell.tanh(), cell

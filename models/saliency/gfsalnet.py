@@ -13,7 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from foveal.models.saliency.base import SaliencyNetwork, State, check_choice, check_size, scaled
+from foveal.models.saliency.base import (
+    Inner,
+    SaliencyNetwork,
+    State,
+    check_choice,
+    check_size,
+    scaled,
+)
 from foveal.models.saliency.resnet import ResNet50
 from foveal.models.saliency.spec import Input, Schedule, Spec, Training
 from foveal.models.strict_loading import load_strictly
@@ -171,13 +178,23 @@ class GFSalNet(SaliencyNetwork):
         self.spec = Spec(
             name=name,
             paper=PAPER,
-            inputs=tuple(Input(READS[stream], shape, "imagenet", "bilinear") for stream in used),
+            inputs=tuple(
+                Input(
+                    READS[stream],
+                    shape,
+                    "imagenet",
+                    "bilinear",
+                    flow_method="pwcnet" if stream == "temporal" else None,
+                )
+                for stream in used
+            ),
             output_size=(height, input_width),
             training=Training(
                 loss="kl - 0.1*nss",
                 optimiser="adam",
                 learning_rate=1e-4,
-                batch_size=8,
+                batch_size=16,
+                batch_size_of={"ucf_sports": 8},
                 epochs=3,
                 schedule=Schedule(0.1, 3000, "iteration"),
             ),
@@ -207,6 +224,19 @@ class GFSalNet(SaliencyNetwork):
                 saliency = mixed.relu()
         return saliency.view(batch, time, *self.spec.output_size), None
 
+    def inner(self) -> tuple[Inner, ...]:
+        """The maps of both streams and the gate between them; nothing of a single stream."""
+        if self.mix is None:
+            return ()
+        found = [
+            Inner(name, f"saliency by {stream} alone", "map", self.streams[stream], _map)
+            for name, stream in (("appearance", "spatial"), ("motion", "temporal"))
+        ]
+        if self.fusion == "gated":
+            about = "share of the appearance stream; the motion stream has the rest"
+            found.append(Inner("gate", about, "map", self.mix, lambda mixed: _map(mixed).sigmoid()))
+        return tuple(found)
+
     def _load_backbone(self, state: dict[str, Tensor], path: Path) -> None:
         """Start each stream from ImageNet's ResNet-50 or from a trained single stream.
 
@@ -225,6 +255,11 @@ class GFSalNet(SaliencyNetwork):
                 load_strictly(
                     stream.backbone, state, path, self.spec.options, ("fc.weight", "fc.bias")
                 )
+
+
+def _map(values: Tensor) -> Tensor:
+    """[n, 1, h, w] as [n, h, w]."""
+    return values[:, 0]
 
 
 gfsalnet = partial(GFSalNet, streams="both")

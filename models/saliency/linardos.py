@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from foveal.errors import RecipeError
 from foveal.models.normalise import IMAGENET_STD
 from foveal.models.saliency.base import (
     DARK_LOGIT,
+    Inner,
     SaliencyNetwork,
     State,
     check_choice,
@@ -33,7 +36,8 @@ from foveal.models.strict_loading import load_strictly
 
 PAPER = "Linardos et al. 2019, Simple vs complex temporal recurrences for video saliency prediction"
 BOTTLENECK = 30
-PLACEMENTS: tuple[tuple[int, ...], ...] = ((7,), (30,), (54,), (61,), (7, 54))
+PLACEMENTS: tuple[tuple[int, ...], ...] = ((7,), (30,), (54,), (56,), (61,), (7, 54), (7, 56))
+"""The paper's tables call the late one 54 (a ReLU), its text 56 (a convolution)."""
 
 ENCODER = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 """3x3 convolutions by their channels, each with ReLU; max pooling between the groups."""
@@ -136,10 +140,11 @@ class SalEMA(SalBCE):
     Parameters
     ----------
     placement : int or sequence of int
-        Index of the averaged layer, 7, 30 (the bottleneck), 54 or 61, or (7, 54) for both.
+        Index of the averaged layer, 7, 30 (the bottleneck), 54, 56 or 61, or (7, 54) or (7, 56)
+        for two.
     alpha : float, optional
         Weight of the new frame, 0 … 1; for ``learned`` the value before the sigmoid. Default 0.1
-        (two placements 0.3, ``learned`` 0.25, as released).
+        (two placements 0.3, ``learned`` 0, a weight of 0.5; the released code starts at 0.25).
     alpha_mode : {"fixed", "learned", "released"}
         Use `alpha` as it is; make ``sigmoid(alpha)`` a parameter; or apply the sigmoid to a fixed
         alpha as the released code does, where 0.1 acts as 0.525.
@@ -148,6 +153,9 @@ class SalEMA(SalBCE):
     dropout : float, optional
         Probability with which channels of the averaged layer's input are dropped in training (the
         released code drops them at inference too). Default 0.5 at the bottleneck, else 0.
+    released_inplace_relu : bool
+        Rectify the average at placement 7 as well, as the released code does because VGG's next
+        ReLU works in place: for weights that were trained that way.
     """
 
     def __init__(
@@ -158,6 +166,7 @@ class SalEMA(SalBCE):
         alpha_mode: str = "fixed",
         residual: bool = False,
         dropout: float | None = None,
+        released_inplace_relu: bool = False,
         input_size: tuple[int, int] = (192, 256),
         width: float = 1.0,
         name: str = "salema",
@@ -170,11 +179,17 @@ class SalEMA(SalBCE):
                 f"{name}: residual=True at placement 61 would add logits to a probability; "
                 "choose another placement or residual=False"
             )
+        if released_inplace_relu and (7 not in placements or residual):
+            raise RecipeError(
+                f"{name}: released_inplace_relu=True acts at placement 7 without residual alone, "
+                f"not at {placements} with residual={residual}; leave it out"
+            )
         if alpha is None:
-            alpha = 0.25 if alpha_mode == "learned" else 0.1 if len(placements) == 1 else 0.3
+            alpha = 0.0 if alpha_mode == "learned" else 0.1 if len(placements) == 1 else 0.3
         if dropout is None:
             dropout = 0.5 if placements == (BOTTLENECK,) else 0.0
-        if not 0 <= alpha <= 1 or not 0 <= dropout < 1:
+        within = alpha_mode == "learned" or 0 <= alpha <= 1
+        if not within or not 0 <= dropout < 1:
             raise RecipeError(
                 f"{name}: alpha={alpha} must be in 0 … 1, dropout={dropout} in [0, 1)"
             )
@@ -182,6 +197,7 @@ class SalEMA(SalBCE):
         self.placements = placements
         self.residual = residual
         self.dropout = dropout
+        self.released_inplace_relu = released_inplace_relu
         if alpha_mode == "learned":
             self.alpha: nn.Parameter | float = nn.Parameter(torch.tensor([float(alpha)]))
         else:
@@ -192,6 +208,7 @@ class SalEMA(SalBCE):
             "alpha_mode": alpha_mode,
             "residual": residual,
             "dropout": dropout,
+            "released_inplace_relu": released_inplace_relu,
             "width": width,
         }
         self.spec = _spec(name, input_size, options, recurrent=True)
@@ -204,7 +221,9 @@ class SalEMA(SalBCE):
             dropped = functional.dropout2d(x, self.dropout, self.training)
             new = _run(self.salgan, dropped, placement, placement + 1)
             averages = self._average(
-                new.view(*shape[:2], *new.shape[1:]), None if state is None else state[index]
+                new.view(*shape[:2], *new.shape[1:]),
+                None if state is None else state[index],
+                rectified=self.released_inplace_relu and placement == 7,
             )
             after.append(averages[:, -1])
             average = averages.flatten(0, 1)
@@ -212,14 +231,28 @@ class SalEMA(SalBCE):
             position = placement + 1
         return _run(self.salgan, x, position, len(self.salgan)).view(shape), tuple(after)
 
-    def _average(self, new: Tensor, previous: Tensor | None) -> Tensor:
+    def _average(self, new: Tensor, previous: Tensor | None, *, rectified: bool) -> Tensor:
         """Moving average along time of [batch, time, channels, height, width]."""
         alpha = self.alpha.sigmoid() if isinstance(self.alpha, Tensor) else self.alpha
         averages = []
         for frame in new.unbind(dim=1):
             previous = frame if previous is None else alpha * frame + (1 - alpha) * previous
+            previous = previous.relu() if rectified else previous
             averages.append(previous)
         return torch.stack(averages, dim=1)
+
+    def inner(self) -> tuple[Inner, ...]:
+        """The moving average after each frame, of every averaged layer."""
+        return tuple(
+            Inner(
+                f"ema_{placement}",
+                f"moving average of layer {placement} after the frame",
+                "features",
+                None,
+                itemgetter(index),
+            )
+            for index, placement in enumerate(self.placements)
+        )
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """All weights, and apart from them a learned alpha: learning rate 0.1, no decay."""
@@ -234,8 +267,10 @@ class SalCLSTM(SalBCE):
 
     Parameters
     ----------
-    peepholes : bool
-        Let the gates see the cell, as in the paper's equations; the released code has none.
+    peepholes : {"paper", "shi", "none"}
+        How the gates see the cell: all three that of the frame before (equations 1-3); the output
+        gate that of this frame (Shi et al. 2015); or not at all, as in the released code, whose
+        files want this. Files of earlier versions say False for ``none`` and True for ``shi``.
     residual : bool
         Add the encoder's output to the cell.
     """
@@ -243,16 +278,22 @@ class SalCLSTM(SalBCE):
     def __init__(
         self,
         *,
-        peepholes: bool = False,
+        peepholes: str | bool = "paper",
         residual: bool = False,
         input_size: tuple[int, int] = (192, 256),
         width: float = 1.0,
         name: str = "salclstm",
     ) -> None:
+        if isinstance(peepholes, bool):
+            peepholes = "shi" if peepholes else "none"
+        check_choice(name, "peepholes", peepholes, ("paper", "shi", "none"))
         super().__init__(input_size=input_size, width=width, name=name)
         channels = scaled(512, width)
         self.Gates = conv_lstm_gates(channels, channels)  # the release's spelling
-        self.peepholes = nn.Parameter(torch.zeros(3, channels, 1, 1)) if peepholes else None
+        self.peepholes: nn.Parameter | None = None
+        if peepholes != "none":
+            self.peepholes = nn.Parameter(torch.zeros(3, channels, 1, 1))
+        self.output_sees_new_cell = peepholes == "shi"
         self.residual = residual
         options = {"peepholes": peepholes, "residual": residual, "width": width}
         self.spec = _spec(name, input_size, options, recurrent=True)
@@ -262,11 +303,39 @@ class SalCLSTM(SalBCE):
         encoded = _run(self.salgan, frames, 0, BOTTLENECK)
         cells = []
         for features in encoded.view(*shape[:2], *encoded.shape[1:]).unbind(dim=1):
-            state = conv_lstm_step(self.Gates, features, state, self.peepholes)
+            state = conv_lstm_step(
+                self.Gates,
+                features,
+                state,
+                self.peepholes,
+                output_sees_new_cell=self.output_sees_new_cell,
+            )
             cells.append(state[1])
         cell = torch.stack(cells, dim=1).flatten(0, 1)
         x = cell + encoded if self.residual else cell
         return _run(self.salgan, x, BOTTLENECK, len(self.salgan)).view(shape), state
+
+    def _canonical(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Say what to do about a file of the authors' release, which has no peepholes."""
+        if self.peepholes is not None and "Gates.weight" in state and "peepholes" not in state:
+            raise RecipeError(
+                f"{self.spec.name}: the file has no peepholes, as the authors' released code; "
+                "build the network for it with peepholes=none"
+            )
+        return super()._canonical(state)
+
+    def inner(self) -> tuple[Inner, ...]:
+        """Output and cell of the LSTM after each frame."""
+        return tuple(
+            Inner(
+                name,
+                f"{name} of the LSTM after the frame",
+                "features",
+                None,
+                itemgetter(index),
+            )
+            for index, name in enumerate(("hidden", "cell"))
+        )
 
 
 def _spec(
@@ -274,18 +343,19 @@ def _spec(
 ) -> Spec:
     height, width = check_size(name, input_size, 16)
     frame = Input("frame", (3, height, width), "bgr_mean", "area")
-    clip_frames = 10
     training = Training(
         loss="bce",
         optimiser="adam",
         learning_rate=1e-7,
-        weight_decay=1e-4,
         batch_size=1,
-        clip_frames=clip_frames,
+        clip_frames=10,
         epochs=7,
         loss_over_time="sum",
-        gradient_clip_norm=10.0 * clip_frames,
+        short="pad",
     )
+    augment = {"mirror": 0.5, "rotate_degrees": 10.0}
+    on_pictures = replace(training, clip_frames=1, epochs=27, augment=augment)
+    training = replace(training, on_pictures=on_pictures)
     return Spec(
         name=name,
         paper=PAPER,

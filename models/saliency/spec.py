@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 
@@ -26,12 +26,18 @@ class Input:
         Name in `foveal.models.normalise`.
     resize : str or None
         How the paper brings frames to this size (``area``, ``bilinear``); None for features.
+    flow_method : str or None
+        Flow method that the paper makes it from; None where it is made of no flow, or of any.
+    per_frame : int or None
+        Of an array of sound: so many items in a row around each frame.
     """
 
     kind: str
     shape: tuple[int, ...]
     normaliser: str
     resize: Literal["area", "bilinear"] | None = None
+    flow_method: str | None = None
+    per_frame: int | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,8 @@ class Training:
         None keeps the learning rate constant.
     batch_size : int
         Clips (or single items, where `clip_frames` is 1) in a batch.
+    batch_size_of : mapping of str to int
+        By kind of dataset, where the paper has another batch size for it.
     clip_frames : int
         Consecutive frames a network gets at once.
     epochs : int or None
@@ -66,18 +74,32 @@ class Training:
         Whether the frames of a clip are averaged or summed.
     gradient_clip_norm : float or None
         Largest norm of the gradient of all parameters together.
+    short : {"skip", "pad"}
+        What becomes of videos with fewer frames than a clip.
+    augment : mapping of str to float
+        Settings of `foveal.torch.transforms.Augment`; none of them changes nothing.
+    on_pictures : Training or None
+        How the paper trains on still pictures; None: likewise, with clips of one frame.
     """
 
     loss: str
     optimiser: Literal["adam", "rmsprop"]
     learning_rate: float
     batch_size: int
+    batch_size_of: Mapping[str, int] = field(default_factory=dict)
     weight_decay: float = 0.0
     schedule: Schedule | None = None
     clip_frames: int = 1
     epochs: int | None = None
     loss_over_time: Literal["mean", "sum"] = "mean"
     gradient_clip_norm: float | None = None
+    short: Literal["skip", "pad"] = "skip"
+    augment: Mapping[str, float] = field(default_factory=dict)
+    on_pictures: Training | None = None
+
+    def of_pictures(self) -> Training:
+        """The training on still pictures: `on_pictures`, or this one with clips of one frame."""
+        return self.on_pictures or replace(self, clip_frames=1)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from foveal.errors import RecipeError
-from foveal.models.saliency.base import SaliencyNetwork, State, check_choice, check_size, scaled
+from foveal.models.saliency.base import (
+    Inner,
+    SaliencyNetwork,
+    State,
+    check_choice,
+    check_size,
+    scaled,
+)
 from foveal.models.saliency.conv_lstm import conv_lstm_gates, conv_lstm_step
 from foveal.models.saliency.spec import Input, Schedule, Spec, Training
 
@@ -84,9 +91,12 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[n, channels, h, w] to the same."""
-        score: Tensor = self.score(x)
-        attention = score.flatten(1).softmax(dim=1).view(score.shape)
-        return x + attention * x
+        return x + attention_of(self.score(x)) * x
+
+
+def attention_of(score: Tensor) -> Tensor:
+    """Scores [n, 1, h, w] as attention that sums to 1 over the picture."""
+    return score.flatten(1).softmax(dim=1).view(score.shape)
 
 
 class TPCMRNet(SaliencyNetwork):
@@ -172,7 +182,7 @@ class TPCMRNet(SaliencyNetwork):
         )
         frame = Input("frame", (3, height, input_width), "imagenet", "bilinear")
         flow_shape = (2 * flow_maps, height, input_width)
-        flow = Input("flow_stack", flow_shape, "tpcmr_flow", "bilinear")
+        flow = Input("flow_stack", flow_shape, "tpcmr_flow", "bilinear", flow_method="flownet2")
         self.spec = Spec(
             name=name,
             paper=PAPER,
@@ -184,6 +194,7 @@ class TPCMRNet(SaliencyNetwork):
                 learning_rate=1e-4,
                 batch_size=1,
                 clip_frames=5,
+                short="pad",
                 schedule=Schedule(0.1, 2, "epoch"),
             ),
             recurrent=recurrence == "forward",
@@ -227,6 +238,20 @@ class TPCMRNet(SaliencyNetwork):
                 frame = functional.max_pool2d(frame, 2)
                 flow = None if flow is None else functional.max_pool2d(flow, 2)
         return frame
+
+    def inner(self) -> tuple[Inner, ...]:
+        """The attention after each block; nothing where attention is left out."""
+        return tuple(
+            Inner(
+                f"attention_{block}",
+                f"spatial attention after block {block}, summing to 1",
+                "map",
+                module.score,
+                lambda score: attention_of(score)[:, 0],
+            )
+            for block, module in enumerate(self.attention, start=1)
+            if isinstance(module, Attention)
+        )
 
     def _recur(self, features: Tensor, state: State | None) -> tuple[Tensor, State | None]:
         """Run the LSTM over [batch, time, channels, h, w], forwards and perhaps backwards too."""

@@ -15,8 +15,9 @@ from zarr.storage import MemoryStore
 from foveal.errors import InputError
 from foveal.pipeline.build.plan import VideoPlan
 from foveal.pipeline.recipe.recipe import Recipe
-from foveal.pipeline.stages.base import DECODE, FRAMES
+from foveal.pipeline.stages.base import AUDIO, DECODE, FRAMES
 from foveal.pipeline.stages.write import Batches, write_stages
+from foveal.pipeline.video.audio import decode_audio
 from foveal.pipeline.video.decode import decode
 from foveal.pipeline.video.types import FrameBatch
 from foveal.storage.location import Location
@@ -128,6 +129,11 @@ def _measure(plan: VideoPlan, length: int) -> dict[str, tuple[float, float]]:
     def sample() -> Batches:
         for name in (DECODE, FRAMES):
             yield name, FrameBatch(0, frames, times), len(frames)
+        if any(AUDIO in work.stage.inputs for work in due):
+            for sound in decode_audio(plan.video):
+                if sound.start_seconds > times[-1]:
+                    break
+                yield AUDIO, sound, 0
 
     write_stages(Location(MemoryStore()), plan.video.id, {}, due, sample())
     for work in due:

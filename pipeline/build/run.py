@@ -7,6 +7,7 @@ memory does not grow with the video.
 
 from __future__ import annotations
 
+import os
 import time
 import traceback
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from foveal.errors import GazeError
+from foveal.errors import GazeError, RecipeError
 from foveal.pipeline.build.digests import check_unchanged, video_files
 from foveal.pipeline.build.plan import VideoPlan
 from foveal.pipeline.stages.feed import feed
@@ -123,6 +124,7 @@ def process_video(plan: VideoPlan, location: Location, advance: Advance) -> Vide
         advance=lambda done: advance(done, video.max_frames or info.frames, meter),
         check=lambda done: _check_input(plan, done),
         meter=meter,
+        checkpoint_seconds=checkpoint_seconds(),
     )
     return VideoResult(
         video.id,
@@ -133,6 +135,18 @@ def process_video(plan: VideoPlan, location: Location, advance: Advance) -> Vide
         stored_bytes=sum(work.mark.stored_bytes for work in due if work.mark is not None),
         meter=meter,
     )
+
+
+def checkpoint_seconds() -> float:
+    """How often a video at work notes how far it has come: ``FOVEAL_CHECKPOINT_SECONDS``, or 60."""
+    given = os.environ.get("FOVEAL_CHECKPOINT_SECONDS", "60")
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 86_400:
+        raise RecipeError(f"FOVEAL_CHECKPOINT_SECONDS is {given!r}; give seconds from 0 to 86400")
+    return seconds
 
 
 def _check_input(plan: VideoPlan, frames: int) -> None:

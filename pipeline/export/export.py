@@ -2,7 +2,8 @@
 
 Frame k of the store (counted from 0) becomes file number k + 1: ``0001.png`` is the first frame,
 as DHF1K and the datasets after it number them. Flow file n is the motion from frame file n to
-n + 1, so there is one less. Numbers have four digits, more where a video is longer than 9,999.
+n + 1, so there is one less. Of frames kept at another rate each has its number in the source
+(``0001.png``, ``0007.png``, …). Numbers have four digits, more where a video is longer than 9,999.
 """
 
 from __future__ import annotations
@@ -46,12 +47,16 @@ class Exported:
     videos : tuple of str
     skipped : mapping of str to str
         Videos without the array, and why.
+    for_evaluation : bool
+        Whether the files are pictures of maps in the tree that DHF1K's evaluation takes, at the
+        source's size (see `foveal.pipeline.export.tree_check`).
     """
 
     folder: Path
     files: int
     videos: tuple[str, ...]
     skipped: Mapping[str, str]
+    for_evaluation: bool = False
 
 
 def export(
@@ -62,7 +67,7 @@ def export(
     *,
     videos: Sequence[str] | None = None,
     split: str | None = None,
-    flat: bool = False,
+    flat: bool | None = None,
     source_size: bool = False,
     quality: int = 95,
 ) -> Exported:
@@ -91,9 +96,9 @@ def export(
         Only these.
     split : str, optional
         Only those of this split.
-    flat : bool
+    flat : bool, optional
         Leave the kind's folder out: ``<folder>/0601/0001.png`` is how DHF1K's evaluation takes
-        predictions.
+        predictions. None does so for predictions at the source's size alone.
     source_size : bool
         Bring pictures or maps to the source video's size (by area or bilinearly), as DHF1K's
         maps have it, instead of leaving them as stored.
@@ -113,6 +118,7 @@ def export(
     store = open_store(store_url)
     chosen, skipped = holding(store, (what,), videos, split)
     files = 0
+    for_evaluation = source_size
     with writing(folder):
         for video in chosen:
             view = VideoView(store, video)
@@ -122,17 +128,20 @@ def export(
             if chosen_form == "npy":
                 place.mkdir(parents=True, exist_ok=True)
                 info = view.infos[what]
-                for name in dict.fromkeys((what, info.starts, info.source_frames)):
+                for name in dict.fromkeys((what, info.starts, info.source_frames, info.offset)):
                     if name in view.infos:
                         _write_npy(view, name, place / f"{name}.npy")
                         files += 1
                 continue
-            place = place if flat else place / _kind_folder(view, what, kind)
+            is_flat = source_size and is_prediction(view, what) if flat is None else flat
+            for_evaluation &= is_flat and kind == "map"
+            if not is_flat:
+                place = place / _kind_folder(view, what, kind)
             place.mkdir(parents=True, exist_ok=True)
             for name, content in _files(view, what, kind, chosen_form, source_size, quality):
                 (place / name).write_bytes(content)
                 files += 1
-    return Exported(folder, files, tuple(chosen), skipped)
+    return Exported(folder, files, tuple(chosen), skipped, for_evaluation)
 
 
 def holding(
@@ -174,6 +183,16 @@ def folder_name(store: Store, video: str) -> str:
     return group_name(video)
 
 
+def frame_file(view: VideoView, frame: int, suffix: str) -> str:
+    """Name of a frame's file: numbers from 1, four digits, more where the video is longer."""
+    return f"{frame + 1:0{max(4, len(str(view.frames)))}d}.{suffix}"
+
+
+def is_prediction(view: VideoView, what: str) -> bool:
+    """Whether an array holds a network's maps of where people look."""
+    return what in view.infos and view.infos[what].role == "prediction"
+
+
 def kind_by_frame(view: VideoView, what: str) -> str:
     """What is exported of each frame: a key of `FORMS`; empty where only the whole array can be."""
     if what not in view.infos:
@@ -207,18 +226,18 @@ def _kind_folder(view: VideoView, what: str, kind: str) -> str:
 def _files(
     view: VideoView, what: str, kind: str, form: str, source_size: bool, quality: int
 ) -> Iterator[tuple[str, bytes]]:
-    digits = max(4, len(str(view.frames)))
     if kind == "points":
         points = view.points[what]
         for frame in range(view.frames):
             rows = points.rows(frame, frame + 1)
             content = fixation_file(points.x[rows], points.y[rows], view.source_size)
-            yield f"{frame + 1:0{digits}d}.{form}", content
+            yield frame_file(view, frame, form), content
         return
     suffix, encode = _encoder(view, what, kind, form, source_size, quality)
-    for moment in view.moments((what,), range(view.frames)):
+    frames = view.first_frames(what) if view.is_of_kept_frames(what) else None
+    for moment in view.moments((what,), range(view.frames) if frames is None else frames.tolist()):
         if what in moment.items:
-            yield f"{moment.frame + 1:0{digits}d}.{suffix}", encode(moment.items[what])
+            yield frame_file(view, moment.frame, suffix), encode(moment.items[what])
 
 
 def _encoder(
@@ -232,8 +251,11 @@ def _encoder(
         return suffix, lambda flow: encode(flow, scale)
 
     def picture(item: NDArray[Any]) -> bytes:
-        sized = resized(item, view.source_size) if source_size else item
-        return density_file(sized) if kind == "map" else picture_file(sized, form, quality)
+        if source_size:
+            # OpenCV resizes no float16, which predictions are stored as.
+            whole = item if item.dtype == np.uint8 else item.astype(np.float32)
+            item = resized(whole, view.source_size)
+        return density_file(item) if kind == "map" else picture_file(item, form, quality)
 
     return form, picture
 

@@ -130,12 +130,14 @@ def _samples(
             begin = np.maximum(starts, 0)
             rows = np.flatnonzero((begin >= first) & (begin < first + len(clip)))
             if len(rows):
-                values = np.concatenate([view.read(name, row, row + 1) for row in rows.tolist()])
-                alone = clip_frames == 1 and len(rows) == 1
+                values = view.read(name, int(rows[0]), int(rows[-1]) + 1)[rows - rows[0]]
+                runs = view.infos[name].offset is not None
+                alone = clip_frames == 1 and len(rows) == 1 and not runs
                 members[f"{name}.npy"] = npy_file(values[0] if alone else values)
-                long = view.array(name).attrs.get("window_frames")
-                told = {"starts": starts[rows].tolist(), "frames": long}
-                about.setdefault("windows", {})[name] = told
+                if not runs:
+                    long = view.array(name).attrs.get("window_frames")
+                    told = {"starts": starts[rows].tolist(), "frames": long}
+                    about.setdefault("windows", {})[name] = told
         members["json"] = json.dumps(about, ensure_ascii=False).encode()
         yield f"{folder}/{first:06d}", members
         clip = []

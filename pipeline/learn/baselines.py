@@ -111,11 +111,12 @@ def mean_density(store: Store, videos: Sequence[str], each: Each = map) -> Tenso
     Raises
     ------
     StoreError
-        None of them has a map that is not empty.
+        None of them has a map that is not empty, or one of them is damaged.
     """
     known = store.contents(videos)
     infos = {video: known[video].infos.get(DENSITY) for video in videos if video in known}
     maps = {video: info for video, info in infos.items() if info is not None and info.items}
+    store.check_whole([video for video in videos if video not in maps], "the mean of densities")
     every = max(1, -(-sum(info.items for info in maps.values()) // CENTRE_BIAS_FRAMES))
     size = next((info.item_shape for info in maps.values()), ())
     parts = each(_DensitySum(Gatherer(store.location), every, size), list(maps.items()))

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from foveal.errors import RecipeError, StoreError
+from foveal.errors import ChecksumError, RecipeError, StoreError
 from foveal.models.device import choose_device
 from foveal.models.metrics import (
     FixatedPixels,
@@ -29,7 +29,6 @@ from foveal.pipeline.learn.baselines import Contestant, Each
 from foveal.pipeline.learn.ground_truth import Truth
 from foveal.storage.evaluation import inputs_sha256
 from foveal.storage.kinds import select_arrays
-from foveal.storage.marks import read_journal
 from foveal.storage.reader import Store
 
 FRAMES_AT_ONCE = 32
@@ -76,6 +75,9 @@ class Evaluation:
         Videos that a contestant was made from, besides those scored, by its name.
     inputs_sha256 : mapping of str to str
         By contestant, see `foveal.storage.evaluation.inputs_sha256`.
+    frames : mapping of str to mapping
+        By contestant, video and metric the scores of all frames, float64 [frames], NaN where a
+        frame is excluded.
     remarks : tuple of str
         In what the scores are not those of whom the variant names.
     """
@@ -90,6 +92,7 @@ class Evaluation:
     without_baselines: Mapping[str, str]
     made_from: Mapping[str, Sequence[str]]
     inputs_sha256: Mapping[str, str]
+    frames: Mapping[str, Mapping[str, Mapping[str, NDArray[np.float64]]]]
     remarks: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -157,6 +160,8 @@ def contestants(
     ------
     RecipeError
         A baseline is unknown.
+    ChecksumError
+        What a baseline is made from is damaged.
     """
     unknown = sorted(set(wanted_baselines) - set(BASELINES))
     if unknown:
@@ -178,6 +183,8 @@ def contestants(
     for name in wanted_baselines:
         try:
             found[name] = made[name]()
+        except ChecksumError:  # damage is no reason to go without
+            raise
         except (StoreError, RecipeError) as error:
             missing[name] = str(error)
     return found, missing
@@ -190,7 +197,7 @@ def predictions_in(store: Store, videos: Sequence[str]) -> list[str]:
 
 def _predictions(store: Store, videos: Sequence[str]) -> list[set[str]]:
     """Arrays of predictions of each video."""
-    marks, _ = read_journal(store.location, videos)
+    marks = store.journal(videos)
     infos = [
         [info for mark in marks.get(video, {}).values() for info in mark.infos.values()]
         for video in videos
@@ -285,6 +292,10 @@ def evaluate(
         without_baselines=without_baselines or {},
         made_from=made_from,
         inputs_sha256=inputs,
+        frames={
+            name: {video: table.per_frame(video) for video in chosen}
+            for name, table in tables.items()
+        },
         remarks=_remarks(variant, truths),
     )
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from foveal.errors import RecipeError
-from foveal.models.saliency import SaliencyNetwork
+from foveal.models.saliency import Inner, SaliencyNetwork, watching
 from foveal.pipeline.learn.inputs import Prepare, to_network, variables_for
 from foveal.pipeline.learn.settings import Precision
 from foveal.pipeline.stages.threads import ahead
@@ -63,11 +63,14 @@ class Estimates:
         On the device they were computed on.
     fixations : Tensor or None, uint8 [n, height, width]
         Fixated pixels on the same grid, where the ground truth was read.
+    inner : mapping of str to Tensor, floating [n, …]
+        What was asked for of the network's way to these maps.
     """
 
     frames: NDArray[np.int64]
     maps: Tensor
     fixations: Tensor | None
+    inner: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def estimate_video(
@@ -79,6 +82,7 @@ def estimate_video(
     device: torch.device,
     dtype: torch.dtype | None = None,
     targets: bool = False,
+    inner: Sequence[Inner] = (),
 ) -> Iterator[Estimates]:
     """Run a network over a video in order, in memory that does not grow with its length.
 
@@ -98,6 +102,8 @@ def estimate_video(
         Of mixed precision.
     targets : bool
         Read the ground truth too.
+    inner : sequence of Inner
+        Of the network: give these too. Where a state is among them, frames go one at a time.
 
     Raises
     ------
@@ -105,7 +111,9 @@ def estimate_video(
         The video lacks what the network reads.
     """
     spec = network.spec
-    length = FRAMES_AT_ONCE if spec.recurrent else spec.training.clip_frames
+    of_state = [each for each in inner if each.module is None]
+    recurrent_frames = 1 if of_state else FRAMES_AT_ONCE
+    length = recurrent_frames if spec.recurrent else spec.training.clip_frames
     clips = Clips(
         store,
         videos=[video],
@@ -116,17 +124,19 @@ def estimate_video(
     )
     at_once = 1 if spec.recurrent else max(1, FRAMES_AT_ONCE // length)
     state = None
-    with torch.inference_mode():
+    with torch.inference_mode(), watching(inner) as seen:
         for batch in ahead(_batches(clips, Prepare(spec, flow), at_once), 2):
             inputs, truth = to_network(batch, spec, device)
             with mixed(device, dtype):
                 maps, state = network(inputs, state)
             valid = batch["valid"].flatten()
             fixations = truth["fixation_map"].flatten(0, 1) if targets else None
+            seen.update({each.name: each.view(state) for each in of_state})
             yield Estimates(
                 batch["frame_number"].flatten()[valid].numpy(),
                 maps.flatten(0, 1)[valid.to(device)],
                 None if fixations is None else fixations[valid.to(device)],
+                {name: values[valid.to(device)] for name, values in seen.items()},
             )
 
 

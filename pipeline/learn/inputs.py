@@ -24,7 +24,7 @@ from foveal.storage.kinds import select_arrays
 from foveal.storage.reader import Store
 from foveal.torch.batch import Sample
 from foveal.torch.interface import Variable
-from foveal.torch.variables import FixationMap, Flow, Items
+from foveal.torch.variables import FixationMap, Flow, Items, Sound
 
 FLOW_KINDS = ("flow_image", "flow_stack")
 """Inputs of networks that are made of flow."""
@@ -84,6 +84,8 @@ def variables_for(spec: Spec, flow: str | None, *, targets: bool) -> list[str | 
             assert flow is not None
             stack = each.shape[0] // 2 if each.kind == "flow_stack" else 1
             variables.append(Flow(flow, stack=stack))
+        elif each.per_frame is not None:
+            variables.append(Sound(each.kind, each.per_frame))
         else:
             variables.append(each.kind)
     if targets:
@@ -150,6 +152,11 @@ class Prepare:
             advice = "build the network for that"
             if "feature_shape" in self.spec.options:
                 advice = f"set options.feature_shape={grid} and options.feature_channels={channels}"
+            if "feature_shapes" in self.spec.options:
+                there = [
+                    list(sample[o.kind].shape[1:]) for o in self.spec.inputs if not o.per_frame
+                ]
+                advice = f"set options.feature_shapes={there}"
             raise RecipeError(
                 f"{self.spec.name} reads {each.kind} of {each.shape}, the store holds "
                 f"{tuple(features.shape[1:])}; {advice}"

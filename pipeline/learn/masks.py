@@ -150,7 +150,7 @@ def stored_masks(store: Store, videos: Sequence[str], name: str) -> dict[str, ND
         None of the videos has it.
     """
     array = name if name.startswith(MASK_PREFIX) else MASK_PREFIX + name
-    marks, _ = read_journal(store.location, videos)
+    marks = store.journal(videos)
     having = [video for video in videos if array in marks.get(video, {})]
     if not having:
         infos = [

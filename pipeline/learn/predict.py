@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from foveal.errors import FovealError, RecipeError, StoreError
+from foveal.errors import RecipeError, StoreError
 from foveal.models.device import choose_device
 from foveal.models.saliency import SaliencyNetwork
-from foveal.pipeline.learn.inference import Estimates, autocast_dtype, estimate_video
+from foveal.pipeline.learn.inference import autocast_dtype
 from foveal.pipeline.learn.inputs import arrays_read, flow_array
+from foveal.pipeline.learn.saliency_stage import InnerStage, NoEstimate, SaliencyStage
 from foveal.pipeline.learn.settings import Precision
-from foveal.pipeline.stages.base import OF_THIS_RUN, Arrays, PlainStage, StageContext
 from foveal.pipeline.stages.beside import write_beside
 from foveal.pipeline.stages.frames import TIMELINE
 from foveal.storage.index import refresh_index
@@ -25,15 +21,24 @@ from foveal.storage.location import Location
 from foveal.storage.marks import Mark, infos_of, read_journal
 from foveal.storage.reader import Store, open_store
 from foveal.storage.root import store_lock
-from foveal.storage.schema import ArraySpec
-
-VERSION = 1
-"""Raised whenever the same network and inputs would give other maps."""
 
 PREFIX = "saliency_"
 
 Advance = Callable[[str, int, int], None]
 """Called with a video, frames done and frames in it."""
+
+
+def check_name(name: str) -> None:
+    """Refuse what cannot name a prediction.
+
+    Raises
+    ------
+    RecipeError
+    """
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_]*", name):
+        raise RecipeError(
+            f"prediction name {name!r}: use lower-case letters, digits and _ (salema_run2)"
+        )
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,9 @@ class Predictor:
     stored_dtype : {'float16', 'float32'}
     trained : mapping
         How the network was trained; shown with the arrays, no part of their fingerprint.
+    inner : bool
+        Keep what the network computes on its way too (`SaliencyNetwork.inner`), in arrays
+        ``inner_<name>_…`` of a stage of their own: the network runs once more for them.
     """
 
     network: SaliencyNetwork
@@ -62,17 +70,24 @@ class Predictor:
     precision: Precision = "auto"
     stored_dtype: Literal["float16", "float32"] = "float16"
     trained: Mapping[str, Any] = field(default_factory=dict)
+    inner: bool = False
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[a-z0-9][a-z0-9_]*", self.name):
+        check_name(self.name)
+        if self.inner and not self.network.inner():
             raise RecipeError(
-                f"prediction name {self.name!r}: use lower-case letters, digits and _ (salema_run2)"
+                f"{self.network.spec.name} shows nothing of its way to a map; leave --inner out"
             )
 
     @property
     def array(self) -> str:
         """Name of the array, which is the stage's too."""
-        return PREFIX + self.name
+        return self.array_of(self.name)
+
+    @staticmethod
+    def array_of(name: str) -> str:
+        """The array of a prediction of this name."""
+        return PREFIX + name
 
 
 @dataclass(frozen=True)
@@ -135,7 +150,7 @@ def predict_store(
     FovealError
         Maps are not finite or leave the range of `stored_dtype`.
     """
-    session = _Session(predictor, open_store(url), Location(url))
+    session = Session(predictor, open_store(url), Location(url))
     wanted = session.store.select(split) if videos is None else list(videos)
     results = []
     with store_lock(session.location):
@@ -152,7 +167,7 @@ def predict_store(
     return results
 
 
-class _Session:
+class Session:
     """A predictor on its device, and the store it works on."""
 
     def __init__(self, predictor: Predictor, store: Store, location: Location) -> None:
@@ -171,127 +186,23 @@ class _Session:
         if missing:
             return Prediction(video, "skipped", f"no complete {', '.join(missing)}")
         frames = infos[TIMELINE].items
-        stage = SaliencyStage(self, video, frames)
+        stages = [SaliencyStage(self, video, frames)]
+        if self.predictor.inner:
+            stages.append(InnerStage(self, video, frames))
         try:
-            mark = write_beside(
-                self.location,
-                video,
-                marks,
-                stage,
-                notes={"trained": dict(self.predictor.trained)},
-                advance=lambda done: advance(video, done, frames),
-            )
+            made = [
+                write_beside(
+                    self.location,
+                    video,
+                    marks,
+                    stage,
+                    notes={"trained": dict(self.predictor.trained)},
+                    advance=lambda done: advance(video, done, frames),
+                )
+                for stage in stages
+            ]
         except NoEstimate as error:
             return Prediction(video, "skipped", str(error))
-        if mark is None:
+        if not any(made):
             return Prediction(video, "unchanged", frames=frames)
-        return Prediction(video, "complete", frames=frames, copied=stage.copied)
-
-
-class NoEstimate(StoreError):
-    """The network can estimate no frame of a video: it is too short for a window, say."""
-
-
-class SaliencyStage(PlainStage):
-    """``saliency_<name>``: a network's map of each frame of one video.
-
-    It reads clips of the store by itself, as training does, and gives maps as they are computed.
-    """
-
-    version = VERSION
-    inputs = ()
-
-    def __init__(self, session: _Session, video: str, frames: int) -> None:
-        self._session, self._video, self._frames = session, video, frames
-        self._predictor = session.predictor
-        self.name = session.predictor.array
-        self.arrays = (self.name,)
-        self.reads = tuple(session.reads)
-        self.copied = 0
-
-    def parameters(self) -> dict[str, Any]:
-        network, dtype = self._predictor.network, self._session.dtype
-        return {
-            "network": network.spec.name,
-            "options": dict(network.spec.options),
-            "weights": dict(network.provenance),
-            "flow": self._session.flow,
-            "precision": "float32" if dtype is None else str(dtype).split(".")[-1],
-            "dtype": self._predictor.stored_dtype,
-        }
-
-    def prepare(self, context: StageContext) -> None:
-        session = self._session
-        estimates = estimate_video(
-            session.network,
-            session.store,
-            self._video,
-            flow=session.flow,
-            device=session.device,
-            dtype=session.dtype,
-        )
-        try:
-            first = next(estimates)
-        except StoreError as error:
-            raise NoEstimate(str(error)) from None
-        self._estimates = itertools.chain([first], estimates)
-
-    def outputs(self) -> Sequence[ArraySpec]:
-        spec = self._predictor.network.spec
-        about = {"units": "1", "paper": spec.paper}
-        return [
-            ArraySpec(
-                self.name,
-                ("time", f"{self.name}_y", f"{self.name}_x"),
-                spec.output_size,
-                np.dtype(self._predictor.stored_dtype),
-                {"long_name": f"saliency estimated by {spec.name}", **about},
-                axis="frame",
-                kind="map",
-                role="prediction",
-            )
-        ]
-
-    def finish(self) -> Iterator[Arrays]:
-        for start, values, copies in _in_order(self._estimates, self._frames):
-            self.copied += copies
-            yield {self.name: self._stored(start, values)}
-
-    def provenance(self) -> dict[str, Any]:
-        return {"copied_frames": self.copied, OF_THIS_RUN: {"device": str(self._session.device)}}
-
-    def _stored(self, start: int, maps: NDArray[np.float32]) -> NDArray[Any]:
-        with np.errstate(over="ignore"):
-            values = maps.astype(self._predictor.stored_dtype)
-        finite = np.isfinite(values).all(axis=(1, 2))
-        if not finite.all():
-            advice = (
-                "store them as float32"
-                if np.isfinite(maps).all()
-                else "the network diverged: train it with a lower learning rate"
-            )
-            frame = start + int(np.argmin(finite))
-            raise FovealError(
-                f"{self._video}: the map of frame {frame} is not finite in "
-                f"{self._predictor.stored_dtype}; {advice}"
-            )
-        return values
-
-
-def _in_order(
-    estimates: Iterable[Estimates], frames: int
-) -> Iterator[tuple[int, NDArray[np.float32], int]]:
-    """Maps of every frame: first frame, maps [n, h, w], and how many of them are copies."""
-    following = 0
-    latest: NDArray[np.float32] | None = None
-    for batch in estimates:
-        maps = batch.maps.cpu().numpy()
-        for frame, one in zip(batch.frames.tolist(), maps, strict=True):
-            latest = one[None] if latest is None else latest
-            if frame > following:
-                yield following, np.repeat(latest, frame - following, axis=0), frame - following
-            latest = one[None]
-            yield frame, latest, 0
-            following = frame + 1
-    if latest is not None and following < frames:
-        yield following, np.repeat(latest, frames - following, axis=0), frames - following
+        return Prediction(video, "complete", frames=frames, copied=stages[0].copied)

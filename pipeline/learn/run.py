@@ -18,11 +18,13 @@ from foveal.models import saliency
 from foveal.models.losses import saliency_loss
 from foveal.models.saliency import SaliencyNetwork, State, detach
 from foveal.pipeline.learn import checkpoint
+from foveal.pipeline.learn.fit import misfits
+from foveal.pipeline.learn.held_out import divide
 from foveal.pipeline.learn.inference import autocast_dtype, mixed
 from foveal.pipeline.learn.inputs import to_network
 from foveal.pipeline.learn.processes import World
 from foveal.pipeline.learn.settings import TrainSettings
-from foveal.pipeline.learn.several_stores import open_clips
+from foveal.pipeline.learn.several_stores import augmentation, batch_sizes, open_clips
 from foveal.pipeline.learn.step import Step
 from foveal.pipeline.learn.validation import Validation
 from foveal.pipeline.stages.threads import ahead
@@ -34,6 +36,9 @@ from foveal.torch.loader import ClipLoader
 log = logging.getLogger(__name__)
 
 BATCHES_AHEAD = 2
+
+NO_RATE = 1e-4
+"""A learning rate that is this part of the first one no longer changes a network to speak of."""
 
 
 class Run:
@@ -57,15 +62,26 @@ class Run:
             settings.model, weights=settings.weights, backbone=settings.backbone, **settings.options
         ).to(world.device)
         spec = self.network.spec
-        self.settings = settings = settings.with_paper(spec, world.size)
         self.stores = [open_store(url) for url in settings.stores]
+        self.division = divide(settings, self.stores)
+        pictures = self.division.only_pictures
+        self.settings = settings = settings.with_paper(spec, world.size, pictures=pictures)
         assert settings.clip_frames is not None
         assert settings.batch_size is not None
+        self.misfits = misfits(self.stores, spec, settings.flow)
+        if self.misfits and settings.strict_inputs:
+            raise RecipeError(
+                "strict_inputs: " + "; and ".join(self.misfits) + "; or train without strict_inputs"
+            )
+        for misfit in self.misfits if world.leads else ():
+            log.warning("%s", misfit)
         clips = open_clips(
             self.stores,
             settings.train_split,
             spec,
             settings.flow,
+            videos=[videos for _, videos in self.division.train],
+            augmentation=augmentation(settings),
             by_video=bool(settings.carry_state),
             frames=settings.clip_frames,
             stride=settings.clip_stride,
@@ -73,7 +89,7 @@ class Run:
         )
         self.loader = ClipLoader(
             cast(Clips, clips),
-            settings.batch_size,
+            batch_sizes(settings, self.stores),
             shuffle="none" if settings.carry_state else "clips",
             seed=settings.seed,
             drop_last=world.size > 1,
@@ -90,7 +106,7 @@ class Run:
         self.optimiser = _optimiser(self.network, settings)
         self.dtype = autocast_dtype(settings.precision, settings.model, world.device)
         self.scaler = torch.GradScaler(world.device.type, enabled=self.dtype == torch.float16)
-        self.validation = Validation.of(settings, spec, self.stores)
+        self.validation = Validation.of(self.division, spec, settings.flow)
         torch.manual_seed(settings.seed + world.rank)
 
         self.iteration = 0
@@ -108,6 +124,7 @@ class Run:
         self.started = time.monotonic()
         self.waited = 0.0
         self._open_logs()
+        self._warn_of_schedule()
 
     @property
     def iterations(self) -> int:
@@ -222,6 +239,22 @@ class Run:
         for group in self.optimiser.param_groups:
             group["lr"] = group["initial_lr"] * factor
 
+    def _warn_of_schedule(self) -> None:
+        """Say that the learning rate is gone long before the run ends, as of the printed LSTS."""
+        schedule = self.settings.learning_schedule()
+        if schedule is None or not self.world.leads or schedule.factor == 1:
+            return
+        steps = 1 if schedule.unit == "iteration" else len(self.loader)
+        gone = steps * schedule.every * math.ceil(math.log(NO_RATE) / math.log(schedule.factor))
+        if gone < self.iterations and not self.ended:
+            log.warning(
+                "the schedule brings the learning rate to %g of its start by step %d of %d; "
+                "schedule=constant keeps it",
+                NO_RATE,
+                gone,
+                self.iterations,
+            )
+
     def _validate(self) -> float:
         """NSS of the validation videos; the best network is kept."""
         assert self.validation is not None
@@ -241,6 +274,8 @@ class Run:
                 "settings": self.settings.resolved(),
                 "iteration": self.iteration,
                 "validation_nss": nss,
+                "validated_on": self.division.record(),
+                "misfits": list(self.misfits),
             }
             checkpoint.save_network(self.folder / checkpoint.BEST, self.network, about)
 
@@ -256,6 +291,7 @@ class Run:
             self._save_network(None)
         values = {
             "settings": self.settings.resolved(),
+            "validated_on": self.division.record(),
             "network": self.network.state_dict(),
             "provenance": dict(self.network.provenance),
             "optimiser": self.optimiser.state_dict(),

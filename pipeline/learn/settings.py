@@ -23,13 +23,33 @@ from foveal.models import saliency
 from foveal.models.losses import saliency_loss
 from foveal.models.saliency import Schedule, Spec
 from foveal.pipeline.recipe.section import Section
-from foveal.pipeline.recipe.yaml_files import explain, override, read_mapping
+from foveal.pipeline.recipe.yaml_files import Place, explain, override, read_mapping
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Count = Annotated[int, Field(ge=1)]
 
 EPOCHS = 10
 """Where neither the settings nor the paper say."""
+
+
+AUTO = "auto"
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class AugmentSection(Section):
+    """Random changes of the training clips, the same for all frames of a clip.
+
+    Attributes
+    ----------
+    mirror : float
+        Probability of a clip to be mirrored.
+    rotate_degrees : float
+        Largest angle by which a clip is turned, to either side.
+    """
+
+    mirror: Probability = 0.0
+    rotate_degrees: Annotated[float, Field(ge=0, le=180)] = 0.0
 
 
 class ScheduleSection(Section):
@@ -57,7 +77,14 @@ class TrainSettings(Section):
     stores : tuple of str
         Stores to train on together; each step draws from all of them.
     train_split, validation_split : str or None
-        None takes all videos, or does without validation.
+        None takes all videos, or does without validation. ``auto`` validates on the split ``val``
+        of those stores that have one.
+    validation_share : float or None
+        In place of a split: this share of the training videos of each store is held out, whole
+        videos chosen by `seed` (of Hollywood-2 whole films), at least one of each store.
+    validation_ids : tuple of str or None
+        In place of a split: training videos with these ids are held out; ``5?`` and ``[0-4]*`` are
+        patterns as in a shell.
     validation_stores : tuple of str or None
         None validates on `stores`.
     validation_videos : int or None
@@ -68,10 +95,19 @@ class TrainSettings(Section):
         Folder of checkpoints, best weights and logs.
     seed : int
     clip_frames, clip_stride, batch_size : int or None
-        Frames of a clip, frames from one clip's start to the next (None: they tile), clips a step
-        on each device.
-    short : {'skip', 'pad'}
-        Videos shorter than a clip: left out, or padded by their last frame, which does not count.
+        Frames of a clip (1 where all videos are still pictures), frames from one clip's start to
+        the next (None: they tile), clips a step on each device.
+    batch_size_of : mapping of str to int, or None
+        By kind of dataset (``ucf_sports``), where it differs from `batch_size`. None takes the
+        paper's where `batch_size` is left open too. A batch then holds clips of one store alone.
+    short : {'skip', 'pad'} or None
+        Videos shorter than a clip: left out, or padded by their last frame, which does not count in
+        the loss. None pads where the paper trains on them.
+    augment : AugmentSection or None
+        None does what the paper does; ``{}`` nothing.
+    strict_inputs : bool
+        Refuse to train on inputs that are not made as the paper's are (see
+        `foveal.pipeline.learn.fit`) instead of warning.
     carry_state : bool or None
         Hand a recurrent network's state on from clip to clip of a video, detached, and start anew
         with each video (Linardos et al. 2019). None does so where one clip a step allows it.
@@ -85,7 +121,7 @@ class TrainSettings(Section):
     validate_every : int or None
         Iterations between validations; None validates after each epoch.
     patience : int or None
-        Stop after so many validations without a better NSS; None never.
+        Stop after so many validations without a better NSS; None never, as no paper says it does.
     checkpoint_every : int
         Iterations between checkpoints; epochs and validations end with one too.
     device : str
@@ -101,7 +137,9 @@ class TrainSettings(Section):
     backbone: str | None = None
     stores: Annotated[tuple[str, ...], Field(min_length=1)]
     train_split: str | None = "train"
-    validation_split: str | None = "val"
+    validation_split: str | None = AUTO
+    validation_share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    validation_ids: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     validation_stores: tuple[str, ...] | None = None
     validation_videos: Count | None = None
     flow: str | None = None
@@ -110,7 +148,10 @@ class TrainSettings(Section):
     clip_frames: Count | None = None
     clip_stride: Count | None = None
     batch_size: Count | None = None
-    short: Literal["skip", "pad"] = "skip"
+    batch_size_of: dict[str, Count] | None = None
+    short: Literal["skip", "pad"] | None = None
+    augment: AugmentSection | None = None
+    strict_inputs: bool = False
     carry_state: bool | None = None
     loss: str | None = None
     loss_over_time: Literal["mean", "sum"] | None = None
@@ -122,7 +163,7 @@ class TrainSettings(Section):
     epochs: Count | None = None
     iterations: Count | None = None
     validate_every: Count | None = None
-    patience: Count | None = 5
+    patience: Count | None = None
     checkpoint_every: Count = 500
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     precision: Precision = "auto"
@@ -137,6 +178,16 @@ class TrainSettings(Section):
                 raise ValueError("tp_cmrnet overflows in float16; use bfloat16 or float32")
             if self.learning_rate is not None and self.learning_rate > 3e-4:
                 raise ValueError("tp_cmrnet diverges above a learning rate of 3e-4")
+        ways = {
+            "validation_split": self.validation_split not in (AUTO, None),
+            "validation_share": self.validation_share is not None,
+            "validation_ids": self.validation_ids is not None,
+        }
+        chosen = [key for key, given in ways.items() if given]
+        if len(chosen) > 1:
+            raise ValueError(f"{' and '.join(chosen)} exclude each other; keep one")
+        if self.validation_stores is not None and not ways["validation_split"] and chosen:
+            raise ValueError(f"validation_stores goes with validation_split, not with {chosen[0]}")
         if self.carry_state and (self.batch_size or 1) > 1:
             raise ValueError("carry_state goes with batch_size 1: one video at a time")
         return self
@@ -153,7 +204,7 @@ class TrainSettings(Section):
         try:
             return cls.model_validate_json(json.dumps(values))
         except ValidationError as error:
-            lines = explain(error, "settings", lambda _: TrainSettings.model_fields)
+            lines = explain(error, "settings", _allowed_keys)
             raise RecipeError(f"training:\n{lines}") from None
         except TypeError as error:
             raise RecipeError(f"a setting holds what YAML reads specially: {error}") from None
@@ -179,19 +230,35 @@ class TrainSettings(Section):
         merged.setdefault("run", f"runs/{merged.get('model')}")
         return cls.parse(merged)
 
-    def with_paper(self, spec: Spec, world_size: int = 1) -> TrainSettings:
+    def with_paper(
+        self, spec: Spec, world_size: int = 1, *, pictures: bool = False
+    ) -> TrainSettings:
         """These settings, what was left open filled in with the paper's.
+
+        Parameters
+        ----------
+        spec : Spec
+        world_size : int
+            Processes that train together.
+        pictures : bool
+            All training videos are still pictures of one frame.
 
         Raises
         ------
         RecipeError
             The state is to be carried by several processes at once.
         """
-        paper = spec.training
+        paper = spec.training.of_pictures() if pictures else spec.training
         values = self.resolved()
+        if self.batch_size_of is None:
+            sizes = paper.batch_size_of if self.batch_size is None else {}
+            values["batch_size_of"] = dict(sizes)
+        if self.augment is None:
+            values["augment"] = AugmentSection(**paper.augment).resolved()
         for key in (
             "clip_frames",
             "batch_size",
+            "short",
             "loss",
             "loss_over_time",
             "optimiser",
@@ -206,7 +273,8 @@ class TrainSettings(Section):
             values["schedule"] = "constant" if paper.schedule is None else vars(paper.schedule)
         if self.epochs is None:
             values["epochs"] = paper.epochs or EPOCHS
-        alone = values["batch_size"] == 1 and world_size == 1
+        alone = {values["batch_size"], *values["batch_size_of"].values()} == {1}
+        alone = alone and world_size == 1
         if self.carry_state is None:
             values["carry_state"] = spec.recurrent and alone
         elif self.carry_state and not (spec.recurrent and alone):
@@ -236,6 +304,7 @@ class TrainSettings(Section):
             Settings that no resumed run may change differ; each is named.
         """
         now = self.resolved()
+        before = {**LATER, **before}
         differing = [key for key in now if key not in MAY_CHANGE and now[key] != before.get(key)]
         if differing:
             changes = "; ".join(
@@ -247,6 +316,19 @@ class TrainSettings(Section):
             )
 
 
+def _allowed_keys(place: Place) -> list[str]:
+    inside = len(place) > 1 and place[0] == "augment"
+    return list((AugmentSection if inside else TrainSettings).model_fields)
+
+
+LATER: Mapping[str, Any] = {
+    "validation_share": None,
+    "validation_ids": None,
+    "batch_size_of": {},
+    "augment": AugmentSection().resolved(),
+}
+"""What runs of former versions did, whose checkpoints do not say it."""
+
 MAY_CHANGE = frozenset(
     {
         "run",
@@ -256,6 +338,7 @@ MAY_CHANGE = frozenset(
         "validate_every",
         "validation_videos",
         "checkpoint_every",
+        "strict_inputs",
         "workers",
         "device",
     }

@@ -13,9 +13,11 @@ from torch.utils.data import Dataset
 from foveal.errors import StoreError
 from foveal.models.saliency import Spec
 from foveal.pipeline.learn.inputs import FLOW_KINDS, Prepare, flow_array, variables_for
+from foveal.pipeline.learn.settings import TrainSettings
 from foveal.storage.reader import Store
 from foveal.torch.batch import Sample
 from foveal.torch.clips import Clips, Draw
+from foveal.torch.transforms import Augmentation, Mirror, Rotate, Transform
 
 
 class JointClips(Dataset[Sample]):
@@ -28,14 +30,27 @@ class JointClips(Dataset[Sample]):
     ----------
     parts : sequence of (Clips, Prepare)
         Of one length and for one network, so that any of them share a batch.
+    augmentation : Augmentation, optional
+        Random changes of the clips before they are prepared; what is drawn depends on seed, epoch
+        and clip alone.
     by_video : bool
         Clip i of an epoch is the i-th when whole videos, their clips in order, are drawn at random
         by seed and epoch: for a loader that does not shuffle and a network that carries its state
         from clip to clip. Otherwise clips are numbered part after part.
     """
 
-    def __init__(self, parts: Sequence[tuple[Clips, Prepare]], *, by_video: bool = False) -> None:
+    def __init__(
+        self,
+        parts: Sequence[tuple[Clips, Prepare]],
+        *,
+        augmentation: Augmentation | None = None,
+        by_video: bool = False,
+    ) -> None:
         self.parts = list(parts)
+        self.augmentation = augmentation
+        self._changes = [
+            None if augmentation is None else augmentation.bound_to(part) for part, _ in parts
+        ]
         self.by_video = by_video
         clips = [part for part, _ in self.parts]
         self._first = np.cumsum([0, *map(len, clips)])
@@ -54,7 +69,11 @@ class JointClips(Dataset[Sample]):
         for number, (part, prepare) in enumerate(self.parts):
             mine = [at for at, (owner, _) in enumerate(places) if owner == number]
             read = part.__getitems__([places[at][1] for at in mine]) if mine else []
+            change = self._changes[number]
             for at, sample in zip(mine, read, strict=True):
+                if change is not None:
+                    clip, seed, epoch = draws[at]
+                    sample = change.change(sample, np.random.default_rng([seed, epoch, clip]))
                 samples[at] = prepare(sample)
         return [sample for sample in samples if sample is not None]
 
@@ -67,10 +86,14 @@ class JointClips(Dataset[Sample]):
             following += int(numbers.max()) + 1
         return np.concatenate(groups)
 
+    def parts_of(self, clips: NDArray[np.int64], epoch: tuple[int, int]) -> NDArray[np.int64]:
+        """Which part each of these clips is of, in the epoch of (seed, epoch)."""
+        return np.array([self._place(int(clip), *epoch)[0] for clip in clips], np.int64)
+
     @property
     def only_reads(self) -> bool:
         """Whether a network takes its inputs as they are stored: cached features."""
-        return not any(
+        return self.augmentation is None and not any(
             each.kind in (*FLOW_KINDS, "frame")
             for _, prepare in self.parts
             for each in prepare.spec.inputs
@@ -80,7 +103,7 @@ class JointClips(Dataset[Sample]):
         """These clips, read by whole shards, see `Clips.cached`."""
         share = cache_bytes // len(self.parts)
         parts = [(part.cached(share), prepare) for part, prepare in self.parts]
-        return JointClips(parts, by_video=self.by_video)
+        return JointClips(parts, augmentation=self.augmentation, by_video=self.by_video)
 
     def _place(self, number: int, seed: int, epoch: int) -> tuple[int, int]:
         """Part, and number in it, of a clip."""
@@ -111,6 +134,8 @@ def open_clips(
     spec: Spec,
     flow: str | None,
     *,
+    videos: Sequence[Sequence[str] | None] | None = None,
+    augmentation: Augmentation | None = None,
     by_video: bool = False,
     **options: Any,
 ) -> JointClips:
@@ -123,7 +148,9 @@ def open_clips(
     spec : Spec
     flow : str or None
         Flow array, see `flow_array`; of each store.
-    by_video : bool
+    videos : sequence of (sequence of str or None), optional
+        Only these videos of each store.
+    augmentation, by_video
         See `JointClips`.
     **options
         Of `Clips`: ``frames``, ``stride``, ``short``, ``tail``.
@@ -134,10 +161,29 @@ def open_clips(
         What the network reads is not there, or no clip fits.
     """
     parts = []
-    for store in stores:
+    for store, chosen in zip(stores, videos or [None] * len(stores), strict=True):
         array = flow_array(store, spec, flow)
         variables = variables_for(spec, array, targets=True)
-        parts.append((Clips(store, split, variables=variables, **options), Prepare(spec, array)))
+        clips = Clips(store, split, variables=variables, videos=chosen, **options)
+        parts.append((clips, Prepare(spec, array)))
     if not parts:
         raise StoreError("there is no store to read clips from; name at least one")
-    return JointClips(parts, by_video=by_video)
+    return JointClips(parts, augmentation=augmentation, by_video=by_video)
+
+
+def batch_sizes(settings: TrainSettings, stores: Sequence[Store]) -> int | list[int]:
+    """Clips of a batch, of each store where they differ; of settings with the paper's filled in."""
+    size = settings.batch_size or 1
+    others = settings.batch_size_of or {}
+    sizes = [others.get(store.dataset, size) for store in stores]
+    return sizes[0] if len(set(sizes)) == 1 else sizes
+
+
+def augmentation(settings: TrainSettings) -> Augmentation | None:
+    """What the settings change the clips by at random; None for nothing."""
+    wanted = settings.augment
+    if wanted is None or not (wanted.mirror or wanted.rotate_degrees):
+        return None
+    changes: list[Transform] = [Mirror(wanted.mirror)] if wanted.mirror else []
+    changes += [Rotate(wanted.rotate_degrees)] if wanted.rotate_degrees else []
+    return Augmentation(*changes)

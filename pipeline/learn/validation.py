@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from foveal.models.metrics import ScoreTable
 from foveal.models.saliency import SaliencyNetwork, Spec
+from foveal.pipeline.learn.held_out import Division
 from foveal.pipeline.learn.inference import estimate_video
 from foveal.pipeline.learn.inputs import flow_array
 from foveal.pipeline.learn.processes import World
-from foveal.pipeline.learn.settings import TrainSettings
-from foveal.storage.reader import Store, open_store
+from foveal.storage.reader import Store
 
 
 @dataclass(frozen=True)
@@ -30,24 +29,14 @@ class Validation:
     videos: tuple[tuple[Store, str | None, str], ...]
 
     @classmethod
-    def of(cls, settings: TrainSettings, spec: Spec, stores: Sequence[Store]) -> Validation | None:
-        """The validation that settings ask for; None where they ask for none.
-
-        Raises
-        ------
-        StoreError
-            A store has no videos of the split.
-        """
-        if settings.validation_split is None:
-            return None
-        if settings.validation_stores is not None:
-            stores = [open_store(url) for url in settings.validation_stores]
+    def of(cls, division: Division, spec: Spec, flow: str | None) -> Validation | None:
+        """The validation on the videos of a division; None where it has none."""
         videos = [
-            (store, flow_array(store, spec, settings.flow), video)
-            for store in stores
-            for video in store.select(settings.validation_split)[: settings.validation_videos]
+            (store, flow_array(store, spec, flow), video)
+            for store, chosen in division.validation
+            for video in chosen
         ]
-        return cls(tuple(videos))
+        return cls(tuple(videos)) if videos else None
 
     def nss(self, network: SaliencyNetwork, world: World, dtype: torch.dtype | None) -> float:
         """NSS on the output's grid, frames of a video first, then videos.

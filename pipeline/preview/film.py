@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from foveal.pipeline.preview.panels import Layer, Picture
@@ -91,7 +92,12 @@ def film_pictures(
         yield np.asarray(page)
 
 
-def write_film(pictures: Iterable[Picture], path: Path, fps: float) -> None:
+def write_film(
+    pictures: Iterable[Picture],
+    path: Path,
+    fps: float,
+    sound: tuple[NDArray[np.float32], int] | None = None,
+) -> None:
     """Write pictures as H.264 (``.mp4``) or as an animated GIF, a palette for each picture.
 
     Parameters
@@ -99,6 +105,8 @@ def write_film(pictures: Iterable[Picture], path: Path, fps: float) -> None:
     pictures : iterable of ndarray, uint8 [even height, even width, 3]
     path : Path
     fps : float
+    sound : (ndarray, float32 [n], int), optional
+        Samples and their rate, for ``.mp4``.
 
     Raises
     ------
@@ -112,4 +120,5 @@ def write_film(pictures: Iterable[Picture], path: Path, fps: float) -> None:
         first = next(drawn)
         first.save(path, save_all=True, append_images=drawn, duration=1000 / fps, loop=0)
     else:
-        encode_video(pictures, path, Fraction(fps).limit_denominator(1001), "libx264")
+        rate = Fraction(fps).limit_denominator(1001)
+        encode_video(pictures, path, rate, "libx264", sound=sound)

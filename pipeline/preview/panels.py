@@ -85,10 +85,15 @@ def layers(view: VideoView, frames: Sequence[int], size: tuple[int, int]) -> lis
     return found + [_heat_layer(view, name, frames, size) for name in rest]
 
 
-def drawn_as(view: VideoView, name: str) -> str | None:
-    """How an array is drawn frame by frame: ``picture``, ``flow``, ``heat``, or not at all."""
+def drawn_as(view: VideoView, name: str, *, by_frame: bool = True) -> str | None:
+    """How an array is drawn: ``picture``, ``flow``, ``heat``, or not at all.
+
+    `by_frame` leaves out those that have no item for each frame.
+    """
     info, sides = view.infos[name], len(view.infos[name].item_shape)
-    if not view.is_by_frame(name) or info.kind in _NO_PICTURES or 0 in info.item_shape:
+    if by_frame and not (view.is_by_frame(name) or view.is_of_kept_frames(name)):
+        return None
+    if info.kind in _NO_PICTURES or 0 in info.item_shape:
         return None
     if info.kind == "picture" and info.dtype == "uint8" and info.item_shape[2:] == (3,):
         return "picture"
@@ -108,12 +113,17 @@ def _title(name: str) -> str:
     return name.replace("_", " ")
 
 
+def _rate(view: VideoView, name: str) -> tuple[str, ...]:
+    info = view.infos[name]
+    return (f"{info.items} of {view.frames} frames",) if info.source_frames else ()
+
+
 def _grid(info: ArrayInfo) -> str:
     return f"{info.item_shape[1]}×{info.item_shape[0]}"
 
 
 def _picture_layer(view: VideoView, name: str, size: tuple[int, int]) -> Layer:
-    notes = (f"stored {_grid(view.infos[name])}",)
+    notes = (f"stored {_grid(view.infos[name])}", *_rate(view, name))
     return Layer(_title(name), notes, (name,), lambda moment: resized(moment.items[name], size))
 
 
@@ -152,12 +162,7 @@ def flow_key(side_px: int = 72) -> Picture:
 
 
 def _heat_layer(view: VideoView, name: str, frames: Sequence[int], size: tuple[int, int]) -> Layer:
-    info, peak = view.infos[name], view.array(name).attrs.get("peak")
-    if info.role == "ground_truth" and isinstance(peak, int | float):
-        low, high = 0.0, float(peak)
-    else:
-        low, high = _range(view, name, frames)
-        low = 0.0 if info.role == "ground_truth" else low
+    low, high = heat_scale(view, name, frames)
 
     def draw(moment: Moment) -> Picture | None:
         if name not in moment.items:
@@ -165,13 +170,22 @@ def _heat_layer(view: VideoView, name: str, frames: Sequence[int], size: tuple[i
         level = (as_map(moment.items[name]) - low) / np.float32((high - low) or 1)
         return heat(backdrop(moment.items.get(view.ground or ""), size), resized(level, size))
 
-    notes = (f"map {_grid(info)}", f"{low:.3g} to {high:.3g}")
+    notes = (f"map {_grid(view.infos[name])}", f"{low:.3g} to {high:.3g}")
     ramp = np.tile(resized(heat_colours()[None], (1, 140)), (12, 1, 1))
     return Layer(_title(name), notes, (name, *_ground(view)), draw, ramp)
 
 
 def _ground(view: VideoView) -> tuple[str, ...]:
     return (view.ground,) if view.ground else ()
+
+
+def heat_scale(view: VideoView, name: str, frames: Sequence[int]) -> tuple[float, float]:
+    """Values that the ends of a map's colours stand for, where these frames are shown."""
+    info, peak = view.infos[name], view.array(name).attrs.get("peak")
+    if info.role == "ground_truth" and isinstance(peak, int | float):
+        return 0.0, float(peak)
+    low, high = _range(view, name, frames)
+    return 0.0 if info.role == "ground_truth" else low, high
 
 
 def _range(view: VideoView, name: str, frames: Sequence[int]) -> tuple[float, float]:
@@ -197,8 +211,14 @@ def heat(ground: Picture, density: NDArray[np.float32]) -> Picture:
     """
     level = np.nan_to_num(np.clip(density, 0, 1))
     colour = heat_colours()[(level * 255).astype(np.uint8)]
-    alpha = 0.9 * np.clip((level - _HEAT_FLOOR) / 0.5, 0, 1)[..., None] ** 0.7
+    alpha = heat_opacity(level)[..., None]
     return np.asarray(ground * (1 - alpha) + colour * alpha, np.uint8)
+
+
+def heat_opacity(level: NDArray[np.float32]) -> NDArray[np.float32]:
+    """How much of the picture below is hidden by density in [0, 1]."""
+    opacity: NDArray[np.float32] = 0.9 * np.clip((level - _HEAT_FLOOR) / 0.5, 0, 1) ** 0.7
+    return opacity
 
 
 @functools.cache

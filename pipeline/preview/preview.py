@@ -58,7 +58,8 @@ def write_preview(
     A sheet has a row for each thing the store holds (pictures; flow in the Middlebury colours; maps
     over the dimmed pictures, where people looked and every prediction; points, a colour per
     observer) and a column for each moment, labelled with seconds and frame number. Below lie strips
-    over time: features, numbers, sound. A film shows the same side by side at the video's own pace.
+    over time: features, numbers, sound. A film shows the same side by side at the video's own pace,
+    an ``.mp4`` with its sound where that is stored and the frames follow each other.
     What is drawn depends on what an array says it is (`foveal.storage.kinds`), not on its name.
     What is missing is left out and named at the foot.
 
@@ -130,7 +131,7 @@ def write_preview(
     if film:
         pace = _pace(view, chosen)
         pictures = film_pictures(view, rows, lines, chosen, size, title, remarks)
-        write_film(pictures, path, pace)
+        write_film(pictures, path, pace, view.sound(chosen) if suffix == ".mp4" else None)
     else:
         contact_sheet(view, rows, lines, chosen, size, title, remarks).save(path)
     shown = [row.title for row in rows] + [line.title for line in lines]
@@ -139,6 +140,8 @@ def write_preview(
 
 def _remarks(view: VideoView) -> list[str]:
     remarks = [f"No {section}: {why}." for section, why in view.missing.items()]
+    if view.untrained:
+        remarks.append(f"By random weights, to try things out: {', '.join(view.untrained)}.")
     if view.ground is None and (view.points or view.ground_truth_map):
         remarks.append("Without stored frames, maps and points lie on flat grey.")
     return remarks

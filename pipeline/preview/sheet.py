@@ -105,9 +105,10 @@ def _label(sheet: Image.Image, layer: Layer, top: int, height: int) -> None:
     pen = ImageDraw.Draw(sheet)
     room = _GUTTER - 14
     title_px = 20 if font(20, True).getlength(layer.title) <= room else _SMALL_PX
-    title = fitted(layer.title, room, title_px, True)
-    pen.text((_MARGIN, top + 2), title, INK, font(title_px, True))
-    y = top + 32.0
+    lines = wrapped(layer.title, room, title_px, bold=True)[:2]
+    for n, line in enumerate(lines):
+        pen.text((_MARGIN, top + 2 + n * title_px * 1.25), line, INK, font(title_px, True))
+    y = top + 32.0 + (len(lines) - 1) * title_px * 0.6
     for note in layer.notes:
         pen.text((_MARGIN, y), fitted(note, room, _SMALL_PX), FAINT, font(_SMALL_PX))
         y += _SMALL_PX * _LINE

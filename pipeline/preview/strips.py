@@ -49,7 +49,9 @@ def strips(view: VideoView) -> list[Strip]:
 
     Left out are those that only serve others: the timeline, starts of windows, points, offsets.
     """
-    helpers = {told_by for i in view.infos.values() for told_by in (i.starts, i.source_frames)}
+    helpers = {
+        told_by for i in view.infos.values() for told_by in (i.starts, i.source_frames, i.offset)
+    }
     names = [
         name
         for name, info in sorted(view.infos.items())
@@ -95,7 +97,7 @@ def _strip(view: VideoView, name: str) -> Strip | None:
 def _item_seconds(view: VideoView, name: str) -> NDArray[np.float64] | None:
     """When each item begins; None where that cannot be told."""
     info = view.infos[name]
-    if info.axis == "sample":
+    if info.axis in ("sample", "hop"):
         return np.linspace(view.seconds[0], end_seconds(view), info.items, endpoint=False)
     frames = view.first_frames(name)
     return None if frames is None else view.seconds[np.clip(frames, 0, view.frames - 1)]

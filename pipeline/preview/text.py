@@ -34,14 +34,14 @@ def fitted(text: str, width_px: int, size_px: int, bold: bool = False) -> str:
     return text.rstrip() + "…"
 
 
-def wrapped(text: str, width_px: int, size_px: int) -> list[str]:
+def wrapped(text: str, width_px: int, size_px: int, bold: bool = False) -> list[str]:
     """The text in lines no wider than `width_px`, broken at spaces."""
-    face = font(size_px)
+    face = font(size_px, bold)
     lines: list[str] = []
     for word in text.split():
         longer = f"{lines[-1]} {word}" if lines else word
         if lines and face.getlength(longer) <= width_px:
             lines[-1] = longer
         else:
-            lines.append(fitted(word, width_px, size_px))
+            lines.append(fitted(word, width_px, size_px, bold))
     return lines

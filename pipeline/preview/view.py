@@ -93,6 +93,8 @@ class VideoView:
     ----------
     infos : dict of str to ArrayInfo
         What each complete array is, by name.
+    untrained : list of str
+        Stages that a network with random weights computed.
     frames : int
         Length of the timeline.
     seconds : ndarray, float64 [frames]
@@ -112,7 +114,9 @@ class VideoView:
         self._store = store
         self.video = video
         marks = store.marks(video)
+        self._marks = marks
         self.infos = infos_of(marks)
+        self.untrained = sorted(mark.stage for mark in marks.values() if mark.random_weights)
         timeline = next(iter(self.select(role="timeline")), None)
         if timeline is None:
             raise FovealError(
@@ -122,6 +126,7 @@ class VideoView:
         stage = self.infos[timeline].stage
         self.about: dict[str, Any] = dict(marks[stage].provenance["video"])
         self._open: dict[str, zarr.Array[Any]] = {}
+        self._held: dict[str, tuple[int, NDArray[Any]]] = {}
         self.seconds: NDArray[np.float64] = np.asarray(self.array(timeline)[:])
         self.frames = len(self.seconds)
         if not self.frames:
@@ -144,17 +149,30 @@ class VideoView:
         """The map of where people looked, the first by name; None where none is stored."""
         return next(iter(self.select("map", axis="frame", role="ground_truth")), None)
 
+    def parameters(self, name: str) -> Mapping[str, Any]:
+        """Parameters of the stage that made an array."""
+        found: Any = self._marks[self.infos[name].stage].provenance.get("parameters", {})
+        return found if isinstance(found, Mapping) else {}
+
     def is_by_frame(self, name: str) -> bool:
         """Whether item k of an array belongs to frame k (a pair belongs to its first frame)."""
         info = self.infos[name]
         by_axis = info.axis in ("frame", "pair")
         return by_axis and info.items == info.items_expected(self.frames)
 
+    def is_of_kept_frames(self, name: str) -> bool:
+        """Whether items are of some frames only, whose numbers are known."""
+        info = self.infos[name]
+        return info.axis == "frame" and info.source_frames in self.infos and info.items > 0
+
     def first_frames(self, name: str) -> NDArray[np.int64] | None:
         """Frame that each item of an array begins with; None where the array does not say it."""
         info = self.infos[name]
         if self.is_by_frame(name):
             return np.arange(info.items)
+        if info.offset in self.infos:
+            counts = np.diff(np.asarray(self.array(info.offset)[:]))
+            return np.repeat(np.arange(len(counts)), counts)
         told_by = info.starts or info.source_frames
         return np.asarray(self.array(told_by)[:], np.int64) if told_by in self.infos else None
 
@@ -221,7 +239,11 @@ class VideoView:
         return physical(values, Scale.of(array.attrs))
 
     def moments(self, names: Sequence[str], frames: Sequence[int]) -> Iterator[Moment]:
-        """Items of some arrays at some frames, each chunk read once where `frames` ascend."""
+        """Items of some arrays at some frames, each chunk read once where `frames` ascend.
+
+        Of an array of kept frames, a frame has the latest item that is not after it.
+        """
+        kept = {name: self._kept(name) for name in names if self.is_of_kept_frames(name)}
         step = min((self.array(name).chunks[0] for name in names), default=1)
         at = 0
         while at < len(frames):
@@ -230,11 +252,34 @@ class VideoView:
             while stop < len(frames) and frames[stop] // step == block:
                 stop += 1
             first, last = min(frames[at:stop]), max(frames[at:stop])
-            values = {name: self.read(name, first, last + 1) for name in names}
+            values = {name: self.read(name, first, last + 1) for name in names if name not in kept}
             for frame in frames[at:stop]:
                 row = frame - first
-                yield Moment(frame, {n: v[row] for n, v in values.items() if row < len(v)})
+                items = {n: v[row] for n, v in values.items() if row < len(v)}
+                yield Moment(frame, items | {n: self._latest(n, k, frame) for n, k in kept.items()})
             at = stop
+
+    def _kept(self, name: str) -> NDArray[np.int64]:
+        return np.asarray(self.array(str(self.infos[name].source_frames))[:], np.int64)
+
+    def _latest(self, name: str, kept: NDArray[np.int64], frame: int) -> NDArray[Any]:
+        item = max(0, int(kept.searchsorted(frame, side="right")) - 1)
+        if self._held.get(name, (-1,))[0] != item:
+            self._held[name] = (item, self.read(name, item, item + 1)[0])
+        return self._held[name][1]
+
+    def sound(self, frames: Sequence[int]) -> tuple[NDArray[np.float32], int] | None:
+        """Samples of a run of frames and their rate; None without sound, or where frames jump."""
+        waveforms = self.select("waveform", axis="sample")
+        name = next((each for each in waveforms if self.infos[each].offset in self.infos), None)
+        if name is None or (np.diff(frames) != 1).any():
+            return None
+        rate_hz = self.array(name).attrs.get("rate_hz")
+        offset = np.asarray(self.array(str(self.infos[name].offset))[:])
+        first, last = int(offset[frames[0]]), int(offset[frames[-1] + 1])
+        if not isinstance(rate_hz, int) or first == last:
+            return None
+        return self.read(name, first, last).astype(np.float32, copy=False), rate_hz
 
     def checked(self, frames: Sequence[int]) -> list[int]:
         """These frames, where the video has them all.

@@ -89,7 +89,7 @@ class Recipe(Section):
         """
         try:
             model = _model(_kind(values))
-            return model.model_validate_json(json.dumps(values))
+            return model.model_validate_json(json.dumps(_listed(values)))
         except ValidationError as error:
             allowed = functools.partial(_allowed_keys, model)
             raise RecipeError(explain(error, "recipe", allowed)) from None
@@ -128,6 +128,18 @@ def _kind(values: Mapping[str, Any]) -> str | None:
     dataset = values.get("dataset") if isinstance(values, Mapping) else None
     kind = dataset.get("kind") if isinstance(dataset, Mapping) else None
     return kind if isinstance(kind, str) and kind in plugins("sources") else None
+
+
+def _listed(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A single section where a list of such may stand, as a list of one."""
+    if not isinstance(values, Mapping):
+        return values
+    alone = {
+        name: [values[name]]
+        for name in plugins("stages")
+        if isinstance(values.get(name), Mapping) and find("stages", name).many
+    }
+    return {**values, **alone}
 
 
 @functools.cache

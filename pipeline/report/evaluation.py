@@ -15,6 +15,7 @@ from foveal.pipeline.report.journal import utc
 from foveal.pipeline.report.survey import Shot, shot_under
 from foveal.storage.evaluation import read_evaluation
 from foveal.storage.reader import Store
+from foveal.storage.schema import EVALUATION
 
 DRAWN_PREDICTIONS = 8
 DRAWN_FRAMES = 3
@@ -38,6 +39,18 @@ def evaluation_of(store: Store) -> dict[str, Any] | None:
         return {"problem": str(error)}
     if scores is None:
         return None
+    try:
+        return _shown(store, scores)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        return {
+            "problem": f"{store.location}/{EVALUATION} holds no scores that can be shown "
+            f"({error!r}); `foveal evaluate` computes them again"
+        }
+
+
+def _shown(store: Store, scores: Mapping[str, Any]) -> dict[str, Any]:
+    if not scores["contestants"]:
+        raise ValueError("it scores nothing")
     current = {name: entry for name, entry in scores["contestants"].items() if entry["up_to_date"]}
     drawn = [
         name for name, entry in current.items() if entry["best"] and _is_stored(store, name, entry)

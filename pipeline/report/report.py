@@ -32,7 +32,7 @@ from foveal.pipeline.report.journal import (
     utc,
 )
 from foveal.storage.location import Location
-from foveal.storage.marks import read_journal_with_damage
+from foveal.storage.marks import read_journal
 from foveal.storage.reader import Store, open_store
 
 REPORT = "report.html"
@@ -134,23 +134,23 @@ def kept_report(url: str) -> str | None:
 
 def report_page(store: Store, run: Mapping[str, object] | None = None) -> str:
     """The page that `write_report` writes, as HTML."""
-    records = read_journal_with_damage(store.location)
-    journal = records.marks
+    journal, _ = read_journal(store.location)
+    damaged = store.damage()
     table = store.videos.reset_index()[_LISTED].astype(object)
     videos = table.where(table.notna(), None).to_dict("records")
     cards, statistics, scope = survey.survey(store)
     flows = flow_of(store, journal)
     return (
-        _templates()
+        templates()
         .get_template("report.html")
         .render(
             store=store,
             videos=videos,
             splits=store.videos.split.dropna().value_counts(sort=False).to_dict(),
-            tiles=_tiles(store.videos, flows, len(records.damaged)),
+            tiles=_tiles(store.videos, flows, len(damaged)),
             run=_run(run, journal),
             problems=_PROBLEMS,
-            damaged=records.damaged,
+            damaged=damaged,
             broken=[row for row in videos if row["status"] in _PROBLEMS],
             stages=stage_summaries(journal),
             flow=flows,
@@ -209,7 +209,7 @@ def _run(run: Mapping[str, object] | None, journal: Journal) -> dict[str, object
 
 
 @functools.cache
-def _templates() -> jinja2.Environment:
+def templates() -> jinja2.Environment:
     """The templates, in which everything is escaped that does not come from a template."""
     found = jinja2.Environment(
         loader=jinja2.PackageLoader("foveal.pipeline.report"),

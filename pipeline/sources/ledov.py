@@ -85,7 +85,7 @@ class LEDOV:
         unlisted = [name for name in names if name not in self._splits]
         if unlisted and self.config.splits is not None:
             self.left_out = f"{len(unlisted)} videos are in no list, such as {unlisted[0]}"
-        return [
+        videos = [
             Video(
                 id=name,
                 split=split,
@@ -96,6 +96,13 @@ class LEDOV:
             for split in [self._splits.get(name)]
             if self.config.splits is None or split in self.config.splits
         ]
+        if not videos and self.config.splits:
+            raise RecipeError(
+                f"{self._beside('namelist.mat')} names none of the {len(names)} videos in "
+                f"{self._top} for {', '.join(self.config.splits)}; fetch it again, or take all "
+                "videos by dataset.splits: null"
+            )
+        return videos
 
     @cached_property
     def _splits(self) -> dict[str, Split]:

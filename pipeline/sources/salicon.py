@@ -25,6 +25,8 @@ from foveal.pipeline.sources.readers.files import (
     check_file,
     dataset_root,
     file_names,
+    natural_key,
+    not_read,
 )
 from foveal.pipeline.sources.readers.mat import read_mat, real_numbers
 from foveal.pipeline.sources.readers.pictures import PICTURE_SUFFIXES, PictureMaps
@@ -37,6 +39,7 @@ Points = list[tuple[str, NDArray[np.float64]]]
 """Observer and their fixations, float64 [n, 2] of x, y counted from 1."""
 
 MAX_JSON_BYTES = 1 << 33
+_IMAGE = re.compile(r"COCO_(train|val|test)")
 _READ_CHARACTERS = 1 << 20
 _MAX_ANNOTATION_CHARACTERS = 1 << 24
 _LIST_START = re.compile(r'"annotations"\s*:\s*\[')
@@ -72,18 +75,24 @@ class SALICON:
         self.config = config
         self.root = dataset_root(config.root)
         self.subjects = fixations.subjects if fixations else "all"
+        self.left_out = ""
         only_pairwise(fixations)
 
     def videos(self) -> Sequence[Video]:
         """Images of the wanted splits; ids are their names without suffix."""
         found = []
+        beside: dict[Path, list[str]] = {}
         for split in self.config.splits:
             nested = self.root / "images" / split
             folder = nested if nested.is_dir() else self.root / "images"
-            prefix = f"COCO_{split}"
-            for name in file_names(folder):
-                if name.startswith(prefix) and Path(name).suffix.lower() in PICTURE_SUFFIXES:
-                    found.append(self._video(folder, name, split))
+            names = file_names(folder)
+            pictures = [name for name in names if Path(name).suffix.lower() in PICTURE_SUFFIXES]
+            own = [name for name in pictures if name.startswith(f"COCO_{split}")]
+            found += [self._video(folder, name, split) for name in own]
+            # Those of another split may lie in the same folder, and are none of this recipe's.
+            listed = own if folder == nested else [n for n in pictures if _IMAGE.match(n)]
+            beside[folder] = sorted(set(names) - set(listed), key=natural_key)
+        self.left_out = "; ".join(filter(None, map(not_read, beside, beside.values())))
         if not found:
             raise RecipeError(
                 f"{self.root}/images holds no COCO_{{split}}2014_*.jpg of "

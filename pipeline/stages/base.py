@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from numpy.typing import NDArray
 
@@ -165,6 +165,21 @@ class Stage(Protocol):
         Asked for after `finish`; stored with the arrays, never part of the fingerprint. What it
         holds under `OF_THIS_RUN` goes into the mark alone.
         """
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A stage that can go on in the middle of a video, after a kill.
+
+    All that it has given by then is kept, and it is given every later batch. A stage whose state is
+    large, or whose numbers depend on how batches were cut, does without: it begins anew.
+    """
+
+    def snapshot(self) -> Mapping[str, Any]:
+        """What it needs to go on after the batches it has had: plain JSON types and arrays."""
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `snapshot`; called after ``prepare``, before the first ``push``."""
 
 
 class PlainStage:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -245,6 +245,12 @@ class DensityStage(PlainStage):
     def provenance(self) -> dict[str, Any]:
         return {"empty_frames": self._empty_frames, "sigma_px": self._kernel.sigma_px}
 
+    def snapshot(self) -> Mapping[str, Any]:
+        return {"empty_frames": self._empty_frames}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._empty_frames = int(state["empty_frames"])
+
 
 class PublishedDensityStage(PlainStage):
     """``density`` as the dataset publishes it: grey pictures, copied value for value.
@@ -315,3 +321,9 @@ class PublishedDensityStage(PlainStage):
 
     def provenance(self) -> dict[str, Any]:
         return {"empty_frames": self._empty_frames, "origin": "published maps"}
+
+    def snapshot(self) -> Mapping[str, Any]:
+        return {"empty_frames": self._empty_frames}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._empty_frames = int(state["empty_frames"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -122,6 +122,12 @@ class FixationsStage(PlainStage):
                 "fixation_offset": fixations.offsets(self._frames),
             }
         ]
+
+    def snapshot(self) -> Mapping[str, Any]:
+        return {"frames": self._frames}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._frames = int(state["frames"])
 
     def provenance(self) -> dict[str, Any]:
         assert self._clipped is not None

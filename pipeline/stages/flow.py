@@ -187,6 +187,15 @@ class FlowStage(PlainStage):
         stored = resize_flow(flow, self._size, scale_flow_on_resize=scale)
         return {self.name: self._record.encode(stored)}
 
+    def snapshot(self) -> Mapping[str, Any]:
+        last = {} if self._last is None else {"last": self._last}
+        return {**last, **self._quality.snapshot(), "encoded": self._record.snapshot()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._last = np.asarray(state["last"], np.uint8) if "last" in state else None
+        self._quality.restore(state)
+        self._record.restore(state["encoded"])
+
     def provenance(self) -> dict[str, Any]:
         found = self._estimator.provenance()
         here = {key: found.pop(key) for key in _OF_THIS_MACHINE if key in found}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
+from pydantic import model_validator
 
 from foveal.pipeline.recipe.section import Size, StageSection
 from foveal.pipeline.stages.base import (
@@ -16,6 +17,13 @@ from foveal.pipeline.stages.base import (
     Stage,
     StageContext,
     StageRequest,
+)
+from foveal.pipeline.stages.sampling import (
+    Every,
+    Rate,
+    Sampling,
+    source_frame_name,
+    source_frame_spec,
 )
 from foveal.pipeline.video.types import FrameBatch
 from foveal.storage.schema import ArraySpec
@@ -38,10 +46,27 @@ class FramesSection(StageSection):
     interpolation : {'area', 'linear', 'cubic', 'lanczos'}
         Used when shrinking; enlarging by ``area`` falls to ``linear``, as area averaging has
         nothing to average there.
+    every : int or null
+        Keep every so many-th frame only.
+    fps : float or null
+        Keep so many frames a second, those nearest to the multiples of 1 / `fps` seconds.
+
+    Notes
+    -----
+    Where not all frames are kept, ``frames_source_frame`` holds their numbers. Flow, features,
+    density and the rest are made from all frames of the video, and counted in them, all the same.
     """
 
     size: Size | None = None
     interpolation: Interpolation = "area"
+    every: Every | None = None
+    fps: Rate | None = None
+
+    @model_validator(mode="after")
+    def _one_rate(self) -> FramesSection:
+        if self.every is not None and self.fps is not None:
+            raise ValueError("every and fps both say which frames are kept; give one of them")
+        return self
 
     def make(self, request: StageRequest) -> Sequence[Stage]:
         return [FramesStage(self)]
@@ -85,22 +110,34 @@ class TimeStage(PlainStage):
     def provenance(self) -> dict[str, Any]:
         return {"last_pts_seconds": self._last_pts_seconds}
 
+    def snapshot(self) -> Mapping[str, Any]:
+        return {"last_pts_seconds": self._last_pts_seconds}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._last_pts_seconds = float(state["last_pts_seconds"])
+
 
 class FramesStage(PlainStage):
     """``frames``: decoded pictures at the recipe's size."""
 
     name = "frames"
     inputs = (FRAMES,)
-    arrays = ("frames",)
 
     def __init__(self, section: FramesSection) -> None:
         self._section = section
+        keeps_all = section.fps is None and section.every in (None, 1)
+        self.arrays = ("frames",) if keeps_all else ("frames", source_frame_name("frames"))
 
     def parameters(self) -> dict[str, Any]:
-        return self._section.resolved()
+        return {
+            key: value
+            for key, value in self._section.resolved().items()
+            if key not in ("every", "fps") or value is not None
+        }
 
     def prepare(self, context: StageContext) -> None:
         self._source_size = context.info.size
+        self._sampling = Sampling(self._section.every, self._section.fps, context.info.fps)
         self._size = self._section.size or context.info.size
 
     def outputs(self) -> Sequence[ArraySpec]:
@@ -110,19 +147,34 @@ class FramesStage(PlainStage):
             "valid_range": [0, 255],
             "source_size": list(self._source_size),
         }
-        return [
-            ArraySpec(
-                "frames",
-                ("time", "y", "x", "rgb"),
-                (*self._size, 3),
-                np.dtype("uint8"),
-                attributes,
-                axis="frame",
-                kind="picture",
-            )
-        ]
+        all_frames = len(self.arrays) == 1
+        dim = "time" if all_frames else "frames_kept"
+        frames = ArraySpec(
+            "frames",
+            (dim, "y", "x", "rgb"),
+            (*self._size, 3),
+            np.dtype("uint8"),
+            attributes,
+            axis="frame",
+            kind="picture",
+            source_frames=None if all_frames else source_frame_name("frames"),
+        )
+        return [frames] if all_frames else [frames, source_frame_spec("frames", dim)]
 
     def push(self, batch: FrameBatch) -> Arrays:
         from foveal.pipeline.video.resize import resize_frames
 
-        return {"frames": resize_frames(batch.frames, self._size, self._section.interpolation)}
+        if len(self.arrays) == 1:
+            return {"frames": resize_frames(batch.frames, self._size, self._section.interpolation)}
+        kept = self._sampling.choose(batch.start, batch.pts_seconds)
+        frames = batch.frames[kept - batch.start]
+        return {
+            "frames": resize_frames(frames, self._size, self._section.interpolation),
+            source_frame_name("frames"): kept,
+        }
+
+    def snapshot(self) -> Mapping[str, Any]:
+        return {"next_tick": self._sampling.next_tick}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._sampling.next_tick = int(state["next_tick"])

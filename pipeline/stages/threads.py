@@ -86,6 +86,20 @@ class Sink:
         self._jobs.put(job)
         self._waited(time.monotonic() - started)
 
+    def drain(self) -> None:
+        """Wait until every job that was submitted is done.
+
+        Raises
+        ------
+        BaseException
+            That of the first job that failed.
+        """
+        done = threading.Event()
+        self.submit(done.set)
+        while not done.wait(0.1):
+            if self._error is not None:
+                raise self._error
+
     def __exit__(
         self,
         kind: type[BaseException] | None,

@@ -11,18 +11,24 @@ import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
-from foveal.pipeline.stages.base import OF_THIS_RUN, Arrays, Stage, StageContext
+from foveal.errors import InputError
+from foveal.pipeline.stages.base import OF_THIS_RUN, Arrays, Resumable, Stage, StageContext
 from foveal.pipeline.stages.meter import INPUT, WRITER, Meter
+from foveal.pipeline.stages.progress import Progress
 from foveal.pipeline.stages.threads import Sink
 from foveal.pipeline.video.types import ArrayBatch, AudioBatch, FrameBatch
 from foveal.storage.cf import Scale
+from foveal.storage.checkpoint import StagePart
+from foveal.storage.kinds import ITEMS_BEYOND_FRAMES
 from foveal.storage.location import Location
 from foveal.storage.marks import Mark
+from foveal.storage.schema import ArraySpec
 from foveal.storage.writer import StageWriter, VideoWriter
 
 _WRITES_AHEAD = 4
+_REPLAYED_ITEMS = 16
 
 Batch = FrameBatch | ArrayBatch | AudioBatch
 Batches = Generator[tuple[str, Batch, int], None, None]
@@ -97,6 +103,7 @@ def write_stages(
     advance: Advance = lambda frames: None,
     check: Callable[[int], None] = lambda frames: None,
     meter: Meter | None = None,
+    checkpoint_seconds: float | None = None,
 ) -> int:
     """Compute stages and write them, each marked complete as its last item is on disk.
 
@@ -121,6 +128,8 @@ def write_stages(
         Called with the number of frames after the last batch; raises where it is wrong.
     meter : Meter, optional
         Counts where the time goes.
+    checkpoint_seconds : float, optional
+        How often to note how far stages have come, so that a kill costs no more; by default never.
 
     Returns
     -------
@@ -130,20 +139,22 @@ def write_stages(
     Raises
     ------
     Exception
-        Whatever a stage or the input raises. What is not complete by then is removed.
+        Whatever a stage or the input raises. What is not complete by then is removed; what the
+        latest checkpoint rests on stays, unless it is the input that is unusable.
     """
     writer = VideoWriter(location, video, attributes)
     specs = {work.stage.name: work.stage.outputs() for work in due}
-    writer.invalidate(stale, [spec.name for group in specs.values() for spec in group])
-    nodes = [
-        _Node(work, writer.stage(work.stage.name, work.identity, specs[work.stage.name]))
-        for work in due
-    ]
+    progress = Progress.of(location, video, due, specs, checkpoint_seconds)
+    made = [spec.name for group in specs.values() for spec in group]
+    writer.invalidate(stale, made, progress.kept)
+    nodes = []
+    for work in due:
+        name = work.stage.name
+        part = progress.parts.get(name)
+        stage_writer = writer.stage(name, work.identity, specs[name], part)
+        nodes.append(_Node(work, stage_writer, had=0 if part is None else progress.frames))
     for node in nodes:
-        made = {spec.name: Scale.of(spec.attributes) for spec in specs[node.work.stage.name]}
-        for array, scale in made.items():
-            readers = [other for other in nodes if array in other.work.stage.inputs]
-            node.readers[array] = _Readers(readers, scale)
+        node.begin(specs[node.work.stage.name], nodes, progress.parts)
     frames = 0
     meter = meter or Meter()
     try:
@@ -152,19 +163,28 @@ def write_stages(
             closing(batches),
         ):
             for name, batch, come in _timed(batches, meter):
+                if come > frames and progress.is_due(frames):
+                    sink.drain()
+                    progress.keep(frames, [(node.work.stage, node.writer) for node in nodes])
                 for node in nodes:
-                    if name in node.work.stage.inputs:
+                    if node.had:
+                        _replay(node, come, sink)
+                    if name in node.work.stage.inputs and not 0 < come <= node.had:
                         _push(node, batch, sink)
                     meter.seconds[node.work.stage.name] = node.work.compute_seconds
                 frames = meter.frames = max(frames, come)
                 advance(frames)
             check(frames)
             for node in nodes:
+                _replay(node, None, sink)
                 _finish(node, sink)
                 meter.seconds[node.work.stage.name] = node.work.compute_seconds
-    except BaseException:
-        writer.abandon()
+    except BaseException as error:
+        if isinstance(error, InputError):
+            progress.forget()
+        writer.abandon(progress.kept)
         raise
+    progress.forget()
     return frames
 
 
@@ -183,20 +203,68 @@ def _timed(batches: Batches, meter: Meter) -> Batches:
 
 @dataclass
 class _Readers:
-    """Who reads an array that is being made, how much of it there is, and what it means."""
+    """Who reads an array that is being made, how much of it there is, and what it means.
+
+    Where its stage goes on in the middle, readers that begin anew are given what there was
+    before, in step with the frames: `replayed` items so far, of `before`.
+    """
 
     nodes: list[_Node]
     scale: Scale | None
+    beyond_frames: int | None
     items: int = 0
+    before: int = 0
+    replayed: int = 0
 
 
 @dataclass
 class _Node:
-    """A stage at work."""
+    """A stage at work; it had the first `had` frames in a former run."""
 
     work: StageWork
     writer: StageWriter
+    had: int
     readers: dict[str, _Readers] = field(default_factory=dict)
+
+    def begin(
+        self, specs: Sequence[ArraySpec], nodes: list[_Node], parts: Mapping[str, StagePart]
+    ) -> None:
+        """Find who reads what it makes, and go on where it had come to."""
+        part = parts.get(self.work.stage.name)
+        if part is not None:
+            cast(Resumable, self.work.stage).restore(part.state)
+        for spec in specs:
+            items = 0 if part is None else part.arrays[spec.name].items
+            self.readers[spec.name] = _Readers(
+                [other for other in nodes if spec.name in other.work.stage.inputs],
+                Scale.of(spec.attributes),
+                ITEMS_BEYOND_FRAMES.get(spec.axis),
+                items,
+                items,
+            )
+
+
+def _replay(node: _Node, come: int | None, sink: Sink) -> None:
+    """Give readers that begin anew what a stage made in a former run, as far as frames have come.
+
+    Everything for None, and once more frames have come than the stage had.
+    """
+    for array, readers in node.readers.items():
+        fresh = [reader for reader in readers.nodes if not reader.had]
+        until = readers.before
+        if come is not None and come <= node.had:
+            beyond = readers.beyond_frames
+            until = 0 if beyond is None else min(until, max(0, come + beyond))
+        if not fresh or until <= readers.replayed:
+            continue
+        sink.drain()
+        while readers.replayed < until:
+            stop = min(until, readers.replayed + _REPLAYED_ITEMS)
+            values = node.writer.read(array, readers.replayed, stop)
+            batch = ArrayBatch(array, readers.replayed, values, readers.scale)
+            readers.replayed = stop
+            for reader in fresh:
+                _push(reader, batch, sink)
 
 
 def _push(node: _Node, batch: Batch, sink: Sink) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+import tempfile
+import wave
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import ffmpeg
 import numpy as np
@@ -41,6 +45,7 @@ def encode_video(
     codec: str = "mpeg4",
     *,
     audio_seconds: float | None = None,
+    sound: tuple[NDArray[np.float32], int] | None = None,
 ) -> int:
     """Write frames as a video file; its suffix says which container.
 
@@ -57,6 +62,9 @@ def encode_video(
         A key of `CODEC_OPTIONS`.
     audio_seconds : float, optional
         Length of an audio track (a low tone, MPEG layer II); none where left out.
+    sound : (ndarray, float32 [n], int), optional
+        Samples in [-1, 1] and how many there are in a second: an audio track (AAC) that begins
+        with the first frame.
 
     Returns
     -------
@@ -106,13 +114,45 @@ def encode_video(
         tone = f"sine=frequency=220:sample_rate=44100:duration={audio_seconds:.3f}"
         streams.append(ffmpeg.input(tone, format="lavfi"))
         options |= {"acodec": "mp2", "audio_bitrate": "64k"}
-    process = (
-        ffmpeg.output(*streams, str(path), **options)
-        .global_args("-nostdin", "-loglevel", "error")
-        .overwrite_output()
-        .run_async(cmd=ffmpeg_executable(), pipe_stdin=True, pipe_stderr=True)
-    )
-    written = 0
+    with _sound_file(sound) as track:
+        if track is not None:
+            streams.append(ffmpeg.input(track))
+            options |= {"acodec": "aac", "audio_bitrate": "128k"}
+        process = (
+            ffmpeg.output(*streams, str(path), **options)
+            .global_args("-nostdin", "-loglevel", "error")
+            .overwrite_output()
+            .run_async(cmd=ffmpeg_executable(), pipe_stdin=True, pipe_stderr=True)
+        )
+        return _written(process, first, remaining, path, codec)
+
+
+@contextlib.contextmanager
+def _sound_file(sound: tuple[NDArray[np.float32], int] | None) -> Iterator[str | None]:
+    """A WAV file of samples, for as long as the context lasts."""
+    if sound is None:
+        yield None
+        return
+    samples, rate_hz = sound
+    with tempfile.NamedTemporaryFile(suffix=".wav") as file:
+        with wave.open(file.name, "wb") as track:
+            track.setnchannels(1)
+            track.setsampwidth(2)
+            track.setframerate(rate_hz)
+            track.writeframes(np.rint(samples.clip(-1, 1) * 32767).astype("<i2").tobytes())
+        yield file.name
+
+
+def _written(
+    process: Any,
+    first: NDArray[np.uint8] | None,
+    remaining: Iterator[NDArray[np.uint8]],
+    path: Path,
+    codec: str,
+) -> int:
+    """Hand all frames to ffmpeg and wait for it; how many there were."""
+    assert first is not None
+    shape, written = first.shape, 0
     try:
         while first is not None:
             if first.shape != shape or first.dtype != np.uint8:

@@ -4,8 +4,6 @@ what to do, whichever command, flow or function meets them; and the same again m
 from __future__ import annotations
 
 import errno
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from typer.testing import CliRunner
 
 import foveal
 from faults.disks import Failing, refuse
+from faults.works import limited
 from foveal.cli import app
 from foveal.errors import StoreUnreachable, Unreachable
 from foveal.pipeline.recipe.recipe import Recipe
@@ -91,21 +90,6 @@ def invoke(command: list[str]) -> None:
         raise result.exception
 
 
-LIMITED = """
-import resource, sys
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
-from foveal.cli import main
-sys.argv = ["foveal", *sys.argv[2:]]
-main()
-"""
-
-
-def limited(limit: int, *command: str) -> subprocess.CompletedProcess[str]:
-    """A command in a process whose files may not grow longer."""
-    arguments = [sys.executable, "-c", LIMITED, str(limit), *command]
-    return subprocess.run(arguments, capture_output=True, text=True)
-
-
 def test_a_disk_that_takes_no_more_is_one_line_on_the_command_line(tmp_path: Path) -> None:
     url = tmp_path / "small.zarr"
     videos = {f"{n}": {"frames": 12} for n in range(2)} | {"v": {"split": "val", "frames": 9}}
@@ -129,10 +113,11 @@ def test_a_disk_that_takes_no_more_is_one_line_on_the_command_line(tmp_path: Pat
         (1_000, ["statistics", str(url)]),
     ]
     for limit, command in commands:
-        done = limited(limit, *command)
-        assert done.returncode == 1, (command, done)
-        lines = done.stderr.strip().splitlines()
-        assert len(lines) == 1, (command, done.stderr)
+        status, said = limited(limit, command, tmp_path / "said")
+        (tmp_path / "said").unlink()
+        assert status == 1, (command, said)
+        lines = said.strip().splitlines()
+        assert len(lines) == 1, (command, said)
         assert lines[0].startswith("foveal: ")
         assert "raise the limit (ulimit -f)" in lines[0]
         assert str(tmp_path) in lines[0]

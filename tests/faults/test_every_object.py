@@ -27,7 +27,9 @@ from foveal.storage.repair import repair_metadata
 from foveal.storage.verify import verify
 from foveal.torch import Clips
 
-FLIPS = 40 if LONG else 1
+FLIPS = 10 if LONG else 1
+SHARE = 8
+"""One in so many objects in the short form; which ones differs from one damage to the next."""
 SEEN = ["001", VIDEO] if LONG else [VIDEO]
 VARIABLES = ("frames", "density", "flow_tvl1")
 Read = Callable[[Path], dict[str, Any]]
@@ -125,14 +127,9 @@ def complaints(
 
 def unnoticed(key: str, how: str) -> bool:
     """What verify need not name: where nothing is told apart from a store that never had it."""
-    if key == "_foveal/lock":
+    if key == "_foveal/lock" or key.startswith("_foveal/%store/log/"):  # a diary of builds
         return True
-    # A stage without a mark is one that was never made: its objects are listed as leftovers.
-    return how == "missing" and (
-        key in ("_foveal/%store/wanted", "_foveal/%store/index", "evaluation.json")
-        or (key.startswith("_foveal/") and key.endswith(".json"))
-        or key == "statistics/train/zarr.json"
-    )
+    return how == "missing" and key in ("_foveal/%store/wanted", "evaluation.json")
 
 
 @pytest.mark.parametrize("how", DAMAGES)
@@ -143,7 +140,7 @@ def test_no_damage_of_any_object_is_read_in_silence_or_ends_in_a_traceback(
     cases = 0
     for number, path in enumerate(objects(whole)):
         key = str(path.relative_to(whole))
-        if not LONG and (number + list(DAMAGES).index(how)) % 5:
+        if not LONG and (number + list(DAMAGES).index(how)) % SHARE:
             continue
         for seed in range(FLIPS if how == "flipped" else 1):
             with damaged(path, how, seed) as changed:

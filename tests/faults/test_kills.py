@@ -136,6 +136,8 @@ def test_a_killed_work_shows_nothing_false_and_ends_equal(
             wrong.append(f"begun again it ends with {process.exitcode}")
         elif outcome(work, folder) != truth:
             wrong.append("it ends in other bytes")
+        if LONG:
+            print(f"{work}: {landed} of {kills} kills, {compared} compared", flush=True)
     print(f"{work}: {landed} kills (seed {SEED}), {compared} compared, {len(wrong)} wrong")
     assert wrong == []
 

@@ -7,8 +7,10 @@ no tests.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import multiprocessing
 import os
+import resource
 import sys
 from collections.abc import Callable
 from multiprocessing import forkserver
@@ -19,6 +21,7 @@ import torch
 from builds import build, recipe_values
 from small_stores import write_small_store
 
+from foveal.cli import main
 from foveal.errors import FovealError
 from foveal.models import saliency
 from foveal.pipeline.learn.predict import Predictor, predict_store
@@ -27,14 +30,35 @@ from foveal.pipeline.learn.train import train
 from foveal.pipeline.recipe.recipe import Recipe
 from foveal.pipeline.report.report import keep_report
 
+for _name in (
+    "av",
+    "dask.array",
+    "foveal.models.flow.dis",
+    "foveal.models.flow.quality",
+    "foveal.models.saliency.linardos",
+    "matplotlib.pyplot",
+    "PIL.Image",
+    "pyarrow.dataset",
+    "pyarrow.parquet",
+    "torch._dynamo",
+):
+    # What works import where they need it costs a child five times what it computes.
+    importlib.import_module(_name)
+
 REFUSED = 4
 SMALL = {"width": 0.05, "input_size": [16, 16]}
+
+
+def _recipe(folder: Path) -> Recipe:
+    """Flow by DIS: loading TV-L1's compiled kernels takes longer than all else."""
+    flow = [{"method": "dis", "size": [24, 32]}]
+    return Recipe.parse(recipe_values(folder / "raw", folder / "store.zarr", flow=flow))
 
 
 def _build(folder: Path) -> None:
     """Beside ``raw``: stages, index, report."""
     store = folder / "store.zarr"
-    results, _ = build(Recipe.parse(recipe_values(folder / "raw", store)))
+    results, _ = build(_recipe(folder))
     keep_report(str(store))
     assert all(result.ok or result.reason for result in results.values())
 
@@ -46,8 +70,7 @@ def _finish(folder: Path) -> None:
 
 
 def _repair(folder: Path) -> None:
-    store = folder / "store.zarr"
-    build(Recipe.parse(recipe_values(folder / "raw", store)), repair=True)
+    build(_recipe(folder), repair=True)
 
 
 def _train(folder: Path) -> None:
@@ -109,15 +132,43 @@ _forks.set_forkserver_preload([__name__])
 
 def started(work: str, folder: Path) -> multiprocessing.process.BaseProcess:
     """A process that has begun a work."""
-    with pytest.MonkeyPatch.context() as patch:
-        # The server that forks looks for what it imports beforehand there alone.
-        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
-        forkserver.ensure_running()
+    _begin_forking()
     ready = _forks.Event()
     process = _forks.Process(target=_in_a_child, args=(work, str(folder), ready))
     process.start()
     assert ready.wait(120)
     return process
+
+
+def limited(limit_bytes: int, command: list[str], errors: Path) -> tuple[int | None, str]:
+    """Run a command in a process whose files may not grow longer.
+
+    Returns
+    -------
+    status, said
+        Its exit status, and what it wrote to standard error.
+    """
+    _begin_forking()
+    process = _forks.Process(target=_with_a_limit, args=(limit_bytes, command, str(errors)))
+    process.start()
+    process.join()
+    return process.exitcode, errors.read_text()
+
+
+def _with_a_limit(limit_bytes: int, command: list[str], errors: str) -> None:
+    torch.set_num_threads(1)
+    for stream, path in ((1, os.devnull), (2, errors)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), stream)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, resource.RLIM_INFINITY))
+    sys.argv = ["foveal", *command]
+    main()
+
+
+def _begin_forking() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        # The server that forks looks for what it imports beforehand there alone.
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+        forkserver.ensure_running()
 
 
 def send(process: multiprocessing.process.BaseProcess, number: int) -> None:

@@ -18,6 +18,7 @@ from foveal.cli import app
 from foveal.errors import FovealError, RecipeError
 from foveal.flows.cluster import local_cluster
 from foveal.flows.compute import Each, on_cluster
+from foveal.storage import reader
 from foveal.storage.evaluation import stored_scores
 from foveal.storage.location import Location
 from foveal.storage.reader import Store, open_store
@@ -38,6 +39,17 @@ def cluster() -> Iterator[str]:
         with Client(address, set_as_default=False) as client:
             client.wait_for_workers(2)
         yield address
+
+
+def test_the_table_of_videos_tells_what_the_marks_tell(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "_FEW_VIDEOS", 0)
+    opened = open_store(store.location.url)
+    told = opened.contents(["001", "002", "601", "none"])
+    assert told == opened.contents_now(list(opened))
+    assert told["002"].source_size == (72, 128)
+    assert told["002"].infos["density"].items == 9
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import pytest
@@ -53,7 +52,10 @@ def test_layers_lie_where_the_release_has_them(
 
 @pytest.mark.parametrize(
     ("placement", "residual"),
-    [(7, False), (30, False), (54, False), (61, False), (7, True), (30, True), (54, True)],
+    [
+        *((placement, False) for placement in (7, 30, 54, 56, 61)),
+        *((placement, True) for placement in (7, 30, 54)),
+    ],
 )
 def test_ema_by_hand(placement: int, residual: bool) -> None:
     network = SalEMA(
@@ -111,14 +113,63 @@ def test_alpha_modes() -> None:
         p.numel() for p in learned.parameters()
     )
     learned.eval()
-    acting = SalEMA(alpha=1 / (1 + math.exp(-0.25)), input_size=SIZE, width=WIDTH).eval()
+    assert float(learned.alpha.detach().sigmoid()) == 0.5, "as the paper starts"
+    acting = SalEMA(alpha=0.5, input_size=SIZE, width=WIDTH).eval()
     acting.salgan.load_state_dict(learned.salgan.state_dict())
     with torch.no_grad():
         torch.testing.assert_close(learned({"frame": clip()})[0], acting({"frame": clip()})[0])
 
 
+def test_the_released_inplace_relu_by_hand() -> None:
+    # VGG's ReLU behind layer 7 works in place on the average that is kept for the next frame.
+    network = SalEMA(
+        placement=7, alpha=0.3, released_inplace_relu=True, input_size=SIZE, width=WIDTH
+    ).eval()
+    plain = SalEMA(placement=7, alpha=0.3, input_size=SIZE, width=WIDTH).eval()
+    plain.load_state_dict(network.state_dict())
+    inplace = nn.ReLU(inplace=True)
+    average, expected = None, []
+    with torch.no_grad():
+        for frame in clip().unbind(dim=1):
+            s = layer_output(network.salgan, frame, 0, 8)
+            average = s if average is None else 0.3 * s + 0.7 * average
+            expected.append(layer_output(network.salgan, inplace(average), 9, 62)[:, 0])
+        maps, _ = network({"frame": clip()})
+        other, _ = plain({"frame": clip()})
+    torch.testing.assert_close(maps, torch.stack(expected, dim=1))
+    assert torch.equal(maps[:, 0], other[:, 0])
+    assert not torch.allclose(maps[:, 1:], other[:, 1:], rtol=1e-4)
+    for wrong in ({"placement": 30}, {"placement": 7, "residual": True}):
+        with pytest.raises(RecipeError, match="acts at placement 7 without residual alone"):
+            SalEMA(released_inplace_relu=True, input_size=SIZE, width=WIDTH, **wrong)
+
+
+@pytest.mark.parametrize("peepholes", ["paper", "shi"])
+def test_peepholes_by_hand(peepholes: str) -> None:
+    torch.manual_seed(0)
+    network = SalCLSTM(peepholes=peepholes, input_size=SIZE, width=WIDTH).eval()
+    assert network.peepholes is not None
+    nn.init.normal_(network.peepholes)
+    w_i, w_f, w_o = network.peepholes.detach()
+    hidden = cell = torch.zeros(2, 32, 2, 3)
+    expected = []
+    with torch.no_grad():
+        for frame in clip().unbind(dim=1):
+            x = layer_output(network.salgan, frame, 0, 30)
+            gates = functional.conv2d(
+                torch.cat([x, hidden], 1), network.Gates.weight, network.Gates.bias, padding=1
+            )
+            i, f, o, g = gates.chunk(4, dim=1)
+            new = (f + w_f * cell).sigmoid() * cell + (i + w_i * cell).sigmoid() * g.tanh()
+            seen = cell if peepholes == "paper" else new  # equation 3: the output gate sees C_{t-1}
+            hidden, cell = (o + w_o * seen).sigmoid() * new.tanh(), new
+            expected.append(layer_output(network.salgan, cell, 30, 62)[:, 0])
+        maps, _ = network({"frame": clip()})
+    torch.testing.assert_close(maps, torch.stack(expected, dim=1))
+
+
 def test_clstm_by_hand() -> None:
-    network = SalCLSTM(input_size=SIZE, width=WIDTH).eval()
+    network = SalCLSTM(peepholes="none", input_size=SIZE, width=WIDTH).eval()
     hidden = cell = torch.zeros(2, 32, 2, 3)
     expected = []
     with torch.no_grad():
@@ -139,8 +190,9 @@ def test_clstm_by_hand() -> None:
 
 def test_peepholes_start_without_effect_and_then_act() -> None:
     torch.manual_seed(0)
-    plain = SalCLSTM(input_size=SIZE, width=WIDTH).eval()
-    peeping = SalCLSTM(peepholes=True, input_size=SIZE, width=WIDTH).eval()
+    plain = SalCLSTM(peepholes=False, input_size=SIZE, width=WIDTH).eval()
+    assert plain.spec.options["peepholes"] == "none"
+    peeping = SalCLSTM(input_size=SIZE, width=WIDTH).eval()
     assert peeping.peepholes is not None
     peeping.load_state_dict({**plain.state_dict(), "peepholes": torch.zeros(3, 32, 1, 1)})
     with torch.no_grad():
@@ -158,7 +210,7 @@ STREAMING: dict[str, dict[str, object]] = {
     "salema at 7 and 54": {"placement": (7, 54)},
     "salema residual": {"residual": True, "placement": 54},
     "salclstm": {},
-    "salclstm peepholes": {"peepholes": True, "residual": True},
+    "salclstm without peepholes": {"peepholes": "none", "residual": True},
 }
 
 
@@ -236,7 +288,7 @@ def test_names_of_weights_are_the_release_s() -> None:
     with torch.device("meta"):
         assert set(SalBCE().state_dict()) == official_keys()
         assert set(SalEMA(alpha_mode="learned").state_dict()) == official_keys() | {"alpha"}
-        clstm = SalCLSTM().state_dict()
+        clstm = SalCLSTM(peepholes="none").state_dict()
     assert set(clstm) == official_keys() | {"Gates.weight", "Gates.bias"}
     assert clstm["Gates.weight"].shape == (2048, 1024, 3, 3)
 
@@ -270,8 +322,12 @@ def test_misfits_name_the_keys(tmp_path: Path) -> None:
     torch.save(learned, tmp_path / "learned.pt")
     with pytest.raises(RecipeError, match=r"unexpected: alpha.*trained with"):
         saliency.build("salema", weights=tmp_path / "learned.pt", input_size=SIZE, width=WIDTH)
+    save = SalCLSTM(peepholes="none", input_size=SIZE, width=WIDTH).state_dict()
+    torch.save(save, tmp_path / "released.pt")
+    with pytest.raises(RecipeError, match=r"no peepholes.*build the network.*peepholes=none"):
+        saliency.build("salclstm", weights=tmp_path / "released.pt", input_size=SIZE, width=WIDTH)
     with pytest.raises(
-        RecipeError, match=r"missing: Gates\.weight, Gates\.bias; unexpected: alpha"
+        RecipeError, match=r"missing: .*Gates\.weight, Gates\.bias; unexpected: alpha"
     ):
         saliency.build("salclstm", weights=tmp_path / "learned.pt", input_size=SIZE, width=WIDTH)
     with pytest.raises(RecipeError, match=r"salgan\.0\.weight \(4, 3, 3, 3\) instead of \(8, 3"):

@@ -57,10 +57,10 @@ def test_epochs() -> None:
     assert [spec.training.epochs for spec in specs] == [10, 2, 1]
 
 
-def test_printed_schedule_only_when_asked_for() -> None:
-    assert saliency.spec("lsts_rgb").training.schedule is None
-    schedule = saliency.spec("lsts_rgb", literal_schedule=True).training.schedule
+def test_the_printed_schedule_unless_it_is_switched_off() -> None:
+    schedule = saliency.spec("lsts_rgb").training.schedule
     assert schedule == saliency.Schedule(0.5, 50, "iteration")
+    assert saliency.spec("lsts_rgb", literal_schedule=False).training.schedule is None
 
 
 def test_wrong_channels_are_refused() -> None:

@@ -33,6 +33,11 @@ SMALL: dict[str, dict[str, object]] = {
     "salbce": {"input_size": (32, 48), "width": 1 / 16},
     "salema": {"input_size": (32, 48), "width": 1 / 16},
     "salclstm": {"input_size": (32, 48), "width": 1 / 16},
+    "decoder3d": {
+        "feature_shapes": ((4, 2, 6, 8), (6, 1, 3, 4)),
+        "output_size": (24, 32),
+        "channels": 8,
+    },
 }
 
 PARAMETERS = {
@@ -45,7 +50,8 @@ PARAMETERS = {
     "tp_cmrnet": 4_890_045,
     "salbce": 31_787_009,
     "salema": 31_787_009,
-    "salclstm": 31_787_009 + 18_876_416,
+    "salclstm": 31_787_009 + 18_876_416 + 3 * 512,  # with peepholes
+    "decoder3d": 966_097,
 }
 
 OUTPUT_SIZES = {
@@ -53,6 +59,7 @@ OUTPUT_SIZES = {
     "gfsalnet": (480, 640),
     "tp": (224, 224),
     "sal": (192, 256),
+    "decoder3d": (224, 384),
 }
 
 

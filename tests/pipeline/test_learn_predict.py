@@ -19,6 +19,7 @@ from foveal.models.device import choose_device
 from foveal.models.normalise import bgr_mean
 from foveal.models.saliency import SaliencyNetwork
 from foveal.pipeline.learn.checkpoint import load_network, save_network
+from foveal.pipeline.learn.evaluate import predictions_in
 from foveal.pipeline.learn.inference import FRAMES_AT_ONCE, autocast_dtype
 from foveal.pipeline.learn.inputs import Prepare
 from foveal.pipeline.learn.predict import Prediction, Predictor, predict_store
@@ -226,3 +227,56 @@ def test_a_gpu_agrees_with_the_cpu(store: Store, name: str, precision: Any) -> N
     )
     # bfloat16 keeps 8 bits of each of 30 layers' activations.
     np.testing.assert_allclose(other, one, atol=1e-3 if precision == "float32" else 2e-2)
+
+
+def test_gfsalnets_gate_and_maps_make_its_saliency(store: Store) -> None:
+    built = network("gfsalnet", input_size=(32, 32), width=0.05)
+    url, only = str(store.location), {"videos": ["short"]}
+    without, with_inner = (
+        Predictor(built, "x", stored_dtype="float32", inner=inner) for inner in (False, True)
+    )
+    assert predict_store(without, url, **only)[0].status == "complete"
+    assert predict_store(with_inner, url, **only)[0].status == "complete"  # of inner arrays alone
+    assert predict_store(with_inner, url, **only)[0].status == "unchanged"
+    gate, appearance, motion = (
+        stored(store, "short", f"inner_x_{name}") for name in ("gate", "appearance", "motion")
+    )
+    mixed = appearance * gate + motion * (1 - gate)
+    np.testing.assert_allclose(mixed, stored(store, "short", "saliency_x"), atol=1e-6)
+    assert gate.min() > 0
+    assert gate.max() < 1
+    infos = store.infos("short")
+    assert {infos[f"inner_x_{name}"].role for name in ("gate", "motion")} == {"inner"}
+    assert predictions_in(store, ["short"]) == ["saliency_x"]  # what is not scored beside it
+    assert not verify(store.location)
+
+
+def test_attention_and_state_are_those_of_the_network(store: Store) -> None:
+    url = str(store.location)
+    tp_cmrnet = network("tp_cmrnet", flow_maps=0, width=0.25)
+    predict_store(
+        Predictor(tp_cmrnet, "t", stored_dtype="float32", inner=True), url, videos=["short"]
+    )
+    for block in range(1, 5):
+        attention = stored(store, "short", f"inner_t_attention_{block}")
+        np.testing.assert_allclose(attention.sum(axis=(1, 2)), 1, rtol=1e-5)
+    salema = network("salema", placement=(7, 54), alpha=0.25, dropout=0.0)
+    predict_store(Predictor(salema, "e", stored_dtype="float32", inner=True), url, videos=["short"])
+    first, second = (whole_video_layer(salema, frames)[-1].numpy() for frames in ((0, 1), (1, 2)))
+    state = stored(store, "short", "inner_e_ema_7")
+    np.testing.assert_allclose(state[0], first, atol=1e-5)
+    np.testing.assert_allclose(state[1], 0.25 * second + 0.75 * first, atol=1e-5)
+
+
+def whole_video_layer(built: SaliencyNetwork, frames: tuple[int, int]) -> Tensor:
+    """Output of layer 7 for some frames of the second video."""
+    pictures = torch.from_numpy(np.stack([frame(1, k) for k in range(*frames)]))
+    about = {"video": "", "frame": torch.arange(*frames), "valid": torch.ones(len(pictures))}
+    read = Prepare(built.spec, None)({**about, "frames": pictures.movedim(-1, -3)})
+    with torch.inference_mode():
+        return built.get_submodule("salgan")[:8](bgr_mean(read["frame"]))
+
+
+def test_a_network_without_an_inside_says_so() -> None:
+    with pytest.raises(RecipeError, match="leave --inner out"):
+        Predictor(network(), "x", inner=True)

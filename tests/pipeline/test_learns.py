@@ -66,7 +66,7 @@ def held_out_nss(store: Store, folder: Path, model: str, **settings: Any) -> dic
 def test_flow_readers_find_the_mover_and_frame_readers_mark_both(
     store: Store, tmp_path: Path
 ) -> None:
-    settings = {"options": GFSALNET, "learning_rate": 1e-3, "iterations": 120}
+    settings = {"options": GFSALNET, "learning_rate": 1e-3, "iterations": 120, "batch_size": 8}
     flow = held_out_nss(store, tmp_path, "gfsalnet_temporal", **settings)
     frame = held_out_nss(store, tmp_path, "gfsalnet_spatial", **settings)
     assert flow["saliency_gfsalnet_temporal"] > 3 * flow["centre_bias"]
@@ -77,7 +77,7 @@ def test_flow_readers_find_the_mover_and_frame_readers_mark_both(
 
 @long_form
 def test_gated_fusion_learns_to_trust_the_motion(store: Store, tmp_path: Path) -> None:
-    settings = {"options": GFSALNET, "learning_rate": 1e-3, "iterations": 120}
+    settings = {"options": GFSALNET, "learning_rate": 1e-3, "iterations": 120, "batch_size": 8}
     both = held_out_nss(store, tmp_path, "gfsalnet", **settings)
     assert both["saliency_gfsalnet"] > 1.8 * both["centre_bias"]
 

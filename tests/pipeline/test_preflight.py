@@ -169,7 +169,7 @@ def test_a_pipe_among_the_videos_and_strays_beside_them_are_told(tmp_path: Path)
     report = checked(tmp_path, miniature.dataset)
     assert "601.AVI is no plain file" in messages(report, "error", "601")
     assert not messages(report, "error", "002")
-    assert "1 files are not read, Thumbs.db" in messages(report, "note", "")
+    assert "1 file is not read, Thumbs.db" in messages(report, "note", "")
 
 
 def test_a_link_out_of_the_dataset_is_an_error(tmp_path: Path) -> None:

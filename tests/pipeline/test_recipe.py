@@ -45,7 +45,8 @@ def test_a_section_left_out_is_a_stage_not_wanted() -> None:
 def test_every_default_is_visible_in_the_resolved_recipe() -> None:
     sections = {"frames": {}, "flow": [{}], "fixations": {}, "density": {"sigma_px": 5}}
     resolved = Recipe.parse({**SMALLEST, **sections}).resolved()
-    assert resolved["frames"] == {"size": None, "interpolation": "area"}
+    unsampled = {"every": None, "fps": None}
+    assert resolved["frames"] == {"size": None, "interpolation": "area", **unsampled}
     assert resolved["flow"][0]["method"] == "tvl1"
     assert resolved["flow"][0]["encoding"] == "float16"
     assert resolved["fixations"] == {"mapping": "pairwise", "subjects": "all"}

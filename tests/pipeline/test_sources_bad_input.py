@@ -196,7 +196,20 @@ def test_files_beside_the_videos_are_named(
         (tmp_path / name).touch()
     dataset = {"kind": "videos", "gaze": {"path": "gaze.csv"}}
     assert [video.id for video in listed(tmp_path, dataset)] == ["a", "b", "c"]
-    assert "1 files are not read, d.rm" in caplog.text
+    assert "1 file is not read, d.rm" in caplog.text
+
+
+@pytest.mark.parametrize("form", [form for form in WRITERS if re.search("salicon|frames", form)])
+def test_files_beside_pictures_are_named(
+    form: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    miniature = WRITERS[form](tmp_path)
+    before = listed(tmp_path, miniature.dataset)
+    assert "bmp" not in caplog.text
+    (before[0].path / "COCO_0001.bmp").touch()
+    assert listed(tmp_path, miniature.dataset) == before
+    told = rf"{before[0].path}: \d files? (is|are) not read, COCO_0001.bmp"
+    assert re.search(told, caplog.text)
 
 
 def test_videos_that_no_list_of_ledov_names_are_told(
@@ -207,6 +220,14 @@ def test_videos_that_no_list_of_ledov_names_are_told(
     (tmp_path / "LEDOV" / "zebra" / "zebra.mp4").touch()
     assert [video.id for video in listed(tmp_path, miniature.dataset)] == list(miniature.videos)
     assert "1 videos are in no list, such as zebra" in caplog.text
+
+
+def test_lists_of_ledov_that_name_nothing_are_named(tmp_path: Path) -> None:
+    miniature = ledov.write_v73(tmp_path)
+    for lists in ({"tra1nlist": np.array([[1]])}, {"trainlist": "zebra"}):
+        write_v5(tmp_path / "namelist.mat", **lists)
+        with pytest.raises(RecipeError, match=r"namelist\.mat names none of the \d videos"):
+            listed(tmp_path, miniature.dataset)
 
 
 @pytest.mark.parametrize("number", [0, 5])

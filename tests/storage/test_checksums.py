@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
+from numpy.typing import NDArray
 from small_stores import write_small_store
 
 import foveal
 from foveal.errors import ChecksumError
+from foveal.storage.aligned import ABSENT, ALIGNED_BYTES
 from foveal.storage.kinds import said_by_name
 from foveal.storage.location import Location
 from foveal.storage.schema import ArraySpec
@@ -31,14 +33,18 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Blosc in shards, Blosc in chunks of their own, and plain windows as I3D features lie."""
     path = tmp_path_factory.mktemp("checksums") / "s.zarr"
     location = write_small_store(path, {"001": {}})
-    spec = ArraySpec(
-        "i3d_flow", ("n", "k"), (50,), np.dtype("float16"), {}, 1, 8, False, **said_by_name("time")
-    )
+    write_windows(location, np.random.default_rng(0).random((20, 50)).astype(np.float16))
+    return path
+
+
+def write_windows(location: Location, values: NDArray[np.float16]) -> None:
+    dims, size = ("n", "k"), values.shape[1:]
+    about = said_by_name("time")
+    spec = ArraySpec("i3d_flow", dims, size, values.dtype, {}, 1, 8, False, **about)
     stage = VideoWriter(location, "001", location.read_json("videos/001/zarr.json")["attributes"])
     writer = stage.stage("i3d_flow", {"stage": "i3d_flow"}, [spec])
-    writer.append({"i3d_flow": np.random.default_rng(0).random((20, 50)).astype(np.float16)})
+    writer.append({"i3d_flow": values})
     writer.complete({})
-    return path
 
 
 def chunks(store: Path) -> list[Path]:
@@ -108,3 +114,22 @@ def test_part_of_a_checked_chunk_is_read_right(store: Path) -> None:
     for start, stop in ((0, 1), (3, 5), (4, 8), (7, 20), (19, 20)):
         (found,) = gatherer.read([Slice("001", "frames", start, stop)])
         np.testing.assert_array_equal(found, values[start:stop])
+
+
+def test_large_plain_chunks_begin_at_cache_lines_and_any_reader_finds_them(tmp_path: Path) -> None:
+    location = write_small_store(tmp_path, {"001": {}})
+    values = np.random.default_rng(0).random((20, 2100)).astype(np.float16)
+    write_windows(location, values)
+    found = zarr.open_array(tmp_path, path="videos/001/i3d_flow", mode="r")
+    np.testing.assert_array_equal(found[:], values)
+    np.testing.assert_array_equal(found[9:18:4], values[9:18:4])
+    np.testing.assert_array_equal(
+        Gatherer(location).read([Slice("001", "i3d_flow", 5, 20)])[0], values[5:]
+    )
+    for number, length in enumerate((8, 8, 4)):
+        content = (tmp_path / f"videos/001/i3d_flow/c/{number}/0").read_bytes()
+        index = np.frombuffer(content, "<u8", 16, len(content) - 16 * 8 - 4).reshape(8, 2)
+        there = index[index[:, 0] != ABSENT]
+        assert len(there) == length
+        assert (there[:, 0] % ALIGNED_BYTES == 0).all()
+        assert (there[:, 1] == 2100 * 2 + 4).all()

@@ -58,7 +58,7 @@ def location(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(ranges=st.lists(st.tuples(st.integers(0, 37), st.integers(0, 37)), min_size=1, max_size=5))
 def test_any_slices_of_any_layout_are_the_stored_values(location, name, ranges):
     slices = [Slice("v", name, min(pair), max(pair)) for pair in ranges]

@@ -21,7 +21,8 @@ from zarr.storage import LocalStore, MemoryStore, WrapperStore
 
 import foveal
 from foveal.cli import app
-from foveal.errors import ChecksumError, StoreError, StoreUnreachable
+from foveal.errors import ChecksumError, DamageWarning, StoreError, StoreUnreachable
+from foveal.storage.digests import sha256_of_bytes
 from foveal.storage.index import write_index
 from foveal.storage.location import Location
 from foveal.storage.marks import read_journal, read_journal_with_damage
@@ -32,6 +33,7 @@ from foveal.storage.verify import verify
 from foveal.storage.wanted import read_wanted, write_wanted
 from foveal.storage.writer import VideoWriter
 from foveal.storage.zarr_internals import Buffer
+from foveal.torch import Clips
 
 LEAVING = [
     "../victim",
@@ -135,6 +137,54 @@ def test_a_shape_that_is_huge_takes_no_memory(tmp_path: Path) -> None:
     with pytest.raises(ChecksumError, match=r"density/zarr\.json is damaged"):
         foveal.open_store(tmp_path)["001"]
     assert time.monotonic() - started < 20
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"codecs": 7},
+        {"codecs": []},
+        {"chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [0, 6, 8]}}},
+        {"data_type": "nonsense"},
+        {"fill_value": {}},
+        {"attributes": [1]},
+        {"shape": [20, 6]},
+    ],
+    ids=str,
+)
+def test_odd_metadata_that_a_mark_vouches_for_are_damage(
+    tmp_path: Path, odd: dict[str, object]
+) -> None:
+    location = write_small_store(tmp_path, {"001": {}})
+    key = "videos/001/density/zarr.json"
+    location.write_json(key, location.read_json(key) | odd)
+    sha256 = sha256_of_bytes(location.read(key) or b"")
+
+    def vouch(mark: dict[str, Any]) -> None:
+        mark["arrays"]["density"]["sha256"]["zarr.json"] = sha256
+
+    edit_mark(location, "001", "density", vouch)
+    assert {problem.kind for problem in verify(location)} & {"metadata", "mark"}
+    store = foveal.open_store(tmp_path)
+    for read in (lambda: store["001"], lambda: store.array("001", "density")):
+        with pytest.raises(ChecksumError) as raised:
+            read()
+        assert "\n" not in str(raised.value)
+
+
+def test_a_pipe_in_the_place_of_an_object_is_damage_and_not_waited_for(tmp_path: Path) -> None:
+    write_small_store(tmp_path, {"001": {}})
+    for key in ("_foveal/001/density.json", "videos/001/frames/c/0/0/0/0", "videos/001/zarr.json"):
+        (tmp_path / key).unlink()
+        os.mkfifo(tmp_path / key)
+    named = {problem.key for problem in verify(Location(tmp_path))}
+    assert {"_foveal/001/density.json", "videos/001/frames/c/0/0/0/0"} < named
+    store = foveal.open_store(tmp_path)
+    with pytest.warns(DamageWarning, match=r"density\.json is damaged.*it is a pipe"):
+        dataset = store["001"]
+    for read in (dataset.load, lambda: Clips(store, frames=4, variables=["frames"])[0]):
+        with pytest.raises(ChecksumError, match="frames"):
+            read()
 
 
 def test_a_link_out_of_the_store_is_neither_written_nor_deleted_through(tmp_path: Path) -> None:

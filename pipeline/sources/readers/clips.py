@@ -16,7 +16,12 @@ from typing import Any, Literal
 
 from foveal.errors import GazeError, InputError, RecipeError
 from foveal.pipeline.recipe.section import DatasetSection, GazeSelection, Reconcile
-from foveal.pipeline.sources.readers.files import check_confined, folder_names, numbered_files
+from foveal.pipeline.sources.readers.files import (
+    check_confined,
+    folder_names,
+    left_out,
+    numbered_files,
+)
 from foveal.pipeline.sources.readers.pictures import (
     PICTURE_SUFFIXES,
     PictureMaps,
@@ -130,6 +135,7 @@ class ClipSource:
             )
         self._clips = clips
         self._problems: dict[str, str] = {}
+        self.left_out = ""
 
     @cached_property
     def _by_id(self) -> dict[str, Clip]:
@@ -145,6 +151,7 @@ class ClipSource:
     def videos(self) -> Sequence[Video]:
         """All clips, each a folder of images."""
         videos = [self._video(clip) for clip in self._by_id.values()]
+        self.left_out = self._beside()
         if self._min_frames == 1:
             return videos
         return [video for video in videos if len(video.image_names or ()) >= self._min_frames]
@@ -164,6 +171,20 @@ class ClipSource:
             has_ground_truth=clip.has_ground_truth,
             notes=aligned.notes or ((aligned.problem,) if not aligned.images else ()),
         )
+
+    def _beside(self) -> str:
+        """A sentence that names files beside the images which are none."""
+        found = {}
+        for clip in self._by_id.values():
+            try:
+                images = numbered_files(clip.images, PICTURE_SUFFIXES).values()
+                said = left_out(clip.images, set(images))
+            except InputError:  # the clip's own problem says so
+                continue
+            if said:
+                found[clip.id] = said
+        others = f"; so it is in {len(found) - 1} other clips" if len(found) > 1 else ""
+        return next(iter(found.values()), "") + others
 
     @property
     def _imports(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -121,10 +121,15 @@ def folder_names(folder: Path) -> list[str]:
 
 def left_out(folder: Path, taken: Collection[str]) -> str:
     """A sentence that names the files of a folder which are not among those `taken`, if any."""
-    others = [name for name in file_names(folder) if name not in taken]
-    more = ", …" if len(others) > _SHOWN_NAMES else ""
-    shown = ", ".join(others[:_SHOWN_NAMES]) + more
-    return f"{folder}: {len(others)} files are not read, {shown}" if others else ""
+    return not_read(folder, [name for name in file_names(folder) if name not in taken])
+
+
+def not_read(folder: Path, names: Sequence[str]) -> str:
+    """A sentence that names the first of some files of a folder; empty where there are none."""
+    more = ", …" if len(names) > _SHOWN_NAMES else ""
+    shown = ", ".join(names[:_SHOWN_NAMES]) + more
+    what = "file is" if len(names) == 1 else "files are"
+    return f"{folder}: {len(names)} {what} not read, {shown}" if names else ""
 
 
 def numbered_files(folder: Path, suffixes: tuple[str, ...]) -> dict[int, str]:

@@ -117,6 +117,11 @@ def test_predictions_leave_as_maps_under_their_own_name(tmp_path):
     write_prediction(store, "001", "log", maps)
     export(store.location.url, tmp_path / "out", "saliency_log", flat=True, source_size=True)
     assert picture(tmp_path / "out/0001/0001.png").shape == SIZE
+    half = maps.astype(np.float16)
+    write_prediction(store, "001", "half", half)
+    done = export(store.location.url, tmp_path / "tree", "saliency_half", source_size=True)
+    assert done.for_evaluation
+    assert picture(tmp_path / "tree/0001/0020.png").shape == SIZE
     export(store.location.url, tmp_path / "out", "saliency_log")
     files = sorted((tmp_path / "out/0001/saliency_log").iterdir())
     assert len(files) == 20

@@ -115,5 +115,9 @@ def test_a_store_that_cannot_be_written_to_is_scored_nevertheless(store: Store) 
 
 
 def test_a_damaged_evaluation_spoils_no_report(store: Store) -> None:
-    (Path(store.location.url) / "evaluation.json").write_text("{")
+    path = Path(store.location.url) / "evaluation.json"
+    path.write_text("{")
     assert "evaluation.json is damaged" in seen(store)[0]
+    for nothing in ('{"contestants": {}}', '{"contestants": {}, "metrics": [], "split": 7}'):
+        path.write_text(nothing)
+        assert "holds no scores that can be shown" in seen(store)[0]

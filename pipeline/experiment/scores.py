@@ -1,0 +1,85 @@
+"""``scores/<target>/<training>.json``: what a network scored, and what that was made from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from foveal.errors import ChecksumError
+from foveal.pipeline.learn.checkpoint import write_atomically
+from foveal.storage.digests import sealed, unsealed
+
+
+@dataclass(frozen=True)
+class Score:
+    """Scores of a training on a target.
+
+    Attributes
+    ----------
+    training, target : str
+    made_by : str
+        Hash of what the experiment's file says of the training.
+    means : mapping of str to (float or None)
+        By metric; None where no frame could be scored.
+    videos : list of str
+        That were scored.
+    left_out : int
+        Videos of the target without a prediction.
+    inputs_sha256 : str
+        See `foveal.storage.evaluation.inputs_sha256`.
+    parameters : int
+        Of the network.
+    provenance : dict
+        Where its weights come from, and what its inputs differ in from the paper's.
+    """
+
+    training: str
+    target: str
+    made_by: str
+    means: dict[str, float | None]
+    videos: list[str]
+    left_out: int
+    inputs_sha256: str
+    parameters: int
+    provenance: dict[str, Any]
+
+    def summary(self) -> str:
+        """In a line."""
+        parts = [
+            f"{name} {'undefined' if value is None else f'{value:.3f}'}"
+            for name, value in self.means.items()
+        ]
+        return ", ".join(parts)
+
+
+def score_path(folder: Path, training: str, target: str) -> Path:
+    """The file of a score."""
+    return folder / "scores" / target / f"{training}.json"
+
+
+def write_score(folder: Path, score: Score) -> None:
+    """Keep a score, in place of a former one."""
+    path = score_path(folder, score.training, score.target)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(sealed(asdict(score)), indent=1).encode())
+
+
+def read_score(folder: Path, training: str, target: str) -> Score | None:
+    """The score that is kept, None where there is none.
+
+    Raises
+    ------
+    ChecksumError
+        The file is damaged.
+    """
+    path = score_path(folder, training, target)
+    if not path.is_file():
+        return None
+    try:
+        return Score(**unsealed(json.loads(path.read_bytes())))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ChecksumError(
+            f"{path} is damaged ({error}); remove it, and run the experiment again"
+        ) from None

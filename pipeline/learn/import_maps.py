@@ -1,0 +1,244 @@
+"""Maps of other models, kept beside this project's own predictions and scored with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from foveal.errors import FovealError, InputError, RecipeError
+from foveal.pipeline.export.export import folder_name
+from foveal.pipeline.learn.foreign_maps import ForeignMaps, entries_of, entry_names, find_maps
+from foveal.pipeline.learn.predict import PREFIX, Advance, check_name
+from foveal.pipeline.stages.base import OF_THIS_RUN, Arrays, PlainStage
+from foveal.pipeline.stages.beside import write_beside
+from foveal.pipeline.stages.frames import TIMELINE
+from foveal.pipeline.video.resize import resize_frames
+from foveal.storage.index import refresh_index
+from foveal.storage.location import Location
+from foveal.storage.marks import Mark, group_name, infos_of, read_journal
+from foveal.storage.reader import Store, open_store
+from foveal.storage.root import store_lock
+from foveal.storage.schema import ArraySpec
+
+ORIGIN = "imported maps"
+RULE = "the map covers the whole picture; by area where it shrinks, bilinear where it grows"
+"""How maps of another size are brought to the one asked for, and to the ground truth's grid."""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What became of one video.
+
+    Attributes
+    ----------
+    video : str
+    status : {'complete', 'unchanged', 'fits', 'skipped'}
+        ``fits`` where nothing was to be written.
+    reason : str
+        Why it was skipped.
+    form : str
+        See `ForeignMaps`.
+    frames : int
+    size : (int, int) or None
+        Height and width of the maps as they came, in pixels.
+    """
+
+    video: str
+    status: Literal["complete", "unchanged", "fits", "skipped"]
+    reason: str = ""
+    form: str = ""
+    frames: int = 0
+    size: tuple[int, int] | None = None
+
+
+class ImportedStage(PlainStage):
+    """``saliency_<name>``: another model's map of each frame of one video.
+
+    Parameters
+    ----------
+    array : str
+    maps : ForeignMaps
+    size : (int, int), optional
+        Height and width to bring them to; None keeps them as they are.
+    source : str
+        Whose maps they are, in words.
+    folder : Path
+        Where they lie.
+    """
+
+    inputs = ()
+    reads = (TIMELINE,)
+
+    def __init__(
+        self, array: str, maps: ForeignMaps, size: tuple[int, int] | None, source: str, folder: Path
+    ) -> None:
+        self.name = array
+        self.arrays = (array,)
+        self._maps, self._source, self._folder = maps, source, folder
+        self._size = size if size not in (None, maps.size) else None
+        self._sha256 = maps.digest()
+
+    def parameters(self) -> dict[str, Any]:
+        return {
+            "origin": ORIGIN,
+            "form": self._maps.form,
+            "variable": self._maps.variable,
+            "sha256": self._sha256,
+            "resized_to": None if self._size is None else list(self._size),
+        }
+
+    def outputs(self) -> Sequence[ArraySpec]:
+        whose = self._source or self.name.removeprefix(PREFIX)
+        return [
+            ArraySpec(
+                self.name,
+                ("time", f"{self.name}_y", f"{self.name}_x"),
+                self._size or self._maps.size,
+                self._maps.dtype if self._size is None else np.dtype(np.float32),
+                {"long_name": f"saliency of another model: {whose}", "units": "1"},
+                axis="frame",
+                kind="map",
+                role="prediction",
+            )
+        ]
+
+    def finish(self) -> Iterator[Arrays]:
+        for maps in self._maps.read():
+            if self._size is None:
+                yield {self.name: maps}
+            else:
+                yield {self.name: resize_frames(maps.astype(np.float32), self._size)}
+
+    def provenance(self) -> dict[str, Any]:
+        files = self._maps.files
+        return {
+            "source": self._source,
+            "files": len(files),
+            "first_file": files[0].name,
+            "last_file": files[-1].name,
+            "numbered_from": self._maps.first_number,
+            "given_size": list(self._maps.size),
+            "resize_rule": RULE,
+            OF_THIS_RUN: {"folder": str(self._folder)},
+        }
+
+
+def import_maps(
+    url: str,
+    name: str,
+    folder: str | Path,
+    *,
+    split: str | None = None,
+    videos: Sequence[str] | None = None,
+    size: tuple[int, int] | Literal["source"] | None = None,
+    source: str = "",
+    inside: str | None = None,
+    variable: str | None = None,
+    only_check: bool = False,
+    advance: Advance = lambda video, done, frames: None,
+) -> tuple[list[Imported], list[str]]:
+    """Keep another model's maps in a store as ``saliency_<name>`` of each video.
+
+    1. compare names and counts of all files of a video with its frames, one by one;
+    2. leave alone what is complete from the same files;
+    3. write the maps, exactly as they are or at `size`, marked like everything else.
+
+    A video whose maps do not fit is skipped with the reason; nothing of it is written.
+
+    Parameters
+    ----------
+    url : str
+        The store.
+    name : str
+        Lower-case letters, digits and ``_``.
+    folder : str or Path
+        See `foveal.pipeline.learn.foreign_maps`. A video's maps bear its id, or the name that
+        `foveal export` gives its folder (DHF1K: four digits).
+    split : str, optional
+        Only videos of this split.
+    videos : sequence of str, optional
+        Only these.
+    size : (int, int) or 'source', optional
+        Height and width to store (float32), by `RULE`; None stores the maps as they came.
+    source : str
+        Whose maps they are: model, weights, paper; kept with them.
+    inside, variable : str, optional
+        See `find_maps`.
+    only_check : bool
+        Write nothing.
+    advance : callable
+
+    Returns
+    -------
+    results : list of Imported
+    strangers : list of str
+        What lies in the folder and belongs to no video of the store.
+
+    Raises
+    ------
+    RecipeError
+        `name`, or the folder, is none.
+    StoreError, StoreLocked
+        The store lacks a video, or another build is writing it.
+    """
+    folder = Path(folder)
+    check_name(name)
+    if not folder.is_dir():
+        raise RecipeError(f"{folder} is no folder; give the one that holds a folder per video")
+    store, location = open_store(url), Location(url)
+    wanted = store.select(split) if videos is None else list(videos)
+    for video in set(wanted) - set(store):
+        store.marks(video)
+    results = []
+
+    def one(video: str, marks: dict[str, Mark]) -> Imported:
+        frames = infos_of(marks)[TIMELINE].items
+        maps = find_maps(folder, names_of(store, video), frames, inside=inside, variable=variable)
+        if maps is None:
+            return Imported(video, "skipped", f"no maps: {folder} holds nothing of that name")
+        fits = Imported(video, "fits", form=maps.form, frames=maps.frames, size=maps.size)
+        if only_check:
+            return fits
+        array = PREFIX + name
+        there = marks.get(array)
+        if there is not None and there.identity["parameters"].get("origin") != ORIGIN:
+            reason = f"{array} is there already, estimated by a network; import under another name"
+            return Imported(video, "skipped", reason)
+        about = marks[TIMELINE].provenance["video"]["source_size"]
+        to = (int(about[0]), int(about[1])) if size == "source" else size
+        stage = ImportedStage(array, maps, to, source, folder)
+        if there is not None and there.identity["parameters"] != stage.parameters():
+            for _ in maps.read():  # what is there goes only when all of the new can be read
+                pass
+        mark = write_beside(
+            location, video, marks, stage, advance=lambda done: advance(video, done, frames)
+        )
+        return replace(fits, status="unchanged" if mark is None else "complete")
+
+    with nullcontext() if only_check else store_lock(location):
+        journal, quarantined = read_journal(location, wanted)
+        for video in wanted:
+            advance(video, 0, 1)
+            if video in quarantined:
+                reason = f"quarantined: {quarantined[video].reason}"
+                results.append(Imported(video, "skipped", reason))
+            elif TIMELINE not in journal.get(video, {}):
+                raise FovealError(f"{url}: nothing of video {video!r} is complete; build it first")
+            else:
+                try:
+                    results.append(one(video, journal[video]))
+                except InputError as error:
+                    results.append(Imported(video, "skipped", str(error)))
+        refresh_index(location, [each.video for each in results if each.status == "complete"])
+    known = {path.name for video in store for path in entries_of(folder, names_of(store, video))}
+    return results, [entry for entry in entry_names(folder) if entry not in known]
+
+
+def names_of(store: Store, video: str) -> tuple[str, ...]:
+    """What the maps of a video may be called: its id, and its folder in an export."""
+    return tuple(dict.fromkeys((group_name(video), folder_name(store, video))))
