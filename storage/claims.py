@@ -244,21 +244,27 @@ class Claims:
 
     def _take(self, name: str, said: str, holder: str) -> str:
         content = json.dumps({"holder": holder}).encode()
-        key = f"{CLAIMS}/{name}.1"
-        # Nearly always nobody has claimed it: then one look, after it, is enough.
-        while not self.location.create(key, content) and self.location.read(key) != content:
-            taken = self._holder_of(name)
+        number = 1
+        while True:
+            # Nearly always nobody has claimed it: then one look, after it, is enough.
+            key = f"{CLAIMS}/{name}.{number}"
+            mine = self.location.create(key, content) or self.location.read(key) == content
+            numbers = self._numbers(name)
+            taken = self._holder_of(name, numbers)
             if taken is not None and self._exclusive:
+                if mine:
+                    self.location.delete(key)
                 raise StoreLocked(f"{said} is at work in {taken}")
-            key = f"{CLAIMS}/{name}.{max(self._numbers(name), default=0) + 1}"
-        numbers = self._numbers(name)
-        taken = self._holder_of(name, numbers)
-        if taken is not None and self._exclusive:
-            self.location.delete(key)
-            raise StoreLocked(f"{said} is at work in {taken}")
-        for number in numbers:
-            if (former := f"{CLAIMS}/{name}.{number}") != key:
-                self.location.delete(former)
+            if mine and number == max(numbers, default=0):
+                break
+            # Another took it for that of one who is gone, or one who is gone had a higher number.
+            if mine:
+                self.location.delete(key)
+            number = max(numbers, default=0) + 1
+        still = self.location.guarded(functools.partial(self._check, name, said, holder))
+        for former in numbers:
+            if former != number:
+                still.delete(f"{CLAIMS}/{name}.{former}")
         return key
 
     def _check(self, name: str, said: str, holder: str) -> None:
