@@ -202,7 +202,7 @@ def _carry_out(
     build.listener.planned(sizes, plan.settled)
     with choose_engine(build, recompute, workers, cluster) as engine:
         results = [*plan.settled, *_process(build, plan.to_do, engine, leave)]
-    build.finalise(results)
+    build.finalise(results, plan)
     report = kept_report(url)
     if plan.to_do or report is None:
         took = duration(time.monotonic() - started)

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 BATCH_FRAMES = 500
 """Short clips share a task until they have so many frames together."""
 
+MANY_TASKS = 400
+"""Where there would be more, tasks are made larger: a task costs Prefect some tens of ms."""
+
+_TASKS = 100
+
 RETRY_DELAYS_SECONDS = [2.0, 20.0]
 
 
@@ -59,17 +64,33 @@ def _may_pass(state: State[Any]) -> bool:
     return isinstance(state.result(raise_on_failure=False), OSError)
 
 
-def batches(plans: Sequence[VideoPlan]) -> Iterator[list[str]]:
-    """Ids of videos that share a task: known short clips together, others alone."""
+def batches(plans: Sequence[VideoPlan]) -> list[list[str]]:
+    """Ids of videos that share a task: known short clips together, others alone.
+
+    Of very many videos several share a task in any case: the first tasks take a hundredth of all
+    frames, later ones a hundredth of what is left, so that workers end together.
+    """
+    lengths = [
+        plan.video.expected_frames or len(plan.video.image_names or ()) or BATCH_FRAMES
+        for plan in plans
+    ]
+    names = [plan.video.id for plan in plans]
+    found = list(_batches(names, lengths, 0))
+    return found if len(found) <= MANY_TASKS else list(_batches(names, lengths, 1 / _TASKS))
+
+
+def _batches(
+    names: Sequence[str], lengths: Sequence[int], share_of_rest: float
+) -> Iterator[list[str]]:
+    left = sum(lengths)
     batch: list[str] = []
     frames = 0
-    for plan in plans:
-        names = plan.video.image_names
-        length = plan.video.expected_frames or (len(names) if names else BATCH_FRAMES)
-        if batch and frames + length > BATCH_FRAMES:
+    for name, length in zip(names, lengths, strict=True):
+        if batch and frames + length > max(BATCH_FRAMES, left * share_of_rest):
             yield batch
+            left -= frames
             batch, frames = [], 0
-        batch.append(plan.video.id)
+        batch.append(name)
         frames += length
     if batch:
         yield batch

@@ -20,7 +20,7 @@ import platform
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from types import TracebackType
@@ -243,22 +243,29 @@ class Claims:
                     self.location.delete(key)
 
     def _take(self, name: str, said: str, holder: str) -> str:
+        content = json.dumps({"holder": holder}).encode()
+        number = 1
         while True:
-            taken = self._holder_of(name)
-            if taken is not None and self._exclusive:
-                raise StoreLocked(f"{said} is at work in {taken}")
+            # Nearly always nobody has claimed it: then one look, after it, is enough.
+            key = f"{CLAIMS}/{name}.{number}"
+            mine = self.location.create(key, content) or self.location.read(key) == content
             numbers = self._numbers(name)
-            key = f"{CLAIMS}/{name}.{max(numbers, default=0) + 1}"
-            content = json.dumps({"holder": holder}).encode()
-            if not self.location.create(key, content) and self.location.read(key) != content:
-                continue
-            taken = self._holder_of(name)
+            taken = self._holder_of(name, numbers)
             if taken is not None and self._exclusive:
-                self.location.delete(key)
+                if mine:
+                    self.location.delete(key)
                 raise StoreLocked(f"{said} is at work in {taken}")
-            for number in numbers:
-                self.location.delete(f"{CLAIMS}/{name}.{number}")
-            return key
+            if mine and number == max(numbers, default=0):
+                break
+            # Another took it for that of one who is gone, or one who is gone had a higher number.
+            if mine:
+                self.location.delete(key)
+            number = max(numbers, default=0) + 1
+        still = self.location.guarded(functools.partial(self._check, name, said, holder))
+        for former in numbers:
+            if former != number:
+                still.delete(f"{CLAIMS}/{name}.{former}")
+        return key
 
     def _check(self, name: str, said: str, holder: str) -> None:
         with self._lock:
@@ -277,9 +284,9 @@ class Claims:
                 found.append(int(number))
         return found
 
-    def _holder_of(self, name: str) -> Holder | None:
-        """Somebody else who lives and has a claim."""
-        for number in self._numbers(name):
+    def _holder_of(self, name: str, numbers: Sequence[int] | None = None) -> Holder | None:
+        """Somebody else who lives and has a claim, of all numbers where none are given."""
+        for number in self._numbers(name) if numbers is None else numbers:
             content = self.location.read(f"{CLAIMS}/{name}.{number}")
             try:
                 holder_id = str(json.loads(content or b"null")["holder"])

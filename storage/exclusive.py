@@ -10,6 +10,7 @@ import asyncio
 import errno
 import os
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from zarr.abc.store import Store
@@ -50,6 +51,16 @@ async def put_new(store: Store, key: str, value: Buffer) -> bool:
         return False
     await store.set(key, value)
     return True
+
+
+async def remove(store: Store, key: str) -> None:
+    """Remove an object; one that is not there is no error."""
+    if isinstance(store, FsspecStore):
+        # By name: zarr's own way lists before it removes.
+        with suppress(*store.allowed_exceptions):
+            await store.fs._rm_file(f"{store.path}/{key}")
+    else:
+        await store.delete(key)
 
 
 def _link(path: Path, value: Buffer) -> bool:

@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from foveal.errors import StoreError
+from foveal.storage.contents import told_of_arrays
 from foveal.storage.digests import sealed, sha256_of_bytes, sha256_of_object, unsealed
 from foveal.storage.location import Location
 from foveal.storage.marks import Mark, Quarantine, read_journal_with_damage
@@ -41,11 +42,15 @@ COLUMNS = {
     "random_weights": "str",
     "stages": "str",
     "fingerprints": "str",
+    "arrays": "str",
 }
 """Columns and pandas dtypes."""
 
 JSON_COLUMNS = ("flow_quality", "random_weights", "stages", "fingerprints")
 """Columns that hold JSON: figures by stage, names of stages, and hashes by stage."""
+
+ARRAYS = "arrays"
+"""Column with what each array is, see `foveal.storage.contents`; older indexes lack it."""
 
 
 def index_row(
@@ -89,6 +94,7 @@ def index_row(
         sorted(name for name, mark in marks.items() if mark.random_weights)
     )
     row["stages"] = json.dumps(sorted(marks))
+    row[ARRAYS] = told_of_arrays(marks)
     row["fingerprints"] = json.dumps({name: marks[name].fingerprint for name in sorted(marks)})
     return row
 
@@ -144,9 +150,13 @@ def read_index(location: Location) -> pd.DataFrame | None:
         sha256 = _voucher(location).get("sha256")
         if sha256 not in (None, sha256_of_bytes(content)):
             return None
-        table = pd.read_parquet(io.BytesIO(content)).astype(COLUMNS)
-        for column in JSON_COLUMNS:
-            table[column].map(json.loads)
+        table = pd.read_parquet(io.BytesIO(content))
+        if ARRAYS not in table:
+            table[ARRAYS] = None
+        table = table.astype(COLUMNS)
+        if sha256 is None:
+            for column in JSON_COLUMNS:
+                table[column].map(json.loads)
     except StoreError as error:
         if isinstance(error.__cause__, Exception):
             location.check_lost(error.__cause__, INDEX)

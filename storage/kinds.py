@@ -72,6 +72,10 @@ class ArrayInfo:
         Where frames are sampled at another rate, the array of their numbers in the source.
     offset : str or None
         Where a frame has a run of items (samples of sound), the array that says where each begins.
+    window : int or None
+        For windows, frames in each; None where they differ or are not known.
+    span : int or None
+        Frames that an item reaches over, where items go to frames by time.
     """
 
     name: str
@@ -85,6 +89,8 @@ class ArrayInfo:
     role: str | None = None
     source_frames: str | None = None
     offset: str | None = None
+    window: int | None = None
+    span: int | None = None
 
     @property
     def items(self) -> int:
@@ -120,7 +126,13 @@ _FIRST_EDITION: tuple[tuple[str, dict[str, str]], ...] = (
 """Names by which stores of the first edition, whose arrays do not say it, are understood."""
 
 
-def array_info(name: str, stage: str, about: Mapping[str, Any]) -> ArrayInfo:
+def array_info(
+    name: str,
+    stage: str,
+    about: Mapping[str, Any],
+    window: int | None = None,
+    span: int | None = None,
+) -> ArrayInfo:
     """What an array is, from its entry in a completion mark.
 
     Parameters
@@ -129,6 +141,7 @@ def array_info(name: str, stage: str, about: Mapping[str, Any]) -> ArrayInfo:
     about : mapping
         ``shape``, ``dtype``, ``dims`` and what the array says of itself; the table of the first
         edition's names helps out where it says nothing.
+    window, span : int, optional
     """
     said = {key: about[key] for key in SAID if about.get(key) is not None}
     if "kind" not in said:
@@ -145,6 +158,8 @@ def array_info(name: str, stage: str, about: Mapping[str, Any]) -> ArrayInfo:
         role=said.get("role"),
         source_frames=said.get("source_frames"),
         offset=said.get("offset"),
+        window=window,
+        span=span,
     )
 
 

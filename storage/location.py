@@ -17,7 +17,8 @@ from zarr.storage import FsspecStore, LocalStore
 
 from foveal.errors import FovealError, StoreError, StoreUnreachable, advice_on
 from foveal.storage.credentials import ADVICE, holds_credentials, masked
-from foveal.storage.exclusive import put_new
+from foveal.storage.durable import Durable
+from foveal.storage.exclusive import put_new, remove
 from foveal.storage.zarr_internals import Buffer, BufferPrototype, default_buffer_prototype, sync
 
 _LOST = {
@@ -32,6 +33,9 @@ _LOST = {
     errno.ENOMEM,
 }
 """Faults of the whole disk or process, not of one object."""
+S3_CONNECTIONS = 64
+"""Requests at once."""
+
 _DEFECTS = (TypeError, AttributeError, NameError, AssertionError, LookupError)
 """Errors of the program itself, which keep their traceback."""
 
@@ -88,9 +92,7 @@ class Location:
                     "then deletes nothing; choose a URL without"
                 )
             try:
-                # What others have written meanwhile must be seen: listings are not remembered.
-                live = {"use_listings_cache": False}
-                self.zarr = FsspecStore.from_url(self.url, live, read_only)
+                self.zarr = FsspecStore.from_url(self.url, _fsspec_options(self.url), read_only)
             except (ImportError, ValueError) as error:
                 raise StoreError(
                     f"{url} cannot be opened: {error}; for s3:// and gs:// install foveal[cloud]"
@@ -100,7 +102,7 @@ class Location:
             self.zarr = PlainFiles(self.local, read_only=read_only)
         if isinstance(self.zarr, LocalStore):
             self.local = self.zarr.root
-
+        self._durable = Durable(self.local or Path())
         self._guard: Callable[[], None] = _always  # named, so that a location can be pickled
 
     def __str__(self) -> str:
@@ -200,11 +202,13 @@ class Location:
         """Remove an object; missing ones are no error."""
         with self.reaching(self.owned(key)):
             if not self._unlink(key):
-                sync(self.zarr.delete(key))
+                sync(remove(self.zarr, key))
 
     def delete_folder(self, folder: str) -> None:
         """Remove every object in a folder and below."""
         with self.reaching(self.owned(folder)):
+            if self.local is not None:
+                self._durable.forget(self.local / folder)
             if not self._unlink(folder):
                 sync(self.zarr.delete_dir(folder))
 
@@ -270,16 +274,9 @@ class Location:
         """
         if self.local is None:
             return
-        folders: set[Path] = set()
+        local = self.local
         with self.reaching():
-            for key in keys:
-                path = self.local / self._inside(key)
-                _fsync(path)
-                while path != self.local and path.parent not in folders:
-                    path = path.parent
-                    folders.add(path)
-            for folder in folders:
-                _fsync(folder)
+            self._durable.flush([local / self._inside(key) for key in keys])
 
 
 def _without_secrets(error: Exception) -> Exception | None:
@@ -287,16 +284,12 @@ def _without_secrets(error: Exception) -> Exception | None:
     return error if masked(str(error)) == str(error) else None
 
 
-def _fsync(path: Path) -> None:
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    except PermissionError:
-        if os.name == "nt":  # folders cannot be opened there
-            return
-        raise
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _fsspec_options(url: str) -> dict[str, Any]:
+    # What others have written meanwhile must be seen: listings are not remembered.
+    options: dict[str, Any] = {"use_listings_cache": False}
+    if url.startswith(("s3://", "s3a://")):
+        # s3fs would ask for the size of every object before it reads it, to read large ones in
+        # parts, and have 10 requests at once wait for each other.
+        options["max_concurrency"] = 1
+        options["config_kwargs"] = {"max_pool_connections": S3_CONNECTIONS}
+    return options

@@ -12,7 +12,7 @@ never the command.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
@@ -40,6 +40,8 @@ __all__ = [
     "fingerprint",
     "group_name",
     "journal_key",
+    "journal_parts",
+    "journal_videos",
     "read_journal",
     "read_journal_with_damage",
     "read_marks",
@@ -48,6 +50,7 @@ __all__ = [
 ]
 
 _AT_ONCE = 64
+_PART_VIDEOS = 256
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,26 @@ def read_journal(
     return journal.marks, journal.quarantined
 
 
+def journal_videos(location: Location) -> list[str]:
+    """Every video that has a journal."""
+    found = [video_of(name) for name in location.list_folder(JOURNAL)]
+    return [video for video in found if video is not None]
+
+
+def journal_parts(location: Location, videos: Iterable[str]) -> Iterator[tuple[list[str], Journal]]:
+    """The journal of these videos in parts, each with its videos: memory does not grow with them.
+
+    Marks take about 10 KB each in memory.
+    """
+    names = list(dict.fromkeys(videos))
+    # One listing tells which have any; of a store that is begun, none.
+    there = set(journal_videos(location)) if len(names) > 1 else set(names)
+    for at in range(0, len(names), _PART_VIDEOS):
+        part = names[at : at + _PART_VIDEOS]
+        known = [name for name in part if name in there]
+        yield part, read_journal_with_damage(location, known)
+
+
 def read_journal_with_damage(location: Location, videos: Iterable[str] | None = None) -> Journal:
     """As `read_journal`, with a list of what could not be read or believed.
 
@@ -141,11 +164,7 @@ def read_journal_with_damage(location: Location, videos: Iterable[str] | None = 
         Where the store as a whole does not answer. A single record that answers "access denied",
         or on a local disk "input/output error", is damage of that record.
     """
-    if videos is None:
-        found = [video_of(name) for name in location.list_folder(JOURNAL)]
-        names = [video for video in found if video is not None]
-    else:
-        names = list(dict.fromkeys(videos))
+    names = journal_videos(location) if videos is None else list(dict.fromkeys(videos))
     journal = Journal({}, {}, [], [])
     for video, stage, key, content in sync(_read_all(location, names)):
         try:

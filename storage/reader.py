@@ -22,8 +22,15 @@ from zarr.abc.store import Store as ZarrStore
 
 from foveal.errors import ChecksumError, DamageWarning, MissingDependency, StoreError
 from foveal.storage.arrays import read_array
+from foveal.storage.contents import Contents, arrays_told, contents_of
 from foveal.storage.describe import count_splits, describe, describe_html
-from foveal.storage.index import JSON_COLUMNS, index_from_journal, index_is_current, read_index
+from foveal.storage.index import (
+    ARRAYS,
+    JSON_COLUMNS,
+    index_from_journal,
+    index_is_current,
+    read_index,
+)
 from foveal.storage.kinds import ArrayInfo
 from foveal.storage.location import Location
 from foveal.storage.lost import read_damage
@@ -35,6 +42,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
 _SHOWN_NAMES = 5
+_FEW_VIDEOS = 1000
+"""Reading the marks of so many takes less than a second."""
 
 
 def open_store(url: str | Path | ZarrStore) -> Store:
@@ -104,14 +113,20 @@ class Store:
         untrained network computed), ``stages`` (list of names) and ``fingerprints`` (hash by
         stage).
         """
+        table = self._table.drop(columns=ARRAYS)
+        for column in JSON_COLUMNS:
+            # Not one by one: pandas takes longer to hand a text out than it takes to be parsed.
+            table[column] = [json.loads(text) for text in table[column].to_numpy(object).tolist()]
+        table["completed_at"] = pd.to_datetime(table["completed_at"], utc=True, errors="coerce")
+        for condition in self._conditions:
+            table = table[meets(table.reset_index(), condition).to_numpy()]
+        return table
+
+    @cached_property
+    def _table(self) -> pd.DataFrame:
         table = read_index(self.location) if index_is_current(self.location) else None
         if table is None:
             table = index_from_journal(self.location)
-        for column in JSON_COLUMNS:
-            table[column] = [json.loads(text) for text in table[column]]
-        table["completed_at"] = pd.to_datetime(table["completed_at"], utc=True, errors="coerce")
-        for condition in self._conditions:
-            table = table[meets(table, condition)]
         return table.set_index("video")
 
     def where(self, **condition: Any) -> Store:
@@ -142,7 +157,45 @@ class Store:
 
     def reload(self) -> None:
         """Forget the table of videos, so that a build's progress shows."""
-        self.__dict__.pop("videos", None)
+        for name in ("videos", "_table"):
+            self.__dict__.pop(name, None)
+
+    def contents(self, videos: Sequence[str]) -> dict[str, Contents]:
+        """What is complete of these videos, so that reading can be planned.
+
+        Of many videos it is told as the table of videos has it, and no mark is opened: an array
+        that is gone, or another, meanwhile is noticed when it is opened. Of few the marks tell it;
+        damage warns, as in `marks`. Videos of which nothing is complete are left out.
+
+        Raises
+        ------
+        StoreError
+        """
+        if len(videos) <= _FEW_VIDEOS:
+            return self.contents_now(videos)
+        found: dict[str, Contents] = {}
+        unknown: list[str] = []
+        table = self._table
+        names = table.index.to_numpy(object).tolist()
+        columns: list[dict[Any, Any]] = [
+            dict(zip(names, table[name].to_numpy(object).tolist(), strict=True))
+            for name in (ARRAYS, "height_px", "width_px")
+        ]
+        for video in videos:
+            told, height, width = (column.get(video, pd.NA) for column in columns)
+            try:
+                infos = arrays_told(told)
+                size = (int(height), int(width)) if "time" in infos else None
+            except (ValueError, TypeError, LookupError, AttributeError):
+                unknown.append(video)
+                continue
+            if infos:
+                found[video] = Contents(infos, size)
+        return found | (self.contents_now(unknown) if unknown else {})
+
+    def contents_now(self, videos: Sequence[str]) -> dict[str, Contents]:
+        """As `contents`, by the marks at this very moment, however many videos there are."""
+        return {video: contents_of(of) for video, of in self.journal(videos).items()}
 
     def __len__(self) -> int:
         return len(self.videos)
@@ -284,10 +337,13 @@ class Store:
         StoreError
             Where the split has none; the message counts the videos of each split.
         """
-        table = self.videos
+        table = self._table
         if split is not None:
             table = table[table.split == split]
-        found = [str(name) for name, stages in table.stages.items() if "time" in stages]
+        texts = table.stages.to_numpy(object).tolist()
+        complete = {text for text in set(texts) if "time" in json.loads(text)}
+        names = table.index.to_numpy(object).tolist()
+        found = [str(name) for name, text in zip(names, texts, strict=True) if text in complete]
         if not found:
             counts = count_splits(self) or "no videos at all"
             wanted = "videos" if split is None else f"videos in split {split!r}"

@@ -50,7 +50,25 @@ class Mark:
     @property
     def infos(self) -> dict[str, ArrayInfo]:
         """What each of its arrays is, by name."""
-        return {name: array_info(name, self.stage, about) for name, about in self.arrays.items()}
+        return {
+            name: array_info(name, self.stage, about, self.window, self.span)
+            for name, about in self.arrays.items()
+        }
+
+    @property
+    def window(self) -> int | None:
+        """Frames in a window, where its parameters say it."""
+        return self._count("window")
+
+    @property
+    def span(self) -> int | None:
+        """Frames that an item reaches over, where its parameters say it."""
+        return self._count("span")
+
+    def _count(self, name: str) -> int | None:
+        parameters = self.provenance.get("parameters", {})
+        count = parameters.get(name) if isinstance(parameters, Mapping) else None
+        return count if isinstance(count, int) and count > 0 else None
 
     @property
     def random_weights(self) -> bool:

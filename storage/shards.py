@@ -1,4 +1,4 @@
-"""Shards of a local store, read without zarr: their own index says where a chunk lies.
+"""Shards read without zarr: their own index says where a chunk lies. Here, of local stores.
 
 A chunk that carries a CRC-32C behind it, as all do that foveal writes now, is compared with it
 before anything is made of its bytes.
@@ -34,7 +34,13 @@ _UNDERSTOOD: tuple[list[type], ...] = ([], [BloscCodec], [Crc32cCodec], [BloscCo
 
 @dataclass(frozen=True)
 class ShardLayout:
-    """A sharded array in a local folder whose chunks are plain or Blosc."""
+    """A sharded array whose chunks are plain or Blosc.
+
+    Attributes
+    ----------
+    local : bool
+        Whether `folder` is one of this machine; else it is the array's path in the store.
+    """
 
     folder: str
     item_shape: tuple[int, ...]
@@ -46,12 +52,17 @@ class ShardLayout:
     compressed: bool
     checked: bool
     chunk_bytes: int
+    local: bool
+
+    def key(self, number: int) -> str:
+        """Where a shard lies, by its number."""
+        return "/".join([self.folder, "c", str(number), *"0" * len(self.item_shape)])
 
 
 def shard_layout(location: Location, path: str, array: AsyncArray[Any]) -> ShardLayout | None:
     """The layout of an array that can be read directly, None where it takes zarr."""
     metadata = array.metadata
-    if not isinstance(metadata, ArrayV3Metadata) or location.local is None:
+    if not isinstance(metadata, ArrayV3Metadata):
         return None
     if len(metadata.codecs) != 1 or not isinstance(metadata.codecs[0], ShardingCodec):
         return None
@@ -68,7 +79,7 @@ def shard_layout(location: Location, path: str, array: AsyncArray[Any]) -> Shard
         return None
     shard_items = (array.shards or array.chunks)[0]
     return ShardLayout(
-        str(location.local / path),
+        path if location.local is None else str(location.local / path),
         tuple(array.shape[1:]),
         array.dtype,
         metadata.fill_value,
@@ -78,6 +89,7 @@ def shard_layout(location: Location, path: str, array: AsyncArray[Any]) -> Shard
         BloscCodec in map(type, inner),
         Crc32cCodec in map(type, inner),
         int(np.prod(sharding.chunk_shape, dtype=np.int64)) * array.dtype.itemsize,
+        location.local is not None,
     )
 
 
@@ -85,9 +97,7 @@ class Shard:
     """A shard open for reading, its index read and checked."""
 
     def __init__(self, layout: ShardLayout, number: int) -> None:
-        self._path = path = "/".join(
-            [layout.folder, "c", str(number), *"0" * len(layout.item_shape)]
-        )
+        self._path = path = layout.key(number)
         try:
             # A pipe in a shard's place would otherwise be waited for.
             self._file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
@@ -147,13 +157,7 @@ class Shard:
     def _whole(self, offset: int, length: int, into: NDArray[np.uint8]) -> None:
         if self._layout.compressed:
             encoded = np.frombuffer(os.pread(self._file, length, offset), np.uint8)
-            if self._layout.checked:
-                encoded, checksum = encoded[:-CRC_BYTES], encoded[-CRC_BYTES:]
-                _compare(encoded, checksum.tobytes())
-            # Blosc's header names the decoded size in bytes 4 … 7.
-            if int.from_bytes(encoded[4:8].tobytes(), "little") != into.nbytes:
-                raise ValueError("its decoded size is wrong")
-            blosc.decompress(encoded, into)
+            decode_chunk(self._layout, encoded, into)
         elif self._layout.checked:
             behind = bytearray(CRC_BYTES)
             self._plain(offset, [into.data, behind], into.nbytes + CRC_BYTES)
@@ -175,6 +179,26 @@ class Shard:
             f"{self._path} is damaged{why}; `foveal verify` lists everything that is, "
             "`foveal build --repair` computes it again"
         )
+
+
+def decode_chunk(layout: ShardLayout, encoded: NDArray[np.uint8], into: NDArray[np.uint8]) -> None:
+    """Check the bytes of a whole chunk, and decode them into an array.
+
+    Raises
+    ------
+    ValueError, RuntimeError
+        Where they are not what was written.
+    """
+    if layout.checked:
+        encoded, checksum = encoded[:-CRC_BYTES], encoded[-CRC_BYTES:]
+        _compare(encoded, checksum.tobytes())
+    if not layout.compressed:
+        into[:] = encoded.reshape(into.shape)
+        return
+    # Blosc's header names the decoded size in bytes 4 … 7.
+    if int.from_bytes(encoded[4:8].tobytes(), "little") != into.nbytes:
+        raise ValueError("its decoded size is wrong")
+    blosc.decompress(encoded, into)
 
 
 def _compare(values: NDArray[np.uint8], checksum: bytes | bytearray) -> None:

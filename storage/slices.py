@@ -3,7 +3,8 @@
 zarr-python spends about half a millisecond of bookkeeping a chunk, as much as it takes to decode
 sixteen frames and far more than to read a window of features. Shards of local stores are therefore
 read directly: their own index says where a chunk lies, and it is decoded, or brought by one system
-call where it is not compressed, into the result. Everything else goes through zarr.
+call where it is not compressed, into the result. So are those of other stores, by as few requests
+as it takes, all at once. Everything else goes through zarr.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from foveal.storage.arrays import open_checked
 from foveal.storage.cf import Scale, physical
 from foveal.storage.location import Location
 from foveal.storage.names import group_path
+from foveal.storage.ranges import RangeReader
 from foveal.storage.shards import Shard, ShardLayout, shard_layout
 from foveal.storage.zarr_internals import AsyncArray, sync
 
@@ -116,27 +118,42 @@ class Gatherer:
                 scale = arrays[video, name].scale
                 kind = (name, stop - start, direct.item_shape, direct.dtype, scale)
                 alike.setdefault(kind, []).append(n)
+        filled: list[tuple[list[int], NDArray[Any], Scale | None]] = []
+        requested: list[tuple[int, NDArray[Any]]] = []
         for (_, items, item_shape, dtype, scale), group in alike.items():
             together = allocate((len(group), items, *item_shape), dtype)
+            filled.append((group, together, scale))
             for n, into in zip(group, together, strict=True):
                 layout = arrays[slices[n][:2]].direct
                 assert layout is not None
-                self._read_direct(layout, slices[n].start, slices[n].stop, into)
-            for n, row in zip(group, rows(physical(together, scale)), strict=True):
-                values[n] = row
+                if layout.local:
+                    self._read_direct(layout, slices[n].start, slices[n].stop, into)
+                else:
+                    requested.append((n, into))
 
-        async def decode() -> list[Any]:
-            return await asyncio.gather(
+        async def ask(n: int, into: NDArray[Any]) -> None:
+            one = arrays[slices[n][:2]]
+            assert one.direct is not None
+            place = one.array.store_path.store
+            await self._ranges.read(place, one.direct, slices[n].start, slices[n].stop, into)
+
+        async def ask_all() -> list[Any]:
+            _, *decoded = await asyncio.gather(
+                asyncio.gather(*(ask(n, into) for n, into in requested)),
                 *(
                     arrays[slices[n][:2]].array.getitem(slice(slices[n].start, slices[n].stop))
                     for n in through_zarr
-                )
+                ),
             )
+            return decoded
 
-        if through_zarr:
-            for n, value in zip(through_zarr, sync(decode()), strict=True):
+        if requested or through_zarr:
+            for n, value in zip(through_zarr, sync(ask_all()), strict=True):
                 read = physical(np.asarray(value), arrays[slices[n][:2]].scale)
                 values[n] = rows(read[None])[0]
+        for group, together, scale in filled:
+            for n, row in zip(group, rows(physical(together, scale)), strict=True):
+                values[n] = row
         return values
 
     def _read_cached(self, slices: Sequence[Slice]) -> list[NDArray[Any]]:
@@ -179,6 +196,7 @@ class Gatherer:
         self._arrays: OrderedDict[tuple[str, str], _Opened] = OrderedDict()
         self._shards: OrderedDict[tuple[str, int], Shard] = OrderedDict()
         self._cache: OrderedDict[Slice, NDArray[Any]] = OrderedDict()
+        self._ranges = RangeReader()
 
     def _open(self, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], _Opened]:
         missing = [name for name in sorted(wanted) if name not in self._arrays]

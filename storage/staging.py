@@ -53,10 +53,9 @@ class StagingStore(WrapperStore[Store]):
         if key in self._held and byte_range is None:
             return self._held[key]
         if key.endswith("zarr.json"):
-            # Of a group above. Zarr looks at these before it writes an array below; whether they
-            # are damaged is for readers and repairs to say.
-            there = await self.exists(key)
-            return prototype.buffer.from_bytes(group_content({})) if there else None
+            # Zarr looks at the groups above before it writes an array below. They were written
+            # before; whether they are damaged is for readers and repairs to say.
+            return prototype.buffer.from_bytes(group_content({})) if _is_group(key) else None
         if key not in self.sha256:
             # Nothing that this process wrote: Zarr asks before it puts a new shard.
             return None
@@ -64,8 +63,11 @@ class StagingStore(WrapperStore[Store]):
             return await self._store.get(key, prototype, byte_range)
 
     async def exists(self, key: str) -> bool:
+        if key.endswith("zarr.json"):
+            # What was staged, and no other: arrays of former builds were removed.
+            return key in self._held or _is_group(key)
         with self._location.reaching(key):
-            return key in self._held or await self._store.exists(key)
+            return await self._store.exists(key)
 
     async def set(self, key: str, value: Buffer) -> None:
         if key.endswith("zarr.json"):
@@ -107,3 +109,8 @@ class StagingStore(WrapperStore[Store]):
 
         sync(put_all())
         self._held.clear()
+
+
+def _is_group(key: str) -> bool:
+    """Whether a ``zarr.json`` is that of the root, of ``videos``, or of a video."""
+    return key.count("/") <= 2

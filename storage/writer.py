@@ -281,9 +281,12 @@ class VideoWriter:
         self._remove(paths, kept)
 
     def _remove(self, arrays: Sequence[str], kept: Collection[str] = ()) -> None:
-        for array in arrays:
+        # One listing tells what is there at all: most videos are new.
+        there = set(self._location.list_folder(self._group))
+        found = [array for array in arrays if array.rpartition("/")[2] in there]
+        for array in found:
             self._location.delete(f"{array}/zarr.json")
-        for array in arrays:
+        for array in found:
             if any(key.startswith(f"{array}/") for key in kept):
                 for key in set(self._location.list_all(array)).difference(kept):
                     self._location.delete(key)

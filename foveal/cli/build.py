@@ -129,7 +129,7 @@ def run_build(
         plan = build.plan(only, limit, retry, repair, recompute)
         if not plan.to_do:
             build.remember(plan)
-            build.finalise(plan.settled)
+            build.finalise(plan.settled, plan)
             if kept_report(recipe.store) is None:
                 keep_report(recipe.store)
             return plan.settled

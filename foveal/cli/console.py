@@ -30,6 +30,14 @@ ROWS = 40
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        envvar="FOVEAL_CLUSTER",
+        help="Dask cluster: local:4, local:gpus, tcp://scheduler:8786. Here by default.",
+    ),
+]
+
 _PIPE_COLUMNS = 200
 
 _QUIET_SECONDS = 60.0

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import Progress
 
-from foveal.cli.console import Json, err, out, print_json, print_table
+from foveal.cli.console import Cluster, Json, err, out, print_json, print_table
 from foveal.errors import RecipeError, writing
 
 if TYPE_CHECKING:
+    from foveal.pipeline.learn.baselines import Each
     from foveal.pipeline.learn.evaluate import Evaluation
 
 
@@ -65,6 +67,7 @@ def evaluate(
         Path | None, typer.Option("--csv", help="Write all means as CSV here.")
     ] = None,
     device: Annotated[str, typer.Option(help="Where scores are computed.")] = "cpu",
+    cluster: Cluster = None,
     as_json: Json = False,
 ) -> None:
     """Score predictions, and the baselines that every table needs, in one table.
@@ -92,15 +95,22 @@ def evaluate(
         else _listed("metric", wanted_metrics, names())
     )
     _listed("average", average, ("videos", "frames"))
-    wanted, missing = contestants(
-        opened,
-        prediction or predictions_in(opened, videos),
-        _listed("baselines", baselines, BASELINES),
-        train_split=train_split,
-        flow=flow,
-    )
-    made_from = {"centre_bias": opened.select(train_split)} if "centre_bias" in wanted else None
-    with Progress(console=err, disable=not err.is_terminal) as progress:
+    with ExitStack() as stack:
+        each: Each | None = None
+        if cluster is not None:
+            from foveal.flows import compute
+
+            each = compute.Each(stack.enter_context(compute.on_cluster(cluster)), device)
+        wanted, missing = contestants(
+            opened,
+            prediction or predictions_in(opened, videos),
+            _listed("baselines", baselines, BASELINES),
+            train_split=train_split,
+            flow=flow,
+            each=each or map,
+        )
+        made_from = {"centre_bias": opened.select(train_split)} if "centre_bias" in wanted else None
+        progress = stack.enter_context(Progress(console=err, disable=not err.is_terminal))
         bar = progress.add_task("score", total=None)
 
         def advance(video: str, done: int, frames: int) -> None:
@@ -116,8 +126,9 @@ def evaluate(
             masks=None if mask is None else stored_masks(opened, videos, mask),
             without_baselines=missing,
             made_from=made_from,
-            device=choose_device(device),
+            device=device if each else choose_device(device),
             advance=advance,
+            each=each,
         )
     if csv_path is not None:
         with writing(csv_path):

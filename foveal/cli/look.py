@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import math
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from foveal.cli.console import INCOMPLETE, ROWS, Json, counting, out, print_json, print_table
+from foveal.cli.console import (
+    INCOMPLETE,
+    ROWS,
+    Cluster,
+    Json,
+    counting,
+    out,
+    print_json,
+    print_table,
+)
 from foveal.cli.submission import submit
 from foveal.errors import RecipeError
 
@@ -78,6 +88,7 @@ def report(
 def statistics(
     store: Store,
     split: Annotated[str, typer.Option(help="Videos that count; 'all' for every one.")] = "train",
+    cluster: Cluster = None,
     as_json: Json = False,
 ) -> None:
     """Channel means, flow magnitudes, centre bias, fixations a frame; kept in the store."""
@@ -86,7 +97,12 @@ def statistics(
     from foveal.storage.statistics import compute_statistics, write_statistics
 
     opened = open_store(store)
-    found = compute_statistics(opened, None if split == "all" else split)
+    with ExitStack() as stack:
+        if cluster is not None:
+            from foveal.flows.compute import on_cluster
+
+            stack.enter_context(on_cluster(cluster))
+        found = compute_statistics(opened, None if split == "all" else split)
     write_statistics(Location(store), found)
     if as_json:
         values = {str(name): _finite(array.values.tolist()) for name, array in found.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import warnings
 from bisect import bisect_right
@@ -20,6 +21,7 @@ from torch.utils.data import Dataset
 
 from foveal.errors import StoreError
 from foveal.models.normalise import Normaliser, normaliser
+from foveal.storage.contents import Contents
 from foveal.storage.reader import Store, open_store
 from foveal.storage.schema import MAX_SHARD_ITEMS
 from foveal.storage.slices import Gatherer, Slice
@@ -136,15 +138,17 @@ class Clips(Dataset[Sample]):
         self._whole: OrderedDict[tuple[str, str], NDArray[Any]] = OrderedDict()
 
         chosen = choose_videos(store, split, videos)
-        marks = store.journal(chosen)
-        infos = [mark.infos for of in marks.values() for mark in of.values()]
-        known = {name: info for found in infos for name, info in found.items()}
-        self.infos = known
-        self.variables = [make_variable(wanted, known) for wanted in variables]
+        contents = store.contents(chosen)
+        self.variables = _made(variables, contents)
+        if lacking := [video for video in chosen if not _has_all(self.variables, contents, video)]:
+            # Written meanwhile, or beside the index?
+            contents |= store.contents_now(lacking)
+            self.variables = _made(variables, contents)
+        self.infos = {name: info for of in contents.values() for name, info in of.infos.items()}
         bound_to = getattr(transform, "bound_to", None)
         self.transform = transform if bound_to is None else bound_to(self)
         self._normalise = _normalisers(normalise or {}, self.variables)
-        self._facts, self.skipped = read_facts(store, chosen, marks, self.variables)
+        self._facts, self.skipped = read_facts(store, chosen, contents, self.variables)
         self._starts = []
         for facts in self._facts:
             starts = clip_starts(facts.frames, frames, stride, short, tail)
@@ -212,8 +216,8 @@ class Clips(Dataset[Sample]):
     def __getitems__(self, draws: Sequence[int | Draw]) -> list[Sample]:
         """Several samples at once, their chunks gathered together."""
         located = [self._frames_of(draw if isinstance(draw, int) else draw[0]) for draw in draws]
-        self._read_whole({facts.video: facts for facts, _, _ in located})
-        slices: list[Slice] = []
+        missing = self._whole_missing({facts.video: facts for facts, _, _ in located})
+        slices: list[Slice] = list(missing)
         wanted: list[list[Indices]] = []
         for facts, indices, _ in located:
             wanted.append([variable.items(facts, indices) for variable in self.variables])
@@ -223,6 +227,8 @@ class Clips(Dataset[Sample]):
         allocate = shared_empty if in_worker else np.empty
         tensors = self._gatherer.read(slices, allocate, tensor_rows)
         read = iter(zip(slices, tensors, strict=True))
+        for small, values in itertools.islice(read, len(missing)):
+            self._whole[small.video, small.array] = values.numpy()
         samples = []
         for draw, (facts, indices, valid), items_of in zip(draws, located, wanted, strict=True):
             sample: Sample = {
@@ -313,20 +319,26 @@ class Clips(Dataset[Sample]):
             torch.manual_seed(int(state[0]) << 31 | int(state[1]) >> 1)
             return self.transform(sample)
 
-    def _read_whole(self, videos: Mapping[str, VideoFacts]) -> None:
-        """Bring the small arrays of these videos into memory."""
+    def _whole_missing(self, videos: Mapping[str, VideoFacts]) -> list[Slice]:
+        """Those of the small arrays of these videos that are not in memory yet."""
         names = {"time", *(name for variable in self.variables for name in variable.whole_arrays)}
         wanted = {(video, name) for video in videos for name in names}
-        slices = [
-            Slice(video, name, 0, videos[video].infos[name].items)
-            for video, name in sorted(wanted - self._whole.keys())
-        ]
-        for read, values in zip(slices, self._gatherer.read(slices), strict=True):
-            self._whole[read.video, read.array] = values
-        for key in wanted:
+        missing = sorted(wanted - self._whole.keys())
+        for key in wanted - set(missing):
             self._whole.move_to_end(key)
-        while len(self._whole) > max(_WHOLE_VIDEOS * len(names), len(wanted)):
+        while len(self._whole) > max(_WHOLE_VIDEOS * len(names), len(wanted)) - len(missing):
             self._whole.popitem(last=False)
+        return [Slice(video, name, 0, videos[video].infos[name].items) for video, name in missing]
+
+
+def _made(variables: Sequence[str | Variable], contents: Mapping[str, Contents]) -> list[Variable]:
+    known = {name: info for of in contents.values() for name, info in of.infos.items()}
+    return [make_variable(wanted, known) for wanted in variables]
+
+
+def _has_all(variables: Sequence[Variable], contents: Mapping[str, Contents], video: str) -> bool:
+    there = contents[video].infos if video in contents else {}
+    return all(name in there for each in variables for name in (*each.arrays, *each.whole_arrays))
 
 
 def _span(facts: VideoFacts, array: str, items: Indices) -> Slice:

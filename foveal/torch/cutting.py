@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveal.errors import StoreError
+from foveal.storage.contents import Contents
 from foveal.storage.kinds import ArrayInfo
-from foveal.storage.marks import Mark, infos_of
 from foveal.storage.reader import Store
 from foveal.storage.slices import Gatherer, Slice
 from foveal.torch.interface import Indices, Variable, VideoFacts
@@ -41,7 +41,7 @@ def choose_videos(store: Store, split: str | None, videos: Sequence[str] | None)
 def read_facts(
     store: Store,
     videos: Sequence[str],
-    marks: Mapping[str, Mapping[str, Mark]],
+    contents: Mapping[str, Contents],
     variables: Sequence[Variable],
 ) -> tuple[list[VideoFacts], dict[str, str]]:
     """What the clips must know of each video.
@@ -50,8 +50,8 @@ def read_facts(
     ----------
     store : Store
     videos : sequence of str
-    marks : mapping
-        By video, marks of its complete stages by name.
+    contents : mapping of str to Contents
+        What is complete, by video.
     variables : sequence of Variable
 
     Returns
@@ -64,7 +64,7 @@ def read_facts(
     StoreError
         Where an array is in none of them; the message lists those that are.
     """
-    arrays = {video: infos_of(of) for video, of in marks.items() if "time" in of}
+    arrays = {video: of.infos for video, of in contents.items() if of.source_size is not None}
     needed = [name for variable in variables for name in (*variable.arrays, *variable.whole_arrays)]
     there = sorted({name for found in arrays.values() for name in found})
     for name in needed:
@@ -74,7 +74,7 @@ def read_facts(
                 f"{name!r}; there are {', '.join(there) or 'none at all'}"
             )
     facts, skipped = [], {}
-    window_of = _windows_of_frames(store, marks, arrays, needed)
+    window_of = _windows_of_frames(store, arrays, needed)
     offset_of = _offsets(store, arrays, needed)
     for video in videos:
         found = arrays.get(video, {})
@@ -82,12 +82,13 @@ def read_facts(
         if not found or missing:
             skipped[video] = f"no complete {', '.join(missing or ['time'])}"
             continue
-        height, width = marks[video]["time"].provenance["video"]["source_size"]
+        size = contents[video].source_size
+        assert size is not None
         facts.append(
             VideoFacts(
                 video,
                 found["time"].items,
-                (height, width),
+                size,
                 found,
                 window_of.get(video, {}),
                 offset_of.get(video, {}),
@@ -148,6 +149,8 @@ def clip_frames(
 
 def keep_complete(starts: Indices, has: NDArray[np.bool_], length: int) -> Indices:
     """Those starts whose clip has every frame, by ``has`` of each frame of the video."""
+    if has.all():
+        return starts
     before = np.concatenate([[0], np.cumsum(~has)])
     stops = np.minimum(starts + length, len(has))
     complete: Indices = starts[before[stops] == before[starts]]
@@ -219,7 +222,6 @@ _SAME_SECONDS = 1e-9
 
 def _windows_of_frames(
     store: Store,
-    marks: Mapping[str, Mapping[str, Mark]],
     arrays: Mapping[str, Mapping[str, ArrayInfo]],
     names: Sequence[str],
 ) -> dict[str, dict[str, Indices]]:
@@ -237,30 +239,21 @@ def _windows_of_frames(
     windows: dict[str, dict[str, Indices]] = {}
     gatherer = Gatherer(store.location)
     values = gatherer.read([read for _, read in wanted])
-    spans = [_span_of(marks[read.video][info.stage], info) for info, read in wanted]
+    spans = [1 if info.source_frames is not None else info.span for info, _ in wanted]
     by_time = sorted({read.video for (_, read), span in zip(wanted, spans, strict=True) if span})
     clocks = gatherer.read(
         [Slice(video, "time", 0, arrays[video]["time"].items) for video in by_time]
     )
     seconds = dict(zip(by_time, clocks, strict=True))
     for (info, read), starts, span in zip(wanted, values, spans, strict=True):
-        parameters = marks[read.video][info.stage].provenance.get("parameters", {})
         starts = starts.astype(np.int64)
         if span:
             of_frames = nearest_items(seconds[read.video], starts, span)
         else:
             frames = arrays[read.video]["time"].items
-            of_frames = window_of_frames(starts, parameters.get("window"), frames)
+            of_frames = window_of_frames(starts, info.window, frames)
         windows.setdefault(read.video, {})[info.name] = of_frames
     return windows
-
-
-def _span_of(mark: Mark, info: ArrayInfo) -> int | None:
-    """Frames that an item reaches over, where items go to frames by time."""
-    if info.source_frames is not None:
-        return 1
-    span = mark.provenance.get("parameters", {}).get("span")
-    return span if isinstance(span, int) and span > 0 else None
 
 
 def _offsets(

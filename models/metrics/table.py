@@ -111,6 +111,11 @@ class ScoreTable:
             self._scores.setdefault(video, {}).setdefault(name, []).append(of_frames)
         return scores
 
+    def join(self, other: ScoreTable) -> None:
+        """Take over the scores of further videos, from a table of the same metrics."""
+        self._scores |= other._scores
+        self._excluded |= other._excluded
+
     def per_frame(self, video: str) -> dict[str, NDArray[np.float64]]:
         """Scores of all frames of a video so far, float64 [frames], NaN where excluded."""
         if video not in self._scores:

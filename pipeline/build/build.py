@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pandas as pd
 
@@ -28,9 +29,11 @@ from foveal.storage.index import index_row, write_index
 from foveal.storage.location import Location
 from foveal.storage.marks import (
     QUARANTINE,
+    Mark,
     Quarantine,
     journal_key,
-    read_journal,
+    journal_parts,
+    journal_videos,
     read_marks,
     write_mark,
     write_quarantine,
@@ -154,35 +157,49 @@ class Build:
             for line in repair_metadata(self.location):
                 _log.warning("mended: %s", line)
             forget_damaged(self.location, names)
-        marks, quarantined = read_journal(self.location, names)
-        plan = BuildPlan([], [], [], {})
-        for video in videos:
-            record = quarantined.get(video.id)
-            try:
-                one = plan_video(self._request(video), marks.get(video.id, {}), recompute)
-            except InputError as error:
-                # Unreadable input files: nothing to hash, so nothing to compare either.
-                plan.settled.append(VideoResult(video.id, Status.QUARANTINED, str(error)))
-                continue
+        plan = BuildPlan()
+        for part, journal in journal_parts(self.location, names):
+            for video in part:
+                marks = journal.marks.get(video, {})
+                record = journal.quarantined.get(video)
+                self._plan_one(plan, self.videos[video], marks, record, retry, recompute)
+        return plan
+
+    def _plan_one(
+        self,
+        plan: BuildPlan,
+        video: Video,
+        marks: Mapping[str, Mark],
+        record: Quarantine | None,
+        retry: bool,
+        recompute: Collection[str],
+    ) -> None:
+        try:
+            one = plan_video(self._request(video), marks, recompute)
+        except InputError as error:
+            # Unreadable input files: nothing to hash, so nothing to compare either.
+            plan.settled.append(VideoResult(video.id, Status.QUARANTINED, str(error)))
+        else:
             plan.wanted[video.id] = list(one.stages)
             if one.touched:
                 plan.touched.append(one)
-            if one.pending and not retry and record is not None and one.blocked_by(record):
-                plan.settled.append(VideoResult(video.id, Status.QUARANTINED, record.reason))
-            elif one.pending:
+            if one.pending and (retry or record is None or not one.blocked_by(record)):
                 plan.to_do.append(one)
+                return
+            if one.pending and record is not None:
+                plan.settled.append(VideoResult(video.id, Status.QUARANTINED, record.reason))
             else:
                 plan.settled.append(VideoResult(video.id, Status.UNCHANGED))
-        return plan
+                plan.rows[video.id] = index_row(video.id, video.split, marks, None, one.stages)
+        if record is not None:
+            plan.quarantined[video.id] = record
 
     def remember(self, plan: BuildPlan) -> None:
         """Write what planning found out: who wants what, who is quarantined, which files moved."""
         with self._whole_store() as location:
             write_wanted(location, plan.wanted)
-        names = [result.video for result in plan.settled]
-        _, records = read_journal(self.location, names)
         for result in plan.settled:
-            record = records.get(result.video)
+            record = plan.quarantined.get(result.video)
             if result.ok and record is not None:
                 self.location.delete(journal_key(result.video, QUARANTINE))
             elif not result.ok and (record is None or record.reason != result.reason):
@@ -222,35 +239,49 @@ class Build:
     def settled_elsewhere(self, videos: Sequence[str]) -> BuildPlan:
         """What is left to do of videos that others had claimed and do not hold any more."""
         free = [name for name in videos if self.claims is None or self.claims.free(name)]
-        return self.plan(free) if free else BuildPlan([], [], [], {})
+        return self.plan(free) if free else BuildPlan()
 
-    def finalise(self, results: Iterable[VideoResult]) -> pd.DataFrame:
+    def finalise(
+        self, results: Iterable[VideoResult], plan: BuildPlan | None = None
+    ) -> pd.DataFrame:
         """Write the index: the dataset's wanted videos and whatever else the store has.
+
+        Parameters
+        ----------
+        results : iterable of VideoResult
+        plan : BuildPlan, optional
+            What it says of unchanged videos is not read again.
 
         Returns
         -------
         DataFrame
             The index as written.
         """
-        marks, quarantined = read_journal(self.location)
-        wanted = read_wanted(self.location)
         by_video = {result.video: result for result in results}
-        others = sorted((marks.keys() | quarantined.keys()) - self.videos.keys())
-        rows = []
-        for video in [*self.videos, *others]:
-            split = self.videos[video].split if video in self.videos else None
-            row = index_row(
-                video, split, marks.get(video, {}), quarantined.get(video), wanted.get(video, ())
-            )
-            result = by_video.get(video)
+        rows = self._rows({} if plan is None else plan.rows)
+        for row in rows:
+            result = by_video.get(row["video"])
             if result is not None and result.status is Status.FAILED:
                 row["status"] = Status.FAILED.value
             if result is not None and result.reason:
                 row["reason"] = result.reason
-            rows.append(row)
         with self._whole_store() as location:
             current = self.claims is None or not self.claims.others()
             return write_index(location, rows, current=current)
+
+    def _rows(self, known: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
+        """Rows of the index: the dataset's videos in its order, then others of the store."""
+        wanted = read_wanted(self.location)
+        others = sorted(set(journal_videos(self.location)) - self.videos.keys())
+        rows = dict(known)
+        unread = [video for video in (*self.videos, *others) if video not in known]
+        for part, journal in journal_parts(self.location, unread):
+            for video in part:
+                marks, record = journal.marks.get(video, {}), journal.quarantined.get(video)
+                if video in self.videos or marks or record is not None:
+                    split = self.videos[video].split if video in self.videos else None
+                    rows[video] = index_row(video, split, marks, record, wanted.get(video, ()))
+        return [rows[video] for video in (*self.videos, *others) if video in rows]
 
     def _claimed(self, video: str) -> AbstractContextManager[Location]:
         return nullcontext(self.location) if self.claims is None else self.claims.claim(video)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from foveal.errors import RecipeError
 from foveal.pipeline.build.plan import VideoPlan
 from foveal.pipeline.build.run import VideoResult
 from foveal.pipeline.recipe.recipe import Recipe
 from foveal.pipeline.video.types import Video
+from foveal.storage.marks import Quarantine
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,18 @@ class BuildPlan:
         Unchanged videos whose files were touched or moved: their marks are to remember it.
     wanted : dict of str to list of str
         Stages that the recipe wants, by video.
+    rows : dict of str to dict
+        What the index says of unchanged videos; so their marks are read once.
+    quarantined : dict of str to Quarantine
+        Records of the settled videos.
     """
 
-    to_do: list[VideoPlan]
-    settled: list[VideoResult]
-    touched: list[VideoPlan]
-    wanted: dict[str, list[str]]
+    to_do: list[VideoPlan] = field(default_factory=list)
+    settled: list[VideoResult] = field(default_factory=list)
+    touched: list[VideoPlan] = field(default_factory=list)
+    wanted: dict[str, list[str]] = field(default_factory=dict)
+    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
+    quarantined: dict[str, Quarantine] = field(default_factory=dict)
 
 
 def select(known: Mapping[str, Video], only: Sequence[str], limit: int | None) -> list[Video]:

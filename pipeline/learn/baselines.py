@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +16,12 @@ from foveal.pipeline.learn.ground_truth import DENSITY, POINTS, Points, Truth
 from foveal.pipeline.learn.inputs import choose_flow, resized_maps
 from foveal.pipeline.sources.readers.points import POOLED
 from foveal.pipeline.stages.density_maps import density_map
+from foveal.storage.kinds import ArrayInfo
 from foveal.storage.reader import Store
 from foveal.storage.slices import Gatherer, Slice
+
+Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+"""Calls a function with every item and gives the results in order: ``map``, or a cluster's."""
 
 CENTRE_BIAS_FRAMES = 4000
 """The train mean is taken over so many frames at most, evenly spread over the videos."""
@@ -88,7 +93,7 @@ def centre_bias(mean: Tensor) -> Contestant:
     return against_all(maps)
 
 
-def mean_density(store: Store, videos: Sequence[str]) -> Tensor:
+def mean_density(store: Store, videos: Sequence[str], each: Each = map) -> Tensor:
     """Mean of the density maps of some videos, each map scaled to a sum of 1.
 
     Parameters
@@ -96,6 +101,8 @@ def mean_density(store: Store, videos: Sequence[str]) -> Tensor:
     store : Store
     videos : sequence of str
         Of the train split; maps of all sizes are brought to the first one's.
+    each : callable
+        Carries out the work on each video.
 
     Returns
     -------
@@ -106,27 +113,39 @@ def mean_density(store: Store, videos: Sequence[str]) -> Tensor:
     StoreError
         None of them has a map that is not empty, or one of them is damaged.
     """
-    frames = {
-        video: infos[DENSITY].items for video in videos if DENSITY in (infos := store.infos(video))
-    }
-    store.check_whole([video for video in videos if video not in frames], "the mean of densities")
-    every = max(1, -(-sum(frames.values()) // CENTRE_BIAS_FRAMES))
-    gatherer = Gatherer(store.location)
-    total: Tensor | None = None
-    for video, count in frames.items():
-        for start in range(0, count, every):
-            values = gatherer.read([Slice(video, DENSITY, start, start + 1)])[0]
-            one = torch.from_numpy(values).float()
-            one = one if total is None else resized_maps(one, (total.shape[0], total.shape[1]))
-            if one.sum() > 0:
-                scaled = (one / one.sum())[0].double()
-                total = scaled if total is None else total + scaled
-    if total is None:
+    known = store.contents(videos)
+    infos = {video: known[video].infos.get(DENSITY) for video in videos if video in known}
+    maps = {video: info for video, info in infos.items() if info is not None and info.items}
+    store.check_whole([video for video in videos if video not in maps], "the mean of densities")
+    every = max(1, -(-sum(info.items for info in maps.values()) // CENTRE_BIAS_FRAMES))
+    size = next((info.item_shape for info in maps.values()), ())
+    parts = each(_DensitySum(Gatherer(store.location), every, size), list(maps.items()))
+    total = sum(parts, torch.zeros(size, dtype=torch.float64))
+    if not total.sum() > 0:
         raise StoreError(
             f"{store.location}: no density to take a mean of in {len(videos)} videos; name a split "
             "with ground truth for the centre bias"
         )
     return (total / total.sum()).float()
+
+
+@dataclass(frozen=True)
+class _DensitySum:
+    """Sum of every so manieth map of a video, each brought to a size and to a sum of 1."""
+
+    gatherer: Gatherer
+    every: int
+    size: tuple[int, ...]
+
+    def __call__(self, of: tuple[str, ArrayInfo]) -> Tensor:
+        video, info = of
+        total = torch.zeros(self.size, dtype=torch.float64)
+        for start in range(0, info.items, self.every):
+            values = self.gatherer.read([Slice(video, info.name, start, start + 1)])[0]
+            one = resized_maps(torch.from_numpy(values).float(), (self.size[0], self.size[1]))
+            if one.sum() > 0:
+                total += (one / one.sum())[0].double()
+        return total
 
 
 def flow_magnitude(store: Store, wanted: str | None) -> Contestant:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,18 @@ import torch
 from numpy.typing import NDArray
 
 from foveal.errors import ChecksumError, RecipeError, StoreError
-from foveal.models.metrics import OtherFixations, ScoreTable, Variant, find_metric, metrics_of
+from foveal.models.device import choose_device
+from foveal.models.metrics import (
+    FixatedPixels,
+    OtherFixations,
+    ScoreTable,
+    Variant,
+    find_metric,
+    metrics_of,
+)
 from foveal.models.metrics.base import SCORED_BY
 from foveal.pipeline.learn import baselines
-from foveal.pipeline.learn.baselines import Contestant
+from foveal.pipeline.learn.baselines import Contestant, Each
 from foveal.pipeline.learn.ground_truth import Truth
 from foveal.storage.evaluation import inputs_sha256
 from foveal.storage.kinds import select_arrays
@@ -130,6 +138,7 @@ def contestants(
     *,
     train_split: str | None = "train",
     flow: str | None = None,
+    each: Each = map,
 ) -> tuple[dict[str, Contestant], dict[str, str]]:
     """Stored predictions and baselines by name; and the baselines a store cannot give, with why.
 
@@ -144,6 +153,8 @@ def contestants(
         Whose mean density is the centre bias.
     flow : str, optional
         Flow array, where there are several.
+    each : callable
+        Carries out the work on each video.
 
     Raises
     ------
@@ -157,7 +168,7 @@ def contestants(
         raise RecipeError(f"unknown baseline {unknown[0]!r}; choose among {', '.join(BASELINES)}")
     made: dict[str, Callable[[], Contestant]] = {
         "centre_bias": lambda: baselines.centre_bias(
-            baselines.mean_density(store, store.select(train_split))
+            baselines.mean_density(store, store.select(train_split), each)
         ),
         "uniform": baselines.uniform,
         "one_against_others": lambda: baselines.other_observers(store),
@@ -207,6 +218,7 @@ def evaluate(
     made_from: Mapping[str, Sequence[str]] | None = None,
     device: str | torch.device = "cpu",
     advance: Advance = lambda video, done, frames: None,
+    each: Each | None = None,
 ) -> Evaluation:
     """Score contestants frame by frame on the grid of the density maps.
 
@@ -233,6 +245,8 @@ def evaluate(
     device : str or torch.device
         Where scores are computed.
     advance : callable
+    each : callable, optional
+        Carries out the work on each video, elsewhere; by default one after another here.
 
     Raises
     ------
@@ -254,29 +268,18 @@ def evaluate(
     truths = {video: Truth(store, video, variant) for video in chosen}
     others: OtherFixations | None = None
     if "other_fixations" in needs:
-        others = OtherFixations(
-            {video: truth.fixated(0, truth.frames) for video, truth in truths.items()}, variant
-        )
+        fixated = (each or map)(_Fixated(store, variant), chosen)
+        others = OtherFixations(dict(zip(chosen, fixated, strict=True)), variant)
+    scoring = _Scoring(store, wanted, tuple(metrics), variant, others, masks, device)
     tables = {name: ScoreTable(metrics, variant) for name in wanted}
-    for video, truth in truths.items():
-        step = max(1, min(FRAMES_AT_ONCE, _PIXELS_AT_ONCE // math.prod(truth.size)))
-        for start in range(0, truth.frames, step):
-            stop = min(start + step, truth.frames)
-            negatives = None
-            if others is not None:
-                negatives = others.of(video, start, stop, truth.size).to(device)
-            mask = None if masks is None else masks[video][start:stop]
-            for name, contestant in wanted.items():
-                contest = contestant(truth, start, stop)
-                tables[name].update(
-                    video,
-                    contest.saliency.to(device),
-                    contest.fixations.to(device),
-                    contest.density.to(device),
-                    negatives,
-                    mask,
-                )
-            advance(video, stop, truth.frames)
+    if each is None:
+        parts: Iterable[Any] = (scoring.of(truth, advance) for truth in truths.values())
+    else:
+        parts = each(scoring, chosen)
+    for truth, part in zip(truths.values(), parts, strict=True):
+        for name, table in part.items():
+            tables[name].join(table)
+        advance(truth.video, truth.frames, truth.frames)
     ranked = {name: _ranked(table, chosen) for name, table in tables.items()}
     return Evaluation(
         store=str(store.location),
@@ -295,6 +298,59 @@ def evaluate(
         },
         remarks=_remarks(variant, truths),
     )
+
+
+@dataclass(frozen=True)
+class _Fixated:
+    """Gives the fixated pixels of all frames of a video, here or in another process."""
+
+    store: Store
+    variant: Variant
+
+    def __call__(self, video: str) -> FixatedPixels:
+        truth = Truth(self.store, video, self.variant)
+        return truth.fixated(0, truth.frames)
+
+
+@dataclass(frozen=True)
+class _Scoring:
+    """Scores all contestants on a video, here or in another process."""
+
+    store: Store
+    wanted: Mapping[str, Contestant]
+    metrics: tuple[str, ...]
+    variant: Variant
+    others: OtherFixations | None
+    masks: Mapping[str, NDArray[np.bool_]] | None
+    device: str | torch.device
+
+    def __call__(self, video: str) -> dict[str, ScoreTable]:
+        # Whatever the device is called here, it is the worker's.
+        scoring = replace(self, device=choose_device(str(self.device)))
+        truth = Truth(self.store, video, self.variant)
+        return scoring.of(truth, lambda video, done, frames: None)
+
+    def of(self, truth: Truth, advance: Advance) -> dict[str, ScoreTable]:
+        tables = {name: ScoreTable(self.metrics, self.variant) for name in self.wanted}
+        step = max(1, min(FRAMES_AT_ONCE, _PIXELS_AT_ONCE // math.prod(truth.size)))
+        for start in range(0, truth.frames, step):
+            stop = min(start + step, truth.frames)
+            negatives = None
+            if self.others is not None:
+                negatives = self.others.of(truth.video, start, stop, truth.size).to(self.device)
+            mask = None if self.masks is None else self.masks[truth.video][start:stop]
+            for name, contestant in self.wanted.items():
+                contest = contestant(truth, start, stop)
+                tables[name].update(
+                    truth.video,
+                    contest.saliency.to(self.device),
+                    contest.fixations.to(self.device),
+                    contest.density.to(self.device),
+                    negatives,
+                    mask,
+                )
+            advance(truth.video, stop, truth.frames)
+        return tables
 
 
 def _remarks(variant: str, truths: Mapping[str, Truth]) -> tuple[str, ...]:

@@ -174,6 +174,16 @@ def test_short_clips_share_a_task_and_others_stand_alone() -> None:
     assert list(batches([])) == []
 
 
+def test_very_many_videos_make_a_few_hundred_tasks() -> None:
+    for length in (None, 30, 700):
+        plans = [plan_of(f"v{k}", length) for k in range(10_000)]
+        found = list(batches(plans))
+        assert 200 < len(found) < 800
+        assert len(found[0]) > 50
+        assert sum(map(len, found[-10:])) < 300
+        assert [video for batch in found for video in batch] == [plan.video.id for plan in plans]
+
+
 def test_the_summary_counts_by_status() -> None:
     results = [VideoResult("a", Status.COMPLETE), VideoResult("b", Status.FAILED, "why")]
     assert summary(results) == "2 videos: 1 complete, 1 failed"

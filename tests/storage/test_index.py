@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from foveal.storage.contents import arrays_told
 from foveal.storage.index import COLUMNS, index_row, read_index, write_index
 from foveal.storage.location import Location
 from foveal.storage.marks import Mark, Quarantine
@@ -55,6 +56,8 @@ def location(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
 
 def test_a_complete_video() -> None:
     row = rows()[0]
+    told = {name: info.items for name, info in arrays_told(str(row.pop("arrays"))).items()}
+    assert told == {"fixation_frame": 52_461, "time": 783}
     assert row == {
         "video": "002",
         "split": "train",
