@@ -150,15 +150,18 @@ class Claims:
         StoreUnreachable
         """
         started = now()
+        former = None
+        # Nothing is read or written meanwhile: zarr's own thread waits for this lock in `_check`.
         with self._lock:
             if started - self._beaten > _FENCE * self.lease_seconds:
                 former = self.id
                 self._begin()
-                with suppress(StoreError):
-                    self.location.delete(record_key(former))
             self._beat += 1
-            holder, content = self.id, self._record()
-        self.location.write(record_key(holder), content)
+            holder, beat = self.id, self._beat
+        if former is not None:
+            with suppress(StoreError):
+                self.location.delete(record_key(former))
+        self.location.write(record_key(holder), self._record(holder, beat))
         with self._lock:
             if self.id == holder:
                 self._beaten = max(self._beaten, started)
@@ -176,7 +179,7 @@ class Claims:
 
     def _register(self) -> None:
         started = now()
-        key, content = record_key(self.id), self._record()
+        key, content = record_key(self.id), self._record(self.id, self._beat)
         self.location.create(key, content)
         self._beaten = started
         # Some object stores ignore the condition: then claims hold nobody back.
@@ -297,15 +300,15 @@ class Claims:
                 return holder
         return None
 
-    def _record(self) -> bytes:
+    def _record(self, holder: str, beat: int) -> bytes:
         about = Holder(
-            self.id,
+            holder,
             self.work,
             platform.node(),
             os.getpid(),
             this_process(os.getpid()),
             self.lease_seconds,
-            self._beat,
+            beat,
             self._about(),
         )
         return json.dumps(asdict(about)).encode()
