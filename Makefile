@@ -20,6 +20,7 @@ test: check
 faults: $(INSTALLED)
 	FOVEAL_FAULTS=long FOVEAL_TEST_KILLS=20 $(BIN)/python -m pytest tests/faults tests/flows/test_cluster.py \
 		tests/pipeline/test_learns.py tests/flows/test_lab.py tests/flows/test_deploy_files.py \
+		tests/flows/test_stopping.py tests/torch/test_loader.py \
 		-n 2 --timeout 7200 -s
 
 check: $(INSTALLED)

@@ -338,6 +338,8 @@ class Store:
             Where the split has none; the message counts the videos of each split.
         """
         table = self._table
+        if self._conditions:
+            table = table.loc[self.videos.index]
         if split is not None:
             table = table[table.split == split]
         texts = table.stages.to_numpy(object).tolist()

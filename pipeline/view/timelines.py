@@ -54,7 +54,7 @@ def tracks_of(video: Video) -> list[dict[str, Any]]:
             tracks.append(_track(f"scalar:{name}", name, form, unit, MOST_FRAMES))
     for name in view.select("waveform"):
         if view.infos[name].items:
-            tracks.append(_track(f"sound:{name}", f"{name}: loudness", "band", "", 4096))
+            tracks.append(_track(f"sound:{name}", f"{name}: sound level", "band", "", 4096))
     starts = {info.starts for info in view.infos.values() if info.axis == "window"}
     for name in sorted(filter(None, starts & view.infos.keys())):
         arrays = sorted(info.name for info in view.infos.values() if info.starts == name)

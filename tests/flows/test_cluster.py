@@ -236,7 +236,7 @@ def events(client: Client) -> dict[str, list[dict[str, Any]]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGKILL, *([signal.SIGTERM] if KILLS else [])])
 def test_a_flow_that_ends_takes_its_videos_back_from_a_cluster_that_goes_on(
     api: str, long_clips: Path, tmp_path: Path, number: int
 ) -> None:

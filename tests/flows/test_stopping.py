@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faults.damages import LONG
 from prefect.client.orchestration import get_client
 from stopping import (
     FRAMES,
@@ -93,7 +94,7 @@ def test_ctrl_c_in_a_terminal_leaves_it_as_it_was(long_clips: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGTERM, *([signal.SIGINT] if LONG else [])])
 def test_a_signal_ends_videos_whose_batch_takes_minutes(
     api: str, long_clips: Path, tmp_path: Path, number: int
 ) -> None:

@@ -197,7 +197,7 @@ def test_provenance_names_source_parameters_and_software(whole: Recipe, raw: Pat
 def test_a_recipe_without_a_section_makes_no_such_array(raw: Path, tmp_path: Path) -> None:
     values = recipe_values(raw, tmp_path / "s.zarr", frames=None, flow=[], fixations=None)
     build(Recipe.parse(values), only=["002"])
-    assert set(open_store(str(tmp_path / "s.zarr"))["002"].variables) == {"time", "density"}
+    assert set(open_store(str(tmp_path / "s.zarr"))["002"].data_vars) == {"density"}
 
 
 def test_a_store_in_memory_holds_the_same_arrays(whole: Recipe) -> None:

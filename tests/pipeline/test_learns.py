@@ -62,7 +62,7 @@ def held_out_nss(store: Store, folder: Path, model: str, **settings: Any) -> dic
     }
 
 
-@pytest.mark.slow
+@long_form
 def test_flow_readers_find_the_mover_and_frame_readers_mark_both(
     store: Store, tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from faults.damages import LONG
 from hypothesis import given
 from hypothesis import strategies as st
 from small_stores import SHARD, frame, write_small_store
@@ -283,7 +284,7 @@ lightning.Trainer(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("ranks", [2, *([1] if LONG else [])])
 def test_lightning_makes_every_step_and_shares_the_clips_of_each_epoch(clips, tmp_path, ranks):
     pytest.importorskip("lightning")
     script = tmp_path / "training.py"
