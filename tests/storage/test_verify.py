@@ -1,11 +1,13 @@
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 from small_stores import STAGES, edit_mark, write_small_store
 
 from foveal.errors import StoreError
 from foveal.storage.location import Location
+from foveal.storage.root import create_store
 from foveal.storage.verify import verify
 
 DENSITY = "videos/001/density"
@@ -143,3 +145,12 @@ def test_a_file_larger_than_a_block_is_hashed_whole(tmp_path):
     assert verify(location) == []
     location.write(key, large[:-1] + b"D")
     assert found(location) == [("changed", "001", key)]
+
+
+def test_a_store_whose_build_was_stopped_as_it_began_is_whole(tmp_path: Path) -> None:
+    location = Location(tmp_path / "store.zarr")
+    create_store(location, "test", {})
+    for key in ("videos/zarr.json", "_foveal/%store/videos"):
+        location.delete(key)
+    (tmp_path / "store.zarr/videos").rmdir()
+    assert verify(location) == []
