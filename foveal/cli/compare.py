@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import Progress
 
-from foveal.cli.console import Json, err, out, print_json, print_table
+from foveal.cli.console import Json, following, out, print_json, print_table
 from foveal.errors import RecipeError
 
 
@@ -47,12 +46,7 @@ def compare(
     if variant not in VARIANTS:
         raise RecipeError(f"--variant {variant!r}: choose one of {', '.join(VARIANTS)}")
     chosen: Any = variant
-    with Progress(console=err, disable=not err.is_terminal) as progress:
-        bar = progress.add_task("score", total=None)
-
-        def advance(video: str, done: int, frames: int) -> None:
-            progress.update(bar, description=video, completed=done, total=frames)
-
+    with following("score") as advance:
         made = draw(
             store,
             output,

@@ -69,6 +69,24 @@ def print_table(
 
 
 @contextmanager
+def following(what: str) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for the video at work, on a terminal alone.
+
+    Yields
+    ------
+    callable
+        To be told: the video, how much of it is done, and of how much.
+    """
+    with Progress(console=err, disable=not err.is_terminal) as progress:
+        bar = progress.add_task(what, total=None)
+
+        def advance(video: str, done: int, of: int) -> None:
+            progress.update(bar, description=video, completed=done, total=of)
+
+        yield advance
+
+
+@contextmanager
 def counting(what: str) -> Iterator[Callable[[str, int, int], None]]:
     """Progress of long work: a bar with the time left on a terminal, elsewhere a line a minute.
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-from rich.progress import Progress
 
-from foveal.cli.console import INCOMPLETE, Json, err, out, print_json, print_table
+from foveal.cli.console import Json, following, print_table
+from foveal.cli.predict import tell
 from foveal.errors import RecipeError
-
-if TYPE_CHECKING:
-    from foveal.pipeline.learn.predict import Advance, Prediction
 
 Only = Annotated[list[str] | None, typer.Option(help="Only this video (id). Repeatable.")]
 Split = Annotated[str | None, typer.Option(help="Only videos of this split.")]
@@ -40,11 +35,11 @@ def predict_ensemble(
     from foveal.pipeline.learn.ensemble import predict_ensemble as combine
 
     chosen: Any = mode
-    with _progress("ensemble") as advance:
+    with following("ensemble") as advance:
         results = combine(
             store, predictions, name, chosen, split=split, videos=only, advance=advance
         )
-    _tell(store, f"saliency_{name.removeprefix('saliency_')}", results, as_json, {})
+    tell(store, f"saliency_{name.removeprefix('saliency_')}", results, as_json)
 
 
 def baseline(
@@ -72,7 +67,7 @@ def baseline(
 
     if kind != "centre":
         raise RecipeError(f"baseline {kind!r}: choose centre")
-    with _progress("baseline") as advance:
+    with following("baseline") as advance:
         centres, results = predict_centre(
             store,
             name,
@@ -92,39 +87,4 @@ def baseline(
                 for key, centre in centres.items()
             ],
         )
-    _tell(store, f"saliency_{name.removeprefix('saliency_')}", results, as_json, told)
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Advance]:
-    with Progress(console=err, disable=not err.is_terminal) as progress:
-        bar = progress.add_task(what, total=None)
-
-        def advance(video: str, done: int, frames: int) -> None:
-            progress.update(bar, description=video, completed=done, total=frames)
-
-        yield advance
-
-
-def _tell(
-    store: str,
-    array: str,
-    results: Sequence[Prediction],
-    as_json: bool,
-    further: dict[str, Any],
-) -> None:
-    skipped = [result for result in results if result.status == "skipped"]
-    if as_json:
-        rows = [vars(result) for result in results]
-        print_json({"store": store, "array": array, **further, "videos": rows})
-    else:
-        if skipped:
-            print_table("skipped", ("video", "reason"), [(r.video, r.reason) for r in skipped])
-        counts = {
-            status: sum(result.status == status for result in results)
-            for status in ("complete", "unchanged", "skipped")
-        }
-        parts = [f"{count} {status}" for status, count in counts.items() if count]
-        out.print(f"{store}: {array}: {', '.join(parts)}", markup=False)
-    if skipped:
-        raise typer.Exit(INCOMPLETE)
+    tell(store, f"saliency_{name.removeprefix('saliency_')}", results, as_json, told)

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import Progress
 
-from foveal.cli.console import Cluster, Json, err, out, print_json, print_table
+from foveal.cli.console import Cluster, Json, err, following, out, print_json, print_table
 from foveal.errors import RecipeError, writing
 
 if TYPE_CHECKING:
@@ -110,12 +109,7 @@ def evaluate(
             each=each or map,
         )
         made_from = {"centre_bias": opened.select(train_split)} if "centre_bias" in wanted else None
-        progress = stack.enter_context(Progress(console=err, disable=not err.is_terminal))
-        bar = progress.add_task("score", total=None)
-
-        def advance(video: str, done: int, frames: int) -> None:
-            progress.update(bar, description=video, completed=done, total=frames)
-
+        advance = stack.enter_context(following("score"))
         scores = score(
             opened,
             wanted,

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import Progress
 
-from foveal.cli.console import INCOMPLETE, ROWS, Json, err, out, print_json, print_table
+from foveal.cli.console import INCOMPLETE, ROWS, Json, following, out, print_json, print_table
 from foveal.errors import RecipeError
 
 
@@ -51,12 +50,7 @@ def import_maps(
     from foveal.pipeline.learn.import_maps import RULE
     from foveal.pipeline.learn.import_maps import import_maps as take_in
 
-    with Progress(console=err, disable=not err.is_terminal) as progress:
-        bar = progress.add_task("import", total=None)
-
-        def advance(video: str, done: int, frames: int) -> None:
-            progress.update(bar, description=video, completed=done, total=frames)
-
+    with following("import") as advance:
         results, strangers = take_in(
             store,
             name,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import Progress
 
-from foveal.cli.console import INCOMPLETE, Json, err, out, print_json, print_table
+from foveal.cli.console import INCOMPLETE, Json, following, out, print_json, print_table
 from foveal.errors import RecipeError
+
+if TYPE_CHECKING:
+    from foveal.pipeline.learn.predict import Prediction
 
 
 def predict(
@@ -66,17 +69,23 @@ def predict(
         trained,
         inner,
     )
-    with Progress(console=err, disable=not err.is_terminal) as progress:
-        bar = progress.add_task("predict", total=None)
-
-        def advance(video: str, done: int, frames: int) -> None:
-            progress.update(bar, description=video, completed=done, total=frames)
-
+    with following("predict") as advance:
         results = predict_store(predictor, store, split=split, videos=only, advance=advance)
+    tell(store, predictor.array, results, as_json)
+
+
+def tell(
+    store: str,
+    array: str,
+    results: Sequence[Prediction],
+    as_json: bool,
+    further: Mapping[str, Any] | None = None,
+) -> None:
+    """What became of each video; exit status 3 where some were skipped."""
     skipped = [result for result in results if result.status == "skipped"]
     if as_json:
         rows = [vars(result) for result in results]
-        print_json({"store": store, "array": predictor.array, "videos": rows})
+        print_json({"store": store, "array": array, **(further or {}), "videos": rows})
     else:
         if skipped:
             print_table("skipped", ("video", "reason"), [(r.video, r.reason) for r in skipped])
@@ -85,7 +94,7 @@ def predict(
             for status in ("complete", "unchanged", "skipped")
         }
         parts = [f"{count} {status}" for status, count in counts.items() if count]
-        out.print(f"{store}: {predictor.array}: {', '.join(parts)}", markup=False)
+        out.print(f"{store}: {array}: {', '.join(parts)}", markup=False)
     if skipped:
         raise typer.Exit(INCOMPLETE)
 

@@ -6,9 +6,8 @@ from collections import Counter
 from pathlib import Path
 
 import typer
-from rich.progress import Progress
 
-from foveal.cli.console import INCOMPLETE, ROWS, err, out, print_json, print_table, size_text
+from foveal.cli.console import INCOMPLETE, ROWS, following, out, print_json, print_table, size_text
 from foveal.errors import RecipeError
 
 
@@ -27,12 +26,7 @@ def submit(
 
     if len(arrays) != 1:
         raise RecipeError(f"a submission is of one prediction; --array names {', '.join(arrays)}")
-    with Progress(console=err, disable=not err.is_terminal) as progress:
-        bar = progress.add_task("submission", total=None)
-
-        def advance(video: str, done: int, total: int) -> None:
-            progress.update(bar, description=video, completed=done, total=total)
-
+    with following("submission") as advance:
         done = write_submission(
             store,
             folder,

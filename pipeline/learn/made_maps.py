@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from foveal.errors import RecipeError, StoreError
-from foveal.pipeline.learn.predict import PREFIX, Advance, Prediction
+from foveal.pipeline.learn.predict import PREFIX, Advance, Prediction, check_name, predict_each
 from foveal.pipeline.stages.base import Stage
 from foveal.pipeline.stages.beside import write_beside
 from foveal.pipeline.stages.frames import TIMELINE
-from foveal.storage.index import refresh_index
 from foveal.storage.location import Location
-from foveal.storage.marks import Mark, infos_of, read_journal
+from foveal.storage.marks import Mark, infos_of
 from foveal.storage.reader import open_store
-from foveal.storage.root import store_lock
 from foveal.storage.schema import ArraySpec
 
 MakeStage = Callable[[str, Mapping[str, Mark]], Stage | str]
@@ -32,10 +28,7 @@ def array_name(name: str) -> str:
     RecipeError
     """
     name = name.removeprefix(PREFIX)
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_]*", name):
-        raise RecipeError(
-            f"prediction name {name!r}: use lower-case letters, digits and _ (ensemble_2)"
-        )
+    check_name(name)
     return PREFIX + name
 
 
@@ -79,30 +72,16 @@ def write_made_maps(
     StoreError, StoreLocked
         The store lacks a video, or another build is writing it.
     """
-    store, location = open_store(url), Location(url)
-    wanted = store.select(split) if videos is None else list(videos)
-    results = []
-    with store_lock(location):
-        marks, quarantined = read_journal(location, wanted)
-        for video in wanted:
-            if video in quarantined:
-                reason = f"quarantined: {quarantined[video].reason}"
-                results.append(Prediction(video, "skipped", reason))
-                continue
-            if TIMELINE not in marks.get(video, {}):
-                raise StoreError(f"{url}: nothing of video {video!r} is complete; build it first")
-            stage = make(video, marks[video])
-            if isinstance(stage, str):
-                results.append(Prediction(video, "skipped", stage))
-                continue
-            frames = infos_of(marks[video])[TIMELINE].items
+    location = Location(url)
 
-            def done(count: int, video: str = video, frames: int = frames) -> None:
-                advance(video, count, frames)
+    def one(video: str, marks: Mapping[str, Mark]) -> Prediction:
+        stage = make(video, marks)
+        if isinstance(stage, str):
+            return Prediction(video, "skipped", stage)
+        frames = infos_of(marks)[TIMELINE].items
+        mark = write_beside(
+            location, video, marks, stage, advance=lambda count: advance(video, count, frames)
+        )
+        return Prediction(video, "unchanged" if mark is None else "complete", frames=frames)
 
-            mark = write_beside(location, video, marks[video], stage, advance=done)
-            results.append(
-                Prediction(video, "unchanged" if mark is None else "complete", frames=frames)
-            )
-        refresh_index(location, [result.video for result in results])
-    return results
+    return predict_each(open_store(url), location, split, videos, one)

@@ -151,19 +151,54 @@ def predict_store(
         Maps are not finite or leave the range of `stored_dtype`.
     """
     session = Session(predictor, open_store(url), Location(url))
-    wanted = session.store.select(split) if videos is None else list(videos)
+
+    def one(video: str, marks: Mapping[str, Mark]) -> Prediction:
+        return session.predict(video, marks, advance)
+
+    return predict_each(session.store, session.location, split, videos, one)
+
+
+def predict_each(
+    store: Store,
+    location: Location,
+    split: str | None,
+    videos: Sequence[str] | None,
+    predict: Callable[[str, Mapping[str, Mark]], Prediction],
+) -> list[Prediction]:
+    """Write one more prediction of each video, holding the store, and bring the index up to date.
+
+    Parameters
+    ----------
+    store : Store
+    location : Location
+        Of the same store.
+    split : str or None
+        Only videos of this split, where `videos` is None.
+    videos : sequence of str or None
+        Only these.
+    predict : callable
+        Makes and writes the prediction of a video, from its name and its marks.
+
+    Raises
+    ------
+    StoreError, StoreLocked
+        The store lacks a video, or another build is writing it.
+    """
+    wanted = store.select(split) if videos is None else list(videos)
     results = []
-    with store_lock(session.location):
-        marks, quarantined = read_journal(session.location, wanted)
+    with store_lock(location):
+        marks, quarantined = read_journal(location, wanted)
         for video in wanted:
             if video in quarantined:
                 reason = f"quarantined: {quarantined[video].reason}"
                 results.append(Prediction(video, "skipped", reason))
             elif TIMELINE not in marks.get(video, {}):
-                raise StoreError(f"{url}: nothing of video {video!r} is complete; build it first")
+                raise StoreError(
+                    f"{location}: nothing of video {video!r} is complete; build it first"
+                )
             else:
-                results.append(session.predict(video, marks[video], advance))
-        refresh_index(session.location, [result.video for result in results])
+                results.append(predict(video, marks[video]))
+        refresh_index(location, [result.video for result in results])
     return results
 
 
