@@ -103,7 +103,7 @@ def remove(location: Location, found: Iterable[Removable]) -> None:
         for key in marks:
             location.delete(key)
         location.flush(marks)
-        for key in one.keys:
+        for key in one.keys[len(marks) :]:
             location.delete(key)
 
 
