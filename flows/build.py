@@ -35,7 +35,8 @@ from foveal.pipeline.build.plan import VideoPlan
 from foveal.pipeline.build.run import Status, VideoResult, failed
 from foveal.pipeline.build.work import BuildPlan
 from foveal.pipeline.recipe.recipe import Recipe
-from foveal.pipeline.report.report import duration, keep_report, kept_report
+from foveal.pipeline.report.report import keep_report, kept_report
+from foveal.units import time_text
 
 MAX_WORKERS = 32
 
@@ -102,7 +103,8 @@ def build_store(
         why.
     """
     try:
-        opened = Build.open(_recipe(recipe, overrides))
+        elsewhere = bool(chosen_cluster(cluster))
+        opened = Build.open(_recipe(recipe, overrides), device_elsewhere=elsewhere)
         with _turn(opened, alone=repair or bool(recompute)) as build:
             plan = build.plan(only or (), limit, retry, repair, recompute or ())
             leave = _leave_prefects_process
@@ -202,13 +204,14 @@ def _carry_out(
     build.listener.planned(sizes, plan.settled)
     with choose_engine(build, recompute, workers, cluster) as engine:
         results = [*plan.settled, *_process(build, plan.to_do, engine, leave)]
-    build.finalise(results, plan)
-    report = kept_report(url)
-    if plan.to_do or report is None:
-        took = duration(time.monotonic() - started)
-        about = {"result": summary(results), "took": took, "videos at a time": engine.about}
-        report = keep_report(url, about)
-    publish_table(build.location, results, report)
+        # Prefect's server takes in meanwhile what the workers tell of their last tasks.
+        build.finalise(results, plan)
+        report = kept_report(url)
+        if plan.to_do or report is None:
+            took = time_text(time.monotonic() - started)
+            about = {"result": summary(results), "took": took, "videos at a time": engine.about}
+            report = keep_report(url, about)
+        publish_table(build.location, results, report)
     if all(result.ok for result in results):
         return Completed(message=summary(results), data=results)
     return State(type=StateType.FAILED, name="Incomplete", message=summary(results), data=results)
@@ -219,7 +222,7 @@ def _process(
 ) -> list[VideoResult]:
     """Keep as many tasks in flight as the engine wants, until all have ended or the build is told
     to stop: by Ctrl-C, a signal, a cancelled run."""
-    waiting = deque(batches(to_do))
+    waiting = deque(batches(to_do, engine.at_once))
     suspects: deque[str] = deque()
     at_work: dict[Future, list[str]] = {}
     done: SimpleQueue[Future] = SimpleQueue()
@@ -234,7 +237,7 @@ def _process(
                 for result in again.settled:
                     build.listener.ended(result)
                 results += again.settled
-                waiting.extend(batches(again.to_do))
+                waiting.extend(batches(again.to_do, engine.at_once))
                 elsewhere = [name for name in elsewhere if name not in again.wanted]
                 continue
             while waiting and len(at_work) < engine.slots:
@@ -293,11 +296,16 @@ def _leave_prefects_process() -> None:
         os._exit(128 + signal.SIGTERM)
 
 
+def chosen_cluster(cluster: str | None) -> str | None:
+    """The cluster that carries out a build: the one that is named, else ``FOVEAL_CLUSTER``'s."""
+    return cluster or os.environ.get("FOVEAL_CLUSTER") or None
+
+
 def choose_engine(
     build: Build, recompute: Sequence[str], workers: int | None, cluster: str | None
 ) -> Engine:
     """What carries out a build: the cluster that is named, else threads."""
-    cluster = cluster or os.environ.get("FOVEAL_CLUSTER")
+    cluster = chosen_cluster(cluster)
     if cluster:
         from foveal.flows.cluster import Dask
 

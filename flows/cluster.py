@@ -12,21 +12,20 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self
 
-from distributed import KilledWorker, Nanny, Scheduler, SpecCluster
+from distributed import Client, KilledWorker, Nanny, Scheduler, SpecCluster
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Crashed
-from prefect_dask.client import PrefectDaskClient
 from prefect_dask.task_runners import PrefectDaskFuture
 
 from foveal.errors import MissingDependency, RecipeError
-from foveal.flows.elsewhere import BuildElsewhere, videos_at_work
-from foveal.flows.engine import GRACE_SECONDS, Future, parameters
+from foveal.flows.elsewhere import BuildElsewhere, device_problem, leave_build_now, tasks_at_work
+from foveal.flows.engine import GRACE_SECONDS, Future
 from foveal.flows.server import settle_tasks
-from foveal.flows.videos import process_videos
+from foveal.flows.videos import task_name
 from foveal.machine import available_cores
 from foveal.pipeline.build.build import Build
 from foveal.pipeline.build.run import VideoResult
@@ -176,12 +175,11 @@ class Dask:
         logging.getLogger("distributed").setLevel(logging.ERROR)
         with self._stack as stack:
             address = stack.enter_context(open_cluster(self.about))
-            client = PrefectDaskClient(  # type: ignore[no-untyped-call]
-                address, set_as_default=False
-            )
+            client = Client(address, set_as_default=False)  # type: ignore[no-untyped-call]
             self._client = stack.enter_context(client)
             self._client.subscribe_topic(self._topic, self._heard)
             self._look()
+            self._check_device()
             self._stack = stack.pop_all()
         return self
 
@@ -191,8 +189,15 @@ class Dask:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        with suppress(Exception):  # workers leave by themselves soon
+            ended = error is None
+            self._client.run(leave_build_now, self._topic, on_error="ignore", wait=ended)
         settle_tasks(self._ended)
         self._stack.__exit__(kind, error, traceback)
+
+    @property
+    def at_once(self) -> int:
+        return self._most or self._threads or _FEWEST_IN_FLIGHT
 
     @property
     def slots(self) -> int:
@@ -214,24 +219,40 @@ class Dask:
                 )
             wanted = CPU
         self._resources = {wanted: 1} if wanted in offered else None
-        self._threads = sum(
-            each["nthreads"]
-            for each in workers.values()
+        usable = {
+            address: each["nthreads"]
+            for address, each in workers.items()
             if self._resources is None or wanted in each["resources"]
-        )
+        }
+        self._usable, self._threads = list(usable), sum(usable.values())
         self._looked = time.monotonic()
 
+    def _check_device(self) -> None:
+        """See that a worker has the device that the recipe names.
+
+        Raises
+        ------
+        MissingDependency
+        """
+        device = self._build.recipe.device
+        if not self._usable or not device.startswith("cuda"):
+            return
+        said = self._client.run(device_problem, device, workers=self._usable)
+        if all(said.values()):
+            raise MissingDependency(f"worker {next(iter(said))}: {next(iter(said.values()))}")
+
     def submit(self, videos: Sequence[str], done: Callable[[Future], None]) -> Future:
-        values = parameters(self._travels, videos, self._recompute)
+        run = uuid.uuid4()
         wrapped = self._client.submit(
-            process_videos,
-            parameters=values,
-            return_type="state",
-            key=f"{values['name']}-{uuid.uuid4().hex[:8]}",
+            self._travels.run_task,
+            run,
+            list(videos),
+            self._recompute,
+            key=f"{task_name(videos)}-{run.hex[:8]}",
             pure=False,
             resources=self._resources,
         )
-        future: Future = PrefectDaskFuture(task_run_id=wrapped.task_run_id, wrapped_future=wrapped)
+        future: Future = PrefectDaskFuture(task_run_id=run, wrapped_future=wrapped)
         future.add_done_callback(done)
         return future
 
@@ -278,7 +299,7 @@ class Dask:
 
     def _busy(self) -> list[str]:
         """Workers that are in a video of this build."""
-        counts = self._client.run(videos_at_work, self._topic, on_error="ignore")
+        counts = self._client.run(tasks_at_work, self._topic, on_error="ignore")
         return [address for address, count in counts.items() if count]
 
     def _heard(self, event: tuple[float, dict[str, Any]]) -> None:

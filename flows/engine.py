@@ -38,6 +38,8 @@ class Engine(AbstractContextManager["Engine"], Protocol):
     ----------
     slots : int
         Tasks it wants in flight.
+    at_once : int
+        Tasks that run at the same time.
     about : str
         What it is, for people.
     in_process : bool
@@ -46,6 +48,9 @@ class Engine(AbstractContextManager["Engine"], Protocol):
 
     @property
     def slots(self) -> int: ...
+
+    @property
+    def at_once(self) -> int: ...
 
     @property
     def about(self) -> str: ...
@@ -81,7 +86,7 @@ class Threads:
     in_process = True
 
     def __init__(self, build: Build, recompute: Sequence[str], slots: int) -> None:
-        self.slots = slots
+        self.slots = self.at_once = slots
         self.about = f"{slots} threads"
         self._stopped = threading.Event()
         self._build = replace(build, listener=Stoppable(build.listener, self._stopped.is_set))

@@ -7,9 +7,9 @@ process could import.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
@@ -21,14 +21,17 @@ from foveal.pipeline.build.plan import VideoPlan
 from foveal.pipeline.build.progress import Stopped
 from foveal.pipeline.build.run import Status, VideoResult
 
-if TYPE_CHECKING:
-    from foveal.flows.elsewhere import BuildElsewhere
-
 BATCH_FRAMES = 500
 """Short clips share a task until they have so many frames together."""
 
 MANY_TASKS = 400
 """Where there would be more, tasks are made larger: a task costs Prefect some tens of ms."""
+
+_FEWEST_FRAMES = 50
+"""Clips that have fewer frames together share a task even where workers would be idle."""
+
+_FRAME_BYTES = 1000
+"""A video whose length the listing does not tell is taken to need at least so many per frame."""
 
 _TASKS = 100
 
@@ -45,13 +48,11 @@ RETRY_DELAYS_SECONDS = [2.0, 20.0]
     retry_condition_fn=lambda _task, _run, state: _may_pass(state),
 )
 def process_videos(
-    name: str, videos: list[str], build: Build | BuildElsewhere, recompute: list[str]
+    name: str, videos: list[str], build: Build, recompute: list[str]
 ) -> list[VideoResult] | State[Any]:
     """Process some videos of a build; `name` is what the UI shows."""
-    here = nullcontext(build) if isinstance(build, Build) else build.opened()
     try:
-        with here as opened:
-            results = [opened.run(video, recompute) for video in videos]
+        results = [build.run(video, recompute) for video in videos]
     except Stopped as stop:
         return Cancelled(message=str(stop))
     for result in results:
@@ -64,29 +65,49 @@ def _may_pass(state: State[Any]) -> bool:
     return isinstance(state.result(raise_on_failure=False), OSError)
 
 
-def batches(plans: Sequence[VideoPlan]) -> list[list[str]]:
-    """Ids of videos that share a task: known short clips together, others alone.
+def batches(plans: Sequence[VideoPlan], at_once: int = 1) -> list[list[str]]:
+    """Ids of videos that share a task: short clips together, others alone.
 
-    Of very many videos several share a task in any case: the first tasks take a hundredth of all
-    frames, later ones a hundredth of what is left, so that workers end together.
+    Each task takes a share of what is left, so that all workers are busy and end together. Of very
+    many videos several share a task in any case: it takes a hundredth of all frames that are left.
+
+    Parameters
+    ----------
+    plans : sequence of VideoPlan
+    at_once : int
+        Tasks that run at the same time.
     """
-    lengths = [
-        plan.video.expected_frames or len(plan.video.image_names or ()) or BATCH_FRAMES
-        for plan in plans
-    ]
+    lengths = [_frames(plan) for plan in plans]
     names = [plan.video.id for plan in plans]
-    found = list(_batches(names, lengths, 0))
-    return found if len(found) <= MANY_TASKS else list(_batches(names, lengths, 1 / _TASKS))
+    few = partial(_few_frames, at_once=at_once)
+    found = list(_batches(names, lengths, few))
+    return found if len(found) <= MANY_TASKS else list(_batches(names, lengths, _many_frames))
+
+
+def _frames(plan: VideoPlan) -> int:
+    """Length of a video, or a guess from its size where the listing does not tell it."""
+    content = plan.contents.get("video")
+    guess = BATCH_FRAMES if content is None else 1 + content.total_bytes // _FRAME_BYTES
+    known = plan.video.expected_frames or len(plan.video.image_names or ())
+    return known or min(BATCH_FRAMES, guess)
+
+
+def _few_frames(left: int, at_once: int) -> float:
+    return min(BATCH_FRAMES, max(_FEWEST_FRAMES, left / (2 * at_once)))
+
+
+def _many_frames(left: int) -> float:
+    return max(BATCH_FRAMES, left / _TASKS)
 
 
 def _batches(
-    names: Sequence[str], lengths: Sequence[int], share_of_rest: float
+    names: Sequence[str], lengths: Sequence[int], most_frames: Callable[[int], float]
 ) -> Iterator[list[str]]:
     left = sum(lengths)
     batch: list[str] = []
     frames = 0
     for name, length in zip(names, lengths, strict=True):
-        if batch and frames + length > max(BATCH_FRAMES, left * share_of_rest):
+        if batch and frames + length > most_frames(left):
             yield batch
             left -= frames
             batch, frames = [], 0

@@ -11,18 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from foveal.cli.console import (
-    INCOMPLETE,
-    ROWS,
-    Json,
-    err,
-    out,
-    print_json,
-    print_table,
-    size_text,
-    time_text,
-)
+from foveal.cli.console import INCOMPLETE, ROWS, Json, err, out, print_json, print_table
 from foveal.cli.progress import LineProgress, LiveProgress
+from foveal.units import size_text, time_text
 
 if TYPE_CHECKING:
     from foveal.pipeline.build.progress import Listener
@@ -122,7 +113,7 @@ def run_build(
         listener: Listener = LineProgress()
         if err.is_terminal:
             listener = stack.enter_context(stop.progress)
-        opened = Build.open(recipe, listener)
+        opened = Build.open(recipe, listener, device_elsewhere=bool(cluster))
         if not Path(recipe.store).is_absolute() and opened.location.local is not None:
             err.print(f"the store: {opened.location.local.absolute()}", markup=False)
         build = stack.enter_context(opened.at_work(alone=repair or bool(recompute)))

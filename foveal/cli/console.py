@@ -116,23 +116,3 @@ def counting(what: str) -> Iterator[Callable[[str, int, int], None]]:
                 err.print(f"{what} {name}: {done:,} of {of:,}", markup=False)
 
         yield advance
-
-
-def size_text(count: float | None) -> str:
-    """Bytes as people read them."""
-    value = float(count or 0)
-    for unit in ("B", "KB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.2f} TB"
-
-
-def time_text(seconds: float | None) -> str:
-    """Seconds as people read them."""
-    value = float(seconds or 0)
-    if value < 60:
-        return f"{value:.1f} s"
-    if value < 3600:
-        return f"{value / 60:.1f} min"
-    return f"{value / 3600:.1f} h"

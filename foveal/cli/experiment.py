@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import Progress
 
-from foveal.cli.console import INCOMPLETE, Json, err, out, print_json, print_table, time_text
+from foveal.cli.console import INCOMPLETE, Json, err, out, print_json, print_table
 from foveal.errors import RecipeError
+from foveal.units import time_text
 
 if TYPE_CHECKING:
     from foveal.pipeline.experiment.model import Experiment

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from foveal.cli.console import Json, out, print_json, print_table, size_text, time_text
+from foveal.cli.console import Json, out, print_json, print_table
 from foveal.errors import StoreError
+from foveal.units import size_text, time_text
 
 if TYPE_CHECKING:
     from foveal.storage.location import Location

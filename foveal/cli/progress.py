@@ -17,7 +17,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from foveal.cli.console import err, time_text
+from foveal.cli.console import err
+from foveal.units import time_text
 
 if TYPE_CHECKING:
     from foveal.pipeline.build.run import VideoResult

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from foveal.cli.console import Json, counting, err, out, print_json, size_text
+from foveal.cli.console import Json, counting, err, out, print_json
+from foveal.units import size_text
 
 if TYPE_CHECKING:
     from foveal.pipeline.share.hub import Moved

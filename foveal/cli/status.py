@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from foveal.cli.console import Json, out, print_json, print_table, time_text
+from foveal.cli.console import Json, out, print_json, print_table
 from foveal.errors import StoreError
+from foveal.units import time_text
 
 _EVERY_SECONDS = 5.0
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import typer
 
-from foveal.cli.console import INCOMPLETE, ROWS, following, out, print_json, print_table, size_text
+from foveal.cli.console import INCOMPLETE, ROWS, following, out, print_json, print_table
 from foveal.errors import RecipeError
+from foveal.units import size_text
 
 
 def submit(

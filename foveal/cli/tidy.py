@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from foveal.cli.console import INCOMPLETE, Json, out, print_json, print_table, size_text
+from foveal.cli.console import INCOMPLETE, Json, out, print_json, print_table
 from foveal.errors import StoreError
+from foveal.units import size_text
 
 
 def clean(

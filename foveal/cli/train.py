@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from foveal.cli.console import Json, err, out, print_json, print_table, time_text
+from foveal.cli.console import Json, err, out, print_json, print_table
+from foveal.units import time_text
 
 if TYPE_CHECKING:
     from foveal.pipeline.learn.step import Step

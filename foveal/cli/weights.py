@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from foveal.cli.console import INCOMPLETE, Json, counting, out, print_json, print_table, size_text
+from foveal.cli.console import INCOMPLETE, Json, counting, out, print_json, print_table
 from foveal.cli.share import Public, tell
+from foveal.units import size_text
 
 if TYPE_CHECKING:
     from foveal.models.weights import WeightsStatus

@@ -61,6 +61,8 @@ class Build:
         Networks and the like that all videos use.
     claims : Claims, optional
         This process as one of those at work on the store; without, nobody else may be.
+    device_elsewhere : bool
+        This process only plans; the device that the recipe names is on the machines that compute.
     """
 
     recipe: Recipe
@@ -70,10 +72,20 @@ class Build:
     listener: Listener = field(default_factory=Silent)
     shared: Shared = field(default_factory=Shared)
     claims: Claims | None = None
+    device_elsewhere: bool = False
 
     @classmethod
-    def open(cls, recipe: Recipe, listener: Listener | None = None) -> Build:
+    def open(
+        cls, recipe: Recipe, listener: Listener | None = None, *, device_elsewhere: bool = False
+    ) -> Build:
         """List the dataset; nothing is written.
+
+        Parameters
+        ----------
+        recipe : Recipe
+        listener : Listener, optional
+        device_elsewhere : bool
+            Other machines compute: do not look here for the device that the recipe names.
 
         Raises
         ------
@@ -82,13 +94,20 @@ class Build:
         MissingDependency
             The GPU that the recipe names is not there.
         """
-        if recipe.device.startswith("cuda"):
+        if recipe.device.startswith("cuda") and not device_elsewhere:
             from foveal.models.device import choose_device
 
             choose_device(recipe.device)
         source = open_source(recipe.dataset, recipe.fixations)
         videos = {video.id: video for video in list_videos(source, recipe.dataset)}
-        return cls(recipe, source, videos, Location(recipe.store), listener or Silent())
+        return cls(
+            recipe,
+            source,
+            videos,
+            Location(recipe.store),
+            listener or Silent(),
+            device_elsewhere=device_elsewhere,
+        )
 
     @contextmanager
     def at_work(self, *, alone: bool = False) -> Iterator[Build]:
@@ -290,7 +309,10 @@ class Build:
         return nullcontext(self.location) if self.claims is None else self.claims.whole_store()
 
     def _request(self, video: Video) -> StageRequest:
-        return StageRequest(self.recipe, self.source, video, self.shared)
+        recipe = self.recipe
+        if self.device_elsewhere:
+            recipe = recipe.model_copy(update={"device": "auto"})
+        return StageRequest(recipe, self.source, video, self.shared)
 
     def _run(self, video: str, recompute: Collection[str]) -> VideoResult:
         request = self._request(self.videos[video])

@@ -85,6 +85,12 @@ class Recorder:
         )
         self._listener.ended(result)
 
+    def forget(self, videos: Sequence[str]) -> None:
+        """These videos are no longer at work, however they ended."""
+        with self._lock:
+            for video in videos:
+                self._at_work.pop(video, None)
+
     def close(self, how: str) -> None:
         """Note that this process has ended its part, and how."""
         self._note("left", how=how, ended=dict(self._ended))

@@ -34,6 +34,7 @@ from foveal.pipeline.report.journal import (
 from foveal.storage.location import Location
 from foveal.storage.marks import read_journal
 from foveal.storage.reader import Store, open_store
+from foveal.units import size_text, time_text
 
 REPORT = "report.html"
 """At the store's root, in folders and object stores alike."""
@@ -184,8 +185,8 @@ def _tiles(
         *([(f"{pending:,}", "not tried yet", False)] if pending else []),
         *((f"{count:,}", label, True) for label, count in bad.items() if count),
         (f"{int(videos.frames.fillna(0).sum()):,}", "frames", False),
-        (duration(float(videos.duration_seconds.fillna(0).sum())), "of video", False),
-        (size(float(videos.stored_bytes.fillna(0).sum())), "on disk", False),
+        (time_text(float(videos.duration_seconds.fillna(0).sum())), "of video", False),
+        (size_text(float(videos.stored_bytes.fillna(0).sum())), "on disk", False),
     ]
     return [dict(zip(("value", "label", "bad"), tile, strict=True)) for tile in shown]
 
@@ -198,7 +199,7 @@ def _run(run: Mapping[str, object] | None, journal: Journal) -> dict[str, object
         computing = sum(mark.provenance.get("compute_seconds", 0.0) for mark in made)
         lines["first stage completed"] = utc(ended[0])
         lines["last stage completed"] = utc(ended[-1])
-        lines["computing, all stages"] = duration(computing)
+        lines["computing, all stages"] = time_text(computing)
         slowest = stage_summaries(journal)[0]
         if computing > 0:
             share = slowest.compute_seconds / computing
@@ -223,11 +224,11 @@ def templates() -> jinja2.Environment:
         "blank": lambda value, form: "" if value is None else form.format(value),
         "count": lambda value: f"{value:,}",
         "data_uri": data_uri,
-        "duration": duration,
+        "duration": time_text,
         "percent": lambda share: f"{share:.1%}",
         "prose": prose,
         "python": repr,
-        "size": size,
+        "size": size_text,
         "yaml": lambda values: yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True),
     }
     return found
@@ -236,22 +237,3 @@ def templates() -> jinja2.Environment:
 def prose(value: object) -> Markup:
     """Text in which what stands between backquotes is code."""
     return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(value))))
-
-
-def size(count: float) -> str:
-    """Bytes for people."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} TB"
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"

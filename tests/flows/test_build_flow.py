@@ -166,8 +166,11 @@ def plan_of(name: str, frames: int | None) -> VideoPlan:
 
 
 def test_short_clips_share_a_task_and_others_stand_alone() -> None:
-    short = [plan_of(f"s{k}", BATCH_FRAMES // 4) for k in range(6)]
-    assert list(batches(short)) == [["s0", "s1", "s2", "s3"], ["s4", "s5"]]
+    short = [plan_of(f"s{k}", BATCH_FRAMES // 4) for k in range(12)]
+    assert list(map(len, batches(short))) == [4, 4, 2, 1, 1]
+    assert list(map(len, batches(short, at_once=3))) == [2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]
+    tiny = [plan_of(f"t{k}", 5) for k in range(60)]
+    assert list(map(len, batches(tiny, at_once=8))) == [10] * 6
     unknown = [plan_of("a", None), plan_of("b", None)]
     assert list(batches(unknown)) == [["a"], ["b"]]
     assert list(batches([plan_of("long", 10 * BATCH_FRAMES), *short[:1]])) == [["long"], ["s0"]]

@@ -30,7 +30,7 @@ from stopping import (
     write_recipe,
 )
 
-from foveal.errors import RecipeError
+from foveal.errors import MissingDependency, RecipeError
 from foveal.flows.build import run_planned
 from foveal.flows.cluster import CPU, GPU, check_cluster, local_cluster, takes_gpu
 from foveal.pipeline.build.build import Build
@@ -224,6 +224,14 @@ def test_resources_place_videos(api: str, long_clips: Path, tmp_path: Path) -> N
             new = [each for name, each in events(client).items() if name not in before]
             seen = {workers[message["worker"]]["name"] for each in new for message in each}
             assert seen == {worker}
+        # Planned here, where there is no GPU either; the workers are asked.
+        values = Recipe.load(recipe).resolved() | {"device": "cuda:9"}
+        build = Build.open(Recipe.parse(values), device_elsewhere=True)
+        with (
+            pytest.raises(MissingDependency, match=r"worker tcp://.* cuda:9 is not there"),
+            build.at_work() as at_work,
+        ):
+            run_planned(at_work, at_work.plan(recompute=["frames"]), cluster=address)
 
 
 def events(client: Client) -> dict[str, list[dict[str, Any]]]:
