@@ -35,7 +35,8 @@ from foveal.pipeline.build.plan import VideoPlan
 from foveal.pipeline.build.run import Status, VideoResult, failed
 from foveal.pipeline.build.work import BuildPlan
 from foveal.pipeline.recipe.recipe import Recipe
-from foveal.pipeline.report.report import keep_report, kept_report
+from foveal.pipeline.report.kept import kept_report
+from foveal.pipeline.report.report import keep_report
 from foveal.units import time_text
 
 MAX_WORKERS = 32

@@ -15,7 +15,7 @@ from foveal.errors import StoreError
 from foveal.storage.contents import told_of_arrays
 from foveal.storage.digests import sealed, sha256_of_bytes, sha256_of_object, unsealed
 from foveal.storage.location import Location
-from foveal.storage.marks import Mark, Quarantine, read_journal_with_damage
+from foveal.storage.marks import Mark, Quarantine, journal_parts, journal_videos
 from foveal.storage.names import OF_STORE
 from foveal.storage.schema import INDEX, JOURNAL
 from foveal.storage.wanted import read_wanted
@@ -231,26 +231,27 @@ def index_from_journal(location: Location) -> pd.DataFrame:
     Of the former index, where it can be believed, it keeps which videos there are, their split,
     and what the journal cannot tell: that a video failed and why.
     """
-    journal = read_journal_with_damage(location)
     try:
         wanted = read_wanted(location)
     except StoreError:
         wanted = {}
     table = read_index(location)
     former = {} if table is None else {row["video"]: row for row in table.to_dict("records")}
-    names = former.keys() | journal.marks.keys() | journal.quarantined.keys()
-    names |= {damage.video for damage in journal.damaged}
     rows = []
-    for video in sorted(names):
-        before = former.get(video)
-        split = None if before is None or pd.isna(before["split"]) else before["split"]
-        marks = journal.marks.get(video, {})
-        row = index_row(video, split, marks, journal.quarantined.get(video), wanted.get(video))
-        if before is not None and _untouched(before, row):
-            unknown = video not in wanted and row["status"] == "partial"
-            if before["status"] == "failed" or (unknown and before["status"] == "complete"):
-                row["status"], row["reason"] = before["status"], before["reason"]
-        rows.append(row)
+    for part, journal in journal_parts(location, sorted({*former, *journal_videos(location)})):
+        damaged = {damage.video for damage in journal.damaged}
+        for video in part:
+            before = former.get(video)
+            marks, record = journal.marks.get(video, {}), journal.quarantined.get(video)
+            if before is None and not marks and record is None and video not in damaged:
+                continue
+            split = None if before is None or pd.isna(before["split"]) else before["split"]
+            row = index_row(video, split, marks, record, wanted.get(video))
+            if before is not None and _untouched(before, row):
+                unknown = video not in wanted and row["status"] == "partial"
+                if before["status"] == "failed" or (unknown and before["status"] == "complete"):
+                    row["status"], row["reason"] = before["status"], before["reason"]
+            rows.append(row)
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
 
 

@@ -7,11 +7,18 @@ takes the lock, a stage that only the index names has lost its mark.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 
 from foveal.storage.index import read_index, vouched_index
 from foveal.storage.location import Location
-from foveal.storage.marks import Damage, Journal, read_journal_with_damage, read_marks
+from foveal.storage.marks import (
+    Damage,
+    Journal,
+    journal_parts,
+    journal_videos,
+    read_journal_with_damage,
+    read_marks,
+)
 from foveal.storage.names import journal_key
 
 
@@ -41,8 +48,19 @@ def read_damage(
     names = None if videos is None else list(videos)
     if journal is None:
         journal = read_journal_with_damage(location, names)
-    found = [*journal.damaged, *_lost(location, names, journal)]
+    told = told_by_index(location)
+    found = [*journal.damaged, *_lost(location, told if names is None else names, journal, told)]
     return sorted(found, key=lambda damage: damage.key)
+
+
+def read_journal_parts(location: Location) -> Iterator[tuple[list[str], Journal, list[Damage]]]:
+    """The whole journal in parts: videos, what it says of them, and what is damaged or lost.
+
+    Memory does not grow with the store.
+    """
+    told = told_by_index(location)
+    for videos, journal in journal_parts(location, sorted({*journal_videos(location), *told})):
+        yield videos, journal, [*journal.damaged, *_lost(location, videos, journal, told)]
 
 
 def told_by_index(location: Location) -> dict[str, set[str]]:
@@ -70,12 +88,13 @@ def lost_mark(location: Location, video: str, stage: str) -> Damage:
     return Damage(video, stage, key, reason)
 
 
-def _lost(location: Location, videos: list[str] | None, journal: Journal) -> list[Damage]:
+def _lost(
+    location: Location, videos: Iterable[str], journal: Journal, told: Mapping[str, set[str]]
+) -> list[Damage]:
     unreadable = {(each.video, each.stage) for each in journal.damaged}
-    told = told_by_index(location)
     suspects = [
         (video, stage)
-        for video in (told if videos is None else videos)
+        for video in videos
         if (video, "") not in unreadable
         for stage in sorted(told.get(video, set()) - journal.marks.get(video, {}).keys())
         if (video, stage) not in unreadable

@@ -12,13 +12,17 @@ never the command.
 from __future__ import annotations
 
 import asyncio
+import functools
+import os
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from foveal.storage.digests import fingerprint
 from foveal.storage.kinds import ArrayInfo
-from foveal.storage.location import Location
+from foveal.storage.location import Location, read_plain
 from foveal.storage.names import group_name, is_name, journal_key, video_of
 from foveal.storage.records import (
     QUARANTINE,
@@ -50,6 +54,7 @@ __all__ = [
 ]
 
 _AT_ONCE = 64
+_THREADS = 8
 _PART_VIDEOS = 256
 
 
@@ -166,7 +171,7 @@ def read_journal_with_damage(location: Location, videos: Iterable[str] | None = 
     """
     names = journal_videos(location) if videos is None else list(dict.fromkeys(videos))
     journal = Journal({}, {}, [], [])
-    for video, stage, key, content in sync(_read_all(location, names)):
+    for video, stage, key, content in _read_all(location, names):
         try:
             if isinstance(content, Exception):
                 raise ValueError(str(content)) from content
@@ -190,7 +195,37 @@ _Found = tuple[str, str, str, bytes | Exception]
 """Video, stage, key, and the content or why there is none."""
 
 
-async def _read_all(location: Location, videos: list[str]) -> list[_Found]:
+def _read_all(location: Location, videos: list[str]) -> Iterable[_Found]:
+    if location.local is None:
+        return sync(_read_remote(location, videos))
+    with ThreadPoolExecutor(_THREADS) as threads:
+        folders = threads.map(functools.partial(_read_local, location, location.local), videos)
+        return [item for folder in folders for item in folder]
+
+
+def _read_local(location: Location, root: Path, video: str) -> list[_Found]:
+    """The records of one video, read without zarr, which takes ten times as long per file."""
+    folder = f"{JOURNAL}/{group_name(video)}"
+    try:
+        names = os.listdir(root / folder)  # noqa: PTH208  a Path per name costs more than reading
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        location.check_lost(error, folder)
+        return [(video, "", folder, error)]
+    found: list[_Found] = []
+    for stage, key in _records(folder, names):
+        try:
+            found.append((video, stage, key, read_plain(f"{root}/{key}")))
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            continue
+        except OSError as error:
+            location.check_lost(error, key)
+            found.append((video, stage, key, error))
+    return found
+
+
+async def _read_remote(location: Location, videos: list[str]) -> list[_Found]:
     gate = asyncio.Semaphore(_AT_ONCE)
 
     async def read_folder(video: str) -> list[_Found]:
@@ -202,11 +237,7 @@ async def _read_all(location: Location, videos: list[str]) -> list[_Found]:
             except Exception as error:
                 location.check_lost(error, folder)
                 return [(video, "", folder, error)]
-            for name in names:
-                stage = name.removesuffix(".json")
-                if stage == name or not is_name(stage):
-                    continue
-                key = f"{folder}/{name}"
+            for stage, key in _records(folder, names):
                 try:
                     buffer = await location.zarr.get(key, default_buffer_prototype())
                 except FileNotFoundError:
@@ -221,3 +252,11 @@ async def _read_all(location: Location, videos: list[str]) -> list[_Found]:
 
     folders = await asyncio.gather(*(read_folder(video) for video in videos))
     return [item for folder in folders for item in folder]
+
+
+def _records(folder: str, names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Stage and key of each record in a video's folder of the journal."""
+    for name in names:
+        stage = name.removesuffix(".json")
+        if stage != name and is_name(stage):
+            yield stage, f"{folder}/{name}"

@@ -107,7 +107,7 @@ def run_build(
     process; a second one ends it at once.
     """
     from foveal.pipeline.build.build import Build
-    from foveal.pipeline.report.report import keep_report, kept_report
+    from foveal.pipeline.report.kept import kept_report
 
     with _stopped_by_signals() as stop, ExitStack() as stack:
         listener: Listener = LineProgress()
@@ -122,6 +122,8 @@ def run_build(
             build.remember(plan)
             build.finalise(plan.settled, plan)
             if kept_report(recipe.store) is None:
+                from foveal.pipeline.report.report import keep_report
+
                 keep_report(recipe.store)
             return plan.settled
         if not verbose:
@@ -183,7 +185,7 @@ def _stopped_by_signals() -> Iterator[_Signals]:
 def show_results(recipe: Recipe, results: Sequence[VideoResult], as_json: bool) -> None:
     """What became of the videos: bad news in full, good news counted; and where the report is."""
     from foveal.pipeline.build.run import Status
-    from foveal.pipeline.report.report import kept_report
+    from foveal.pipeline.report.kept import kept_report
 
     done = [result for result in results if result.status is Status.COMPLETE]
     bad = [result for result in results if not result.ok]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-import pandas as pd
-
-from foveal.pipeline.report.journal import Journal
 from foveal.storage.marks import Mark
 from foveal.storage.reader import Store
 
@@ -27,37 +25,83 @@ Figures = Mapping[str, Any]
 """Of one method's flow of one video, with ``flags``."""
 
 
-def flow_of(store: Store, journal: Journal) -> dict[str, Any] | None:
-    """All there is to say on a store's flow; None where there is nothing.
+class FlowSummary:
+    """What all marks of a store say of its flow.
 
-    Returns
-    -------
-    dict or None
-        ``headings`` of the figures; ``methods`` (``name``, ``videos``, how many are ``suspicious``,
-        and by figure ``median``, ``most`` and whose that is, or None where no video has it);
-        ``choices`` of ``auto``, a sentence for each reason; ``suspicious`` videos (``video``,
-        ``method``, ``flags``, ``shown``); ``fallbacks`` (``video``, what it lacks, ``why``).
+    Parameters
+    ----------
+    store : Store
     """
-    found: dict[str, dict[str, Figures]] = {}
-    for video, marks in sorted(journal.items()):
+
+    def __init__(self, store: Store) -> None:
+        table = store.videos
+        self._wanted = [flow["method"] for flow in store.recipe.get("flow") or ()]
+        self._order = {str(video): place for place, video in enumerate(table.index)}
+        told = table[table.status.isin(("complete", "partial")) & table.reason.notna()].reason
+        self._reasons = {str(video): str(reason) for video, reason in told.items()}
+        self._figures: dict[str, dict[str, Figures]] = {}
+        self._chosen: Counter[tuple[str, str]] = Counter()
+        self._fallbacks: list[dict[str, str]] = []
+
+    def add(self, video: str, marks: Mapping[str, Mark]) -> None:
+        """Take up the marks of one video, given by stage."""
+        made = [mark for mark in marks.values() if _is_flow(mark)]
+        for mark in made:
+            if "quality" in mark.provenance:
+                quality = mark.provenance["quality"]
+                figures = {name: quality.get(name) for name in _FIGURES}
+                of_stage = self._figures.setdefault(mark.stage, {})
+                of_stage[video] = {**figures, "flags": quality["flags"]}
         for stage, mark in marks.items():
-            if _is_flow(mark) and "quality" in mark.provenance:
-                found.setdefault(stage, {})[video] = mark.provenance["quality"]
-    choices, fallen_back = _choices(journal), _fallbacks(store, journal)
-    if not found and not choices and not fallen_back:
-        return None
-    return {
-        "headings": [heading for heading, _ in _FIGURES.values()],
-        "methods": [_method(name, found[name]) for name in sorted(found)],
-        "choices": choices,
-        "suspicious": [
-            {"video": video, "method": name, "flags": of["flags"], "shown": _shown(of)}
-            for name in sorted(found)
-            for video, of in found[name].items()
-            if of["flags"]
-        ],
-        "fallbacks": fallen_back,
-    }
+            if mark.provenance.get("chosen_by") == "auto":
+                self._chosen[stage, str(mark.provenance["because"])] += 1
+        self._note_fallback(video, made)
+
+    def _note_fallback(self, video: str, made: Sequence[Mark]) -> None:
+        """Note that a video lacks a wanted method because another one stood in for it.
+
+        The marks tell it, or the index's reason where the other method's flow was complete before.
+        A video that has got the wanted flow since is left out.
+        """
+        if video not in self._order:
+            return
+        reasons = (str(mark.provenance.get("fallback_because", "")) for mark in made)
+        why = next(filter(None, reasons), "") or self._reasons.get(video, "")
+        there = {method for mark in made for method in _methods_of(mark)}
+        missing = [method for method in self._wanted if method not in there]
+        if why and missing:
+            self._fallbacks.append({"video": video, "wanted": ", ".join(missing), "why": why})
+
+    def result(self) -> dict[str, Any] | None:
+        """All there is to say on a store's flow; None where there is nothing.
+
+        Returns
+        -------
+        dict or None
+            ``headings`` of the figures; ``methods`` (``name``, ``videos``, how many are
+            ``suspicious``, and by figure ``median``, ``most`` and in which ``video``, or None where
+            no video has it); ``choices`` of ``auto``, a sentence for each reason; ``suspicious``
+            videos (``video``, ``method``, ``flags``, ``shown``); ``fallbacks`` (``video``, what it
+            lacks, ``why``).
+        """
+        found = {name: dict(sorted(self._figures[name].items())) for name in sorted(self._figures)}
+        if not found and not self._chosen and not self._fallbacks:
+            return None
+        return {
+            "headings": [heading for heading, _ in _FIGURES.values()],
+            "methods": [_method(name, figures) for name, figures in found.items()],
+            "choices": [
+                f"Method auto made {stage} of {count:,} video{'' if count == 1 else 's'}: {why}."
+                for (stage, why), count in self._chosen.items()
+            ],
+            "suspicious": [
+                {"video": video, "method": name, "flags": of["flags"], "shown": _shown(of)}
+                for name, figures in found.items()
+                for video, of in figures.items()
+                if of["flags"]
+            ],
+            "fallbacks": sorted(self._fallbacks, key=lambda one: self._order[one["video"]]),
+        }
 
 
 def _is_flow(mark: Mark) -> bool:
@@ -86,40 +130,6 @@ def _spread(figures: Mapping[str, Figures], figure: str, form: str) -> dict[str,
 def _shown(of: Figures) -> list[str]:
     known = [(form, of.get(name)) for name, (_, form) in _FIGURES.items()]
     return ["" if value is None else form.format(value) for form, value in known]
-
-
-def _choices(journal: Journal) -> list[str]:
-    counts: dict[tuple[str, str], int] = {}
-    for marks in journal.values():
-        for stage, mark in marks.items():
-            if mark.provenance.get("chosen_by") == "auto":
-                key = stage, str(mark.provenance["because"])
-                counts[key] = counts.get(key, 0) + 1
-    return [
-        f"Method auto made {stage} of {count:,} video{'' if count == 1 else 's'}: {because}."
-        for (stage, because), count in counts.items()
-    ]
-
-
-def _fallbacks(store: Store, journal: Journal) -> list[dict[str, str]]:
-    """Videos that lack a method the recipe wants because another one stood in for it.
-
-    Told by the marks; by the index's reason where the other method's flow was complete before. A
-    video that has got the wanted flow since is not listed.
-    """
-    wanted = [flow["method"] for flow in store.recipe.get("flow") or ()]
-    found = []
-    for video, row in store.videos.iterrows():
-        made = [mark for mark in journal.get(str(video), {}).values() if _is_flow(mark)]
-        reasons = (str(mark.provenance.get("fallback_because", "")) for mark in made)
-        why = next(filter(None, reasons), "")
-        if not why and row.status in ("complete", "partial") and pd.notna(row.reason):
-            why = str(row.reason)
-        there = {method for mark in made for method in _methods_of(mark)}
-        missing = [method for method in wanted if method not in there]
-        if why and missing:
-            found.append({"video": str(video), "wanted": ", ".join(missing), "why": why})
-    return found
 
 
 def _methods_of(mark: Mark) -> set[object]:

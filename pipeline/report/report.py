@@ -23,21 +23,13 @@ from foveal.errors import writing
 from foveal.pipeline.report import survey
 from foveal.pipeline.report.charts import data_uri, statistics_boxes
 from foveal.pipeline.report.evaluation import evaluation_of
-from foveal.pipeline.report.flow import flow_of
-from foveal.pipeline.report.journal import (
-    Journal,
-    device,
-    excluded_samples,
-    stage_summaries,
-    utc,
-)
+from foveal.pipeline.report.flow import FlowSummary
+from foveal.pipeline.report.journal import JournalSummary, utc
+from foveal.pipeline.report.kept import REPORT, kept_report
 from foveal.storage.location import Location
-from foveal.storage.marks import read_journal
+from foveal.storage.lost import read_journal_parts
 from foveal.storage.reader import Store, open_store
 from foveal.units import size_text, time_text
-
-REPORT = "report.html"
-"""At the store's root, in folders and object stores alike."""
 
 MAX_ROWS = 2000
 """Rows of a table of videos, at most."""
@@ -127,20 +119,20 @@ def keep_report(url: str, run: Mapping[str, object] | None = None) -> str | None
     return kept_report(url)
 
 
-def kept_report(url: str) -> str | None:
-    """Where the latest build left its report; None where there is none."""
-    location = Location(url, read_only=True)
-    return f"{location}/{REPORT}" if REPORT in location.list_folder("") else None
-
-
 def report_page(store: Store, run: Mapping[str, object] | None = None) -> str:
     """The page that `write_report` writes, as HTML."""
-    journal, _ = read_journal(store.location)
-    damaged = store.damage()
+    journal, flow = JournalSummary(), FlowSummary(store)
+    damaged = []
+    for videos, part, hurt in read_journal_parts(store.location):
+        damaged += hurt
+        for video in videos:
+            journal.add(part.marks.get(video, {}))
+            flow.add(video, part.marks.get(video, {}))
+    damaged.sort(key=lambda damage: damage.key)
     table = store.videos.reset_index()[_LISTED].astype(object)
     videos = table.where(table.notna(), None).to_dict("records")
     cards, statistics, scope = survey.survey(store)
-    flows = flow_of(store, journal)
+    flows = flow.result()
     return (
         templates()
         .get_template("report.html")
@@ -153,9 +145,9 @@ def report_page(store: Store, run: Mapping[str, object] | None = None) -> str:
             problems=_PROBLEMS,
             damaged=damaged,
             broken=[row for row in videos if row["status"] in _PROBLEMS],
-            stages=stage_summaries(journal),
+            stages=journal.stages(),
             flow=flows,
-            excluded=excluded_samples(journal),
+            excluded=journal.excluded_samples(),
             evaluation=evaluation_of(store),
             statistics={"boxes": statistics_boxes(statistics), "scope": scope},
             cards=cards,
@@ -191,20 +183,17 @@ def _tiles(
     return [dict(zip(("value", "label", "bad"), tile, strict=True)) for tile in shown]
 
 
-def _run(run: Mapping[str, object] | None, journal: Journal) -> dict[str, object]:
-    made = [mark for stages in journal.values() for mark in stages.values()]
+def _run(run: Mapping[str, object] | None, journal: JournalSummary) -> dict[str, object]:
     lines: dict[str, object] = dict(run or {})
-    if made:
-        ended = sorted(str(mark.provenance["completed_at"]) for mark in made)
-        computing = sum(mark.provenance.get("compute_seconds", 0.0) for mark in made)
-        lines["first stage completed"] = utc(ended[0])
-        lines["last stage completed"] = utc(ended[-1])
-        lines["computing, all stages"] = time_text(computing)
-        slowest = stage_summaries(journal)[0]
-        if computing > 0:
-            share = slowest.compute_seconds / computing
+    if journal.completed_at:
+        lines["first stage completed"] = utc(journal.completed_at[0])
+        lines["last stage completed"] = utc(journal.completed_at[-1])
+        lines["computing, all stages"] = time_text(journal.compute_seconds)
+        slowest = journal.stages()[0]
+        if journal.compute_seconds > 0:
+            share = slowest.compute_seconds / journal.compute_seconds
             lines["slowest stage"] = f"{slowest.name}, {share:.0%} of the computing"
-        lines["devices"] = ", ".join(sorted({device(mark) for mark in made}))
+        lines["devices"] = ", ".join(sorted(journal.devices))
     lines["report written"] = utc(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
     return lines
 

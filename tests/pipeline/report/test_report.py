@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from foveal.cli import app
 from foveal.errors import FovealError, StoreError
 from foveal.pipeline.recipe.recipe import Recipe
-from foveal.pipeline.report.report import keep_report, kept_report, write_report
+from foveal.pipeline.report.kept import kept_report
+from foveal.pipeline.report.report import keep_report, write_report
 from foveal.pipeline.report.survey import CARDS
 from foveal.storage.index import index_row, write_index
 from foveal.storage.location import Location
