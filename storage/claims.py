@@ -20,11 +20,11 @@ import platform
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from foveal.errors import StoreError, StoreLocked, Unreachable
 from foveal.storage.holders import (
@@ -42,6 +42,12 @@ CLAIMS = f"{OF_STORE}/claims"
 WHOLE_STORE = "%store"
 """Stands for what concerns no single video; no group can have this name."""
 
+BUILD = "build "
+"""Begins the work of a build, which ends with what builds have in common that share a store."""
+
+BESIDE = "beside"
+"""Work of those who add arrays beside those of builds: predictions, masks, imported maps."""
+
 LEASE_SECONDS = 60.0
 """Without a beat for so long, a process counts as gone. ``FOVEAL_LEASE_SECONDS`` changes it."""
 
@@ -49,6 +55,8 @@ _BEATS_PER_LEASE = 6
 _FENCE = 2 / 3
 """Share of the lease after which a holder without a beat gives its claims up."""
 _ASK_EVERY_SECONDS = 0.2
+
+Result = TypeVar("Result")
 
 _log = logging.getLogger("foveal")
 
@@ -60,7 +68,7 @@ class Claims:
     ----------
     location : Location
     work : str, optional
-        What is done. Others who do the same may be at work meanwhile; by default nobody may.
+        What is done, see `may_share`; by default nobody else may be at work meanwhile.
     lease_seconds : float, optional
 
     Raises
@@ -133,6 +141,45 @@ class Claims:
                     time.sleep(_ASK_EVERY_SECONDS)
             yield location
 
+    def for_each(
+        self, videos: Iterable[str], work: Callable[[str, Location], Result]
+    ) -> list[Result]:
+        """Call a function with each video, claimed, and the store's location as `claim` gives it.
+
+        Videos that others are at work on come last, once they are free.
+
+        Parameters
+        ----------
+        videos : iterable of str
+        work : callable
+
+        Returns
+        -------
+        list
+            What the function gave, in the order of the videos.
+
+        Raises
+        ------
+        StoreLocked
+            A claim was lost meanwhile.
+        """
+        wanted = list(videos)
+        results: dict[str, Result] = {}
+        while len(results) < len(set(wanted)):
+            before = len(results)
+            for video in wanted:
+                if video in results:
+                    continue
+                with ExitStack() as stack:
+                    try:
+                        location = stack.enter_context(self.claim(video))
+                    except StoreLocked:
+                        continue
+                    results[video] = work(video, location)
+            if len(results) == before:
+                time.sleep(_ASK_EVERY_SECONDS)
+        return [results[video] for video in wanted]
+
     def free(self, video: str) -> bool:
         """Whether nobody else who lives has claimed a video."""
         return self._holder_of(group_name(video)) is None
@@ -193,7 +240,7 @@ class Claims:
     def _refuse_other_work(self) -> None:
         waited = False
         while True:
-            rivals = [holder for holder in self.others() if holder.work != self.work]
+            rivals = [each for each in self.others() if not may_share(each.work, self.work)]
             if not rivals:
                 return
             for rival in rivals:
@@ -312,6 +359,18 @@ class Claims:
             self._about(),
         )
         return json.dumps(asdict(about)).encode()
+
+
+def may_share(work: str, other: str) -> bool:
+    """Whether two works may go on in a store at the same time, each video in one of them.
+
+    Builds that do the same may, and whoever adds arrays beside those of a build may join anybody
+    but those who must be alone.
+    """
+    beside = BESIDE in (work, other)
+    return work == other or (
+        beside and all(each.startswith((BUILD, BESIDE)) for each in (work, other))
+    )
 
 
 def _lease_seconds() -> float:

@@ -166,8 +166,8 @@ def read_index(location: Location) -> pd.DataFrame | None:
     return table[list(COLUMNS)]
 
 
-def distrust_index(location: Location) -> None:
-    """Note that something is about to change what the index says.
+def distrust_index(location: Location, holder: str = "") -> None:
+    """Note that something is about to change what the index says, and which process does.
 
     Done when the lock is taken, undone by `write_index`: readers of a build under way, or of one
     that was killed, ask the journal, whatever the clocks of the machines say.
@@ -177,7 +177,14 @@ def distrust_index(location: Location) -> None:
     except StoreError:
         sha256 = ""
     if sha256 is not None:
-        _vouch(location, sha256, current=False)
+        _vouch(location, sha256, current=False, holder=holder)
+
+
+def came_last(location: Location, holder: str) -> bool:
+    """Whether nobody began to change the store after this process did."""
+    with suppress(StoreError):
+        return bool(holder) and _voucher(location).get("holder") == holder
+    return False
 
 
 def index_is_current(location: Location) -> bool:
@@ -255,19 +262,20 @@ def index_from_journal(location: Location) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
 
 
-def update_index(location: Location) -> pd.DataFrame:
-    """Write the index anew from the journal; gives it as it will be read."""
-    return write_index(location, index_from_journal(location).to_dict("records"))  # type: ignore[arg-type]
+def update_index(location: Location, *, current: bool = True) -> pd.DataFrame:
+    """Write the index anew from the journal; gives it as it will be read. See `write_index`."""
+    rows: Any = index_from_journal(location).to_dict("records")
+    return write_index(location, rows, current=current)
 
 
-def refresh_index(location: Location, videos: Iterable[str]) -> None:
-    """Bring the index up to date after stages were added to these videos.
+def refresh_index(location: Location, videos: Iterable[str], *, current: bool = True) -> None:
+    """Bring the index up to date after stages were added to these videos. See `write_index`.
 
     A store that is being built for the first time has no index yet: nothing is written then. Rows
     of other videos are of the journal as well: a build may have been killed before.
     """
     if any(True for _ in videos) and location.read(INDEX) is not None:
-        update_index(location)
+        update_index(location, current=current)
 
 
 def _untouched(before: Mapping[Any, Any], now: Mapping[str, Any]) -> bool:
@@ -276,8 +284,9 @@ def _untouched(before: Mapping[Any, Any], now: Mapping[str, Any]) -> bool:
     return now["status"] != "quarantined" and all(new.get(key) == old[key] for key in old)
 
 
-def _vouch(location: Location, sha256: str, *, current: bool) -> None:
-    location.write_json(VOUCHER, sealed({"sha256": sha256, "current": current}))
+def _vouch(location: Location, sha256: str, *, current: bool, holder: str = "") -> None:
+    values = {"sha256": sha256, "current": current, "holder": holder}
+    location.write_json(VOUCHER, sealed(values))
 
 
 def _voucher(location: Location) -> dict[str, Any]:
@@ -293,7 +302,11 @@ def _voucher(location: Location) -> dict[str, Any]:
         return {}
     try:
         values = unsealed(json.loads(content))
-        return {"sha256": str(values["sha256"]), "current": bool(values["current"])}
+        return {
+            "sha256": str(values["sha256"]),
+            "current": bool(values["current"]),
+            "holder": str(values.get("holder", "")),
+        }
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise StoreError(f"{location}/{VOUCHER} is damaged ({error!r})") from None
 

@@ -152,7 +152,8 @@ def store_lock(location: Location, work: str | None = None) -> Iterator[Claims]:
     ----------
     location : Location
     work : str, optional
-        What is done; others who do the same may join. By default nobody may.
+        What is done; others may join whose work goes with it (`foveal.storage.claims.may_share`).
+        By default nobody may.
 
     Raises
     ------
@@ -170,7 +171,7 @@ def store_lock(location: Location, work: str | None = None) -> Iterator[Claims]:
                     lock = location.local / JOURNAL / "lock"
                     lock.write_text(f"{os.getpid()} on {platform.node()}")
             with claims.whole_store() as whole:
-                distrust_index(whole)
+                distrust_index(whole, claims.id)
             yield claims
     finally:
         if location.local is not None and _is_empty(location):

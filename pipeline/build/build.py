@@ -23,9 +23,9 @@ from foveal.pipeline.sources import list_videos, open_source
 from foveal.pipeline.sources.base import Source
 from foveal.pipeline.stages.base import Shared, StageRequest
 from foveal.pipeline.video.types import Video
-from foveal.storage.claims import Claims
+from foveal.storage.claims import BUILD, Claims
 from foveal.storage.digests import fingerprint
-from foveal.storage.index import index_row, write_index
+from foveal.storage.index import came_last, index_row, write_index
 from foveal.storage.location import Location
 from foveal.storage.marks import (
     QUARANTINE,
@@ -140,7 +140,7 @@ class Build:
         """What builds have in common that may share a store: all of the recipe but its places."""
         values = self.recipe.resolved()
         del values["store"], values["dataset"]["root"]
-        return fingerprint(values)
+        return BUILD + fingerprint(values)
 
     def plan(
         self,
@@ -277,7 +277,9 @@ class Build:
             The index as written.
         """
         by_video = {result.video: result for result in results}
-        rows = self._rows({} if plan is None else plan.rows)
+        # Others who have come since the plan may have added stages to what was complete.
+        alone = self.claims is None or came_last(self.location, self.claims.id)
+        rows = self._rows({} if plan is None or not alone else plan.rows)
         for row in rows:
             result = by_video.get(row["video"])
             if result is not None and result.status is Status.FAILED:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +17,7 @@ from foveal.pipeline.stages.base import OF_THIS_RUN, Arrays, PlainStage
 from foveal.pipeline.stages.beside import write_beside
 from foveal.pipeline.stages.frames import TIMELINE
 from foveal.pipeline.video.resize import resize_frames
+from foveal.storage.claims import BESIDE
 from foveal.storage.index import refresh_index
 from foveal.storage.location import Location
 from foveal.storage.marks import Mark, group_name, infos_of, read_journal
@@ -184,7 +184,7 @@ def import_maps(
     RecipeError
         `name`, or the folder, is none.
     StoreError, StoreLocked
-        The store lacks a video, or another build is writing it.
+        The store lacks a video, or a build that must be alone is at work on it.
     """
     folder = Path(folder)
     check_name(name)
@@ -194,9 +194,8 @@ def import_maps(
     wanted = store.select(split) if videos is None else list(videos)
     for video in set(wanted) - set(store):
         store.marks(video)
-    results = []
 
-    def one(video: str, marks: dict[str, Mark]) -> Imported:
+    def one(video: str, marks: Mapping[str, Mark], place: Location) -> Imported:
         frames = infos_of(marks)[TIMELINE].items
         maps = find_maps(folder, names_of(store, video), frames, inside=inside, variable=variable)
         if maps is None:
@@ -216,25 +215,30 @@ def import_maps(
             for _ in maps.read():  # what is there goes only when all of the new can be read
                 pass
         mark = write_beside(
-            location, video, marks, stage, advance=lambda done: advance(video, done, frames)
+            place, video, marks, stage, advance=lambda done: advance(video, done, frames)
         )
         return replace(fits, status="unchanged" if mark is None else "complete")
 
-    with nullcontext() if only_check else store_lock(location):
-        journal, quarantined = read_journal(location, wanted)
-        for video in wanted:
-            advance(video, 0, 1)
-            if video in quarantined:
-                reason = f"quarantined: {quarantined[video].reason}"
-                results.append(Imported(video, "skipped", reason))
-            elif TIMELINE not in journal.get(video, {}):
-                raise FovealError(f"{url}: nothing of video {video!r} is complete; build it first")
-            else:
-                try:
-                    results.append(one(video, journal[video]))
-                except InputError as error:
-                    results.append(Imported(video, "skipped", str(error)))
-        refresh_index(location, [each.video for each in results if each.status == "complete"])
+    def checked(video: str, place: Location) -> Imported:
+        advance(video, 0, 1)
+        marks, quarantined = read_journal(place, [video])
+        if video in quarantined:
+            return Imported(video, "skipped", f"quarantined: {quarantined[video].reason}")
+        if TIMELINE not in marks.get(video, {}):
+            raise FovealError(f"{url}: nothing of video {video!r} is complete; build it first")
+        try:
+            return one(video, marks[video], place)
+        except InputError as error:
+            return Imported(video, "skipped", str(error))
+
+    if only_check:
+        results = [checked(video, location) for video in wanted]
+    else:
+        with store_lock(location, BESIDE) as claims:
+            results = claims.for_each(wanted, checked)
+            made = [each.video for each in results if each.status == "complete"]
+            with claims.whole_store() as whole:
+                refresh_index(whole, made, current=not claims.others())
     known = {path.name for video in store for path in entries_of(folder, names_of(store, video))}
     return results, [entry for entry in entry_names(folder) if entry not in known]
 

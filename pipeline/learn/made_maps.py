@@ -70,11 +70,10 @@ def write_made_maps(
     Raises
     ------
     StoreError, StoreLocked
-        The store lacks a video, or another build is writing it.
+        The store lacks a video, or a build that must be alone is at work on it.
     """
-    location = Location(url)
 
-    def one(video: str, marks: Mapping[str, Mark]) -> Prediction:
+    def one(video: str, marks: Mapping[str, Mark], location: Location) -> Prediction:
         stage = make(video, marks)
         if isinstance(stage, str):
             return Prediction(video, "skipped", stage)
@@ -84,4 +83,4 @@ def write_made_maps(
         )
         return Prediction(video, "unchanged" if mark is None else "complete", frames=frames)
 
-    return predict_each(open_store(url), location, split, videos, one)
+    return predict_each(open_store(url), Location(url), split, videos, one)

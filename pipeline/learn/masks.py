@@ -17,10 +17,11 @@ from foveal.pipeline.stages.base import NO_ARRAYS, Arrays, PlainStage
 from foveal.pipeline.stages.beside import write_beside
 from foveal.pipeline.stages.frames import TIMELINE
 from foveal.pipeline.video.types import ArrayBatch
+from foveal.storage.claims import BESIDE
 from foveal.storage.index import refresh_index
 from foveal.storage.kinds import select_arrays
 from foveal.storage.location import Location
-from foveal.storage.marks import read_journal
+from foveal.storage.marks import journal_videos, read_marks
 from foveal.storage.reader import Store
 from foveal.storage.root import store_lock
 from foveal.storage.schema import ArraySpec
@@ -113,15 +114,18 @@ def attach_masks(url: str, frame_list: Path, name: str) -> dict[str, int]:
     lists = read_frame_lists(frame_list)
     location = Location(url)
     counted: dict[str, int] = {}
-    with store_lock(location):
-        marks, _ = read_journal(location)
-        for video in sorted(lists.keys() & marks.keys()):
-            if TIMELINE not in marks[video]:
-                continue
+
+    def one(video: str, place: Location) -> None:
+        marks = read_marks(place, video)
+        if TIMELINE in marks:
             stage = MaskStage(name, lists[video], frame_list.name)
-            write_beside(location, video, marks[video], stage)
+            write_beside(place, video, marks, stage)
             counted[video] = stage.frames_counted
-        refresh_index(location, counted)
+
+    with store_lock(location, BESIDE) as claims:
+        claims.for_each(sorted(lists.keys() & set(journal_videos(location))), one)
+        with claims.whole_store() as whole:
+            refresh_index(whole, counted, current=not claims.others())
     if not counted:
         some = ", ".join(list(lists)[:3])
         raise GazeError(f"{url} has none of the {len(lists)} videos of {frame_list}: {some}, …")

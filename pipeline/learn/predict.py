@@ -16,6 +16,7 @@ from foveal.pipeline.learn.saliency_stage import InnerStage, NoEstimate, Salienc
 from foveal.pipeline.learn.settings import Precision
 from foveal.pipeline.stages.beside import write_beside
 from foveal.pipeline.stages.frames import TIMELINE
+from foveal.storage.claims import BESIDE
 from foveal.storage.index import refresh_index
 from foveal.storage.location import Location
 from foveal.storage.marks import Mark, infos_of, read_journal
@@ -144,18 +145,19 @@ def predict_store(
     Raises
     ------
     StoreError, StoreLocked
-        The store lacks a video or what the network reads, or another build is writing it.
+        The store lacks a video or what the network reads, or a build that must be alone is at work
+        on it.
     RecipeError
         The precision does not go with the network or the device.
     FovealError
         Maps are not finite or leave the range of `stored_dtype`.
     """
-    session = Session(predictor, open_store(url), Location(url))
+    session = Session(predictor, open_store(url))
 
-    def one(video: str, marks: Mapping[str, Mark]) -> Prediction:
-        return session.predict(video, marks, advance)
+    def one(video: str, marks: Mapping[str, Mark], location: Location) -> Prediction:
+        return session.predict(video, marks, location, advance)
 
-    return predict_each(session.store, session.location, split, videos, one)
+    return predict_each(session.store, Location(url), split, videos, one)
 
 
 def predict_each(
@@ -163,9 +165,12 @@ def predict_each(
     location: Location,
     split: str | None,
     videos: Sequence[str] | None,
-    predict: Callable[[str, Mapping[str, Mark]], Prediction],
+    predict: Callable[[str, Mapping[str, Mark], Location], Prediction],
 ) -> list[Prediction]:
-    """Write one more prediction of each video, holding the store, and bring the index up to date.
+    """Write one more prediction of each video and bring the index up to date.
+
+    Builds and other predictions may be at work on the store meanwhile: each video is claimed, and
+    one that another has claimed comes last.
 
     Parameters
     ----------
@@ -177,36 +182,36 @@ def predict_each(
     videos : sequence of str or None
         Only these.
     predict : callable
-        Makes and writes the prediction of a video, from its name and its marks.
+        Makes and writes the prediction of a video, from its name, its marks and the location to
+        write to.
 
     Raises
     ------
     StoreError, StoreLocked
-        The store lacks a video, or another build is writing it.
+        The store lacks a video, or a build that must be alone is at work on it.
     """
     wanted = store.select(split) if videos is None else list(videos)
-    results = []
-    with store_lock(location):
-        marks, quarantined = read_journal(location, wanted)
-        for video in wanted:
-            if video in quarantined:
-                reason = f"quarantined: {quarantined[video].reason}"
-                results.append(Prediction(video, "skipped", reason))
-            elif TIMELINE not in marks.get(video, {}):
-                raise StoreError(
-                    f"{location}: nothing of video {video!r} is complete; build it first"
-                )
-            else:
-                results.append(predict(video, marks[video]))
-        refresh_index(location, [result.video for result in results])
+
+    def one(video: str, place: Location) -> Prediction:
+        marks, quarantined = read_journal(place, [video])
+        if video in quarantined:
+            return Prediction(video, "skipped", f"quarantined: {quarantined[video].reason}")
+        if TIMELINE not in marks.get(video, {}):
+            raise StoreError(f"{location}: nothing of video {video!r} is complete; build it first")
+        return predict(video, marks[video], place)
+
+    with store_lock(location, BESIDE) as claims:
+        results = claims.for_each(wanted, one)
+        with claims.whole_store() as whole:
+            refresh_index(whole, wanted, current=not claims.others())
     return results
 
 
 class Session:
     """A predictor on its device, and the store it works on."""
 
-    def __init__(self, predictor: Predictor, store: Store, location: Location) -> None:
-        self.predictor, self.store, self.location = predictor, store, location
+    def __init__(self, predictor: Predictor, store: Store) -> None:
+        self.predictor, self.store = predictor, store
         spec = predictor.network.spec
         self.flow = flow_array(store, spec, predictor.flow)
         self.device = choose_device(predictor.device)
@@ -214,7 +219,9 @@ class Session:
         self.network = predictor.network.to(self.device).eval()
         self.reads = arrays_read(spec, self.flow)
 
-    def predict(self, video: str, marks: Mapping[str, Mark], advance: Advance) -> Prediction:
+    def predict(
+        self, video: str, marks: Mapping[str, Mark], location: Location, advance: Advance
+    ) -> Prediction:
         """Maps of one video, unless they are complete already."""
         infos = infos_of(marks)
         missing = [name for name in self.reads if name not in infos]
@@ -227,7 +234,7 @@ class Session:
         try:
             made = [
                 write_beside(
-                    self.location,
+                    location,
                     video,
                     marks,
                     stage,
