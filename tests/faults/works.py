@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import json
 import multiprocessing
 import os
 import resource
@@ -63,6 +64,13 @@ def _build(folder: Path) -> None:
     assert all(result.ok or result.reason for result in results.values())
 
 
+def _build_there(folder: Path) -> None:
+    """By the recipe and in the environment that ``build.json`` in the folder holds."""
+    about = json.loads((folder / "build.json").read_text())
+    os.environ.update(about["environment"])
+    build(Recipe.parse(about["recipe"]), only=about["only"])
+
+
 def _finish(folder: Path) -> None:
     """Only the end of a build, over and over: records, index, report."""
     for _ in range(3):
@@ -97,6 +105,7 @@ def _predict(folder: Path) -> None:
 
 WORKS: dict[str, Callable[[Path], None]] = {
     "build": _build,
+    "build there": _build_there,
     "finish": _finish,
     "repair": _repair,
     "training": _train,
