@@ -14,8 +14,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import cloudpickle
@@ -91,16 +92,17 @@ class BuildElsewhere:
         which takes longer than a short clip does. Here they are made once per build.
         """
         with self._entered(run) as entered:
-            state: State[Any] = entered.context.copy().run(
+            task = partial(
                 run_task_sync,
                 process_videos,
                 task_run_id=run,
                 parameters=parameters(quote(entered.build), videos, recompute),
                 return_type="state",
             )
+            state: Any = entered.context.copy().run(task)
             if entered.recorder is not None:
                 entered.recorder.forget(videos)
-            return state
+            return cast(State[Any], state)
 
     @contextmanager
     def _entered(self, run: UUID) -> Iterator[_Open]:

@@ -11,12 +11,11 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 
 from foveal.errors import FovealError, RecipeError
-from foveal.models.device import choose_device
 from foveal.models.metrics import names
 from foveal.pipeline.learn.checkpoint import load_network
-from foveal.pipeline.learn.evaluate import BASELINES, contestants, evaluate, predictions_in
-from foveal.pipeline.learn.masks import stored_masks
+from foveal.pipeline.learn.evaluate import BASELINES
 from foveal.pipeline.learn.predict import Predictor, predict_store
+from foveal.pipeline.learn.scored import score_predictions
 from foveal.storage.evaluation import write_evaluation
 from foveal.storage.location import Location
 from foveal.storage.reader import open_store
@@ -113,26 +112,17 @@ def evaluate_predictions(
         unknown = sorted(set(metrics or ()) - set(names()))
         if unknown:
             raise RecipeError(f"unknown metric {unknown[0]!r}; choose among {', '.join(names())}")
-        opened = open_store(store)
-        videos = only or opened.select(split)
-        wanted, missing = contestants(
-            opened,
-            predictions or predictions_in(opened, videos),
-            BASELINES if baselines is None else baselines,
-            flow=flow,
-        )
-        made_from = {"centre_bias": opened.select("train")} if "centre_bias" in wanted else None
-        scores = evaluate(
-            opened,
-            wanted,
+        scores = score_predictions(
+            open_store(store),
+            predictions,
             split=split,
-            videos=videos,
+            videos=only,
+            baselines=BASELINES if baselines is None else baselines,
+            flow=flow,
             metrics=metrics,
             variant=variant,
-            masks=None if mask is None else stored_masks(opened, videos, mask),
-            without_baselines=missing,
-            made_from=made_from,
-            device=choose_device(device),
+            mask=mask,
+            device=device,
         )
         result = {**scores.to_dict(), "mask": mask}
         write_evaluation(Location(store), result)
@@ -146,4 +136,5 @@ def evaluate_predictions(
         for contestant, found in scores.tables.items()
     ]
     create_table_artifact(key="evaluate-predictions", description=store, table=table)
+    videos = next(iter(scores.frames.values()))
     return Completed(message=f"{len(table)} contestants, {len(videos)} videos", data=result)

@@ -73,19 +73,12 @@ def evaluate(
 
     The store keeps the latest scores as evaluation.json; `foveal report` shows them.
     """
-    from foveal.models.device import choose_device
     from foveal.models.metrics import DEFINITIONS, metrics_of, names
-    from foveal.pipeline.learn.evaluate import (
-        BASELINES,
-        contestants,
-        predictions_in,
-    )
-    from foveal.pipeline.learn.evaluate import evaluate as score
-    from foveal.pipeline.learn.masks import stored_masks
+    from foveal.pipeline.learn.evaluate import BASELINES
+    from foveal.pipeline.learn.scored import score_predictions
     from foveal.storage.reader import open_store
 
     opened = open_store(store)
-    videos = only or opened.select(split)
     definitions: Any = _listed("definitions", variant, DEFINITIONS)[0]
     wanted_metrics = ",".join(metrics or ["all"])
     chosen_metrics = (
@@ -100,28 +93,19 @@ def evaluate(
             from foveal.flows import compute
 
             each = compute.Each(stack.enter_context(compute.on_cluster(cluster)), device)
-        wanted, missing = contestants(
+        scores = score_predictions(
             opened,
-            prediction or predictions_in(opened, videos),
-            _listed("baselines", baselines, BASELINES),
+            prediction,
+            split=split,
+            videos=only,
+            baselines=_listed("baselines", baselines, BASELINES),
             train_split=train_split,
             flow=flow,
-            each=each or map,
-        )
-        made_from = {"centre_bias": opened.select(train_split)} if "centre_bias" in wanted else None
-        advance = stack.enter_context(following("score"))
-        scores = score(
-            opened,
-            wanted,
-            split=split,
-            videos=videos,
             metrics=chosen_metrics,
             variant=definitions,
-            masks=None if mask is None else stored_masks(opened, videos, mask),
-            without_baselines=missing,
-            made_from=made_from,
-            device=device if each else choose_device(device),
-            advance=advance,
+            mask=mask,
+            device=device,
+            advance=stack.enter_context(following("score")),
             each=each,
         )
     if csv_path is not None:

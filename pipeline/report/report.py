@@ -123,9 +123,9 @@ def report_page(store: Store, run: Mapping[str, object] | None = None) -> str:
     """The page that `write_report` writes, as HTML."""
     journal, flow = JournalSummary(), FlowSummary(store)
     damaged = []
-    for videos, part, hurt in read_journal_parts(store.location):
+    for names, part, hurt in read_journal_parts(store.location):
         damaged += hurt
-        for video in videos:
+        for video in names:
             journal.add(part.marks.get(video, {}))
             flow.add(video, part.marks.get(video, {}))
     damaged.sort(key=lambda damage: damage.key)
