@@ -204,7 +204,7 @@ def _read_all(location: Location, videos: list[str]) -> Iterable[_Found]:
 
 
 def _read_local(location: Location, root: Path, video: str) -> list[_Found]:
-    """The records of one video, read without zarr, which takes ten times as long per file."""
+    """The records of one video, read without zarr, which saves 0.07 ms per file."""
     folder = f"{JOURNAL}/{group_name(video)}"
     try:
         names = os.listdir(root / folder)  # noqa: PTH208  a Path per name costs more than reading
