@@ -1,8 +1,9 @@
-"""What Dask adds to a video over threads, and what a second worker process is worth.
+"""Overhead per video of Dask over threads, and the speedup by a second worker process.
 
 Tiny clips are built by threads and on ``local:1``, both one at a time: the difference is what the
-cluster costs a video. Then clips with a stage that fills its core (TV-L1) are built by one and by
-two worker processes, each kept on a core of its own. Clusters and server start before the clocks.
+cluster costs per video. Then clips with a stage that fills its core (TV-L1) are built by one and by
+two worker processes, each kept on a core of its own. Clusters and server start before the
+clocks.
 
     python benchmarks/cluster.py [--repeats 3] [--videos 60] [--json]
 """

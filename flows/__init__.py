@@ -1,9 +1,9 @@
 """Orchestration: thin Prefect shells around `foveal.pipeline`. Only this package imports Prefect.
 
-Importing it sets what must stand in the environment before Prefect and torch are loaded, unless it
-says otherwise itself: telemetry is off, the embedded server's log is kept out of the way, and
-OpenMP threads sleep while they wait. Threads that spin steal the cores of the decoder and of the
-videos beside: a network on as many threads as there are busy cores took thirty times as long.
+Importing it sets variables that must be in the environment before Prefect and torch are loaded,
+unless it says otherwise itself: telemetry is off, the embedded server's log is kept out of the way,
+and OpenMP threads sleep while they wait. Threads that spin steal the cores of the decoder and of
+the videos beside: a network on as many threads as there are busy cores took thirty times as long.
 """
 
 import os

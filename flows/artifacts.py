@@ -58,7 +58,7 @@ class Bar:
 
 
 def publish_table(location: Location, results: Sequence[VideoResult], report: str | None) -> None:
-    """Show what became of every video, with a link to the report."""
+    """Publish a table with the status of every video and a link to the report."""
     create_table_artifact(
         key=artifact_key(location),
         description=f"{summary(results)}; report: {_link(report)}",
@@ -77,7 +77,7 @@ def publish_table(location: Location, results: Sequence[VideoResult], report: st
 
 
 def artifact_key(location: Location) -> str:
-    """Key of a store's artifact in Prefect, whose versions are its builds."""
+    """Key of a store's artifact in Prefect; each build adds a version of it."""
     place = location.url if location.local is None else str(location.local)
     name = re.sub(r"[^a-z0-9]+", "-", place.rstrip("/").rsplit("/", 1)[-1].lower()).strip("-")
     return f"build-{name}-{hashlib.sha256(place.encode()).hexdigest()[:8]}"

@@ -44,17 +44,17 @@ MAX_WORKERS = 32
 DRAIN_SECONDS = 2.0
 
 LOOK_EVERY_SECONDS = 5.0
-"""How often a run that waits its turn looks whether the store is free."""
+"""A run that waits its turn checks so often whether the store is free."""
 
 ELSEWHERE_SECONDS = 1.0
-"""How often it is looked whether videos that another build has claimed are free again."""
+"""Pause between checks whether videos that another build has claimed are free again."""
 
 Leave = Callable[[], None]
-"""Ends the process where videos do not stop in time; returns where it may not."""
+"""Ends the process where videos do not stop in time; returns where it must not end."""
 
 
 def _run_name() -> str:
-    """What the UI calls a run: its dataset and its store."""
+    """Name of a run in Prefect's UI: its dataset and its store."""
     given = flow_run.parameters
     try:
         recipe = _recipe(given["recipe"], given.get("overrides"))
@@ -82,8 +82,8 @@ def build_store(
 ) -> State[list[VideoResult]]:
     """Build the store of a recipe, and write ``report.html`` into it.
 
-    Builds of the same recipe share the work. Where something else is at work on the store, this one
-    waits its turn. The parameters are told in the one style that Prefect's form shows.
+    Builds of the same recipe share the work. Where something else is at work on the store, this run
+    waits its turn. The parameters are described in the only style that Prefect's form reads.
 
     Args:
         recipe: Path of a YAML recipe, or its content.
@@ -100,7 +100,7 @@ def build_store(
 
     Returns:
         ``Completed``, or ``Failed``: named "Incomplete" where videos were quarantined or failed
-        (what the others became is kept), "Refused" where nothing could be done; the message says
+        (the others are kept), "Refused" where nothing could be done; the message says
         why.
     """
     try:
@@ -111,7 +111,7 @@ def build_store(
             leave = _leave_prefects_process
             return _carry_out(build, plan, workers, recompute or (), cluster, leave)
     except FovealError as error:
-        # Said in a line: a traceback says nothing more of what the user has to mend.
+        # One line: a traceback would not help the user to mend it.
         return State(type=StateType.FAILED, name="Refused", message=str(error), data=error)
 
 
@@ -123,7 +123,7 @@ def _recipe(recipe: str | dict[str, Any], overrides: Sequence[str] | None) -> Re
 
 @contextmanager
 def _turn(build: Build, *, alone: bool) -> Iterator[Build]:
-    """The build at work on its store, once whatever else was done there has ended."""
+    """Begin to work on the build's store, once other work there has ended."""
     with ExitStack() as stack:
         told = False
         while True:
@@ -164,7 +164,7 @@ def run_planned(
     Raises
     ------
     Exception
-        What ended the flow itself; what befell single videos stands in their results.
+        What ended the flow itself; errors of single videos are in their results.
     """
 
     carry_out = functools.partial(_carry_out, build, plan, workers, recompute, cluster, leave)
@@ -205,7 +205,7 @@ def _carry_out(
     build.listener.planned(sizes, plan.settled)
     with choose_engine(build, recompute, workers, cluster) as engine:
         results = [*plan.settled, *_process(build, plan.to_do, engine, leave)]
-        # Prefect's server takes in meanwhile what the workers tell of their last tasks.
+        # Meanwhile Prefect's server receives the last states from the workers.
         build.finalise(results, plan)
         report = kept_report(url)
         if plan.to_do or report is None:
@@ -221,8 +221,8 @@ def _carry_out(
 def _process(
     build: Build, to_do: Sequence[VideoPlan], engine: Engine, leave: Leave
 ) -> list[VideoResult]:
-    """Keep as many tasks in flight as the engine wants, until all have ended or the build is told
-    to stop: by Ctrl-C, a signal, a cancelled run."""
+    """Keep as many tasks in flight as the engine wants, until all have ended or the build is
+    stopped by Ctrl-C, a signal or a cancelled run."""
     waiting = deque(batches(to_do, engine.at_once))
     suspects: deque[str] = deque()
     at_work: dict[Future, list[str]] = {}
@@ -256,7 +256,7 @@ def _process(
                 results += [one for one in value if one.status is not Status.ELSEWHERE]
                 elsewhere += [one.video for one in value if one.status is Status.ELSEWHERE]
             elif isinstance(value, ChildProcessError) and not on_trial:
-                # Which of the videos that were there killed the workers, each shows alone.
+                # Each video runs alone now: that shows which of them kills workers.
                 suspects.extend(videos)
             else:
                 for video in videos:
@@ -267,7 +267,7 @@ def _process(
         left = engine.stop(at_work)
         if left:
             tasks = [future.task_run_id for future in left]
-            # Where Prefect started the process, it says itself what became of the run.
+            # Where Prefect started the process, it reports the end of the run itself.
             run = None if _in_prefects_process() else UUID(flow_run.id)
             tell_cancelled(tasks, run)
         if left and engine.in_process and not isinstance(error, Exception):

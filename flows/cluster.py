@@ -1,4 +1,4 @@
-"""Dask clusters that carry out builds, and the engine that gives them tasks by prefect-dask.
+"""This module opens Dask clusters and gives them the videos of a build as Prefect tasks.
 
 A cluster is named by configuration: ``local:4`` (worker processes of this machine), ``local:gpus``
 (one for each visible GPU), ``local:gpus+4``, or the address of a scheduler.
@@ -45,10 +45,10 @@ _LOCAL = re.compile(r"local:(?:(?P<count>[1-9]\d*)|gpus(?:\+(?P<beside>[1-9]\d*)
 _ADDRESS = re.compile(r"(?:tcp|tls|ucx|ws|wss)://.+:\d+$")
 _LOOK_EVERY_SECONDS = 5.0
 _WORKERLESS_SECONDS = 60.0
-"""A cluster without any worker is waited for so long: Dask restarts those of its own."""
+"""A build gives up after so long without any worker: Dask restarts its own workers sooner."""
 
 _FEWEST_IN_FLIGHT = 8
-"""So many tasks wait even where there is no worker yet: clusters that grow go by them."""
+"""So many tasks are sent even where there is no worker yet: adaptive clusters grow by them."""
 
 
 def check_cluster(text: str) -> str:
@@ -99,7 +99,7 @@ def visible_gpus() -> list[str]:
 
 
 def local_cluster(cpus: int, gpus: Sequence[str] = ()) -> SpecCluster:
-    """Worker processes on this machine, one video at a time each; those with a GPU see it alone.
+    """Start worker processes on this machine: one video at a time each, with at most one GPU.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def local_cluster(cpus: int, gpus: Sequence[str] = ()) -> SpecCluster:
         A worker for each, by its name in ``CUDA_VISIBLE_DEVICES``.
     """
     share = max(1, available_cores() // max(1, cpus + len(gpus)))
-    # Dask would give every worker one thread, which is for its own many threads a process.
+    # Dask would limit each worker to one thread; it assumes many worker threads per process.
     environment = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(share))
 
     def worker(device: str | None = None) -> dict[str, Any]:
@@ -171,7 +171,7 @@ class Dask:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        # Workers that come, go and die are the engine's matter: the user reads of videos.
+        # The engine handles workers that come, go and die: users read about videos only.
         logging.getLogger("distributed").setLevel(logging.ERROR)
         with self._stack as stack:
             address = stack.enter_context(open_cluster(self.about))
@@ -303,7 +303,7 @@ class Dask:
         return [address for address, count in counts.items() if count]
 
     def _heard(self, event: tuple[float, dict[str, Any]]) -> None:
-        """Pass on what a worker tells; called from the client's own thread."""
+        """Pass a worker's message on to the listener; called from the client's own thread."""
         message = event[1]
         if message["event"] == "started":
             self._build.listener.started(message["video"])
@@ -313,4 +313,4 @@ class Dask:
 
 
 class WorkersDied(ChildProcessError):
-    """Every worker process that took up the task died in it."""
+    """Every worker process that began the task died in it."""

@@ -1,4 +1,4 @@
-"""Work on every video of a store, carried out by a Dask cluster: statistics, evaluations."""
+"""Run work on every video of a store on a Dask cluster: statistics, evaluations."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Where the videos of a build are processed: threads of this process, or a Dask cluster.
+"""An engine processes the videos of a build: threads of this process, or a Dask cluster.
 
-Both take tasks, say what became of them, and can be stopped within seconds.
+Both run tasks, return their outcomes, and can be stopped within seconds.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from foveal.pipeline.build.run import VideoResult
 Future = PrefectFuture[Any]
 
 CHECK_EVERY_SECONDS = 10.0
-"""So often is it asked whether there is anybody to wait for."""
+"""A build checks so often whether any worker is left."""
 
 GRACE_SECONDS = 5.0
-"""So long may a video that was told to stop go on: the batch that it is in, and the tidying."""
+"""Time that a stopped video has to finish its current batch and to tidy up."""
 
 
 class Engine(AbstractContextManager["Engine"], Protocol):
-    """What carries tasks out; a context manager.
+    """Carries tasks out; a context manager.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class Engine(AbstractContextManager["Engine"], Protocol):
     at_once : int
         Tasks that run at the same time.
     about : str
-        What it is, for people.
+        Name for people.
     in_process : bool
         Whether videos are threads of this process, which ends only when they do.
     """
@@ -65,10 +65,10 @@ class Engine(AbstractContextManager["Engine"], Protocol):
         """Raise FovealError where nobody is left who could end a task."""
 
     def outcome(self, future: Future) -> list[VideoResult] | Exception:
-        """What became of a task that has ended: results of its videos, or an exception."""
+        """The outcome of a task that has ended: results of its videos, or an exception."""
 
     def stop(self, futures: Collection[Future]) -> list[Future]:
-        """Stop these tasks; gives those that cannot tell Prefect so after `GRACE_SECONDS`."""
+        """Stop these tasks; return those that have not told Prefect after `GRACE_SECONDS`."""
 
 
 class Threads:
@@ -113,7 +113,7 @@ class Threads:
         return future
 
     def check(self) -> None:
-        """Threads end their tasks."""
+        """Do nothing: threads always end their tasks."""
 
     def outcome(self, future: Future) -> list[VideoResult] | Exception:
         future.wait()
@@ -132,7 +132,7 @@ class Threads:
 
 
 def parameters(build: Any, videos: Sequence[str], recompute: Sequence[str]) -> dict[str, Any]:
-    """What the task of some videos is called with."""
+    """Arguments of the task of some videos."""
     return {
         "name": task_name(videos),
         "videos": list(videos),

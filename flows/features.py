@@ -40,7 +40,7 @@ def build_features(
         store: The store, path or URL.
         flow: Sections of the recipe's ``flow``: ``[{"method": "pwcnet", "size": [480, 640]}]``.
         i3d: The recipe's section ``i3d``.
-        root: Where the raw dataset lies, if it has moved.
+        root: Folder of the raw dataset, if it has moved.
         only: Ids of the wanted videos.
         workers: Videos at a time, see ``build-store``.
         cluster: Dask cluster, see ``build-store``.

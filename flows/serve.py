@@ -1,6 +1,6 @@
 """A lab's server on one machine: Prefect's server, a work pool, its worker and the deployments.
 
-``make serve`` runs it in the clone, whose ``prefect.yaml`` says which deployments there are.
+``make serve`` runs it in the clone; ``prefect.yaml`` there lists the deployments.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def _make_pool(api: str, runs: int) -> None:
 
 
 def _cancel_runs(api: str, parts: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Stop the runs at work as the UI's cancel does: the worker says what became of them.
+    """Stop the runs at work as the UI's cancel does: the worker reports their end.
 
     Those that wait are left for the next time.
     """

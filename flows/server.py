@@ -1,4 +1,4 @@
-"""Prefect's API server for the time of one build, where the user has none running.
+"""Run Prefect's API server for the time of one build, where the user has none running.
 
 Prefect starts a temporary server by itself, but that one outlives a killed build and keeps its
 standard output open. This one is the same server, started so that it dies with its parent.
@@ -84,7 +84,7 @@ def _start(port: int) -> subprocess.Popen[bytes]:
 
 
 def drain(seconds: float = _DRAIN_SECONDS) -> None:
-    """Let logs and events that still wait reach the server, before it or this process goes."""
+    """Send logs and events that still wait to the server, before it or this process ends."""
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
 
@@ -93,7 +93,7 @@ def drain(seconds: float = _DRAIN_SECONDS) -> None:
 
 
 def tell_cancelled(task_runs: Sequence[UUID], flow_run: UUID | None = None) -> None:
-    """Tell Prefect that runs have ended that cannot say so themselves; gives up after seconds."""
+    """Tell Prefect that these runs were cancelled; give up after some seconds."""
 
     def tell() -> None:
         from prefect.client.orchestration import get_client
@@ -115,7 +115,7 @@ def tell_cancelled(task_runs: Sequence[UUID], flow_run: UUID | None = None) -> N
 
 
 def settle_tasks(ended: Mapping[UUID, Any]) -> None:
-    """See that no task stays *Running* whose worker died before it could tell of its end.
+    """Set the final state of tasks whose worker died before it reported: none stays *Running*.
 
     Parameters
     ----------

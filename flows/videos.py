@@ -1,7 +1,7 @@
-"""The task of a build: some videos of a recipe, by their names.
+"""This module holds the Prefect task of a build, which processes some videos by their names.
 
-It lives apart from the flow: a flow that Prefect loads from a path has no module that another
-process could import.
+The task is not in the flow's module: Prefect loads flows from paths, and worker processes cannot
+import such a module.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ BATCH_FRAMES = 500
 """Short clips share a task until they have so many frames together."""
 
 MANY_TASKS = 400
-"""Where there would be more, tasks are made larger: a task costs Prefect some tens of ms."""
+"""Where there would be more tasks, each gets more videos: a task costs Prefect's server 33 ms."""
 
 _FEWEST_FRAMES = 50
 """Clips that have fewer frames together share a task even where workers would be idle."""
 
 _FRAME_BYTES = 1000
-"""A video whose length the listing does not tell is taken to need at least so many per frame."""
+"""A video of unknown length is assumed to have one frame per so many bytes."""
 
 _TASKS = 100
 
@@ -61,7 +61,7 @@ def process_videos(
 
 
 def _may_pass(state: State[Any]) -> bool:
-    """Whether trying again may help: where the machine failed, not where the recipe is wrong."""
+    """Whether another try may help: the machine failed, and the recipe is not wrong."""
     return isinstance(state.result(raise_on_failure=False), OSError)
 
 
@@ -85,7 +85,7 @@ def batches(plans: Sequence[VideoPlan], at_once: int = 1) -> list[list[str]]:
 
 
 def _frames(plan: VideoPlan) -> int:
-    """Length of a video, or a guess from its size where the listing does not tell it."""
+    """Length of a video, guessed from its size where the listing does not give it."""
     content = plan.contents.get("video")
     guess = BATCH_FRAMES if content is None else 1 + content.total_bytes // _FRAME_BYTES
     known = plan.video.expected_frames or len(plan.video.image_names or ())
@@ -118,12 +118,12 @@ def _batches(
 
 
 def task_name(videos: Sequence[str]) -> str:
-    """What the UI calls the task of these videos."""
+    """Name of the task of these videos in Prefect's UI."""
     return videos[0] if len(videos) == 1 else f"{videos[0]} … {videos[-1]} ({len(videos)} videos)"
 
 
 def describe(result: VideoResult) -> str:
-    """One line on what became of a video."""
+    """Describe the outcome of a video in one line."""
     if not result.ok:
         return f"{result.video}: {result.status}: {result.reason}"
     if result.status is Status.UNCHANGED:

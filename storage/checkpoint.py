@@ -1,8 +1,8 @@
-"""How far a video has come that is at work: what lets a build go on inside it.
+"""A checkpoint lets a stopped build continue inside a video.
 
-A checkpoint is one object beside the video's marks. It holds, for each stage that can go on, its
-state and what of its arrays is not in a shard yet; the shards themselves are in their places. It
-says nothing of completeness: marks alone do that.
+It is one object beside the video's marks. For each stage that can continue it holds the state and
+those array items that are not in a shard yet; the shards themselves are at their final keys. It
+says nothing about completeness: only marks do.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from foveal.storage.schema import JOURNAL
 _DIGEST_BYTES = 32
 
 State = Mapping[str, Any]
-"""What a stage needs to go on: plain JSON types, and arrays."""
+"""What a stage needs to continue: plain JSON types, and arrays."""
 
 
 @dataclass(frozen=True)
 class ArrayPart:
-    """How far one array has come.
+    """Progress of one array.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class ArrayPart:
 
 @dataclass(frozen=True)
 class StagePart:
-    """How far one stage has come.
+    """Progress of one stage.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class StagePart:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """How far a video has come.
+    """Progress of a video.
 
     Attributes
     ----------
@@ -85,7 +85,7 @@ class Checkpoint:
     stages: Mapping[str, StagePart]
 
     def kept(self, video: str) -> dict[str, str]:
-        """Digest by key of every object that it rests on."""
+        """Digest by key of every object that the checkpoint needs."""
         return {
             f"{group_path(video)}/{array}/{key}": sha256
             for stage in self.stages.values()
@@ -100,7 +100,7 @@ def checkpoint_key(video: str) -> str:
 
 
 def write_checkpoint(location: Location, video: str, checkpoint: Checkpoint) -> None:
-    """Keep a checkpoint; the shards it rests on are in the store already."""
+    """Write a checkpoint; the shards that it needs are in the store already."""
     location.flush(checkpoint.kept(video))
     arrays: dict[str, NDArray[Any]] = {}
     stages: dict[str, Any] = {}
@@ -127,7 +127,7 @@ def write_checkpoint(location: Location, video: str, checkpoint: Checkpoint) -> 
 def read_checkpoint(location: Location, video: str) -> Checkpoint | None:
     """A video's checkpoint, None where there is none.
 
-    It is removed where it, or a shard that it rests on, is not whole.
+    It is removed where it, or a shard that it needs, is damaged.
     """
     try:
         content = location.read(checkpoint_key(video))

@@ -1,13 +1,13 @@
-"""Who may write: a claim per video, held by a process that shows that it lives.
+"""Claims decide which process may write a video: one process per video, as long as it is alive.
 
-Each process at work on a store keeps a record of itself that it renews (its beat). A claim is an
-object that only one of them can create, ``<video>.<number>``, and that names its holder. Whoever
-meets a claim whose holder has died, or has shown no beat for the length of its lease, takes the
-next number. No clocks are compared: a beat is late by the clock of the one who watches it.
+Each process at work on a store has a record that it renews (its beat). A claim is an object,
+``<video>.<number>``, that only one process can create and that names its holder. Where the holder
+of a claim has died, or has shown no beat for the length of its lease, another process takes the
+next number. No clocks are compared: each process measures the age of a beat by its own clock.
 
-A holder that was stopped and wakes is fenced: it counts its claims as lost before anybody else
-may take them, asks itself so before every write and removal, and every object of an array is put
-only where none lies (`foveal.storage.exclusive`).
+A holder that was stopped and wakes up is fenced: it treats its claims as lost before another
+process may take them, checks this before every write and removal, and writes each object of an
+array only where there is none (`foveal.storage.exclusive`).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from foveal.storage.names import OF_STORE, group_name
 
 CLAIMS = f"{OF_STORE}/claims"
 WHOLE_STORE = "%store"
-"""Stands for what concerns no single video; no group can have this name."""
+"""Name of the claim on what all videos share; no group can have this name."""
 
 BUILD = "build "
 """Begins the work of a build, which ends with what builds have in common that share a store."""
@@ -49,7 +49,7 @@ BESIDE = "beside"
 """Work of those who add arrays beside those of builds: predictions, masks, imported maps."""
 
 LEASE_SECONDS = 60.0
-"""Without a beat for so long, a process counts as gone. ``FOVEAL_LEASE_SECONDS`` changes it."""
+"""A process without a beat for so long counts as dead. ``FOVEAL_LEASE_SECONDS`` changes it."""
 
 _BEATS_PER_LEASE = 6
 _FENCE = 2 / 3
@@ -62,7 +62,7 @@ _log = logging.getLogger("foveal")
 
 
 class Claims:
-    """This process as one of those at work on a store; a context manager.
+    """The claims of this process on a store; a context manager.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ class Claims:
     Raises
     ------
     StoreLocked
-        On entering, where somebody is at work on something else.
+        On entering, where another process does work that cannot share the store.
     """
 
     _beaten: float
@@ -119,7 +119,7 @@ class Claims:
 
     @contextmanager
     def claim(self, video: str) -> Iterator[Location]:
-        """Claim a video; gives the store's location, which refuses to write once it is lost.
+        """Claim a video; yields the store's location, which refuses writes once the claim is lost.
 
         Raises
         ------
@@ -131,7 +131,7 @@ class Claims:
 
     @contextmanager
     def whole_store(self) -> Iterator[Location]:
-        """Wait until nobody else changes what concerns the whole store: its root, its index."""
+        """Wait until no other process changes the store's root or index."""
         with ExitStack() as stack:
             while True:
                 try:
@@ -181,16 +181,16 @@ class Claims:
         return [results[video] for video in wanted]
 
     def free(self, video: str) -> bool:
-        """Whether nobody else who lives has claimed a video."""
+        """Whether no other living process has claimed a video."""
         return self._holder_of(group_name(video)) is None
 
     def tell(self, about: Callable[[], Mapping[str, Any]]) -> None:
-        """Have what `about` gives, plain JSON types, in this process's record at every beat."""
+        """Put what `about` returns, plain JSON types, into this process's record at every beat."""
         self._about = about
         self.beat()
 
     def beat(self) -> None:
-        """Renew this process's record now; it is also done by itself now and then.
+        """Renew this process's record now; a thread also does it regularly.
 
         Raises
         ------
@@ -214,7 +214,7 @@ class Claims:
                 self._beaten = max(self._beaten, started)
 
     def others(self) -> list[Holder]:
-        """Who else is at work on the store, as far as is known; records of the dead go."""
+        """Other processes at work on the store; records of dead ones are removed."""
         return [holder for holder in self._watch.living() if holder.id != self.id]
 
     def _begin(self) -> None:
@@ -267,7 +267,7 @@ class Claims:
                 self.location.delete(f"{CLAIMS}/{entry}")
 
     def _live(self) -> None:
-        """Show a beat now and then, in a thread of its own."""
+        """Renew the record regularly, in a thread of its own."""
         while not self._ended.wait(self.lease_seconds / _BEATS_PER_LEASE):
             with suppress(StoreError, Unreachable):
                 self.beat()
@@ -335,7 +335,7 @@ class Claims:
         return found
 
     def _holder_of(self, name: str, numbers: Sequence[int] | None = None) -> Holder | None:
-        """Somebody else who lives and has a claim, of all numbers where none are given."""
+        """Another living process that holds a claim, of all numbers where none are given."""
         for number in self._numbers(name) if numbers is None else numbers:
             content = self.location.read(f"{CLAIMS}/{name}.{number}")
             try:

@@ -1,4 +1,4 @@
-"""What may go from a store: abandoned work, arrays that no recipe names any more, old logs."""
+"""Find and remove what a store no longer needs: abandoned work, unnamed arrays, old logs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from foveal.storage.wanted import read_wanted
 from foveal.storage.zarr_internals import sync
 
 KEPT_LOGS = 20
-"""Logs of so many processes stay, the newest."""
+"""Logs of so many processes are kept, the newest."""
 
 _ADDED = ("prediction", "mask")
 """Roles of arrays that were put beside those of the recipe on purpose."""
@@ -27,7 +27,7 @@ Kind = Literal["abandoned", "unnamed", "log"]
 
 @dataclass(frozen=True)
 class Removable:
-    """Something that may go.
+    """Something that may be removed.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Removable:
     stage : str
         Of what is unnamed.
     keys : tuple of str
-        Objects, in the order in which they go: marks first.
+        Objects, in the order in which they are removed: marks first.
     size_bytes : int
     """
 
@@ -60,16 +60,16 @@ class Removable:
 
 
 def removable(location: Location, kept_logs: int = KEPT_LOGS) -> list[Removable]:
-    """Find what may go; nothing is changed.
+    """Find what may be removed; nothing is changed.
 
-    Stages whose mark is damaged are left to ``foveal build --repair``, and so is everything of
-    their videos. Predictions and masks are never unnamed.
+    Videos with a damaged mark are left to ``foveal build --repair``. Predictions and masks are
+    never unnamed.
 
     Parameters
     ----------
     location : Location
     kept_logs : int
-        Logs that stay, the newest.
+        Number of logs to keep, the newest.
 
     Returns
     -------
@@ -97,7 +97,7 @@ def removable(location: Location, kept_logs: int = KEPT_LOGS) -> list[Removable]
 
 
 def remove(location: Location, found: Iterable[Removable]) -> None:
-    """Remove what was found; nobody else may be at work on the store."""
+    """Remove what was found; no other process may be at work on the store."""
     for one in found:
         marks = [key for key in one.keys if key.endswith(".json") and not key.startswith(VIDEOS)]
         for key in marks:
@@ -117,7 +117,7 @@ def _abandoned(location: Location, video: str, marks: Mapping[str, Mark]) -> Ite
         if key not in claimed:
             folders[key.removeprefix(f"{group}/").split("/")[0]].append(key)
     for keys in folders.values():
-        # What makes an array visible goes first.
+        # Metadata, which makes an array visible, are removed first.
         keys.sort(key=lambda key: (not key.endswith("zarr.json"), key))
         size = sum(_size(location, key) for key in keys)
         yield Removable("abandoned", video, "", tuple(keys), size)

@@ -1,8 +1,8 @@
-"""Files of a local store brought onto the disk, so that a power cut cannot reorder them.
+"""Flush files of a local store to the disk, so that a power cut cannot reorder them.
 
-A file lasts once its content, its entry in its folder, and the entries of that folder and of those
-above are on the disk. All that one flush needs is asked for at once: file systems then write their
-journal once for many. A folder whose entry is there already is not asked for again.
+A file survives a power cut once its content, its entry in its folder, and the entries of all
+folders above are on the disk. One flush asks for all of them at once: file systems then write their
+journal once for many. Folders that were flushed before are not flushed again.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class Durable:
         self._there: dict[str, int] = {}
 
     def flush(self, paths: Iterable[Path]) -> None:
-        """Bring files onto the disk, and what leads to them.
+        """Flush files and the folders above them.
 
-        Of those that are not there (any more) it is the deletion that is kept.
+        Of files that are missing the removal is flushed.
 
         Raises
         ------
@@ -57,7 +57,7 @@ class Durable:
         self._there.update({folder: inode for folder, inode in folders.items() if inode})
 
     def forget(self, folder: Path) -> None:
-        """A folder goes, with all that is below: those that come in its place are others."""
+        """Forget a removed folder and all below: folders of the same names will be new."""
         gone = str(folder)
         for known in list(self._there):
             if known == gone or known.startswith(gone + os.sep):

@@ -1,6 +1,6 @@
-"""Putting an object that is not there yet: the one operation on which claims and writing rest.
+"""Write an object only where there is none: claims and array objects rest on this operation.
 
-Of any number of processes that put the same key, on one machine or on many, exactly one succeeds:
+Of any number of processes that write the same key, on one machine or on many, exactly one succeeds:
 on disks and NFS by a hard link, on object stores by a conditional write (``If-None-Match: *``).
 """
 
@@ -23,7 +23,7 @@ _REFUSED = ("PreconditionFailed", "ConditionalRequestConflict")
 
 
 async def put_new(store: Store, key: str, value: Buffer) -> bool:
-    """Put an object where none has this key.
+    """Write an object where none has this key.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ async def put_new(store: Store, key: str, value: Buffer) -> bool:
     -------
     bool
         False, and nothing is changed, where there is one. In stores that are neither on disk nor
-        of fsspec the look and the write are two steps.
+        of fsspec the check and the write are two steps.
     """
     if isinstance(store, LocalStore):
         return await asyncio.to_thread(_link, store.root / key, value)

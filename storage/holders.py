@@ -1,7 +1,7 @@
-"""Processes at work on a store: what they say of themselves, and whether they live.
+"""Records of the processes at work on a store, and whether these processes are alive.
 
-A process renews its record. No clocks are compared: a beat is late by the clock of the one who
-watches it. Of processes of one's own machine the system knows at once.
+A process renews its record. No clocks are compared: each process measures the age of a beat by its
+own clock. For processes of the same machine the operating system knows at once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from foveal.storage.names import OF_STORE
 
 HOLDERS = f"{OF_STORE}/holders"
 LONGEST_LEASE_SECONDS = 3600.0
-"""Nobody is waited for longer, whatever a record says."""
+"""Longest lease that is respected, whatever a record says."""
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,15 @@ class Holder:
     ----------
     id : str
     work : str
-        What it does; those that do the same may share a store.
+        Its work, see `foveal.storage.claims.may_share`.
     host, pid : str, int
     process : str
-        The process for those who can look whether it lives; another machine's differ.
+        Identifies the process on its machine, so that others there can check whether it is alive.
     lease_seconds : float
     beat : int
         Rises while it lives.
     about : mapping
-        What it tells of itself: how far it is.
+        Its progress.
     """
 
     id: str
@@ -76,7 +76,7 @@ class Watch:
         self._watched: dict[str, _Watched] = {}
 
     def living(self, *, remove: bool = True) -> list[Holder]:
-        """Those that may be alive; records of the others are removed where that is asked for."""
+        """Holders that may be alive; records of the others are removed if `remove` is set."""
         found = []
         for name in self._location.list_folder(HOLDERS):
             if name.endswith(".partial"):
@@ -89,7 +89,7 @@ class Watch:
         return found
 
     def lives(self, holder: Holder) -> bool:
-        """Whether a holder may be alive: nothing speaks against it yet."""
+        """Whether a holder may be alive: there is no sign of its death yet."""
         watched = self._watched.setdefault(holder.id, _Watched(holder.beat, now()))
         here = bool(holder.process) and holder.process.split("/")[0] == this_machine()
         if here and this_process(holder.pid) != holder.process:
@@ -100,7 +100,7 @@ class Watch:
         return now() - watched.since < holder.lease_seconds
 
     def beats(self, holder: Holder) -> int:
-        """How many beats of a holder came while it was watched."""
+        """Number of beats of a holder since this process watches it."""
         return self._watched[holder.id].beats
 
     def read(self, holder_id: str) -> Holder | None:
@@ -128,7 +128,7 @@ def record_key(holder_id: str) -> str:
 
 
 def now() -> float:
-    """Seconds that run on while the machine sleeps, where the system has such a clock."""
+    """Seconds of a clock that also counts while the machine sleeps, where the system has one."""
     clock = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic() if clock is None else time.clock_gettime(clock)
 

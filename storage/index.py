@@ -1,4 +1,4 @@
-"""``index.parquet``: one row a video, so that ten thousand videos are listed by one read."""
+"""Read and write ``index.parquet``: one row per video, so that one read lists all videos."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def index_row(
     quarantine: Quarantine | None,
     wanted: Collection[str] | None = (),
 ) -> dict[str, Any]:
-    """What the index says of one video.
+    """Make the index row of one video.
 
     ``status`` is ``complete`` where every wanted stage is, ``quarantined`` (see ``reason``; earlier
     stages may still be whole), ``partial`` where a wanted stage is missing or nobody knows which
@@ -124,7 +124,7 @@ def _points(mark: Mark) -> dict[str, Any]:
 def write_index(
     location: Location, rows: Iterable[Mapping[str, Any]], *, current: bool = True
 ) -> pd.DataFrame:
-    """Write the index anew, and vouch for it; gives it as it will be read.
+    """Write the index and its digest; return the index as it will be read.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def write_index(
 
 
 def read_index(location: Location) -> pd.DataFrame | None:
-    """The index as it was written last, None where there is none that can be believed."""
+    """The index as it was written last; None where there is none, or a damaged one."""
     try:
         content = location.read(INDEX)
         if content is None:
@@ -223,7 +223,7 @@ def index_is_current(location: Location) -> bool:
 
 
 def vouched_index(location: Location) -> bool:
-    """Whether the index was vouched for, and nothing took the lock since."""
+    """Whether the index has a digest, and no process began to work on the store since."""
     try:
         values = _voucher(location)
     except StoreError:
@@ -261,8 +261,8 @@ def index_problem(location: Location) -> tuple[str, str] | None:
 def index_from_journal(location: Location) -> pd.DataFrame:
     """The index as the journal has it this very moment; writes nothing.
 
-    Of the former index, where it can be believed, it keeps which videos there are, their split,
-    and what the journal cannot tell: that a video failed and why.
+    Of the former index, where it is valid, it keeps the list of videos, their split, and what the
+    journal does not hold: that a video failed and why.
     """
     import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Where a store lies: a local folder, an object store or memory, all through one Zarr store."""
+"""The place of a store: a local folder, an object store or memory, all through one Zarr store."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _DEFECTS = (TypeError, AttributeError, NameError, AssertionError, LookupError)
 
 
 class PlainFiles(LocalStore):
-    """A local folder whose objects are files: a pipe in an object's place is not waited for."""
+    """A local folder of plain files: reading does not hang on a pipe."""
 
     async def get(
         self,
@@ -55,7 +55,7 @@ class PlainFiles(LocalStore):
 
 
 def read_plain(path: str) -> bytes:
-    """Content of a file; a pipe in its place is not waited for.
+    """Read a file; a pipe in its place is an error and does not hang.
 
     Raises
     ------
@@ -263,7 +263,7 @@ class Location:
             root = os.path.realpath(self.local)
             if folder != root and not folder.startswith(root.rstrip("/\\") + os.sep):
                 raise StoreError(
-                    f"{self}/{key} lies in {folder}, outside the store, by a link; nothing is "
+                    f"{self}/{key} is in {folder}, outside the store, by a link; nothing is "
                     "written there: put the folder itself into the store, or mount it there"
                 )
         return key
@@ -294,7 +294,7 @@ class Location:
 
 
 def _without_secrets(error: Exception) -> Exception | None:
-    """The error for a traceback; None where its text would tell credentials."""
+    """The error for a traceback; None where its text would show credentials."""
     return error if masked(str(error)) == str(error) else None
 
 

@@ -1,4 +1,4 @@
-"""What happened while a store was built: one JSON object per line, kept beside the journal."""
+"""Logs of builds: one JSON object per line and event, kept beside the journal."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Marks that are gone: nothing in the journal tells of them, the index does.
+"""Find marks that are missing: the index names them, the journal does not.
 
-The index that a build, a prediction or a mask leaves agrees with the journal. Until the next one
-takes the lock, a stage that only the index names has lost its mark.
+A build, a prediction or a mask leaves an index that agrees with the journal. Until the next one
+begins, a stage that only the index names has lost its mark.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from foveal.storage.names import journal_key
 def read_damage(
     location: Location, videos: Iterable[str] | None = None, journal: Journal | None = None
 ) -> list[Damage]:
-    """What of the journal is damaged or lost.
+    """List what of the journal is damaged or lost.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def told_by_index(location: Location) -> dict[str, set[str]]:
 
 
 def lost_mark(location: Location, video: str, stage: str) -> Damage:
-    """The damage that a missing mark is."""
+    """Describe a missing mark as damage."""
     key = journal_key(video, stage)
     reason = (
         f"{location}/{key} is missing, though the index says that {stage} of {video} is complete; "

@@ -1,12 +1,12 @@
-"""The journal: completion marks, the only proof that a stage of a video is done.
+"""Read and write the journal: completion marks, the only proof that a stage of a video is done.
 
-One JSON object a stage, ``_foveal/<video>/<stage>.json``, written after everything it speaks of.
-It holds the fingerprint and the identity that was hashed into it, the arrays with the SHA-256 of
-each of their objects, the provenance, and a digest over all of that.
+A mark is one JSON object per stage, ``_foveal/<video>/<stage>.json``, written after the stage's
+arrays. It holds the fingerprint and the identity that was hashed into it, the arrays with the
+SHA-256 of each of their objects, the provenance, and a digest over all of that.
 ``_foveal/<video>/quarantine.json`` says instead why a video could not be processed.
 
-A record that cannot be read or believed counts as absent, and is listed: it costs its own stage,
-never the command.
+A record that is unreadable or damaged counts as absent and is listed: its stage is computed again,
+and the command goes on.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _PART_VIDEOS = 256
 
 @dataclass(frozen=True)
 class Damage:
-    """A record of the journal that cannot be read or believed.
+    """A record of the journal that is unreadable or damaged.
 
     Attributes
     ----------
@@ -152,7 +152,7 @@ def journal_parts(location: Location, videos: Iterable[str]) -> Iterator[tuple[l
     Marks take about 10 KB each in memory.
     """
     names = list(dict.fromkeys(videos))
-    # One listing tells which have any; of a store that is begun, none.
+    # One listing shows which videos have any; in a new store none has.
     there = set(journal_videos(location)) if len(names) > 1 else set(names)
     for at in range(0, len(names), _PART_VIDEOS):
         part = names[at : at + _PART_VIDEOS]

@@ -1,7 +1,7 @@
-"""What the journal holds: completion marks and quarantine records, and how they are believed.
+"""Define and check the records of the journal: completion marks and quarantine records.
 
-A record read from a store is checked from end to end before anything is done by it: types, names
-and keys, that it stands where it says it belongs, and the digest over all of it.
+A record read from a store is checked completely before it is used: types, names and keys, that its
+key is the one it names, and the digest over all of it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A store's root: created once, checked before every use, locked while it is built."""
+"""The root of a store: create it, check it before every use, hold the store while it is changed."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def sweep(location: Location, folder: str, pattern: str) -> None:
 
 
 def _check_place(location: Location) -> dict[str, Any] | None:
-    """As `check_format`, and where there is no store, nothing else may lie there either."""
+    """As `check_format`; where there is no store, the place must be empty."""
     existing = check_format(location)
     if existing is None:
         names = [name for name in location.list_folder("") if not name.endswith(".partial")]
@@ -146,7 +146,7 @@ def _is_foreign(content: bytes) -> bool:
 
 @contextmanager
 def store_lock(location: Location, work: str | None = None) -> Iterator[Claims]:
-    """Be at work on a store: alone, or together with others who do the same.
+    """Work on a store: alone, or together with processes whose work may share it.
 
     Parameters
     ----------
@@ -158,15 +158,15 @@ def store_lock(location: Location, work: str | None = None) -> Iterator[Claims]:
     Raises
     ------
     StoreLocked
-        Where another process is at work on something else.
+        Where another process does work that cannot share the store.
     StoreError
-        Where something else lies there; nothing is written then.
+        Where the place holds something else; nothing is written then.
     """
     _check_place(location)
     try:
         with Claims(location, work) as claims:
             if location.local is not None:
-                # The time of this file tells readers when the latest build began.
+                # Readers see by the time of this file when the latest build began.
                 with location.reaching():
                     lock = location.local / JOURNAL / "lock"
                     lock.write_text(f"{os.getpid()} on {platform.node()}")

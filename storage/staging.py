@@ -88,7 +88,7 @@ class StagingStore(WrapperStore[Store]):
         digest = await asyncio.to_thread(hashlib.sha256, content)
         with self._location.reaching(self._location.owned(key)):
             while not await put_new(self._store, key, value):
-                # Of somebody whose claim was lost while it wrote: this process holds it now.
+                # Another process wrote it and lost its claim; this process holds the claim now.
                 self._location.owned(key)
                 await self._store.delete(key)
         self.sha256[key] = digest.hexdigest()

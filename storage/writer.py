@@ -1,4 +1,4 @@
-"""Writing a store: staged arrays, whole shards, completion marks last.
+"""Write a store: staged arrays, whole shards, completion marks last.
 
 A stage of a video goes through four steps, and a kill between any two leaves the truth intact:
 
@@ -64,7 +64,7 @@ class ArrayWriter:
         return np.concatenate(parts)
 
     def part(self, sha256: Mapping[str, str]) -> ArrayPart:
-        """How far it has come; what was appended is written."""
+        """Progress of the array; what was appended is written."""
         below = f"{self.path}/"
         shards = {
             key.removeprefix(below): digest
@@ -152,7 +152,7 @@ class StageWriter:
         return self._arrays[array].read(start, stop)
 
     def part(self, state: State) -> StagePart:
-        """How far the stage has come, for a checkpoint; whatever was appended is written."""
+        """Progress of the stage, for a checkpoint; what was appended is written."""
         arrays = {name: array.part(self._staging.sha256) for name, array in self._arrays.items()}
         return StagePart(fingerprint(self._identity), state, arrays)
 
@@ -246,11 +246,11 @@ class VideoWriter:
         Parameters
         ----------
         stages : sequence of str
-            Stages whose marks and arrays go.
+            Stages to remove, with their marks and arrays.
         arrays : sequence of str
-            Further arrays to clear: a killed build may have left objects without a mark.
+            Further arrays to remove: a killed build may have left objects without a mark.
         kept : collection of str
-            Keys of objects that stay: shards that a checkpoint rests on.
+            Keys of objects to keep: shards that a checkpoint needs.
         """
         marks = read_marks(self._location, self._video)
         doomed = set(arrays)
@@ -270,7 +270,7 @@ class VideoWriter:
         specs: Sequence[ArraySpec],
         part: StagePart | None = None,
     ) -> StageWriter:
-        """Start writing a stage that was invalidated before, or go on where it had come to."""
+        """Start to write a stage that was invalidated before, or continue it from `part`."""
         writer = StageWriter(self._location, self._video, name, identity, specs, part)
         self._begun.append(writer)
         return writer
@@ -281,7 +281,7 @@ class VideoWriter:
         self._remove(paths, kept)
 
     def _remove(self, arrays: Sequence[str], kept: Collection[str] = ()) -> None:
-        # One listing tells what is there at all: most videos are new.
+        # One listing suffices: most videos are new.
         there = set(self._location.list_folder(self._group))
         found = [array for array in arrays if array.rpartition("/")[2] in there]
         for array in found:

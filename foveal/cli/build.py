@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 def build(
     recipe: Annotated[Path, typer.Argument(help="YAML recipe, e.g. recipes/dhf1k.yaml")],
-    root: Annotated[Path | None, typer.Option(help="Where the raw dataset lies.")] = None,
-    store: Annotated[str | None, typer.Option(help="Where the store goes (path or URL).")] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder of the raw dataset.")] = None,
+    store: Annotated[str | None, typer.Option(help="The store to write (path or URL).")] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", help="Change a key: frames.size=[192,256]. Repeatable."),
@@ -183,7 +183,7 @@ def _stopped_by_signals() -> Iterator[_Signals]:
 
 
 def show_results(recipe: Recipe, results: Sequence[VideoResult], as_json: bool) -> None:
-    """What became of the videos: bad news in full, good news counted; and where the report is."""
+    """Show the outcome of all videos: problems in full, others counted; and the report's path."""
     from foveal.pipeline.build.run import Status
     from foveal.pipeline.report.kept import kept_report
 

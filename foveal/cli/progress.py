@@ -1,4 +1,4 @@
-"""How a build gets on, for people: bars in a terminal, lines in a file."""
+"""Show the progress of a build: bars in a terminal, lines in a file."""
 
 from __future__ import annotations
 

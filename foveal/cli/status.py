@@ -1,4 +1,4 @@
-"""``foveal status``: how a build gets on, from anywhere."""
+"""``foveal status``: show the progress of builds, from any machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``foveal clean`` and ``foveal diff``: what may go from a store, and how two stores differ."""
+"""``foveal clean`` removes what a store no longer needs; ``foveal diff`` compares two stores."""
 
 from __future__ import annotations
 

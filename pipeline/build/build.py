@@ -1,4 +1,4 @@
-"""A whole dataset: list, plan, process each video, write the index. Knows nothing of Prefect."""
+"""Build a whole dataset: list it, plan, process each video, write the index; without Prefect."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _log = logging.getLogger("foveal")
 
 @dataclass(frozen=True)
 class Build:
-    """A recipe at work: its dataset, listed once, and its store.
+    """A recipe with its dataset, listed once, and its store.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class Build:
     shared : Shared
         Networks and the like that all videos use.
     claims : Claims, optional
-        This process as one of those at work on the store; without, nobody else may be.
+        Claims of this process on the store; None where it works alone.
     device_elsewhere : bool
         This process only plans; the device that the recipe names is on the machines that compute.
     """
@@ -111,7 +111,7 @@ class Build:
 
     @contextmanager
     def at_work(self, *, alone: bool = False) -> Iterator[Build]:
-        """This build at work on its store, which is created, or its recipe brought up to date.
+        """Begin to work on the store: create it, or bring its recipe up to date.
 
         Builds of the same recipe may be at work at once, on any number of machines; each video is
         then processed by one of them.
@@ -119,12 +119,12 @@ class Build:
         Parameters
         ----------
         alone : bool
-            Nobody else may be, as what is complete will be looked at or computed again.
+            Let no other process work on the store: complete arrays will be verified or replaced.
 
         Raises
         ------
         StoreError
-            Something else lies at the store's place.
+            The store's place holds something else.
         StoreLocked
             Another process is at work on something else.
         """
@@ -137,7 +137,7 @@ class Build:
 
     @property
     def work(self) -> str:
-        """What builds have in common that may share a store: all of the recipe but its places."""
+        """Name of the work, equal for builds that may share a store: the recipe without paths."""
         values = self.recipe.resolved()
         del values["store"], values["dataset"]["root"]
         return BUILD + fingerprint(values)
@@ -150,7 +150,7 @@ class Build:
         repair: bool = False,
         recompute: Collection[str] = (),
     ) -> BuildPlan:
-        """Decide what is to be done; reads marks and file times, opens no video.
+        """Decide what is to be done. This reads marks and file times and opens no video.
 
         Parameters
         ----------
@@ -214,7 +214,7 @@ class Build:
             plan.quarantined[video.id] = record
 
     def remember(self, plan: BuildPlan) -> None:
-        """Write what planning found out: who wants what, who is quarantined, which files moved."""
+        """Write what planning found: wanted stages, quarantined videos, files that were moved."""
         with self._whole_store() as location:
             write_wanted(location, plan.wanted)
         for result in plan.settled:
@@ -233,12 +233,12 @@ class Build:
                     write_mark(location, replace(mark, provenance=kept))
 
     def run(self, video: str, recompute: Collection[str] = ()) -> VideoResult:
-        """Process one video by its id; whatever is wrong with it becomes its result.
+        """Process one video by its id; errors of the video become its result.
 
         Unusable input is quarantined and not tried again until it, or the recipe, changes. Anything
         else (a lost device, a defect) is a failure and tried again by the next build. I/O errors of
-        the machine rise to the caller, who may retry at once; so does a decoder that a signal met.
-        A video that another process has claimed is left to it: its status is "elsewhere".
+        the machine are raised, so that the caller can retry; so is a decoder killed by a signal.
+        A video that another process has claimed gets the status "elsewhere".
 
         Raises
         ------
@@ -256,20 +256,20 @@ class Build:
         return result
 
     def settled_elsewhere(self, videos: Sequence[str]) -> BuildPlan:
-        """What is left to do of videos that others had claimed and do not hold any more."""
+        """Plan the videos that other processes had claimed and have released."""
         free = [name for name in videos if self.claims is None or self.claims.free(name)]
         return self.plan(free) if free else BuildPlan()
 
     def finalise(
         self, results: Iterable[VideoResult], plan: BuildPlan | None = None
     ) -> pd.DataFrame:
-        """Write the index: the dataset's wanted videos and whatever else the store has.
+        """Write the index: the dataset's videos and further videos of the store.
 
         Parameters
         ----------
         results : iterable of VideoResult
         plan : BuildPlan, optional
-            What it says of unchanged videos is not read again.
+            Rows of unchanged videos are taken from it and not read again.
 
         Returns
         -------

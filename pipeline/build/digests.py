@@ -1,4 +1,4 @@
-"""What input files hold, hashed once: a file that kept size and time keeps its hash."""
+"""Hash input files once: a file that kept its size and time keeps its hash."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _REMEMBERED = ("files", "total_bytes", "stat", "sha256")
 
 @dataclass(frozen=True)
 class Content:
-    """A set of files by what they hold, and how they lay on disk when that was found out.
+    """Hash of a set of files, and their sizes and times when they were hashed.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class Content:
     stamps: NDArray[np.int64] | None = field(default=None, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """What a mark remembers, plain JSON types."""
+        """What a mark stores of it, as plain JSON types."""
         return {name: getattr(self, name) for name in _REMEMBERED}
 
 
@@ -89,12 +89,12 @@ def content_of(
 def check_unchanged(
     paths: Sequence[Path], content: Content, error: type[InputError] = DecodeError
 ) -> None:
-    """Make certain that files are those whose content was taken; call it after they were read.
+    """Check that files are still those that were hashed; call this after they were read.
 
     Raises
     ------
     InputError
-        Of the given type, naming the first file whose size, time or inode differs, or that is gone.
+        Of the given type; names the first file that is gone or has another size, time or inode.
     """
     changed = np.flatnonzero((_stamps(paths, error) != content.stamps).any(axis=1))
     if changed.size:

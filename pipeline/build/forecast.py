@@ -1,4 +1,4 @@
-"""How much disk and how long a build will take: measured on the first video, then multiplied."""
+"""Estimate the disk space and time of a build from a measurement on its first video."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Forecast:
     wall_seconds : float
         Sum of the stages' computing and of decoding.
     free_bytes : int or None
-        Free where the store will lie; None for object stores.
+        Free space at the store's place; None for object stores.
     basis : str
         What the figures were measured on.
     unreadable : dict of str to str

@@ -1,4 +1,4 @@
-"""What is to be done for a video: its stages, their fingerprints, which are complete."""
+"""Plan a video: its stages, their fingerprints, and which of them are complete."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ from foveal.pipeline.video.types import Fixations, Video, VideoInfo
 from foveal.storage.marks import Mark, Quarantine, fingerprint
 
 _OF_THE_VIDEO = (FRAMES, AUDIO)
-"""Inputs that the timeline vouches for."""
+"""Inputs whose identity is that of the timeline."""
 
 
 @dataclass
 class VideoPlan:
-    """One video's work, decided before a frame is decoded.
+    """The work on one video, planned before a frame is decoded.
 
     Attributes
     ----------
     video : Video
     stages : dict of str to Stage
-        By name, each after those whose arrays it reads.
+        By name, each after the stages that make its inputs.
     identities : dict of str to dict
         What determines the numbers of each stage.
     fingerprints : dict of str to str
@@ -52,9 +52,9 @@ class VideoPlan:
     contents : dict
         Content of ``video`` and ``annotations``.
     notes : dict of str to dict
-        Further provenance by stage, such as what it stands in for.
+        Further provenance by stage, such as the method that it replaces.
     touched : list of Mark
-        Marks whose memory of the input files is out of date though the contents are the same.
+        Marks that hold old sizes or times of input files with unchanged contents.
     marks : mapping of str to Mark
         What was complete when it was planned.
     """
@@ -79,7 +79,7 @@ class VideoPlan:
 
     @functools.cached_property
     def annotated_frames(self) -> int | None:
-        """Frames that the annotation has, where a stage reads it or the listing tells."""
+        """Number of annotated frames, where a stage reads the annotation or the listing has it."""
         if "annotations" not in self.contents:
             return self.video.expected_frames
         return annotated_frames(self.source, self.video)
@@ -137,7 +137,7 @@ class VideoPlan:
         }
 
     def blocked_by(self, record: Quarantine | None) -> bool:
-        """Whether a former run gave up this very work already."""
+        """Whether a former run quarantined the video for the same work."""
         return record is not None and record.wanted == self.fingerprints
 
 
@@ -207,7 +207,7 @@ def plan_video(
 
 
 def make_stages(request: StageRequest, *, drop_orphans: bool = False) -> list[Stage]:
-    """Fresh stages that a recipe wants of a video, each after those whose arrays it reads.
+    """Make the stages that a recipe wants of a video, each after the stages that make its inputs.
 
     Raises
     ------

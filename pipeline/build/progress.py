@@ -1,4 +1,4 @@
-"""What a build reports while it runs, to whoever shows it."""
+"""A build reports its progress to a listener, which shows or records it."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from foveal.pipeline.stages.meter import Meter
 
 
 class Stopped(BaseException):
-    """The build is being stopped: a listener raises it to end a video at its next batch.
+    """The build is being stopped: a listener raises this to end a video at its next batch.
 
-    No verdict on the video: nothing is quarantined, what is not complete is removed.
+    The video is not quarantined; what is not complete is removed.
     """
 
 
 class Listener(Protocol):
-    """Told of every step of a build; called from the threads that work.
+    """Receives every step of a build; its methods are called from the threads that work.
 
     ``started`` and ``advanced`` may raise `Stopped`.
     """
 
     def planned(self, to_do: Mapping[str, int], settled: Sequence[VideoResult]) -> None:
-        """The build knows what it will do: bytes of raw video by id."""
+        """The build has a plan: bytes of each raw video by id, and results known already."""
 
     def started(self, video: str) -> None:
-        """A video is taken up."""
+        """A video has begun."""
 
     def advanced(self, video: str, frames: int, expected: int | None, meter: Meter) -> None:
-        """So many of its frames are done, and where the time went."""
+        """So many frames of a video are done; the meter says where the time went."""
 
     def ended(self, result: VideoResult) -> None:
         """A video is complete, quarantined or failed."""
 
 
 class Silent:
-    """Listens to nothing."""
+    """Ignores every step."""
 
     def planned(self, to_do: Mapping[str, int], settled: Sequence[VideoResult]) -> None: ...
 
@@ -48,7 +48,7 @@ class Silent:
 
 
 class Stoppable:
-    """Passes everything on, and stops videos once it is told to.
+    """Passes every step on to another listener, and stops videos on request.
 
     Parameters
     ----------

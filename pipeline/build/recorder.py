@@ -1,4 +1,4 @@
-"""Notes how a build gets on, where anybody can read it: beside the claims, and in a log."""
+"""Record the progress of a build in its store: in this process's record, and in a log."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class _AtWork:
 
 
 class Recorder:
-    """Passes everything on to another listener, and keeps the store's record of it.
+    """Passes every step on to another listener and records it in the store.
 
     Parameters
     ----------
     listener : Listener
     claims : Claims
-        Of this process; `about` of its record is what this gives.
+        Claims of this process; its record shows the values of this recorder.
     """
 
     def __init__(self, listener: Listener, claims: Claims) -> None:
@@ -92,13 +92,13 @@ class Recorder:
                 self._at_work.pop(video, None)
 
     def close(self, how: str) -> None:
-        """Note that this process has ended its part, and how."""
+        """Log that this process has ended its part, and how."""
         self._note("left", how=how, ended=dict(self._ended))
         with suppress(StoreError):
             self._log.flush()
 
     def values(self) -> dict[str, Any]:
-        """How it stands now, plain JSON types; see `foveal.pipeline.build.status`."""
+        """Current progress as plain JSON types; see `foveal.pipeline.build.status`."""
         with suppress(StoreError):
             self._log.flush()
         now = time.monotonic()
@@ -126,14 +126,14 @@ class Recorder:
             }
 
     def _note(self, event: str, **about: Any) -> None:
-        # A log that cannot be written is no reason to end a build: what else it writes will say so.
+        # A build does not end because its log cannot be written; other writes will fail and say so.
         with suppress(StoreError):
             self._log.write(event, **about)
 
 
 @contextmanager
 def recorded(listener: Listener, claims: Claims) -> Iterator[Recorder]:
-    """A listener that keeps the store's record too, as long as the block lasts."""
+    """Record the progress in the store as long as the block lasts."""
     recorder = Recorder(listener, claims)
     try:
         yield recorder

@@ -1,4 +1,4 @@
-"""One video, raw file in, complete stages out.
+"""Process one video, from its raw file to complete stages in the store.
 
 Decoding, computing and writing overlap: a reading thread fills one bounded queue, the calling
 thread computes, a writer thread empties another. Wall time is that of the slowest of the three and
@@ -40,12 +40,12 @@ class Status(StrEnum):
     QUARANTINED = "quarantined"
     FAILED = "failed"
     ELSEWHERE = "elsewhere"
-    """Another process has claimed it; it is not decided yet."""
+    """Another process has claimed it; its outcome is not known yet."""
 
 
 @dataclass(frozen=True)
 class VideoResult:
-    """What became of one video.
+    """The outcome of one video.
 
     Attributes
     ----------
@@ -97,7 +97,7 @@ def process_video(plan: VideoPlan, location: Location, advance: Advance) -> Vide
         return VideoResult(video.id, Status.UNCHANGED)
     info = plan.info
     if info.frames is not None and video.max_frames is None:
-        # A mismatch is found before hours are spent on it, where the container tells.
+        # Where the container gives a length, a mismatch is found before hours are spent.
         _check_length(plan, info.frames, "declared")
     due = plan.prepared()
     read = {name for work in due for name in work.stage.inputs}
@@ -138,7 +138,7 @@ def process_video(plan: VideoPlan, location: Location, advance: Advance) -> Vide
 
 
 def checkpoint_seconds() -> float:
-    """How often a video at work notes how far it has come: ``FOVEAL_CHECKPOINT_SECONDS``, or 60."""
+    """Seconds between checkpoints of a video: ``FOVEAL_CHECKPOINT_SECONDS``, or 60."""
     given = os.environ.get("FOVEAL_CHECKPOINT_SECONDS", "60")
     try:
         seconds = float(given)
@@ -150,7 +150,7 @@ def checkpoint_seconds() -> float:
 
 
 def _check_input(plan: VideoPlan, frames: int) -> None:
-    """See, before anything is marked, that what was read is what was hashed."""
+    """Check, before anything is marked, that the files read are those that were hashed."""
     _check_length(plan, frames, "decoded")
     check_unchanged(video_files(plan.video), plan.contents["video"])
     if "annotations" in plan.contents:
@@ -170,7 +170,7 @@ def _check_length(plan: VideoPlan, frames: int, how: str) -> None:
 
 
 def failed(video: str, error: Exception) -> VideoResult:
-    """The result of a video that broke on something else than its input."""
+    """The result of a video that failed for another reason than its input."""
     last = traceback.extract_tb(error.__traceback__)[-1:]
     where = f" ({Path(last[0].filename).name}:{last[0].lineno})" if last else ""
     return VideoResult(video, Status.FAILED, f"{type(error).__name__}: {error}{where}")

@@ -1,4 +1,4 @@
-"""How the builds of a store get on, from what their processes say: any build, any machine."""
+"""Collect the progress of a store's builds, on any machine, from their processes' records."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from foveal.storage.wanted import read_wanted
 
 
 def build_status(location: Location) -> dict[str, Any]:
-    """What is done, what is at work and where, how fast, and how long it may take.
+    """Report what is done, what is at work and where, how fast, and the time left.
 
     Parameters
     ----------
@@ -36,8 +36,8 @@ def build_status(location: Location) -> dict[str, Any]:
 
     Notes
     -----
-    A process tells of itself every ten seconds. One that died elsewhere is listed until it has been
-    silent for its lease while somebody watched.
+    A process renews its record every ten seconds. One that died on another machine is listed until
+    its record has not changed for its lease while another process watched.
     """
     holders = Watch(location).living(remove=False)
     planners = [holder for holder in holders if _number(holder.about, "to_do", "videos")]

@@ -25,11 +25,11 @@ class BuildPlan:
     settled : list of VideoResult
         Videos that need nothing: unchanged, or quarantined before for the same inputs.
     touched : list of VideoPlan
-        Unchanged videos whose files were touched or moved: their marks are to remember it.
+        Unchanged videos with files that were touched or moved: their marks are updated.
     wanted : dict of str to list of str
         Stages that the recipe wants, by video.
     rows : dict of str to dict
-        What the index says of unchanged videos; so their marks are read once.
+        Index rows of unchanged videos, kept so that their marks are read once.
     quarantined : dict of str to Quarantine
         Records of the settled videos.
     """
@@ -43,7 +43,7 @@ class BuildPlan:
 
 
 def select(known: Mapping[str, Video], only: Sequence[str], limit: int | None) -> list[Video]:
-    """The videos a run is restricted to.
+    """Select the videos of a run.
 
     Raises
     ------

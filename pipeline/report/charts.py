@@ -42,7 +42,7 @@ def histogram(
     ----------
     counts : ndarray, int [bars]
     bins : sequence of str
-        What each bar stands for; shown where a pointer rests on it.
+        Text of each bar, shown under the pointer.
     ticks : sequence of (float, str)
         Labels below the axis; 0 is the left edge of the first bar, 1 the right edge of it.
     label, unit : str
@@ -110,7 +110,7 @@ def _bias(bias: NDArray[np.float64]) -> dict[str, Any]:
     )
     about = (
         "Mean density, stretched to one shape; brighter is more. "
-        f"Its centre lies at {x:.0%} of the width and {y:.0%} of the height."
+        f"Its centre is at {x:.0%} of the width and {y:.0%} of the height."
     )
     shot = Shot(picture, "", "mean density map", lossless=True)
     return {"title": "Centre bias", "about": about, "shot": shot, "chart": None}

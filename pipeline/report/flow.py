@@ -1,4 +1,4 @@
-"""What the report says of optical flow: can it be trusted, and is it by the method wanted?"""
+"""The report's section on optical flow: its quality, and whether the wanted method made it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class FlowSummary:
         self._fallbacks: list[dict[str, str]] = []
 
     def add(self, video: str, marks: Mapping[str, Mark]) -> None:
-        """Take up the marks of one video, given by stage."""
+        """Add the marks of one video, given by stage."""
         made = [mark for mark in marks.values() if _is_flow(mark)]
         for mark in made:
             if "quality" in mark.provenance:
@@ -60,7 +60,7 @@ class FlowSummary:
     def _note_fallback(self, video: str, made: Sequence[Mark]) -> None:
         """Note that a video lacks a wanted method because another one stood in for it.
 
-        The marks tell it, or the index's reason where the other method's flow was complete before.
+        The marks say this, or the index's reason where the other method's flow was complete before.
         A video that has got the wanted flow since is left out.
         """
         if video not in self._order:
@@ -118,7 +118,7 @@ def _method(name: str, figures: Mapping[str, Figures]) -> dict[str, Any]:
 
 
 def _spread(figures: Mapping[str, Figures], figure: str, form: str) -> dict[str, str] | None:
-    """The median of some videos, the largest, and whose it is."""
+    """The median of some videos, the largest, and the video that has it."""
     known = [(of[figure], video) for video, of in figures.items() if of.get(figure) is not None]
     if not known:
         return None

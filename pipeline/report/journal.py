@@ -1,4 +1,4 @@
-"""What the completion marks tell of the stages: time, disk, devices, gaze left out."""
+"""Sum up the completion marks: time, disk space and devices of each stage, and gaze left out."""
 
 from __future__ import annotations
 
@@ -105,10 +105,10 @@ class JournalSummary:
 
 
 def device(mark: Mark) -> str:
-    """What computed a stage; stages that do not say ran on the CPU."""
+    """Device that computed a stage; stages without one ran on the CPU."""
     return str(mark.provenance.get("device", "cpu"))
 
 
 def utc(stamp: str) -> str:
-    """A stamp of the store for people."""
+    """A time stamp of the store for people."""
     return stamp.replace("T", " ").replace("Z", " UTC")

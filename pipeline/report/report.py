@@ -1,6 +1,6 @@
-"""The report: one self-contained HTML page on a store, readable on a phone, without a network.
+"""Write the report: one self-contained HTML page on a store, readable on a phone without a network.
 
-What it says is gathered here and in the modules beside; how it looks is in ``templates/``.
+This module and those beside it collect the content; ``templates/`` holds the layout.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def write_report(
 
     What was built and from what recipe, how long each stage took and on which device, disk space,
     videos that were given up with their reasons, gaze samples left out, statistics, and videos with
-    pictures and curves. Nothing is fetched when it is opened: styles and pictures lie inside.
+    pictures and curves. The page loads nothing: styles and pictures are inside.
 
     Size and time are bounded for stores of any length: marks are read for all videos, pictures and
     curves for at most 48 evenly spread ones (32 frames of each), and the table of all videos ends
@@ -87,8 +87,8 @@ def write_report(
 def keep_report(url: str, run: Mapping[str, object] | None = None) -> str | None:
     """Write the report of a store into it, in place of the former one, as every build does.
 
-    A build is not lost for its report: where it cannot be made, that is logged, and the former one
-    is removed, as it would tell of another build.
+    A build does not fail because of its report: where the report cannot be made, that is
+    logged, and the former one is removed, because it describes another build.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def keep_report(url: str, run: Mapping[str, object] | None = None) -> str | None
     Returns
     -------
     str or None
-        Where it lies; None where it could not be written.
+        Path or URL of the report; None where it could not be written.
     """
     try:
         page = report_page(open_store(url), run)
@@ -161,7 +161,7 @@ def report_page(store: Store, run: Mapping[str, object] | None = None) -> str:
 def _tiles(
     videos: pd.DataFrame, flows: Mapping[str, Any] | None, damaged: int
 ) -> list[dict[str, Any]]:
-    """Big figures with what they count; some are bad news."""
+    """Tiles with a figure and its label; some report problems."""
     status = videos.status
     bad = {
         "without the wanted flow, see Flow": len(flows["fallbacks"]) if flows else 0,
@@ -224,5 +224,5 @@ def templates() -> jinja2.Environment:
 
 
 def prose(value: object) -> Markup:
-    """Text in which what stands between backquotes is code."""
+    """Text with the parts between backquotes as code."""
     return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(value))))

@@ -32,7 +32,7 @@ SHOT_WIDTH_PX = 240
 
 @dataclass(frozen=True)
 class Shot:
-    """A picture of the page, its caption, and what readers that do not see are told."""
+    """A picture of the page, its caption, and its text for screen readers."""
 
     picture: Picture
     caption: str
@@ -119,7 +119,7 @@ def _exact_by(store: Store) -> str:
 
 
 def survey(store: Store) -> tuple[list[Card], xr.Dataset, str]:
-    """Look into a sample of videos, evenly spread over the store.
+    """Read a sample of videos, evenly spread over the store.
 
     Returns
     -------
@@ -128,7 +128,7 @@ def survey(store: Store) -> tuple[list[Card], xr.Dataset, str]:
         The store's own where it keeps them and they still hold; else those of the sample's train
         videos, or of the whole sample where nothing in it is for training.
     scope : str
-        What they were computed on, for people.
+        Description of the videos they were computed on.
     """
     names = store.select() if (store.videos.frames > 0).any() else []
     chosen = sample(names, CARDS)
