@@ -44,7 +44,7 @@ CPU = "CPU"
 _LOCAL = re.compile(r"local:(?:(?P<count>[1-9]\d*)|gpus(?:\+(?P<beside>[1-9]\d*))?)$")
 _ADDRESS = re.compile(r"(?:tcp|tls|ucx|ws|wss)://.+:\d+$")
 _LOOK_EVERY_SECONDS = 5.0
-_WORKERLESS_SECONDS = 60.0
+_WORKERLESS_SECONDS = 120.0
 """A build gives up after so long without any worker: Dask restarts its own workers sooner."""
 
 _FEWEST_IN_FLIGHT = 8

@@ -30,7 +30,6 @@ from prefect.utilities.annotations import quote
 from foveal.errors import FovealError
 from foveal.flows.engine import parameters
 from foveal.flows.videos import process_videos
-from foveal.models.device import choose_device
 from foveal.pipeline.build.build import Build
 from foveal.pipeline.build.progress import Listener, Stopped
 from foveal.pipeline.build.recorder import Recorder, recorded
@@ -227,6 +226,8 @@ def tasks_at_work(topic: str) -> int:
 
 def device_problem(device: str) -> str | None:
     """Why this process cannot compute on a device; None where it can."""
+    from foveal.models.device import choose_device  # torch takes seconds to load
+
     try:
         choose_device(device)
     except FovealError as error:
