@@ -153,7 +153,7 @@ def test_names_in_html_are_escaped(tmp_path):
 def test_an_unknown_video_names_those_near_it(store):
     with pytest.raises(StoreError, match=r"no video '01'.*near it: '001'"):
         store["01"]
-    with pytest.raises(StoreError, match="named by strings, not 1"):
+    with pytest.raises(StoreError, match="id is a string, not 1"):
         store[1]
 
 
