@@ -14,7 +14,7 @@ from foveal.errors import RecipeError, writing
 
 if TYPE_CHECKING:
     from foveal.pipeline.learn.baselines import Each
-    from foveal.pipeline.learn.evaluate import Evaluation
+    from foveal.pipeline.learn.evaluation import Evaluation
 
 
 def evaluate(

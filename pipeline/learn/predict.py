@@ -1,4 +1,4 @@
-"""Saliency of a store's videos, written back beside them as one more array of each."""
+"""This module computes the saliency of a store's videos and stores it as one more array of each."""
 
 from __future__ import annotations
 
@@ -25,15 +25,16 @@ from foveal.storage.root import store_lock
 PREFIX = "saliency_"
 
 Advance = Callable[[str, int, int], None]
-"""Called with a video, frames done and frames in it."""
+"""Called with a video, the number of frames done and the number of its frames."""
 
 
 def check_name(name: str) -> None:
-    """Refuse what cannot name a prediction.
+    """Refuse what is not a valid name of a prediction.
 
     Raises
     ------
     RecipeError
+        It has other characters than lower-case letters, digits and ``_``.
     """
     if not re.fullmatch(r"[a-z0-9][a-z0-9_]*", name):
         raise RecipeError(
@@ -43,7 +44,7 @@ def check_name(name: str) -> None:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A trained network and how its maps are kept.
+    """A trained network, and how its maps are computed and stored.
 
     Attributes
     ----------
@@ -52,15 +53,18 @@ class Predictor:
     name : str
         The array is called ``saliency_<name>``: lower-case letters, digits and ``_``.
     flow : str or None
-        Flow array; None takes the only one where the network reads flow.
+        Flow array; None takes the only one if the network reads flow.
     device : str
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     precision : {'auto', 'float32', 'bfloat16', 'float16'}
+        See `foveal.pipeline.learn.inference.autocast_dtype`.
     stored_dtype : {'float16', 'float32'}
+        Of the stored maps.
     trained : mapping
-        How the network was trained; shown with the arrays, no part of their fingerprint.
+        How the network was trained; stored with the arrays, but no part of their fingerprint.
     inner : bool
-        Keep what the network computes on its way too (`SaliencyNetwork.inner`), in arrays
-        ``inner_<name>_…`` of a stage of their own: the network runs once more for them.
+        Whether the network's intermediate results (`SaliencyNetwork.inner`) are stored too, in
+        arrays ``inner_<name>_…`` of a stage of their own: the network runs once more for them.
     """
 
     network: SaliencyNetwork
@@ -76,35 +80,37 @@ class Predictor:
         check_name(self.name)
         if self.inner and not self.network.inner():
             raise RecipeError(
-                f"{self.network.spec.name} shows nothing of its way to a map; leave --inner out"
+                f"{self.network.spec.name} has no intermediate results; leave --inner out"
             )
 
     @property
     def array(self) -> str:
-        """Name of the array, which is the stage's too."""
+        """Name of the array and of the stage."""
         return self.array_of(self.name)
 
     @staticmethod
     def array_of(name: str) -> str:
-        """The array of a prediction of this name."""
+        """Return the array of the prediction called `name`."""
         return PREFIX + name
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What became of one video.
+    """The result for one video.
 
     Attributes
     ----------
     video : str
+        Id of the video.
     status : {'complete', 'unchanged', 'skipped'}
+        What happened.
     reason : str
         Why it was skipped.
     frames : int
-        Maps written.
+        Number of maps written.
     copied : int
-        Of these, frames without an estimate of their own: they got the nearest earlier one, or the
-        first.
+        Of these, frames without an estimate of their own: they have the map of the nearest earlier
+        estimate, or of the first.
     """
 
     video: str
@@ -122,33 +128,40 @@ def predict_store(
     videos: Sequence[str] | None = None,
     advance: Advance = lambda video, done, frames: None,
 ) -> list[Prediction]:
-    """Write a network's maps of a store's videos into it.
+    """Compute a network's maps of a store's videos and write them to the store.
 
-    1. leave alone what is complete under the same fingerprint;
+    1. skip what is complete under the same fingerprint;
     2. stream each video through the network;
-    3. give frames without an estimate the nearest earlier one, and those before the first estimate
-       the first (Öztürk's LSTS at test time);
-    4. mark the array complete as its last map is written, and bring the index up to date.
+    3. give frames without an estimate the nearest earlier one, and frames before the first estimate
+       the first one (Öztürk's LSTS at test time);
+    4. mark the array complete when its last map is written, and update the index.
 
     Parameters
     ----------
     predictor : Predictor
+        The network.
     url : str
         The store.
     split : str, optional
         Only videos of this split.
     videos : sequence of str, optional
-        Only these.
+        Only these videos.
     advance : callable
+        Called with a video, the number of frames done and the number of its frames.
+
+    Returns
+    -------
+    list of Prediction
+        One per video.
 
     Raises
     ------
     StoreError, StoreLocked
         The store lacks a video or what the network reads, or another build is writing it.
     RecipeError
-        The precision does not go with the network or the device.
+        The precision does not fit the network or the device.
     FovealError
-        Maps are not finite or leave the range of `stored_dtype`.
+        Maps are not finite or exceed the range of `stored_dtype`.
     """
     session = Session(predictor, open_store(url), Location(url))
 
@@ -165,17 +178,18 @@ def predict_each(
     videos: Sequence[str] | None,
     predict: Callable[[str, Mapping[str, Mark]], Prediction],
 ) -> list[Prediction]:
-    """Write one more prediction of each video, holding the store, and bring the index up to date.
+    """Write one more prediction of each video under the store's lock, and update the index.
 
     Parameters
     ----------
     store : Store
+        The store.
     location : Location
         Of the same store.
     split : str or None
-        Only videos of this split, where `videos` is None.
+        Only videos of this split, if `videos` is None.
     videos : sequence of str or None
-        Only these.
+        Only these videos.
     predict : callable
         Makes and writes the prediction of a video, from its name and its marks.
 
@@ -203,7 +217,7 @@ def predict_each(
 
 
 class Session:
-    """A predictor on its device, and the store it works on."""
+    """A predictor on its device, and the store that it works on."""
 
     def __init__(self, predictor: Predictor, store: Store, location: Location) -> None:
         self.predictor, self.store, self.location = predictor, store, location
@@ -215,7 +229,7 @@ class Session:
         self.reads = arrays_read(spec, self.flow)
 
     def predict(self, video: str, marks: Mapping[str, Mark], advance: Advance) -> Prediction:
-        """Maps of one video, unless they are complete already."""
+        """Write the maps of one video, unless they are complete already."""
         infos = infos_of(marks)
         missing = [name for name in self.reads if name not in infos]
         if missing:

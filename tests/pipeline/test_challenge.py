@@ -291,4 +291,4 @@ def test_the_centre_is_one_map_for_every_frame_and_video(store: Store) -> None:
 
 def test_observers_that_are_not_told_apart_do_not_predict_each_other(store: Store) -> None:
     _, missing = contestants(store, ["one"], ("one_against_others",))
-    assert "not told apart" in missing["one_against_others"]
+    assert "do not say whose they are" in missing["one_against_others"]
