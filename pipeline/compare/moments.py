@@ -1,4 +1,4 @@
-"""One moment of a video as every column of a figure shows it: frame, ground truth, models."""
+"""This module makes the pictures of one moment: frame, ground truth, and the map of each model."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ class Shown:
     Attributes
     ----------
     video : str
+        Id of the video.
     frame : int
+        Number of the frame, from 0.
     seconds : float
+        Its time.
     panels : mapping of str to Picture or None
         By column: `FRAME`, `TRUTH`, and the arrays of models; None where the video lacks it.
     """
@@ -38,11 +41,14 @@ FRAME, TRUTH = "frame", "ground truth"
 
 
 def shown_moments(view: VideoView, models: Sequence[str], frames: Sequence[int]) -> list[Shown]:
-    """Pictures of some frames: maps lie over the dimmed frame, each from its least to its greatest.
+    """Return the pictures of some frames; maps are drawn over the dimmed frame.
+
+    Each map is shown from its minimum to its maximum, the ground truth from 0.
 
     Parameters
     ----------
     view : VideoView
+        The video.
     models : sequence of str
         Arrays of predictions.
     frames : sequence of int
@@ -75,7 +81,7 @@ def _shown(view: VideoView, models: Sequence[str], moment: Moment, size: tuple[i
 def _stretched(
     item: NDArray[Any], size: tuple[int, int], floor: float | None
 ) -> NDArray[np.float32]:
-    """A map at a panel's size, from 0 to 1."""
+    """Resize a map to a panel, with values from 0 to 1."""
     values = np.nan_to_num(as_map(item))
     low = float(values.min()) if floor is None else floor
     high = float(values.max())
