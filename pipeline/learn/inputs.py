@@ -24,7 +24,8 @@ from foveal.storage.kinds import select_arrays
 from foveal.storage.reader import Store
 from foveal.torch.batch import Sample
 from foveal.torch.interface import Variable
-from foveal.torch.variables import FixationMap, Flow, Items, Sound
+from foveal.torch.sound import Sound
+from foveal.torch.variables import FixationMap, Flow, Items
 
 FLOW_KINDS = ("flow_image", "flow_stack")
 """Kinds of inputs that are made from flow."""

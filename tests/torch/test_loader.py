@@ -21,7 +21,7 @@ from foveal.errors import ChecksumError, StoreError
 from foveal.storage import slices
 from foveal.storage.slices import Gatherer
 from foveal.torch import ClipLoader, Clips
-from foveal.torch.loader import epoch_order
+from foveal.torch.order import epoch_order
 
 MODES = ["clips", "shards", "none"]
 
@@ -397,13 +397,13 @@ def test_what_goes_wrong_in_a_worker_is_named(tmp_path, kind):
 def test_misuse_is_answered(clips):
     with pytest.raises(StoreError, match="shuffle is one of clips, shards, none, not True"):
         ClipLoader(clips, 2, shuffle=True)
-    with pytest.raises(StoreError, match="rank 2 is none of a world of 2"):
+    with pytest.raises(StoreError, match="rank 2 is not in a world of 2"):
         ClipLoader(clips, 2, rank=2, world_size=2)
     with pytest.raises(StoreError, match="batch_size, mix and prefetch_factor are at least 1"):
         ClipLoader(clips, 0)
     with pytest.raises(StoreError, match="worker_kind is threads or processes, not 'fibres'"):
         ClipLoader(clips, 2, worker_kind="fibres")
-    with pytest.raises(StoreError, match="threads take no start_method, and no transform"):
+    with pytest.raises(StoreError, match="threads take no start_method and no transform"):
         ClipLoader(clips, 2, num_workers=1, worker_kind="threads", start_method="spawn")
 
 
