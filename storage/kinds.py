@@ -175,7 +175,7 @@ def array_info(
 
 
 def said_by_name(name: str) -> dict[str, str]:
-    """Describe an array of a store of the first edition by its name; empty for other names."""
+    """Describe the array called `name` of a store of the first edition; empty for other names."""
     for pattern, said in _FIRST_EDITION:
         match = re.fullmatch(pattern, name)
         if match and said["axis"] == "window":

@@ -17,7 +17,11 @@ Kind = Literal[
     "leftover",
     "unchecked",
 ]
+"""What is wrong, see `Problem`."""
+
 NOTES = ("leftover", "unchecked")
+"""Kinds that do not mean damage."""
+
 _SHOWN = 5
 
 
@@ -56,6 +60,6 @@ class Problem:
 
 
 def some(names: Sequence[str]) -> str:
-    """Return the first few names, and how many there are."""
+    """Return the first few of `names`, and how many there are."""
     shown = ", ".join(names[:_SHOWN])
     return shown if len(names) <= _SHOWN else f"{shown}, … ({len(names)} in all)"

@@ -1,4 +1,4 @@
-"""``foveal verify``: does the store still hold what was written?"""
+"""This module holds ``foveal verify``, which checks that a store holds what was written."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def verify(
         bool, typer.Option("--sources", help="Hash the raw files of the dataset again, too.")
     ] = False,
     root: Annotated[
-        Path | None, typer.Option(help="Where the raw dataset lies now; default: as it was built.")
+        Path | None, typer.Option(help="Where the raw dataset is now; default: as it was built.")
     ] = None,
     as_json: Json = False,
 ) -> None:

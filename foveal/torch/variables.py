@@ -91,6 +91,11 @@ class Flow(_OfOneArray):
         Outgoing stacks start with the frame's own map (TP-CMRNet: k … k + 8), incoming stacks end
         with it.
 
+    Attributes
+    ----------
+    axis : str
+        The axis along which it reads.
+
     Notes
     -----
     Gives float [n, 2 · stack, height, width] and bool [n, stack]. Arrays of another kind are given
@@ -147,6 +152,11 @@ class Windows(_OfOneArray):
         Frames without a window of their own (the first 78 of a video, and those between windows at
         a stride above 1) are left out of all clips, or are zeros for which ``<key>_valid`` is
         False.
+
+    Attributes
+    ----------
+    axis : str
+        The axis along which it reads.
 
     Notes
     -----

@@ -332,7 +332,7 @@ def test_batches_that_ddp_would_wait_for_are_warned_of(clips):
     one_too_many = {"rank": 0, "world_size": 2}
     size = len(clips) // 2
     assert len(clips) % 2
-    with pytest.warns(UserWarning, match="DDP waits for ever: drop_last=True"):
+    with pytest.warns(UserWarning, match="DDP waits forever; drop_last=True"):
         list(ClipLoader(clips, size, **one_too_many))
 
 
