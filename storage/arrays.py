@@ -43,7 +43,6 @@ class WholeStore(WrapperStore[ZarrStore]):
     Parameters
     ----------
     location : Location
-        The place of the store.
     objects : mapping of str to bytes, optional
         Metadata that were checked before, by key. They are answered without reading the disk.
     listed : mapping of str to list of str, optional

@@ -38,7 +38,6 @@ class Joined:
     Attributes
     ----------
     location : Location
-        The place of the store.
     name : str
         Name of the array.
     token : str

@@ -30,7 +30,6 @@ def open_dataset(location: Location, marks: Mapping[str, Mark]) -> xr.Dataset:
     Parameters
     ----------
     location : Location
-        The place of the store.
     marks : mapping of str to Mark
         All marks of one video, by stage.
 

@@ -25,7 +25,6 @@ def inputs_sha256(location: Location, origins: Mapping[str, Iterable[str]]) -> d
     Parameters
     ----------
     location : Location
-        The place of the store.
     origins : mapping of str to iterable of str
         By contestant (the name of a prediction's array, or a baseline), the videos that were
         scored and the videos that its maps come from.
@@ -63,7 +62,6 @@ def write_evaluation(location: Location, scores: Mapping[str, Any]) -> None:
     Parameters
     ----------
     location : Location
-        The place of the store.
     scores : mapping
         JSON values; ``contestants`` by name, each with ``videos``, ``made_from`` (further videos
         that its maps come from) and ``inputs_sha256``.

@@ -124,7 +124,6 @@ def read_journal(
     Parameters
     ----------
     location : Location
-        The place of the store.
     videos : iterable of str, optional
         Ids of the videos; by default all that have a journal.
 

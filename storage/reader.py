@@ -63,14 +63,12 @@ class Store(Catalogue):
     Parameters
     ----------
     location : Location
-        The place of the store.
     about : dict
         The ``foveal`` attributes of the store's root.
 
     Attributes
     ----------
     location : Location
-        The place of the store.
     dataset : str
         Name of the dataset that the store was built from.
     recipe : dict

@@ -56,7 +56,6 @@ def repair_metadata(location: Location) -> list[str]:
     Parameters
     ----------
     location : Location
-        The place of the store.
 
     Returns
     -------
@@ -104,7 +103,6 @@ def forget_damaged(location: Location, videos: Iterable[str] | None = None) -> l
     Parameters
     ----------
     location : Location
-        The place of the store.
     videos : iterable of str, optional
         Ids of the videos; by default all. Videos that the store does not have are skipped.
 

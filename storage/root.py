@@ -45,7 +45,6 @@ def create_store(location: Location, dataset: str, recipe: Mapping[str, Any]) ->
     Parameters
     ----------
     location : Location
-        The place of the store.
     dataset : str
         Name of the dataset.
     recipe : mapping
@@ -159,7 +158,6 @@ def store_lock(location: Location, work: str | None = None) -> Iterator[Claims]:
     Parameters
     ----------
     location : Location
-        The place of the store.
     work : str, optional
         What is done; processes that do the same may join. By default no other process may.
 

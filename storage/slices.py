@@ -54,7 +54,6 @@ class Gatherer:
     Parameters
     ----------
     location : Location
-        The place of the store.
     cache_bytes : int
         If more than 0, whole shards are read, and the latest are kept decoded up to so many bytes:
         right for reading that stays within few shards, wrong for random access.

@@ -27,7 +27,6 @@ class StagingStore(WrapperStore[Store]):
     Parameters
     ----------
     location : Location
-        The place of the store.
     to_align : mapping of str to int, optional
         Chunks per shard, by path of the arrays whose shards are aligned
         (`foveal.storage.aligned`).

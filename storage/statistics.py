@@ -75,7 +75,6 @@ def compute_statistics(
     Parameters
     ----------
     store : Store
-        The store.
     split : str, optional
         Name of the split; None for all videos.
     bias_size : (int, int)

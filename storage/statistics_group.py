@@ -50,7 +50,6 @@ def write_statistics(location: Location, statistics: xr.Dataset) -> None:
     Parameters
     ----------
     location : Location
-        The place of the store.
     statistics : xarray.Dataset
         As `foveal.storage.statistics.compute_statistics` returns them.
     """
@@ -79,7 +78,6 @@ def read_statistics(store: Store, split: str | None = "train") -> xr.Dataset:
     Parameters
     ----------
     store : Store
-        The store.
     split : str, optional
         Name of the split; None for the statistics of all videos.
 

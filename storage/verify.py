@@ -53,7 +53,6 @@ def verify(
     Parameters
     ----------
     location : Location
-        The place of the store.
     videos : iterable of str, optional
         Ids of the videos; by default every video that has a journal or a group.
     progress : callable, optional

@@ -22,7 +22,6 @@ def write_wanted(location: Location, wanted: Mapping[str, Collection[str]]) -> N
     Parameters
     ----------
     location : Location
-        The place of the store.
     wanted : mapping of str to collection of str
         Names of stages by video. Other videos, of earlier builds, keep theirs.
     """

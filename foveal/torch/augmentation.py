@@ -82,7 +82,6 @@ class Augmentation:
         Parameters
         ----------
         clips : Clips
-            The clips.
 
         Raises
         ------
@@ -119,7 +118,6 @@ def kinds_of(clips: Clips, *, features: bool = False) -> dict[str, str]:
     Parameters
     ----------
     clips : Clips
-        The clips.
     features : bool
         Whether entries that cannot be moved are allowed.
 

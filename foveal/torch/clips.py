@@ -80,7 +80,6 @@ class Clips(Dataset[Sample]):
     Attributes
     ----------
     location : Location
-        The place of the store.
     infos : dict of str to ArrayInfo
         Description of each array of the split, by name.
     skipped : dict of str to str

@@ -49,7 +49,6 @@ def read_facts(
     Parameters
     ----------
     store : Store
-        The store.
     videos : sequence of str
         Ids of the videos.
     contents : mapping of str to Contents

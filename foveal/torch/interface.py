@@ -51,7 +51,6 @@ class Reading:
     Attributes
     ----------
     facts : VideoFacts
-        The video.
     frames, items : ndarray
         Frames of the clip, and what `Variable.items` returned for them.
     values : mapping of str to Tensor
@@ -95,7 +94,6 @@ class Variable(Protocol):
         Parameters
         ----------
         facts : VideoFacts
-            The video.
         """
 
     def items(self, facts: VideoFacts, frames: Indices) -> Indices:
@@ -104,7 +102,6 @@ class Variable(Protocol):
         Parameters
         ----------
         facts : VideoFacts
-            The video.
         frames : ndarray, int64 [n]
             Numbers of frames.
         """

@@ -36,7 +36,6 @@ class Comparison:
     Attributes
     ----------
     folder : Path
-        Folder of the files.
     files : tuple of str
         Names of the files; ``index.html`` shows all figures.
     models : tuple of str

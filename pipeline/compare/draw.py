@@ -32,7 +32,6 @@ class Work:
     Attributes
     ----------
     store : Store
-        The store.
     models : list of str
         Arrays of the predictions.
     metric, label : str

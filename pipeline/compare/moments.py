@@ -48,7 +48,6 @@ def shown_moments(view: VideoView, models: Sequence[str], frames: Sequence[int])
     Parameters
     ----------
     view : VideoView
-        The video.
     models : sequence of str
         Arrays of predictions.
     frames : sequence of int

@@ -21,7 +21,6 @@ def compare(work: Work) -> dict[str, Any]:
     Parameters
     ----------
     work : Work
-        The experiment.
 
     Returns
     -------

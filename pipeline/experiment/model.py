@@ -28,7 +28,6 @@ class Experiment:
     Attributes
     ----------
     spec : ExperimentSpec
-        Content of the file.
     scale : {'paper', 'tiny'}
         ``tiny`` runs in minutes on made-up videos.
     folder : Path

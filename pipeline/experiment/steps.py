@@ -44,7 +44,6 @@ class Outcome:
     Attributes
     ----------
     step : Step
-        The step.
     status : {'done', 'unchanged', 'incomplete', 'stopped'}
         ``incomplete``: done, but some videos could not be used; ``stopped``: by a signal.
     message : str

@@ -60,7 +60,6 @@ class Work:
     Parameters
     ----------
     experiment : Experiment
-        The experiment.
     builder : callable
         Builds the store of a recipe.
     listen : callable

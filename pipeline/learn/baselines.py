@@ -98,7 +98,6 @@ def mean_density(store: Store, videos: Sequence[str], each: Each = map) -> Tenso
     Parameters
     ----------
     store : Store
-        The store.
     videos : sequence of str
         Ids, of the train split; maps are resized to the size of the first video's.
     each : callable

@@ -75,7 +75,6 @@ def fit_centre(store: Store, videos: Sequence[str]) -> dict[str, Centre]:
     Parameters
     ----------
     store : Store
-        The store.
     videos : sequence of str
         Ids of the videos.
 
@@ -191,7 +190,6 @@ class CentreStage(PlainStage):
     array : str
         Name of the array.
     centre : Centre
-        The Gaussian.
     size : (height, width)
         Of the maps, in pixels.
     fit_split : str or None

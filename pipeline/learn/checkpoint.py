@@ -68,7 +68,6 @@ def load(folder: Path, *, keep_damaged: bool = True) -> dict[str, Any] | None:
     Parameters
     ----------
     folder : Path
-        Of the run.
     keep_damaged : bool
         Whether a damaged checkpoint is renamed to `DAMAGED`, so that the next one does not replace
         it.
@@ -110,9 +109,7 @@ def save_network(path: Path, network: SaliencyNetwork, about: Mapping[str, Any])
     Parameters
     ----------
     path : Path
-        The file.
     network : SaliencyNetwork
-        The network.
     about : mapping
         How it was trained; plain values.
     """
@@ -154,7 +151,6 @@ def load_network(path: str | Path) -> tuple[SaliencyNetwork, dict[str, Any]]:
     Returns
     -------
     network : SaliencyNetwork
-        The network.
     provenance : dict
         How it was trained.
 
@@ -206,7 +202,6 @@ def check_same_settings(folder: Path, now: Mapping[str, Any], before: Mapping[st
     Parameters
     ----------
     folder : Path
-        Of the run.
     now, before : mapping
         Settings with the paper's filled in, as plain values.
 
@@ -231,7 +226,6 @@ class Log:
     Parameters
     ----------
     path : Path
-        The file.
     columns : tuple of str
         Names of the columns; the first is the iteration.
     after : int

@@ -56,7 +56,6 @@ def contestants(
     Parameters
     ----------
     store : Store
-        The store.
     predictions : sequence of str
         Names of arrays; ``saliency_`` may be left out.
     wanted_baselines : sequence of str
@@ -115,7 +114,6 @@ def predictions_in(store: Store, videos: Sequence[str]) -> list[str]:
     Parameters
     ----------
     store : Store
-        The store.
     videos : sequence of str
         Ids of the videos.
     """
@@ -124,11 +122,8 @@ def predictions_in(store: Store, videos: Sequence[str]) -> list[str]:
 
 def _predictions(store: Store, videos: Sequence[str]) -> list[set[str]]:
     """Return the arrays of predictions of each video."""
-    marks = store.journal(videos)
-    infos = [
-        [info for mark in marks.get(video, {}).values() for info in mark.infos.values()]
-        for video in videos
-    ]
+    known = store.contents_now(videos)
+    infos = [known[video].infos.values() if video in known else () for video in videos]
     return [set(select_arrays(found, axis="frame", role="prediction")) for found in infos]
 
 
@@ -152,7 +147,6 @@ def evaluate(
     Parameters
     ----------
     store : Store
-        The store.
     wanted : mapping of str to Contestant
         See `contestants`.
     split : str, optional

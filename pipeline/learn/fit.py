@@ -23,9 +23,7 @@ def misfits(stores: Sequence[Store], spec: Spec, flow: str | None) -> list[str]:
     Parameters
     ----------
     stores : sequence of Store
-        The stores.
     spec : Spec
-        The network.
     flow : str or None
         Flow array, see `foveal.pipeline.learn.inputs.flow_array`.
 

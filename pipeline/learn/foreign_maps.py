@@ -288,6 +288,5 @@ def _same_size(path: Path, found: tuple[int, ...], size: tuple[int, int]) -> Non
 
 
 def _check_inside(root: Path, path: Path) -> None:
-    top, target = os.path.realpath(root), os.path.realpath(path)
-    if target != top and not target.startswith(top.rstrip(os.sep) + os.sep):
+    if not path.resolve().is_relative_to(root.resolve()):
         raise GazeError(f"{path.name} leads out of {root}; copy the file there")

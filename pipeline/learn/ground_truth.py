@@ -51,7 +51,6 @@ class Truth:
     Parameters
     ----------
     store : Store
-        The store.
     video : str
         Id of the video.
     variant : str

@@ -63,7 +63,6 @@ def divide(settings: TrainSettings, stores: Sequence[Store]) -> Division:
     settings : TrainSettings
         Its ``validation_…`` and `train_split` are used.
     stores : sequence of Store
-        The stores.
 
     Raises
     ------

@@ -66,7 +66,6 @@ class ImportedStage(PlainStage):
     array : str
         Name of the array.
     maps : ForeignMaps
-        The maps.
     size : (int, int), optional
         Height and width to resize them to; None keeps their size.
     source : str

@@ -95,7 +95,6 @@ def estimate_video(
     network : SaliencyNetwork
         In evaluation mode, on `device`.
     store : Store
-        The store.
     video : str
         Id of the video.
     flow : str or None

@@ -37,9 +37,7 @@ def flow_array(store: Store, spec: Spec, wanted: str | None) -> str | None:
     Parameters
     ----------
     store : Store
-        The store.
     spec : Spec
-        The network.
     wanted : str or None
         Name of the array; None takes the only one.
 
@@ -74,7 +72,6 @@ def variables_for(spec: Spec, flow: str | None, *, targets: bool) -> list[str | 
     Parameters
     ----------
     spec : Spec
-        The network.
     flow : str or None
         Flow array, see `flow_array`.
     targets : bool
@@ -116,7 +113,6 @@ class Prepare:
     Parameters
     ----------
     spec : Spec
-        The network.
     flow : str or None
         Flow array, see `flow_array`.
     """

@@ -37,7 +37,6 @@ class TensorBoard:
     Parameters
     ----------
     folder : Path
-        Of the run.
     settings : mapping
         Settings of the run.
     after : int
@@ -69,7 +68,6 @@ class WeightsAndBiases:
     Parameters
     ----------
     folder : Path
-        Of the run.
     settings : mapping
         Settings of the run.
     after : int
@@ -102,7 +100,6 @@ class MLflow:
     Parameters
     ----------
     folder : Path
-        Of the run.
     settings : mapping
         Settings of the run.
     after : int

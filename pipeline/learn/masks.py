@@ -134,7 +134,6 @@ def stored_masks(store: Store, videos: Sequence[str], name: str) -> dict[str, ND
     Parameters
     ----------
     store : Store
-        The store.
     videos : sequence of str
         Ids of the videos.
     name : str
@@ -152,15 +151,10 @@ def stored_masks(store: Store, videos: Sequence[str], name: str) -> dict[str, ND
         None of the videos has the mask.
     """
     array = name if name.startswith(MASK_PREFIX) else MASK_PREFIX + name
-    marks = store.journal(videos)
-    having = [video for video in videos if array in marks.get(video, {})]
+    contents = store.contents_now(videos)
+    having = [video for video in videos if video in contents and array in contents[video].infos]
     if not having:
-        infos = [
-            info
-            for found in marks.values()
-            for mark in found.values()
-            for info in mark.infos.values()
-        ]
+        infos = [info for of in contents.values() for info in of.infos.values()]
         known = ", ".join(sorted(set(select_arrays(infos, role="mask")))) or "none"
         raise RecipeError(
             f"{store.location}: none of {len(videos)} videos has {array}; masks there: {known}; "

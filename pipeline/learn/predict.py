@@ -183,9 +183,7 @@ def predict_each(
     Parameters
     ----------
     store : Store
-        The store.
     location : Location
-        Of the same store.
     split : str or None
         Only videos of this split, if `videos` is None.
     videos : sequence of str or None

@@ -47,7 +47,6 @@ class Run:
     Parameters
     ----------
     settings : TrainSettings
-        The settings.
     world : World
         The processes that train together.
 

@@ -277,7 +277,6 @@ class TrainSettings(Section):
         Parameters
         ----------
         spec : Spec
-            The network.
         world_size : int
             Number of processes that train together.
         pictures : bool

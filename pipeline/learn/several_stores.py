@@ -148,11 +148,9 @@ def open_clips(
     Parameters
     ----------
     stores : sequence of Store
-        The stores.
     split : str or None
         Name of the split; None for all videos.
     spec : Spec
-        The network.
     flow : str or None
         Flow array of each store, see `flow_array`.
     videos : sequence of (sequence of str or None), optional

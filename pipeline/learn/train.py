@@ -40,7 +40,6 @@ class TrainResult:
     Attributes
     ----------
     run : Path
-        Folder of the run.
     model : str
         Name of the network.
     parameters : int
@@ -80,7 +79,6 @@ def train(settings: TrainSettings, listen: Listen = lambda step: None) -> TrainR
     Parameters
     ----------
     settings : TrainSettings
-        The settings.
     listen : callable
         Called after every step.
 

@@ -222,7 +222,7 @@ def test_variable_and_inside_are_told_not_guessed(store: Store, tmp_path: Path) 
     assert "name one with --variable" in only(store, tmp_path / "theirs").reason
     assert only(store, tmp_path / "theirs", variable="salmap").status == "complete"
     write_pictures(tmp_path / "deep" / "a" / "saliency", maps())
-    assert "name that with --inside" in only(store, tmp_path / "deep").reason
+    assert "name that folder with --inside" in only(store, tmp_path / "deep").reason
     assert only(store, tmp_path / "deep", inside="saliency").status == "complete"
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from read_in_child import read_in_child
 from small_stores import (
     FPS,
     HEIGHT,
@@ -402,10 +403,6 @@ def test_clips_of_an_object_store_read_alike(request, url, place):
         assert all(torch.equal(one[key], other[key]) for key in one if key != "video")
 
 
-def _read_in_child(clips, queue):
-    queue.put(pickle.dumps({key: np.asarray(value) for key, value in clips[3].items()}))
-
-
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 @pytest.mark.parametrize("place", ["url", "s3_url"])
 def test_clips_in_use_survive_into_other_processes(request, place, method):
@@ -414,7 +411,7 @@ def test_clips_in_use_survive_into_other_processes(request, place, method):
     expected = clips[3]
     context = multiprocessing.get_context(method)
     queue = context.Queue()
-    child = context.Process(target=_read_in_child, args=(clips, queue))
+    child = context.Process(target=read_in_child, args=(clips, queue))
     child.start()
     found = pickle.loads(queue.get(timeout=60))  # noqa: S301
     child.join()
