@@ -15,6 +15,7 @@ import torch
 from faults.damages import LONG
 from hypothesis import given
 from hypothesis import strategies as st
+from read_in_child import flat, keys, rank_of_two
 from small_stores import SHARD, frame, write_small_store
 
 from foveal.errors import ChecksumError, StoreError
@@ -34,17 +35,6 @@ def clips(tmp_path_factory):
         folder, {video: {"frames": n, "stages": ("time", "frames")} for video, n in lengths.items()}
     )
     return Clips(folder, "train", frames=4, stride=3, variables=["frames"])
-
-
-def keys(batches):
-    """(video, first frame) of every clip, batch by batch."""
-    return [
-        list(zip(batch["video"], batch["frame"][:, 0].tolist(), strict=True)) for batch in batches
-    ]
-
-
-def flat(batches):
-    return list(itertools.chain.from_iterable(keys(batches)))
 
 
 def everything(clips):
@@ -300,17 +290,6 @@ def test_lightning_makes_every_step_and_shares_the_clips_of_each_epoch(clips, tm
     for epoch in drawn.values():
         assert len(epoch) == len(set(epoch)) == len(clips) // ranks // 8 * 8 * ranks
     assert drawn[0] != drawn[1]
-
-
-def rank_of_two(rank, url, rendezvous, queue):
-    clips = Clips(url, "train", frames=4, stride=3, variables=["frames"])
-    loader = ClipLoader(clips, 8)
-    alone = len(loader)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2
-    )
-    queue.put((alone, len(loader), flat(loader)))
-    torch.distributed.destroy_process_group()
 
 
 def test_ranks_are_those_of_the_moment_an_epoch_begins(clips, tmp_path):
