@@ -385,5 +385,5 @@ def test_shipped_experiments_go_by_name_and_unknown_ones_are_told(elsewhere: Pat
     assert told["folder"] == str(elsewhere / "linardos")
     assert len(told["steps"]) == 72
     assert list(elsewhere.iterdir()) == []
-    with pytest.raises(RecipeError, match="ships gfsalnet, linardos, lsts, ntire2026, tp_cmrnet"):
+    with pytest.raises(RecipeError, match="one of gfsalnet, linardos, lsts, ntire2026, tp_cmrnet"):
         CliRunner().invoke(app, ["experiment", "table", "lst"], catch_exceptions=False)
