@@ -8,9 +8,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from functools import cached_property
-from typing import Any, Self
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, Self
 
 from foveal.errors import ChecksumError, DamageWarning, StoreError
 from foveal.storage.contents import Contents, arrays_told, contents_of
@@ -26,6 +24,9 @@ from foveal.storage.location import Location
 from foveal.storage.lost import read_damage
 from foveal.storage.marks import Damage, Journal, Mark, read_journal_with_damage
 from foveal.storage.selection import check_condition, count_splits, meets
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _SHOWN_NAMES = 5
 _FEW_VIDEOS = 1000
@@ -58,6 +59,8 @@ class Catalogue:
         untrained network computed), ``stages`` (list of names) and ``fingerprints`` (hash by
         stage).
         """
+        import pandas as pd
+
         table = self._table.drop(columns=ARRAYS)
         for column in JSON_COLUMNS:
             # As a list: pandas takes longer to return one text than the parser takes to read it.
@@ -170,7 +173,7 @@ class Catalogue:
             for name in (ARRAYS, "height_px", "width_px")
         ]
         for video in videos:
-            told, height, width = (column.get(video, pd.NA) for column in columns)
+            told, height, width = (column.get(video, "") for column in columns)
             try:
                 infos = arrays_told(told)
                 size = (int(height), int(width)) if "time" in infos else None

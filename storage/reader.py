@@ -15,6 +15,7 @@ import zarr
 from zarr.abc.store import Store as ZarrStore
 
 from foveal.errors import ChecksumError, MissingDependency, StoreError
+from foveal.extras import needing
 from foveal.storage.arrays import read_array
 from foveal.storage.catalogue import Catalogue
 from foveal.storage.describe import describe, describe_html
@@ -227,7 +228,7 @@ class Store(Catalogue):
         StoreError
             None are stored.
         """
-        from foveal.storage.statistics import read_statistics
+        from foveal.storage.statistics_group import read_statistics
 
         return read_statistics(self, split)
 
@@ -272,7 +273,9 @@ class Store(Catalogue):
                 "the installed foveal has no viewer; install it again, "
                 f"or use `foveal view {self.location}`"
             )
-        return found[0].load()(self, video, frame=frame, height_px=height_px, port=port)
+        with needing("view"):
+            show = found[0].load()
+            return show(self, video, frame=frame, height_px=height_px, port=port)
 
     def __repr__(self) -> str:
         return describe(self)

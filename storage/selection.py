@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from foveal.errors import StoreError
 from foveal.storage.index import COLUMNS, JSON_COLUMNS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def meets(table: pd.DataFrame, condition: Mapping[str, Any]) -> pd.Series[bool]:
@@ -21,6 +22,8 @@ def meets(table: pd.DataFrame, condition: Mapping[str, Any]) -> pd.Series[bool]:
     condition : mapping of str to object
         By column, a value, several values, or None for missing values.
     """
+    import pandas as pd
+
     found = pd.Series(True, index=table.index)
     for column, wanted in condition.items():
         values = _several(wanted)
@@ -39,6 +42,8 @@ def count_splits(videos: pd.DataFrame) -> str:
 
 def check_condition(videos: pd.DataFrame, condition: Mapping[str, Any]) -> None:
     """Raise a StoreError for columns that do not exist, and for splits without a video."""
+    import pandas as pd
+
     columns = [name for name in COLUMNS if name not in JSON_COLUMNS]
     for column in condition:
         if column not in columns:

@@ -9,21 +9,24 @@
 
 from __future__ import annotations
 
-from foveal.torch.batch import collate
-from foveal.torch.clips import Clips
-from foveal.torch.interface import Reading, Variable
-from foveal.torch.joined import JoinedClips
-from foveal.torch.loader import ClipLoader
-from foveal.torch.sound import Sound
-from foveal.torch.transforms import (
-    Augmentation,
-    ColourJitter,
-    Mirror,
-    ResizedCrop,
-    Rotate,
-    Subsample,
-)
-from foveal.torch.variables import FixationMap, Flow, Items, Windows
+from foveal.extras import needing
+
+with needing("train"):
+    from foveal.torch.batch import collate
+    from foveal.torch.clips import Clips
+    from foveal.torch.interface import Reading, Variable
+    from foveal.torch.joined import JoinedClips
+    from foveal.torch.loader import ClipLoader
+    from foveal.torch.sound import Sound
+    from foveal.torch.transforms import (
+        Augmentation,
+        ColourJitter,
+        Mirror,
+        ResizedCrop,
+        Rotate,
+        Subsample,
+    )
+    from foveal.torch.variables import FixationMap, Flow, Items, Windows
 
 __all__ = [
     "Augmentation",
