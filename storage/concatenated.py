@@ -39,7 +39,6 @@ class Joined:
     ----------
     location : Location
     name : str
-        Name of the array.
     token : str
         Hash of the fingerprints, so that an array built anew is opened anew.
     videos : tuple of str
@@ -47,7 +46,6 @@ class Joined:
     first : tuple of int
         Number of each video's first item in the whole, and at the end the number of all items.
     item_shape : tuple of int
-        Shape of one item.
     dtype : numpy dtype
         Of physical values.
     """

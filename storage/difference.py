@@ -23,7 +23,6 @@ class Difference:
     Attributes
     ----------
     array : str
-        Name of the array.
     videos : int
         Number of compared videos.
     values : int

@@ -60,7 +60,6 @@ class Damage:
     Attributes
     ----------
     video : str
-        Id of the video.
     stage : str
         ``quarantine`` for a quarantine record; empty where a whole folder cannot be listed.
     key : str

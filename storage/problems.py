@@ -44,7 +44,6 @@ class Problem:
         leaves some, and the next build removes them), and ``unchecked``, arrays, marks or metadata
         of the first edition, without a checksum or copy of their own.
     message : str
-        For people.
     """
 
     video: str

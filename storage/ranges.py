@@ -43,7 +43,6 @@ class RangeReader:
         store : Store
             A store that raises for missing shards.
         layout : ShardLayout
-            Of the array.
         start, stop : int
             First item, and the item after the last one.
         into : ndarray, [stop - start, ...]

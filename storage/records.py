@@ -89,7 +89,6 @@ class Quarantine:
     Attributes
     ----------
     video : str
-        Id of the video.
     kind : str
         Name of the error class.
     reason : str

@@ -46,7 +46,6 @@ class ArraySpec:
     item_shape : tuple of int
         Shape of one item (all axes but the leading one).
     dtype : numpy dtype
-        As stored.
     axis, kind : str
         What the leading axis counts and what one item is, see `foveal.storage.kinds`.
     starts : str, optional

@@ -49,9 +49,7 @@ class ShardLayout:
     folder : str
         The array's folder on this machine, or its path in the store where `local` is False.
     item_shape : tuple of int
-        Shape of one item.
     dtype : numpy dtype
-        As stored.
     fill_value : scalar
         The value of chunks that were never written.
     chunk_items, chunks_per_shard : int
@@ -123,9 +121,7 @@ class Shard:
     Parameters
     ----------
     layout : ShardLayout
-        Of the array.
     number : int
-        Number of the shard.
 
     Raises
     ------

@@ -50,11 +50,9 @@ def read_facts(
     ----------
     store : Store
     videos : sequence of str
-        Ids of the videos.
     contents : mapping of str to Contents
         What is complete, by video.
     variables : sequence of Variable
-        What is read.
 
     Returns
     -------
@@ -107,7 +105,6 @@ def clip_starts(frames: int, length: int, stride: int, short: Short, tail: Tail)
     Parameters
     ----------
     frames : int
-        Frames of the video.
     length, stride : int
         Frames per clip and between the starts of clips.
     short, tail
@@ -172,7 +169,6 @@ def window_of_frames(starts: Indices, window: int | None, frames: int) -> Indice
         Frames per window: it belongs to its last frame. None if the number differs or is unknown: a
         frame then has the latest window that has started.
     frames : int
-        Frames of the video.
 
     Examples
     --------

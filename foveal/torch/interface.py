@@ -22,9 +22,7 @@ class VideoFacts:
     Attributes
     ----------
     video : str
-        Id of the video.
     frames : int
-        Number of its frames.
     source_size : (int, int)
         Height and width of the source video in pixels.
     infos : mapping of str to ArrayInfo

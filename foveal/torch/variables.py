@@ -59,7 +59,6 @@ class Items(_OfOneArray):
     Parameters
     ----------
     array : str
-        Name of the array.
     """
 
     def items(self, facts: VideoFacts, frames: Indices) -> Indices:

@@ -39,9 +39,7 @@ class Comparison:
     files : tuple of str
         Names of the files; ``index.html`` shows all figures.
     models : tuple of str
-        Arrays of the predictions.
     metric : str
-        Name of the metric.
     videos : tuple of str
         Videos that were drawn.
     means : mapping of str to mapping

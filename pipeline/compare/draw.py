@@ -33,11 +33,9 @@ class Work:
     ----------
     store : Store
     models : list of str
-        Arrays of the predictions.
     metric, label : str
         Name of the metric, and its label in figures.
     higher_is_better : bool
-        Of the metric.
     scores : mapping
         By video and model, the score of each frame, float64, NaN where it has none.
     views : dict
@@ -154,7 +152,6 @@ def peak_frames(
         With two models: where each leads most, if it ever does; and the best and worst frame of
         the first.
     higher_is_better : bool
-        Of the metric.
     """
     scores = {model: of if higher_is_better else -of for model, of in scores.items()}
     first = pair[0] if pair else next(iter(scores))

@@ -91,7 +91,6 @@ def difference(
     models : sequence of str
         All models of the comparison, for colours: a bar has the colour of the better model.
     higher_is_better : bool
-        Of the metric.
     """
     columns = [FRAME, TRUTH, *between]
     sign = 1 if higher_is_better else -1

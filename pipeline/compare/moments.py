@@ -22,11 +22,8 @@ class Shown:
     Attributes
     ----------
     video : str
-        Id of the video.
     frame : int
-        Number of the frame, from 0.
     seconds : float
-        Its time.
     panels : mapping of str to Picture or None
         By column: `FRAME`, `TRUTH`, and the arrays of models; None where the video lacks it.
     """
@@ -51,7 +48,6 @@ def shown_moments(view: VideoView, models: Sequence[str], frames: Sequence[int])
     models : sequence of str
         Arrays of predictions.
     frames : sequence of int
-        In any order.
     """
     height, width = view.source_size
     size = (max(2, round(PANEL_WIDTH_PX * height / width)), PANEL_WIDTH_PX)

@@ -106,7 +106,6 @@ class Experiment:
         Parameters
         ----------
         name : str
-            Name of the store.
         dataset : mapping, optional
             The dataset's section instead of the file's.
 

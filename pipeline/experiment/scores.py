@@ -31,7 +31,6 @@ class Score:
     inputs_sha256 : str
         See `foveal.storage.evaluation.inputs_sha256`.
     parameters : int
-        Of the network.
     provenance : dict
         Where its weights come from, and how its inputs differ from the paper's.
     """

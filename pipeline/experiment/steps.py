@@ -22,7 +22,6 @@ class Step:
     Attributes
     ----------
     kind : {'build', 'train', 'predict', 'score'}
-        What is done.
     name : str
         The store or the training.
     target : str
@@ -47,9 +46,7 @@ class Outcome:
     status : {'done', 'unchanged', 'incomplete', 'stopped'}
         ``incomplete``: done, but some videos could not be used; ``stopped``: by a signal.
     message : str
-        For people.
     seconds : float
-        Duration.
     """
 
     step: Step

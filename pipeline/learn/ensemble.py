@@ -110,13 +110,11 @@ class EnsembleStage(PlainStage):
     Parameters
     ----------
     array : str
-        Name of the array.
     members : sequence of str
         Names of the predictions' arrays.
     mode : {'mean', 'logit', 'max'}
         How they are combined.
     size : (height, width)
-        Of the maps written, in pixels.
     """
 
     def __init__(

@@ -25,11 +25,8 @@ class Frame:
     Attributes
     ----------
     video : str
-        Id of the video.
     frame : int
-        Number of the frame, from 0.
     nss : float
-        Its score.
     """
 
     video: str

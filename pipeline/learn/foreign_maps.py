@@ -44,7 +44,6 @@ class ForeignMaps:
     files : tuple of Path
         In the order of frames, or the only one.
     frames : int
-        Number of maps.
     size : (int, int)
         Height and width in pixels of every map.
     first_number : int or None

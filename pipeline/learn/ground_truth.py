@@ -52,7 +52,6 @@ class Truth:
     ----------
     store : Store
     video : str
-        Id of the video.
     variant : str
         Whose definitions of the metrics are used: they say how maps are resized to the density's
         grid.
@@ -60,7 +59,6 @@ class Truth:
     Attributes
     ----------
     frames : int
-        Frames of the video.
     source_size, size : (int, int)
         Height and width of the source video and of the density maps; scores use the grid of the
         density maps.

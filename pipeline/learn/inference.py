@@ -96,11 +96,9 @@ def estimate_video(
         In evaluation mode, on `device`.
     store : Store
     video : str
-        Id of the video.
     flow : str or None
         Flow array, see `inputs.flow_array`.
     device : torch.device
-        Where the network runs.
     dtype : torch.dtype, optional
         Of mixed precision.
     targets : bool

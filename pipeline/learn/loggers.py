@@ -38,7 +38,6 @@ class TensorBoard:
     ----------
     folder : Path
     settings : mapping
-        Settings of the run.
     after : int
         Records of later steps are dropped, since these steps are taken again.
     """
@@ -69,7 +68,6 @@ class WeightsAndBiases:
     ----------
     folder : Path
     settings : mapping
-        Settings of the run.
     after : int
         Number of steps recorded before.
     """
@@ -101,7 +99,6 @@ class MLflow:
     ----------
     folder : Path
     settings : mapping
-        Settings of the run.
     after : int
         Number of steps recorded before.
     """

@@ -64,9 +64,7 @@ def write_made_maps(
     make : callable
         See `MakeStage`.
     split : str, optional
-        Only videos of this split.
     videos : sequence of str, optional
-        Only these videos.
     advance : callable
         Called with a video, the number of frames done and the number of its frames.
 

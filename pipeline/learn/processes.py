@@ -25,7 +25,6 @@ class World:
     rank, size : int
         Number of this process, from 0, and number of all processes.
     device : torch.device
-        Of this process.
     """
 
     rank: int

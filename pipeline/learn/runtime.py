@@ -59,7 +59,6 @@ class Runtime:
     Attributes
     ----------
     network, device : str
-        Names.
     parameters : int
         Of the network without flow and features.
     input_size : tuple of int

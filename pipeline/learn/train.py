@@ -41,9 +41,7 @@ class TrainResult:
     ----------
     run : Path
     model : str
-        Name of the network.
     parameters : int
-        Number of its parameters.
     iterations, epochs : int
         Steps done and epochs begun in all, by this process and those before it.
     loss : float or None
