@@ -36,7 +36,23 @@ _FEW_VIDEOS = 1000
 class Catalogue:
     """The table of a store's videos, and what the completion marks say of each video.
 
-    It is the base of `foveal.storage.reader.Store`, which describes parameters and attributes.
+    Parameters
+    ----------
+    location : Location
+        The place of the store.
+    about : dict
+        The ``foveal`` attributes of the store's root.
+
+    Attributes
+    ----------
+    location : Location
+        The place of the store.
+    dataset : str
+        Name of the dataset that the store was built from.
+    recipe : dict
+        The resolved recipe of the store, with every default.
+    software : dict of str to str
+        Versions of the software that built the store, by name.
     """
 
     def __init__(self, location: Location, about: dict[str, Any]) -> None:

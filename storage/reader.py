@@ -61,21 +61,7 @@ def open_store(url: str | Path | ZarrStore) -> Store:
 class Store(Catalogue):
     """A store open for reading: a table of videos, and a Dataset per video.
 
-    Parameters
-    ----------
-    location : Location
-    about : dict
-        The ``foveal`` attributes of the store's root.
-
-    Attributes
-    ----------
-    location : Location
-    dataset : str
-        Name of the dataset that the store was built from.
-    recipe : dict
-        The resolved recipe of the store, with every default.
-    software : dict of str to str
-        Versions of the software that built the store, by name.
+    `open_store` makes one. Its base `Catalogue` describes its attributes.
     """
 
     def __getitem__(self, video: str) -> xr.Dataset:
