@@ -211,7 +211,7 @@ def test_items_without_a_number_are_found(store: Store, tmp_path: Path) -> None:
 
     edit_mark(location, "002", "frames", shorten)
     (found,) = [each for each in verify(location, ["002"]) if each.kind == "alignment"]
-    assert "frames of 002 has 3 items, frames_source_frame" in found.message
+    assert "frames of 002 has 3 items, but frames_source_frame" in found.message
 
 
 def test_it_is_whole_drawn_and_exported(store: Store, tmp_path: Path) -> None:
