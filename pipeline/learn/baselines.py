@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -118,7 +119,7 @@ def mean_density(store: Store, videos: Sequence[str], each: Each = map) -> Tenso
     store.check_whole([video for video in videos if video not in maps], "the mean of densities")
     every = max(1, -(-sum(info.items for info in maps.values()) // CENTRE_BIAS_FRAMES))
     size = next((info.item_shape for info in maps.values()), ())
-    parts = each(_DensitySum(Gatherer(store.location), every, size), list(maps.items()))
+    parts = each(partial(_density_sum, Gatherer(store.location), every, size), list(maps.items()))
     total = sum(parts, torch.zeros(size, dtype=torch.float64))
     if not total.sum() > 0:
         raise StoreError(
@@ -128,23 +129,18 @@ def mean_density(store: Store, videos: Sequence[str], each: Each = map) -> Tenso
     return (total / total.sum()).float()
 
 
-@dataclass(frozen=True)
-class _DensitySum:
-    """Sums up every n-th map of a video, each resized and scaled to a sum of 1."""
-
-    gatherer: Gatherer
-    every: int
-    size: tuple[int, ...]
-
-    def __call__(self, of: tuple[str, ArrayInfo]) -> Tensor:
-        video, info = of
-        total = torch.zeros(self.size, dtype=torch.float64)
-        for start in range(0, info.items, self.every):
-            values = self.gatherer.read([Slice(video, info.name, start, start + 1)])[0]
-            one = resized_maps(torch.from_numpy(values).float(), (self.size[0], self.size[1]))
-            if one.sum() > 0:
-                total += (one / one.sum())[0].double()
-        return total
+def _density_sum(
+    gatherer: Gatherer, every: int, size: tuple[int, ...], of: tuple[str, ArrayInfo]
+) -> Tensor:
+    """Sum up every n-th map of a video, each resized and scaled to a sum of 1."""
+    video, info = of
+    total = torch.zeros(size, dtype=torch.float64)
+    for start in range(0, info.items, every):
+        values = gatherer.read([Slice(video, info.name, start, start + 1)])[0]
+        one = resized_maps(torch.from_numpy(values).float(), (size[0], size[1]))
+        if one.sum() > 0:
+            total += (one / one.sum())[0].double()
+    return total
 
 
 def flow_magnitude(store: Store, wanted: str | None) -> Contestant:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -199,7 +200,7 @@ def evaluate(
     truths = {video: Truth(store, video, variant) for video in chosen}
     others: OtherFixations | None = None
     if "other_fixations" in needs:
-        fixated = (each or map)(_Fixated(store, variant), chosen)
+        fixated = (each or map)(partial(_fixated, store, variant), chosen)
         others = OtherFixations(dict(zip(chosen, fixated, strict=True)), variant)
     scoring = _Scoring(store, wanted, tuple(metrics), variant, others, masks, device)
     tables = {name: ScoreTable(metrics, variant) for name in wanted}
@@ -231,16 +232,9 @@ def evaluate(
     )
 
 
-@dataclass(frozen=True)
-class _Fixated:
-    """Returns the fixated pixels of all frames of a video, here or in another process."""
-
-    store: Store
-    variant: Variant
-
-    def __call__(self, video: str) -> FixatedPixels:
-        truth = Truth(self.store, video, self.variant)
-        return truth.fixated(0, truth.frames)
+def _fixated(store: Store, variant: Variant, video: str) -> FixatedPixels:
+    truth = Truth(store, video, variant)
+    return truth.fixated(0, truth.frames)
 
 
 @dataclass(frozen=True)
