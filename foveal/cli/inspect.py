@@ -27,7 +27,7 @@ def inspect(
     location = Location(store, read_only=True)
     attributes = check_format(location)
     if attributes is None:
-        raise StoreError(f"there is no store at {store}")
+        raise StoreError(f"there is no store at {store}; `foveal build` makes one")
     if video is None:
         _whole(location, attributes, as_json)
     else:

@@ -43,7 +43,7 @@ def verify(
     location = Location(store, read_only=True)
     attributes = check_format(location)
     if attributes is None:
-        raise StoreError(f"there is no store at {store}")
+        raise StoreError(f"there is no store at {store}; `foveal build` makes one")
     marks, quarantined, *_ = read_journal_with_damage(location, only)
     with Progress(console=err, disable=not err.is_terminal) as progress:
         bar = progress.add_task("verify", total=len(marks))
