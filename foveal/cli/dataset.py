@@ -1,4 +1,4 @@
-"""``foveal init`` and ``foveal check``: before a night is spent."""
+"""``foveal init`` and ``foveal check``: recognise and check a dataset before it is built."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""SALICON: 20,000 still images of COCO, gaze by mouse; each image is a video of one frame.
+"""SALICON: 20,000 still images of COCO, viewed by mouse; each image is a video of one frame.
 
 M. Jiang, S. Huang, J. Duan, Q. Zhao: "SALICON: Saliency in Context", CVPR 2015. The editions of
-2015 and 2017 hold different fixations of the same images; in that of 2017 some lie outside.
+2015 and 2017 hold different fixations of the same images; some of 2017 are outside the image.
 """
 
 from __future__ import annotations
@@ -17,26 +17,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveal.errors import GazeError, RecipeError
-from foveal.pipeline.recipe.section import GazeSelection
-from foveal.pipeline.sources.base import Dataset, Form
+from foveal.pipeline.sources.base import Dataset, Form, RawSource
 from foveal.pipeline.sources.readers.clips import GroundTruthSection
 from foveal.pipeline.sources.readers.files import (
     check_confined,
     check_file,
-    dataset_root,
     file_names,
     natural_key,
     not_read,
 )
 from foveal.pipeline.sources.readers.mat import read_mat, real_numbers
 from foveal.pipeline.sources.readers.pictures import PICTURE_SUFFIXES, PictureMaps
-from foveal.pipeline.sources.readers.points import PointsBuilder, only_pairwise, pixels_of_frames
+from foveal.pipeline.sources.readers.points import PointsBuilder, pixels_of_frames
 from foveal.pipeline.video.density_kernels import DensityConstants, DensityKernel
 from foveal.pipeline.video.types import Fixations, Video
 
 Split = Literal["train", "val", "test"]
 Points = list[tuple[str, NDArray[np.float64]]]
-"""Observer and their fixations, float64 [n, 2] of x, y counted from 1."""
+"""Observers and the fixations of each, float64 [n, 2] of (x, y) counted from 1."""
 
 MAX_JSON_BYTES = 1 << 33
 _IMAGE = re.compile(r"COCO_(train|val|test)")
@@ -48,18 +46,18 @@ _BETWEEN_ITEMS = re.compile(r"[\s,]*")
 
 
 class SALICONConfig(GroundTruthSection):
-    """SALICON: ``images/``, ``maps/`` and ``fixations/`` with a folder for each split.
+    """SALICON: ``images/``, ``maps/`` and ``fixations/`` with one folder per split.
 
     Attributes
     ----------
     edition : {'2015', '2017'}
-        Of the fixations. Fixations outside the image are counted and left out in 2017; in 2015
-        there are none, so one is an error.
+        Edition of the fixations. That of 2017 has fixations outside the image, which are counted
+        and left out; that of 2015 has none, so one is an error.
     gaze : {'mat', 'json'}
-        ``fixations/{split}/COCO_*.mat``, (x, y); or ``fixations_{split}2014.json``, (y, x). Both
-        count from 1.
+        ``fixations/{split}/COCO_*.mat`` with (x, y), or ``fixations_{split}2014.json`` with
+        (y, x). Both count pixels from 1.
     splits : list of {'train', 'val', 'test'}
-        The ground truth of test is withheld.
+        10,000, 5,000 and 5,000 images; the ground truth of ``test`` is withheld.
     """
 
     kind: Literal["salicon"]
@@ -68,18 +66,11 @@ class SALICONConfig(GroundTruthSection):
     splits: tuple[Split, ...] = ("train", "val")
 
 
-class SALICON:
-    """The source behind `SALICONConfig`; see `Source`."""
-
-    def __init__(self, config: SALICONConfig, fixations: GazeSelection | None) -> None:
-        self.config = config
-        self.root = dataset_root(config.root)
-        self.subjects = fixations.subjects if fixations else "all"
-        self.left_out = ""
-        only_pairwise(fixations)
+class SALICON(RawSource[SALICONConfig]):
+    """SALICON as published; see `RawSource`."""
 
     def videos(self) -> Sequence[Video]:
-        """Images of the wanted splits; ids are their names without suffix."""
+        """List the images of the wanted splits; an id is an image's name without its suffix."""
         found = []
         beside: dict[Path, list[str]] = {}
         for split in self.config.splits:
@@ -89,14 +80,14 @@ class SALICON:
             pictures = [name for name in names if Path(name).suffix.lower() in PICTURE_SUFFIXES]
             own = [name for name in pictures if name.startswith(f"COCO_{split}")]
             found += [self._video(folder, name, split) for name in own]
-            # Those of another split may lie in the same folder, and are none of this recipe's.
+            # Images of other splits may be in the same folder; they are no surprise.
             listed = own if folder == nested else [n for n in pictures if _IMAGE.match(n)]
             beside[folder] = sorted(set(names) - set(listed), key=natural_key)
         self.left_out = "; ".join(filter(None, map(not_read, beside, beside.values())))
         if not found:
             raise RecipeError(
                 f"{self.root}/images holds no COCO_{{split}}2014_*.jpg of "
-                f"{', '.join(self.config.splits)}, neither directly nor in a folder a split"
+                f"{', '.join(self.config.splits)}, neither directly nor in one folder per split"
             )
         return found
 
@@ -125,7 +116,7 @@ class SALICON:
         return self.root / "maps" / split / f"{stem}.png"
 
     def fixations(self, video: Video, height_px: int, width_px: int) -> Fixations:
-        """Fixated pixels of all selected observers in frame 0; see `Source.fixations`."""
+        """Read the fixated pixels of all selected observers; see `Source.fixations`."""
         if not video.has_ground_truth or video.split is None:
             raise GazeError(f"SALICON withholds the ground truth of its test images, as {video.id}")
         check_confined(self.root, video)
@@ -171,7 +162,7 @@ class SALICON:
         builder.add(subject, *pixels, read=len(points), used=used)
 
     def published_maps(self, video: Video) -> PictureMaps | None:
-        """The density picture where `ground_truth` is ``import``."""
+        """Open the density map where `ground_truth` is ``import``; see `Source`."""
         if self.config.ground_truth != "import" or not video.has_ground_truth:
             return None
         check_confined(self.root, video)
@@ -181,12 +172,12 @@ class SALICON:
         return {"edition": self.config.edition, "gaze": self.config.gaze}
 
     def parameters(self) -> dict[str, Any]:
-        """Every setting that changes the fixations."""
+        """Give every setting that changes the fixations; see `Source.parameters`."""
         return {"kind": "salicon", "subjects": self.subjects, **self._rules()}
 
 
 def _read_mat_points(path: Path) -> Points:
-    """Fixations of the observers of one image; they bear no ids, so they are numbered from 1."""
+    """Fixations of the observers of one image; they have no ids, so they are numbered from 1."""
     gaze = read_mat(path, "gaze")
     observers = [gaze] if isinstance(gaze, dict) else gaze
     try:
@@ -200,9 +191,9 @@ def _read_mat_points(path: Path) -> Points:
 
 @functools.lru_cache(maxsize=2)
 def _index(path: Path, modified_ns: int) -> dict[int, Points] | GazeError:
-    """All fixations of a JSON file by image, turned to (x, y); or why it cannot be read.
+    """All fixations of a JSON file by image, as (x, y); or the reason why it cannot be read.
 
-    Either is found once a process; `modified_ns` makes a changed file count as another one.
+    The file is read once per process; `modified_ns` makes a changed file count as another one.
     """
     found: dict[int, Points] = {}
     try:
@@ -222,7 +213,7 @@ def _index(path: Path, modified_ns: int) -> dict[int, Points] | GazeError:
 
 
 def _annotations(path: Path) -> Iterator[dict[str, Any]]:
-    """Items of the file's ``annotations`` list, one at a time, without holding the whole text."""
+    """Items of the file's ``annotations`` list one by one, without the whole text in memory."""
     decoder = json.JSONDecoder()
     with path.open(encoding="utf-8") as file:
         text, at = "", None
@@ -247,9 +238,9 @@ def _annotations(path: Path) -> Iterator[dict[str, Any]]:
             yield item
 
 
-# The binary map under a Gaussian of σ = 19 px, minus its minimum, divided by its maximum:
-# SALICON.buildFixMap in salicon.py (Jiang et al. 2015), which calls scipy.ndimage.gaussian_filter
-# with its defaults: cut at 4 σ = 76 px, mirrored border.
+# The binary map blurred by a Gaussian of σ = 19 px, minus its minimum, divided by its maximum:
+# SALICON.buildFixMap in salicon.py (Jiang et al. 2015). It calls scipy.ndimage.gaussian_filter with
+# the defaults: cut at 4 σ = 76 px, mirrored border.
 DENSITY = DensityConstants(
     DensityKernel(19.0, half_width_px=76.0, border="reflect", subtract_min=True)
 )

@@ -1,7 +1,7 @@
-"""Datasets repackaged as folders of pictures: images, maps and fixation maps, a file a frame.
+"""Datasets repackaged as folders of pictures: images, maps and fixation maps, one file per frame.
 
-This is the form most networks are trained from. All datasets share one source; each only says
-where its clips lie.
+Most networks are trained from this form. All datasets share one source; each dataset only says
+where its clips are.
 """
 
 from __future__ import annotations
@@ -39,9 +39,10 @@ class GroundTruthSection(DatasetSection):
     Attributes
     ----------
     ground_truth : {'regenerate', 'import'}
-        Where density comes from: the fixations and the recipe's ``density`` section, or the
-        published pictures, unchanged. Fixations come from raw gaze in the raw form under
-        ``regenerate``, and from the published fixation maps otherwise; the store records it.
+        Density is computed from the fixations as the recipe's ``density`` section says, or the
+        published maps are imported unchanged. Fixations are computed from raw gaze where the form
+        is ``raw`` and this is ``regenerate``, and read from the published fixation maps otherwise.
+        The store records which.
     """
 
     kind: str
@@ -50,22 +51,26 @@ class GroundTruthSection(DatasetSection):
 
 @dataclass(frozen=True)
 class Clip:
-    """Where the pictures of one video lie.
+    """Folders of the pictures of one video.
 
     Attributes
     ----------
     id : str
+        Id of the video.
     split : str or None
+        Split that the video belongs to.
     images : Path
         Folder of the frames.
     maps : Path
-        Folder of the density pictures.
+        Folder of the density maps.
     points : tuple of Path
         Folders that may hold fixation maps; the first that has any is read.
     fps : float
-        Nominal frame rate; pictures do not tell.
+        Nominal frame rate, which pictures do not record.
     max_frames : int, optional
+        Number of frames that are kept, from the start.
     has_ground_truth : bool
+        Whether the dataset publishes maps and fixations of this video.
     """
 
     id: str
@@ -80,17 +85,18 @@ class Clip:
 
 @dataclass(frozen=True)
 class Aligned:
-    """Pictures of a clip, the k-th of each kind belonging to frame k.
+    """Pictures of a clip; item k of each kind belongs to frame k.
 
     Attributes
     ----------
     images : tuple of str
         Names in the clip's folder of images.
     maps, points : tuple of Path
-        Kinds the clip lacks altogether are empty.
+        Paths of the maps; empty where the clip has none.
     notes : tuple of str
+        What a person should know, such as frames left out.
     problem : str
-        Why they do not belong together; empty where they do.
+        Why the kinds do not belong together; empty where they do.
     """
 
     images: tuple[str, ...]
@@ -101,15 +107,23 @@ class Aligned:
 
 
 class ClipSource:
-    """Source over clips of pictures; see `Source`.
+    """Source of clips that are folders of pictures; see `Source`.
 
     Parameters
     ----------
     config : GroundTruthSection
+        The recipe's section.
     fixations : GazeSelection or None
+        The recipe's choice of observers, which has to be all of them.
     clips : sequence of Clip
+        The clips of the wanted splits.
     min_frames : int
-        Clips with fewer are left out.
+        Clips with fewer frames are left out.
+
+    Raises
+    ------
+    RecipeError
+        There is no clip, or the recipe selects observers.
     """
 
     def __init__(
@@ -130,7 +144,7 @@ class ClipSource:
         if not clips:
             raise RecipeError(
                 f"{config.root} holds no clips of the wanted splits in the form "
-                f"{getattr(config, 'form', 'frames')!r}; `foveal init {config.root}` tells what is "
+                f"{getattr(config, 'form', 'frames')!r}; `foveal init {config.root}` shows what is "
                 "there"
             )
         self._clips = clips
@@ -149,7 +163,7 @@ class ClipSource:
         return found
 
     def videos(self) -> Sequence[Video]:
-        """All clips, each a folder of images."""
+        """List all clips; each is a folder of images."""
         videos = [self._video(clip) for clip in self._by_id.values()]
         self.left_out = self._beside()
         if self._min_frames == 1:
@@ -173,13 +187,13 @@ class ClipSource:
         )
 
     def _beside(self) -> str:
-        """A sentence that names files beside the images which are none."""
+        """A sentence that names files beside the images that are no images."""
         found = {}
         for clip in self._by_id.values():
             try:
                 images = numbered_files(clip.images, PICTURE_SUFFIXES).values()
                 said = left_out(clip.images, set(images))
-            except InputError:  # the clip's own problem says so
+            except InputError:  # reported as the problem of this clip
                 continue
             if said:
                 found[clip.id] = said
@@ -203,7 +217,13 @@ class ClipSource:
         return align(clip, images, kinds, clip.maps, self.config.reconcile)
 
     def problem(self, video: Video) -> str:
-        """Why the pictures of a listed video do not belong together; empty where they do."""
+        """Say why the pictures of a listed video do not belong together; empty where they do.
+
+        Parameters
+        ----------
+        video : Video
+            A video that `videos` listed.
+        """
         return self._problems.get(video.id, "")
 
     def _checked(self, video: Video) -> Aligned:
@@ -214,7 +234,7 @@ class ClipSource:
         return aligned
 
     def fixations(self, video: Video, height_px: int, width_px: int) -> Fixations:
-        """Set pixels of the fixation maps; see `Source.fixations`."""
+        """Read the set pixels of the fixation maps; see `Source.fixations`."""
         aligned = self._checked(video)
         if not aligned.points:
             folders = " or ".join(str(folder) for folder in self._by_id[video.id].points)
@@ -225,7 +245,7 @@ class ClipSource:
         return points_of_pictures(aligned.points, height_px, width_px, attributes)
 
     def published_maps(self, video: Video) -> PictureMaps | None:
-        """Density pictures where `ground_truth` is ``import``; see `Source.published_maps`."""
+        """Open the density maps where `ground_truth` is ``import``; see `Source`."""
         if not self._imports or not video.has_ground_truth:
             return None
         aligned = self._checked(video)
@@ -234,7 +254,7 @@ class ClipSource:
         return PictureMaps(aligned.maps)
 
     def parameters(self) -> dict[str, Any]:
-        """Every setting that changes the fixations."""
+        """Give every setting that changes the fixations; see `Source.parameters`."""
         config = self.config
         return {
             "kind": config.kind,
@@ -247,10 +267,20 @@ class ClipSource:
 def split_clips(
     root: Path, splits: Sequence[Literal["train", "test"]], name: re.Pattern[str], fps: float
 ) -> list[Clip]:
-    """Clips below ``training`` and ``testing``, as the DHF1K authors repackage other datasets.
+    """List clips below ``training`` and ``testing``, as the DHF1K authors repackage other datasets.
 
-    Each holds ``images``, ``maps``, ``fixation`` and ``fixation/maps``; folders whose name does not
-    match `name` are left out.
+    Each clip holds ``images``, ``maps``, ``fixation`` and ``fixation/maps``.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the dataset.
+    splits : sequence of {'train', 'test'}
+        Splits that are wanted.
+    name : re.Pattern
+        Folders whose name does not match are left out.
+    fps : float
+        Nominal frame rate.
     """
     clips = []
     for split in splits:
@@ -270,11 +300,24 @@ def align(
     points_folder: Path,
     rule: Reconcile,
 ) -> Aligned:
-    """Bring images and annotation pictures together by a named rule.
+    """Match images and annotation pictures by a rule.
 
-    ``strict`` demands the same numbers everywhere, ``intersect_by_name`` keeps the numbers that all
-    have, ``truncate_to_shorter`` takes each in order and cuts to the shortest. Kinds that are
-    empty take no part.
+    ``strict`` requires the same numbers in all kinds. ``intersect_by_name`` keeps the numbers that
+    all kinds have. ``truncate_to_shorter`` takes each kind in order and cuts it to the shortest.
+    Kinds without files are ignored.
+
+    Parameters
+    ----------
+    clip : Clip
+        The clip.
+    images : mapping of int to str
+        Names of the images by number.
+    kinds : mapping of str to mapping
+        Names of ``maps`` and ``points`` by number.
+    points_folder : Path
+        Folder that the points are in.
+    rule : {'strict', 'intersect_by_name', 'truncate_to_shorter'}
+        The recipe's ``dataset.reconcile``.
     """
     present = {"images": images, **{kind: files for kind, files in kinds.items() if files}}
     counts = ", ".join(f"{len(files)} {kind}" for kind, files in present.items())
@@ -309,7 +352,7 @@ def align(
 
 
 def _differences(present: Mapping[str, Mapping[int, str]]) -> str:
-    """In words, which numbers some kinds have and others lack; empty where all have the same."""
+    """Numbers that some kinds have and others lack, in words; empty where all have the same."""
     everything = set().union(*present.values())
     found = []
     for kind, files in present.items():
