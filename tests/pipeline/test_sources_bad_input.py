@@ -629,13 +629,13 @@ def test_a_garbled_event_file_quarantines_only_its_video(tmp_path: Path) -> None
     assert len(source.fixations(test, *diem.SIZE))
 
 
-def test_a_csv_of_four_million_rows_is_read_in_batches(tmp_path: Path) -> None:
+def test_a_csv_of_120_megabytes_is_read_in_batches(tmp_path: Path) -> None:
     path = tmp_path / "gaze.csv"
     with path.open("wb") as file:
-        file.write(b"video,subject,frame,x,y\n")
+        file.write(b"video,subject,frame,x,y,note\n")
         for _ in range(10):
-            file.write(b"other,s,1,10.5,20.5\n" * 400_000)
-            file.write(b"mine,s,7,1,2\n")
+            file.write(b"other,s,1,10.5,20.5,%b\n" % (b"-" * 100) * 100_000)
+            file.write(b"mine,s,7,1,2,\n")
     code = (
         "import sys, pathlib, pyarrow as pa\n"
         "from foveal.pipeline.sources.readers.gaze_table import Columns, read_rows\n"
