@@ -1,7 +1,8 @@
-"""Folders of files to the Hugging Face Hub and back: only what differs travels, all is compared.
+"""Push folders to the Hugging Face Hub, and pull them: only files that differ are transferred.
 
-An interrupted transfer goes on where it was: files that lie there with the right digest are left
-alone. ``HF_ENDPOINT`` names another hub, ``HF_TOKEN`` or ``hf auth login`` say who one is.
+All files are compared by digest afterwards. An interrupted transfer continues where it was, because
+files with the right digest are not sent again. ``HF_ENDPOINT`` names another hub; ``HF_TOKEN`` or
+``hf auth login`` give the account.
 """
 
 from __future__ import annotations
@@ -23,21 +24,21 @@ from foveal.machine import file_sha256
 
 Kind = Literal["dataset", "model"]
 
-CARD = "README.md"
+_CARD = "README.md"
 
-_OF_THE_HUB = (CARD, ".gitattributes")
-"""Files of a repository that are no part of what was pushed."""
+_OF_THE_HUB = (_CARD, ".gitattributes")
+"""Files of a repository that belong to the hub, not to the folder."""
 
 _BATCH_FILES, _BATCH_BYTES = 200, 2 << 30
-"""A commit holds so much at most: what an interruption can cost."""
+"""Largest commit; an interruption can lose as much."""
 
 _AT_ONCE = 8
-"""Files that are fetched side by side."""
+"""Files that are pulled at the same time."""
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 
 Advance = Callable[[str, int, int], None]
-"""Told how far a transfer is: file, bytes done, bytes of all."""
+"""Called during a transfer: file, bytes done, and bytes of all files."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,9 @@ class Address:
     Attributes
     ----------
     kind : {'dataset', 'model'}
+        Kind of the repository: of a store or of a run.
     repo : str
-        Owner and name.
+        Owner and name, ``NAME/REPO``.
     """
 
     kind: Kind
@@ -56,12 +58,19 @@ class Address:
 
     @classmethod
     def parse(cls, text: str, kind: Kind) -> Address:
-        """Read an address of the kind wanted.
+        """Read an address.
+
+        Parameters
+        ----------
+        text : str
+            The address.
+        kind : {'dataset', 'model'}
+            Kind that it must be of.
 
         Raises
         ------
         FovealError
-            It is none, or of the other kind.
+            It is no address, or of the other kind.
         """
         form = "hf://datasets/NAME/REPO" if kind == "dataset" else "hf://NAME/REPO"
         rest = text.removeprefix("hf://")
@@ -84,11 +93,13 @@ class Moved:
     Attributes
     ----------
     address : str
+        The repository.
     folder : Path
+        The local folder.
     files, moved, moved_bytes : int
-        Files in all, those that were not there yet, and their size.
+        Number of all files, number of those that were transferred, and their size.
     removed : int
-        Files of the repository that the folder no longer has.
+        Files that were removed from the repository because the folder no longer has them.
     """
 
     address: str
@@ -108,31 +119,34 @@ def push_folder(
     private: bool = True,
     advance: Advance = lambda name, done, of: None,
 ) -> Moved:
-    """Bring files of a folder to a repository, which is made where there is none.
+    """Push files of a folder to a repository, which is made where it does not exist.
 
     Parameters
     ----------
     folder : Path
+        The folder.
     files : sequence of str
-        Paths below it, with slashes. The last ones arrive last.
+        Paths below it, with slashes, in the order of the transfer.
     address : Address
+        The repository.
     card : str
         Content of its README.md.
     private : bool
-        For a repository that is made.
+        Whether a repository that is made is private.
     advance : callable
+        See `Advance`.
 
     Raises
     ------
     MissingDependency
-        There is no huggingface_hub.
+        huggingface_hub is not installed.
     Unreachable, FovealError
         The hub does not answer, or refuses.
     ChecksumError
-        What lies there afterwards is not what was pushed.
+        A file on the hub is not what was pushed.
     """
     hub = _hub()
-    with _speaking_of(address):
+    with _plain_errors(address):
         api = hub.HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
         api.create_repo(address.repo, repo_type=address.kind, private=private, exist_ok=True)
         there = _listed(api, address)
@@ -149,7 +163,7 @@ def push_folder(
             if number + 1 == len(batches):
                 operations += [hub.CommitOperationDelete(path_in_repo=name) for name in gone]
                 operations.append(
-                    hub.CommitOperationAdd(path_in_repo=CARD, path_or_fileobj=card.encode())
+                    hub.CommitOperationAdd(path_in_repo=_CARD, path_or_fileobj=card.encode())
                 )
             api.create_commit(
                 address.repo,
@@ -177,18 +191,20 @@ def pull_folder(
     only: Sequence[str] | None = None,
     advance: Advance = lambda name, done, of: None,
 ) -> Moved:
-    """Bring all files of a repository into a folder, and compare each with the hub's digest.
+    """Pull all files of a repository into a folder, and compare each with the hub's digest.
 
     Parameters
     ----------
     address : Address
+        The repository.
     folder : Path
-        Files that it holds besides stay as they are.
+        The folder; its other files stay as they are.
     last : sequence of str
-        Files that arrive last: before they are there, nobody takes the folder for whole.
+        Files that are pulled last; without them the folder is not complete.
     only : sequence of str, optional
-        Only these files.
+        Files to pull; default is all.
     advance : callable
+        See `Advance`.
 
     Raises
     ------
@@ -198,7 +214,7 @@ def pull_folder(
         A file is not what the hub says.
     """
     hub = _hub()
-    with _speaking_of(address):
+    with _plain_errors(address):
         api = hub.HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
         there = {n: f for n, f in _listed(api, address).items() if n not in _OF_THE_HUB}
         lacking = [name for name in only or () if name not in there]
@@ -228,7 +244,7 @@ def pull_folder(
                 for name in pool.map(fetch, group):
                     done += there[name].size
                     advance(name, done, of)
-        # What the library remembers of a transfer is no part of what was pulled.
+        # The library's own records of the transfer do not belong to the folder.
         shutil.rmtree(folder / ".cache" / "huggingface", ignore_errors=True)
         if (folder / ".cache").is_dir() and not any((folder / ".cache").iterdir()):
             (folder / ".cache").rmdir()
@@ -255,7 +271,7 @@ def _listed(api: Any, address: Address) -> dict[str, Any]:
 
 
 def _same(path: Path, remote: Any) -> bool:
-    """Whether a file is the one that the hub lists: by SHA-256, or by git's digest if small."""
+    """Whether a file is the one on the hub: by SHA-256, or by git's digest where it is small."""
     if remote is None or not path.is_file() or path.stat().st_size != remote.size:
         return False
     if remote.lfs is not None:
@@ -283,15 +299,15 @@ def _hub() -> Any:
         hub = import_module("huggingface_hub")
     except ImportError:
         raise MissingDependency(
-            "sharing goes through huggingface_hub; pip install 'foveal[share]'"
+            "sharing needs huggingface_hub: pip install 'foveal[share]'"
         ) from None
     import_module("huggingface_hub.utils").disable_progress_bars()
     return hub
 
 
 @contextmanager
-def _speaking_of(address: Address) -> Iterator[None]:
-    """Errors of the hub in one sentence each."""
+def _plain_errors(address: Address) -> Iterator[None]:
+    """Turn errors of the hub into errors of foveal with one sentence each."""
     try:
         yield
     except FovealError:
@@ -304,8 +320,8 @@ def _speaking_of(address: Address) -> Iterator[None]:
         name = type(first).__name__
         if code in (401, 403) or name in ("RepositoryNotFoundError", "GatedRepoError"):
             raise FovealError(
-                f"{address}: there is no such repository, or it may not be reached or written "
-                "without saying who you are: hf auth login, or HF_TOKEN"
+                f"{address}: there is no such repository, or your account may not read or write "
+                "it: run hf auth login, or set HF_TOKEN"
             ) from error
         module = type(first).__module__.split(".")[0]
         if module.startswith(("huggingface_hub", "httpx", "httpcore", "requests", "hf_xet")):
