@@ -20,9 +20,9 @@ def init(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Recipe to write; default: print it.")
     ] = None,
-    store: Annotated[str | None, typer.Option(help="Where the store shall go.")] = None,
+    store: Annotated[str | None, typer.Option(help="Path or URL of the store to build.")] = None,
 ) -> None:
-    """Recognise which dataset lies in a folder and write a commented recipe for it."""
+    """Recognise which dataset a folder holds, and write a commented recipe for it."""
     from foveal.pipeline.check.recognise import recognise
 
     found = recognise(root, store)
@@ -41,14 +41,14 @@ def init(
 
 def check(
     recipe: Annotated[Path, typer.Argument(help="YAML recipe.")],
-    root: Annotated[Path | None, typer.Option(help="Where the raw dataset lies.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder of the raw dataset.")] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="Change a key. Repeatable.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N videos.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Read a dataset cheaply and say what a build would stumble over."""
+    """Check a dataset in minutes, and list the problems that a build would have with it."""
     from rich.progress import Progress
 
     from foveal.pipeline.check.preflight import check as preflight

@@ -1,4 +1,4 @@
-"""``foveal view``: a store in motion, in the browser."""
+"""``foveal view``: play the videos of a store in the browser."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def view(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Play a store's videos in the browser, with every layer and timeline; Ctrl-C ends it.
+    """Play a store's videos in the browser, with every layer and timeline; Ctrl-C stops it.
 
-    The page is served on 127.0.0.1 to whoever has the link.
+    The page is served on 127.0.0.1, and only its link opens it.
     """
     from foveal.errors import FovealError
     from foveal.storage.reader import open_store
@@ -63,8 +63,8 @@ def view(
     if as_json:
         print_json({"store": store, "link": link, "port": viewer.port})
     else:
-        out.print(f"{link}\nOnly this link opens the page. Ctrl-C ends it.", markup=False)
-    sys.stdout.flush()  # whoever reads a pipe waits for the link
+        out.print(f"{link}\nOnly this link opens the page. Ctrl-C stops the server.", markup=False)
+    sys.stdout.flush()  # readers of a pipe wait for the link
     if browser:
         _open_browser(viewer.link(video, frame, once=True))
     with suppress(KeyboardInterrupt):
@@ -72,7 +72,7 @@ def view(
 
 
 def _open_browser(link: str) -> None:
-    """Open the page; browsers that wait do so in a thread, and none at all is no error."""
+    """Open the page from a thread, as some browsers block; having no browser is no error."""
     import threading
     import webbrowser
 

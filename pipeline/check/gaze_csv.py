@@ -83,7 +83,6 @@ def with_gaze(text: str, found: GazeCsv) -> str:
     text : str
         Content of ``recipes/videos.yaml``.
     found : GazeCsv
-        The table.
     """
     if found.section is None:
         return text

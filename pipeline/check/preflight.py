@@ -71,7 +71,6 @@ def check(
     Parameters
     ----------
     recipe : Recipe
-        The recipe.
     limit : int, optional
         Number of videos to check, from the first; default is all.
     workers : int

@@ -40,9 +40,7 @@ class Guess:
     Attributes
     ----------
     dataset : Dataset
-        The dataset.
     form : Form
-        Its published form.
     root : Path
         The folder: the given one or one below it.
     found, missing : tuple of str
@@ -84,7 +82,6 @@ def recognise(root: Path, store: str | None = None) -> Recognition:
     Parameters
     ----------
     root : Path
-        The folder.
     store : str, optional
         Path or URL of the store; default is ``<dataset>.zarr`` in the current folder.
 

@@ -101,9 +101,7 @@ def look(
     Parameters
     ----------
     source : Source
-        The dataset.
     video : Video
-        A video of it.
     recipe : Recipe
         The recipe that a build would follow.
     wants_gaze : bool

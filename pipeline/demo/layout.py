@@ -56,7 +56,6 @@ def write_gaze(root: Path, clip: int, observer: str, recording: Recording, start
     observer : str
         Id of the observer, ``Pxx``.
     recording : Recording
-        The gaze.
     start_us : int
         Time on the tracker's clock at the first sample, in microseconds.
     """

@@ -40,7 +40,6 @@ def write_moving_target(
     Parameters
     ----------
     root : Path
-        The folder.
     seed : int
         The same seed gives the same scenes and gaze.
     train_clips, val_clips : int

@@ -22,7 +22,6 @@ def natural_scene(
     Parameters
     ----------
     rng : Generator
-        Source of random numbers.
     size : (height, width)
         Size of the picture in pixels; speeds and radii are proportional to the width.
     fps : float

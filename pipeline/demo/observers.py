@@ -112,9 +112,7 @@ def observe(scene: Scene, rng: np.random.Generator, *, look_away: str | None = N
     Parameters
     ----------
     scene : Scene
-        The scene.
     rng : Generator
-        Source of random numbers.
     look_away : {'off_screen', 'bar'}, optional
         During one fixation the observer looks beside the screen, or at the black bar above the
         video.

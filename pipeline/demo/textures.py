@@ -75,7 +75,6 @@ def ground(
     Parameters
     ----------
     rng : Generator
-        Source of random numbers.
     shape : (height, width)
         Size in texels.
     palette : sequence of (red, green, blue)
@@ -102,7 +101,6 @@ def body(
     Parameters
     ----------
     rng : Generator
-        Source of random numbers.
     radius_texels : float
         Mean radius.
     palette : sequence of (red, green, blue)

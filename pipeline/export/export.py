@@ -169,7 +169,6 @@ def holding(
     Parameters
     ----------
     store : Store
-        The store.
     arrays : sequence of str
         Names of arrays, or of stages that keep points.
     videos : sequence of str or None

@@ -28,7 +28,6 @@ class TreeCheck:
     Attributes
     ----------
     folder : Path
-        The tree.
     videos, files : int
         Number of videos and files that were compared.
     problems : tuple of (str, str)

@@ -34,7 +34,6 @@ def film_pictures(
     Parameters
     ----------
     view : VideoView
-        The video.
     layers : sequence of Layer
         Panels, from left to right and top to bottom.
     strips : sequence of Strip

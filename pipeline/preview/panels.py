@@ -68,7 +68,6 @@ def layers(view: VideoView, size: tuple[int, int]) -> list[Layer]:
     Parameters
     ----------
     view : VideoView
-        The video.
     size : (height, width)
         Size of the panels in pixels.
     """

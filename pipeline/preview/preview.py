@@ -30,7 +30,6 @@ class Preview:
     Attributes
     ----------
     path : Path
-        The file.
     shown : tuple of str
         Layers, then strips, in order.
     frames : tuple of int

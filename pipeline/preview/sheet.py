@@ -36,7 +36,6 @@ def contact_sheet(
     Parameters
     ----------
     view : VideoView
-        The video.
     layers : sequence of Layer
         Rows, from top to bottom.
     strips : sequence of Strip

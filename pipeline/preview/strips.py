@@ -120,9 +120,7 @@ def draw_strip(
     Parameters
     ----------
     view : VideoView
-        The video.
     strip : Strip
-        The curve.
     size : (height, width)
         Size in pixels.
     frames : sequence of int

@@ -88,7 +88,6 @@ class VideoView:
     Parameters
     ----------
     store : Store
-        The store.
     video : str
         Id of the video.
 

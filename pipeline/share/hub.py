@@ -95,7 +95,6 @@ class Moved:
     address : str
         The repository.
     folder : Path
-        The local folder.
     files, moved, moved_bytes : int
         Number of all files, number of those that were transferred, and their size.
     removed : int
@@ -124,11 +123,9 @@ def push_folder(
     Parameters
     ----------
     folder : Path
-        The folder.
     files : sequence of str
         Paths below it, with slashes, in the order of the transfer.
     address : Address
-        The repository.
     card : str
         Content of its README.md.
     private : bool
@@ -196,7 +193,6 @@ def pull_folder(
     Parameters
     ----------
     address : Address
-        The repository.
     folder : Path
         The folder; its other files stay as they are.
     last : sequence of str

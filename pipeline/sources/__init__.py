@@ -56,9 +56,7 @@ def annotated_frames(source: Source, video: Video) -> int | None:
     Parameters
     ----------
     source : Source
-        The dataset.
     video : Video
-        A video of it.
 
     Raises
     ------
@@ -77,7 +75,6 @@ def list_videos(source: Source, dataset: DatasetSection) -> list[Video]:
     Parameters
     ----------
     source : Source
-        The dataset.
     dataset : DatasetSection
         The recipe's section that describes it.
 

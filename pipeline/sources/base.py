@@ -63,7 +63,6 @@ class Source(Protocol):
         Parameters
         ----------
         video : Video
-            A video of this source.
         height_px, width_px : int
             Size of the upright picture.
 
@@ -79,7 +78,6 @@ class Source(Protocol):
         Parameters
         ----------
         video : Video
-            A video of this source.
 
         Raises
         ------
@@ -100,7 +98,6 @@ class RawSource(Generic[Config]):
     Parameters
     ----------
     config : DatasetSection
-        The recipe's section.
     fixations : GazeSelection or None
         The recipe's choice of observers; None selects all.
 
@@ -132,7 +129,6 @@ class RawSource(Generic[Config]):
         Parameters
         ----------
         video : Video
-            Any video.
         """
         return None
 

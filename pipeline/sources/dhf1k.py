@@ -90,7 +90,6 @@ class DHF1K:
     Parameters
     ----------
     config : DHF1KConfig
-        The recipe's section.
     fixations : GazeSelection or None
         The recipe's choice of observers and mapping.
     """

@@ -93,7 +93,6 @@ class MatheSource(RawSource[MatheConfig]):
     Parameters
     ----------
     config : MatheConfig
-        The recipe's section.
     fixations : GazeSelection or None
         The recipe's choice of observers; None selects all.
     split_of : callable
@@ -242,7 +241,6 @@ def open_either(
     Parameters
     ----------
     config : MatheConfig
-        The recipe's section.
     fixations : GazeSelection or None
         The recipe's choice of observers; None selects all.
     clip : re.Pattern

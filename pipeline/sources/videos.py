@@ -143,7 +143,6 @@ class Videos:
     Parameters
     ----------
     config : VideosConfig
-        The recipe's section.
     fixations : GazeSelection or None
         The recipe's choice of observers; None selects all.
     """

@@ -41,7 +41,6 @@ class Answers:
     Parameters
     ----------
     store : Store
-        The store.
     framed : bool
         Whether a notebook shows the page.
     cookie : str

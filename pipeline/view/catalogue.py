@@ -27,7 +27,6 @@ class Catalogue:
     Parameters
     ----------
     store : Store
-        The store.
     """
 
     def __init__(self, store: Store) -> None:

@@ -79,7 +79,6 @@ class Guard:
     app : ASGI application
         The application behind it.
     keys : Keys
-        Token and tickets.
     cookie : str
         Name of the cookie, which contains the port because cookies ignore ports.
     framed : bool

@@ -28,7 +28,6 @@ def show(
     Parameters
     ----------
     store : Store
-        The store.
     video : str, optional
         Id of the video to begin with.
     frame : int, optional

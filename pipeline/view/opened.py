@@ -77,11 +77,9 @@ class Video:
     Parameters
     ----------
     view : VideoView
-        The video's arrays.
     version : str
         Text that changes whenever a stage of the video is computed again or becomes complete.
     location : Location
-        Of the store.
     """
 
     def __init__(self, view: VideoView, version: str, location: Location) -> None:
@@ -108,7 +106,6 @@ class OpenVideos:
     Parameters
     ----------
     store : Store
-        The store.
     """
 
     def __init__(self, store: Store) -> None:

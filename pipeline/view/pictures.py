@@ -57,9 +57,7 @@ def drawn(
     Parameters
     ----------
     videos : OpenVideos
-        The open videos.
     video : Video
-        One of them.
     name : str
         A complete array.
     form : {'picture', 'heat', 'flow', 'arrows'}

@@ -41,7 +41,6 @@ def write_rerun(
     Parameters
     ----------
     store : Store
-        The store.
     video : str
         Id of the video.
     path : str or Path

@@ -26,7 +26,6 @@ class Viewer:
     Parameters
     ----------
     store : Store
-        The store.
     port : int
         Port on 127.0.0.1; 0 takes a free one.
     framed : bool

@@ -25,7 +25,6 @@ class Sound:
     Parameters
     ----------
     video : Video
-        The video.
     name : str
         An array of kind ``waveform``: [samples] or [samples, channels]; floats from -1 to 1, or
         16-bit integers.

@@ -89,9 +89,7 @@ def line(
     Parameters
     ----------
     store : Store
-        The store.
     video : Video
-        A video of it.
     track : str
         An ``id`` of `tracks_of` or `scores_of`, but not of windows.
     array : str

@@ -112,7 +112,6 @@ class ClipSource:
     Parameters
     ----------
     config : GroundTruthSection
-        The recipe's section.
     fixations : GazeSelection or None
         The recipe's choice of observers, which has to be all of them.
     clips : sequence of Clip
@@ -309,7 +308,6 @@ def align(
     Parameters
     ----------
     clip : Clip
-        The clip.
     images : mapping of int to str
         Names of the images by number.
     kinds : mapping of str to mapping

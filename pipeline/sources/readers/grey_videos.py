@@ -33,7 +33,6 @@ class VideoMaps:
     Parameters
     ----------
     path : Path
-        The file.
 
     Attributes
     ----------

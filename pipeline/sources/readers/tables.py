@@ -24,7 +24,6 @@ def read_table(path: Path, columns: Sequence[str], text: Sequence[str] = ()) -> 
     Parameters
     ----------
     path : Path
-        The file.
     columns : sequence of str
         Names of the columns in order; every line must have all of them.
     text : sequence of str
