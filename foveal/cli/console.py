@@ -54,18 +54,9 @@ def print_json(value: Any) -> None:
 def print_table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], numbers: str = ""
 ) -> None:
-    """Print a table that is as wide as the terminal.
+    """Print `title` and a table as wide as the terminal; None in `rows` is an empty cell.
 
-    Parameters
-    ----------
-    title : str
-        Line above the table.
-    columns : sequence of str
-        Headings.
-    rows : iterable of sequence
-        Cells; None is empty.
-    numbers : str
-        Headings of the columns that are aligned right, separated by blanks.
+    `columns` are the headings; those in `numbers`, separated by blanks, are aligned right.
     """
     table = Table(header_style="bold", box=None, pad_edge=False)
     right = set(numbers.split())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from foveal.cli.build import load_recipe
-from foveal.cli.console import INCOMPLETE, ROWS, Json, err, out, print_json, print_table
+from foveal.cli.console import INCOMPLETE, ROWS, Json, counting, err, out, print_json, print_table
 from foveal.errors import RecipeError, writing
 
 if TYPE_CHECKING:
@@ -49,17 +49,12 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Check a dataset in minutes, and list the problems that a build would have with it."""
-    from rich.progress import Progress
-
     from foveal.pipeline.check.preflight import check as preflight
 
     resolved = load_recipe(recipe, root, None, overrides)
-    with Progress(console=err, disable=not err.is_terminal) as progress:
-        bar = progress.add_task("check", total=None)
+    with counting("check") as advance:
         report = preflight(
-            resolved,
-            limit=limit,
-            advance=lambda done, total: progress.update(bar, completed=done, total=total),
+            resolved, limit=limit, advance=lambda done, total: advance("videos", done, total)
         )
     if as_json:
         print_json(report.to_dict())

@@ -206,33 +206,12 @@ def export(
             raise typer.Exit(INCOMPLETE)
         return
     with counting("exporting") as advance:
+        options: dict[str, Any] = {"videos": only, "split": split, "advance": advance}
         if webdataset:
-            done = [
-                export_webdataset(
-                    store,
-                    folder,
-                    what,
-                    videos=only,
-                    split=split,
-                    clip_frames=clip_frames,
-                    advance=advance,
-                )
-            ]
+            done = [export_webdataset(store, folder, what, clip_frames=clip_frames, **options)]
         else:
-            done = [
-                write_files(
-                    store,
-                    folder,
-                    name,
-                    form,
-                    videos=only,
-                    split=split,
-                    flat=flat if len(what) == 1 else False,
-                    source_size=source_size,
-                    advance=advance,
-                )
-                for name in what
-            ]
+            options |= {"flat": flat if len(what) == 1 else False, "source_size": source_size}
+            done = [write_files(store, folder, name, form, **options) for name in what]
     skipped = {video: why for one in done for video, why in one.skipped.items()}
     files = sum(one.files for one in done)
     tree = check_tree(store, folder, videos=done[0].videos) if done[0].for_evaluation else None

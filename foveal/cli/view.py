@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import Progress
 
-from foveal.cli.console import Json, err, out, print_json
+from foveal.cli.console import Json, counting, out, print_json
 
 
 def view(
@@ -44,13 +43,9 @@ def view(
             raise FovealError(
                 f"--rerun writes one video: foveal view {store} VIDEO --rerun {rerun}"
             )
-        with Progress(console=err, disable=not err.is_terminal) as progress:
-            bar = progress.add_task(str(rerun))
-
-            def advance(done: int, frames: int) -> None:
-                progress.update(bar, completed=done, total=frames)
-
-            logged = write_rerun(opened, video, rerun, advance)
+        name = video
+        with counting("writing") as advance:
+            logged = write_rerun(opened, name, rerun, lambda done, of: advance(name, done, of))
         if as_json:
             print_json({"store": store, "video": video, "rerun": str(rerun), "logged": logged})
         else:

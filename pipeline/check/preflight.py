@@ -17,8 +17,6 @@ from foveal.pipeline.recipe.recipe import Recipe
 from foveal.pipeline.sources import list_videos, open_source
 from foveal.registry import find
 
-__all__ = ["Finding", "Report", "Row", "check"]
-
 
 @dataclass(frozen=True)
 class Report:

@@ -96,17 +96,7 @@ class Row:
 def look(
     source: Source, video: Video, recipe: Recipe, wants_gaze: bool
 ) -> tuple[Row, list[Finding]]:
-    """Check one video.
-
-    Parameters
-    ----------
-    source : Source
-    video : Video
-    recipe : Recipe
-        The recipe that a build would follow.
-    wants_gaze : bool
-        Whether the recipe needs the annotation.
-    """
+    """Check a `video` of `source` for a build by `recipe`; the annotation if `wants_gaze`."""
     findings = [Finding("note", video.id, note) for note in video.notes]
     info: VideoInfo | None = None
     fixations: Fixations | None = None

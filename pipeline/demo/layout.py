@@ -45,19 +45,9 @@ def whole_folder(root: Path) -> Iterator[Path]:
 
 
 def write_gaze(root: Path, clip: int, observer: str, recording: Recording, start_us: int) -> None:
-    """Write the gaze of one observer as ``exportdata_train/Pxx/Pxx_TrailNNN.txt``.
+    """Write a `recording` below `root` as ``exportdata_train/Pxx/Pxx_TrailNNN.txt``.
 
-    Parameters
-    ----------
-    root : Path
-        Folder of the dataset.
-    clip : int
-        Number of the video, ``NNN``.
-    observer : str
-        Id of the observer, ``Pxx``.
-    recording : Recording
-    start_us : int
-        Time on the tracker's clock at the first sample, in microseconds.
+    `clip` is NNN, `observer` is Pxx, and `start_us` the tracker's clock at the first sample.
     """
     rows = (
         f"{start_us + time}\tSMP\t1\t{pupil:.2f}\t{pupil:.2f}\t{x:.2f}\t{y:.2f}\t{event}\n"
@@ -82,18 +72,8 @@ def write_published(
     black where a frame has no fixation. Fixations are PNG (0, 255) and MATLAB v5 files (``I``,
     0, 1). As in the published archive, there is one more picture, of the last frame, beside them.
 
-    Parameters
-    ----------
-    root : Path
-        Folder of the dataset.
-    clip : int
-        Number of the video, ``NNNN``.
-    recordings : sequence of Recording
-        Gaze of all observers.
-    fps : float
-        Frames per second of the video.
-    images : sequence of ndarray, uint8 [height, width, 3]
-        Frames of the video, RGB.
+    `root` is the folder of the dataset, `clip` is NNNN, `recordings` are those of all observers,
+    and `images` are the frames of the video at `fps`, RGB.
     """
     size = images[0].shape[:2]
     folder = root / "annotation" / f"{clip:04d}"

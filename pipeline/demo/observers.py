@@ -57,7 +57,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class _Episode:
-    """One fixation: its begin and end, its layer (0: elsewhere) and the point of the layer."""
+    """One fixation: its start and end, its layer (0: elsewhere) and the point of the layer."""
 
     start_seconds: float
     stop_seconds: float
@@ -131,7 +131,7 @@ def observe(scene: Scene, rng: np.random.Generator, *, look_away: str | None = N
     landed = 0
     for episode in episodes:
         start, stop = np.searchsorted(seconds, (episode.start_seconds, episode.stop_seconds))
-        if start > landed:  # a saccade to the begin of the next fixation
+        if start > landed:  # a saccade to the start of the next fixation
             origin = gaze_xy[landed - 1]
             aim = _followed(scene, episode, np.array([episode.start_seconds]))
             progress = np.arange(1, start - landed + 1)[:, None] / (start - landed + 1)

@@ -72,13 +72,7 @@ def ground(
 ) -> NDArray[np.float32]:
     """Draw the texture of a background: patches of colour with fine structure and dark seams.
 
-    Parameters
-    ----------
-    rng : Generator
-    shape : (height, width)
-        Size in texels.
-    palette : sequence of (red, green, blue)
-        Colours from dark to light.
+    `shape` is (height, width) in texels, `palette` the colours from dark to light.
 
     Returns
     -------
@@ -98,13 +92,7 @@ def body(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Draw the texture and coverage of an object: a rounded, shaded, veined pebble with a soft rim.
 
-    Parameters
-    ----------
-    rng : Generator
-    radius_texels : float
-        Mean radius.
-    palette : sequence of (red, green, blue)
-        Colours from dark to light.
+    `radius_texels` is the mean radius, `palette` the colours from dark to light.
 
     Returns
     -------

@@ -19,16 +19,9 @@ _KITTI_ZERO = 2**15
 
 
 def picture_file(image: NDArray[np.uint8], suffix: str, quality: int = 95) -> bytes:
-    """Encode an image as ``png`` (exact) or ``jpg``.
+    """Encode `image`, uint8 grey or RGB, in the format `suffix`: ``png`` (exact) or ``jpg``.
 
-    Parameters
-    ----------
-    image : ndarray, uint8 [height, width] or [height, width, 3]
-        Grey or RGB.
-    suffix : {'png', 'jpg'}
-        The format.
-    quality : int
-        Quality of ``jpg``, 1 to 100.
+    `quality` of ``jpg`` is 1 to 100.
     """
     shown = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     return _encoded(shown, suffix, [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix == "jpg" else [])
@@ -62,12 +55,9 @@ def kitti_file(flow: NDArray[Any]) -> bytes:
 
 
 def density_file(density: NDArray[Any]) -> bytes:
-    """Encode a map as a grey PNG with its peak at 255, as DHF1K publishes maps; zero is black.
+    """Encode `density` [height, width] as a grey PNG with its peak at 255, as DHF1K's maps.
 
-    Parameters
-    ----------
-    density : ndarray [height, width]
-        uint8 is not changed; where there are negative values, the smallest is black.
+    Zero is black, or the smallest value where there are negative ones; uint8 is not changed.
     """
     if density.dtype != np.uint8:
         density = np.nan_to_num(density.astype(np.float32))
@@ -80,15 +70,7 @@ def density_file(density: NDArray[Any]) -> bytes:
 def fixation_file(
     x: NDArray[np.float32], y: NDArray[np.float32], source_size: tuple[int, int]
 ) -> bytes:
-    """Encode fixated pixels as a binary PNG (0 and 255).
-
-    Parameters
-    ----------
-    x, y : ndarray, float32 [n]
-        Pixels of the source, counted from 0.
-    source_size : (height, width)
-        Size of the picture in pixels.
-    """
+    """Encode the pixels `x` and `y` (from 0) as a binary PNG (0, 255) of `source_size`."""
     height, width = source_size
     image = np.zeros(source_size, np.uint8)
     rows = np.clip(np.rint(y).astype(int), 0, height - 1)

@@ -29,23 +29,10 @@ def film_pictures(
     title: str,
     remarks: Sequence[str],
 ) -> Iterator[Picture]:
-    """Draw the film's pictures in order.
+    """Draw the film's pictures, one per frame; for the parameters see `sheet.contact_sheet`.
 
-    Parameters
-    ----------
-    view : VideoView
-    layers : sequence of Layer
-        Panels, from left to right and top to bottom.
-    strips : sequence of Strip
-        Curves over time, below the panels.
-    frames : sequence of int
-        Frames to show, one per picture.
-    size : (height, width)
-        Size of a panel in pixels.
-    title : str
-        Line at the top.
-    remarks : sequence of str
-        Sentences at the foot.
+    The `layers` are panels from left to right and top to bottom; below are the `strips` and the
+    `remarks`.
 
     Yields
     ------

@@ -258,18 +258,9 @@ def draw_points(
     colours: Picture,
     source_size: tuple[int, int],
 ) -> None:
-    """Draw dots with a dark rim into `image`.
+    """Draw dots with a dark rim into `image`, with one of `colours` each.
 
-    Parameters
-    ----------
-    image : Picture
-        Changed in place.
-    x, y : ndarray, float32 [n]
-        Pixels of the source, counted from 0.
-    colours : ndarray, uint8 [n, 3]
-        RGB.
-    source_size : (height, width)
-        Size of the source in pixels.
+    `x` and `y` are pixels (from 0) of a source of another size, `source_size` (height, width).
     """
     height, width = image.shape[:2]
     radius = max(2.5, width / 90)

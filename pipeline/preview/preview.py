@@ -77,7 +77,7 @@ def write_preview(
         File to write; the suffix selects sheet or film. An existing file is replaced.
     frames : sequence of int, optional
         Frames to show, counted from 0. By default a sheet shows `columns` evenly spaced frames, an
-        ``.mp4`` the whole video, and a ``.gif`` its begin at 10 frames per second, up to 150
+        ``.mp4`` the whole video, and a ``.gif`` its start at 10 frames per second, up to 150
         frames.
     columns : int
         Number of moments in a sheet where `frames` is not given.

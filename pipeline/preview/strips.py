@@ -73,7 +73,7 @@ def _strip(view: VideoView, name: str) -> Strip | None:
     whole = view.read(name, 0, info.items) if fits else None
     points = np.full((len(places) - 1, 3), np.nan)
     for n, (start, stop) in enumerate(itertools.pairwise(places)):
-        # Where the array is too large to be read, the begin of each point stands for all of it.
+        # Where the array is too large to be read, only the start of each point is read.
         some = min(stop, start + max(1, _READ_OF_EACH_BYTES // item_bytes))
         part = view.read(name, start, some) if whole is None else whole[start:stop]
         items = part.reshape(len(part), -1).mean(axis=1, dtype=np.float64)
@@ -115,17 +115,7 @@ def place_of(view: VideoView, seconds: float, width_px: int) -> float:
 def draw_strip(
     view: VideoView, strip: Strip, size: tuple[int, int], frames: Sequence[int]
 ) -> Image.Image:
-    """Draw a strip from the video's begin to its end.
-
-    Parameters
-    ----------
-    view : VideoView
-    strip : Strip
-    size : (height, width)
-        Size in pixels.
-    frames : sequence of int
-        Frames that get a mark.
-    """
+    """Draw a strip of a `size` (height, width) in pixels, with a mark at each of `frames`."""
     height, width = size
     image = Image.new("RGB", (width, height), PAPER)
     pen = ImageDraw.Draw(image)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,12 +16,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
 from foveal.errors import ChecksumError, FovealError, MissingDependency, Unreachable
 from foveal.machine import file_sha256
-
-Kind = Literal["dataset", "model"]
+from foveal.pipeline.share.address import Address
 
 _CARD = "README.md"
 
@@ -35,55 +33,8 @@ _BATCH_FILES, _BATCH_BYTES = 200, 2 << 30
 _AT_ONCE = 8
 """Files that are pulled at the same time."""
 
-_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
-
 Advance = Callable[[str, int, int], None]
 """Called during a transfer: file, bytes done, and bytes of all files."""
-
-
-@dataclass(frozen=True)
-class Address:
-    """A repository: ``hf://datasets/NAME/REPO`` for stores, ``hf://NAME/REPO`` for runs.
-
-    Attributes
-    ----------
-    kind : {'dataset', 'model'}
-        Kind of the repository: of a store or of a run.
-    repo : str
-        Owner and name, ``NAME/REPO``.
-    """
-
-    kind: Kind
-    repo: str
-
-    @classmethod
-    def parse(cls, text: str, kind: Kind) -> Address:
-        """Read an address.
-
-        Parameters
-        ----------
-        text : str
-            The address.
-        kind : {'dataset', 'model'}
-            Kind that it must be of.
-
-        Raises
-        ------
-        FovealError
-            It is no address, or of the other kind.
-        """
-        form = "hf://datasets/NAME/REPO" if kind == "dataset" else "hf://NAME/REPO"
-        rest = text.removeprefix("hf://")
-        is_dataset = rest.startswith("datasets/")
-        repo = rest.removeprefix("datasets/").rstrip("/")
-        wrong = rest == text or is_dataset != (kind == "dataset")
-        if wrong or not _NAME.fullmatch(repo) or ".." in repo:
-            what = "a store" if kind == "dataset" else "a trained run"
-            raise FovealError(f"{text!r} is no address of {what} on the hub: {form}")
-        return cls(kind, repo)
-
-    def __str__(self) -> str:
-        return f"hf://{'datasets/' if self.kind == 'dataset' else ''}{self.repo}"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import yaml
 
 from foveal.errors import FovealError
 from foveal.pipeline.learn.checkpoint import BEST, CURVE, SETTINGS, VALIDATION
-from foveal.pipeline.share.hub import Address, Advance, Moved, pull_folder, push_folder
+from foveal.pipeline.share.address import Address
+from foveal.pipeline.share.hub import Advance, Moved, pull_folder, push_folder
 
 _SHARED = (BEST, SETTINGS, CURVE, VALIDATION)
 """Files of a run that others need; not its last checkpoint, which has the optimiser's state too."""

@@ -7,7 +7,8 @@ from pathlib import Path
 import yaml
 
 from foveal.errors import ChecksumError, FovealError, StoreError
-from foveal.pipeline.share.hub import Address, Advance, Moved, pull_folder, push_folder
+from foveal.pipeline.share.address import Address
+from foveal.pipeline.share.hub import Advance, Moved, pull_folder, push_folder
 from foveal.pipeline.sources import known_dataset
 from foveal.storage.copies import copy_key
 from foveal.storage.index import index_is_current

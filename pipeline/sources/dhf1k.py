@@ -85,14 +85,7 @@ def _open(config: DHF1KConfig, fixations: GazeSelection | None) -> DHF1K | ClipS
 
 
 class DHF1K:
-    """DHF1K as published; see `Source`.
-
-    Parameters
-    ----------
-    config : DHF1KConfig
-    fixations : GazeSelection or None
-        The recipe's choice of observers and mapping.
-    """
+    """DHF1K as published; see `Source`. `config` and `fixations` are sections of the recipe."""
 
     def __init__(self, config: DHF1KConfig, fixations: GazeSelection | None) -> None:
         self.config = config
@@ -174,27 +167,22 @@ class DHF1K:
             )
         builder = PointsBuilder()
         for observer, path in files.items():
-            self._add(builder, observer, path, height_px, width_px)
+            gaze = read_smi_text(path)
+            ticks = gaze.time_us * FRAME_RATE
+            frame = ticks // 1_000_000
+            x, y, inside = SCREEN.to_video(gaze.x, gaze.y, height_px, width_px)
+            lost = (gaze.x == 0) & (gaze.y == 0)
+            on_border = ~lost & (frame * 1_000_000 == ticks)
+            builder.count("blink", gaze.blinks)
+            builder.count("not_fixation", gaze.others)
+            builder.count("zero_position", lost)
+            builder.count("between_frames", on_border)
+            builder.count("off_screen", ~lost & ~on_border & ~inside)
+            kept = ~lost & ~on_border & inside
+            pixels = pixels_of_frames(frame[kept], x[kept], y[kept], self.fixations_section.mapping)
+            builder.add(observer, *pixels, read=gaze.samples, used=frame[kept])
         missing = sorted(self._observers - files.keys(), key=natural_key)
         return builder.build({"origin": "raw gaze", "observers_missing": missing, **_rules(self)})
-
-    def _add(
-        self, builder: PointsBuilder, observer: str, path: Path, height_px: int, width_px: int
-    ) -> None:
-        gaze = read_smi_text(path)
-        ticks = gaze.time_us * FRAME_RATE
-        frame = ticks // 1_000_000
-        x, y, inside = SCREEN.to_video(gaze.x, gaze.y, height_px, width_px)
-        lost = (gaze.x == 0) & (gaze.y == 0)
-        on_border = ~lost & (frame * 1_000_000 == ticks)
-        builder.count("blink", gaze.blinks)
-        builder.count("not_fixation", gaze.others)
-        builder.count("zero_position", lost)
-        builder.count("between_frames", on_border)
-        builder.count("off_screen", ~lost & ~on_border & ~inside)
-        kept = ~lost & ~on_border & inside
-        points = pixels_of_frames(frame[kept], x[kept], y[kept], self.fixations_section.mapping)
-        builder.add(observer, *points, read=gaze.samples, used=frame[kept])
 
     def published_maps(self, video: Video) -> PictureMaps | None:
         """Open the maps in ``annotation/`` where `ground_truth` is ``import``; see `Source`."""

@@ -192,15 +192,7 @@ class DIEM(RawSource[DIEMConfig]):
             builder.count("dropped", lost & ~saccade & ~blink)
             builder.count("off_screen", ~lost & ~inside)
             frame = table["frame"].to_numpy()[kept] - 1
-            order = np.argsort(frame, kind="stable")
-            builder.add(
-                subject,
-                frame[order],
-                x[kept][order],
-                y[kept][order],
-                read=len(table),
-                used=frame,
-            )
+            builder.add(subject, frame, x[kept], y[kept], read=len(table), used=frame)
         return builder.build({"origin": "raw gaze", **_RULES})
 
     def parameters(self) -> dict[str, Any]:

@@ -14,21 +14,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from foveal.pipeline.sources import mathe
 from foveal.pipeline.sources.base import Dataset
-from foveal.pipeline.sources.mathe import (
-    CITATION,
-    DENSITY,
-    TERMS,
-    MatheConfig,
-    Split,
-    forms,
-    open_either,
-)
 
 _CLIP = re.compile(r"actionclip(?:autoauto)?(train|test)(\d+)(?:_(\d+))?", re.IGNORECASE)
 
 
-class Hollywood2Config(MatheConfig):
+class Hollywood2Config(mathe.MatheConfig):
     """Hollywood-2; see `MatheConfig`.
 
     Attributes
@@ -45,7 +37,7 @@ class Hollywood2Config(MatheConfig):
     min_frames: Annotated[int, Field(ge=1)] = 1
 
 
-def _split_of(name: str) -> Split | None:
+def _split_of(name: str) -> mathe.Split | None:
     match = _CLIP.fullmatch(Path(name).name)
     if match is None:
         return None
@@ -56,8 +48,8 @@ DATASET = Dataset(
     "hollywood2",
     "Hollywood-2",
     Hollywood2Config,
-    partial(open_either, clip=_CLIP, split_of=_split_of),
-    forms=forms(
+    partial(mathe.open_either, clip=_CLIP, split_of=_split_of),
+    forms=mathe.forms(
         "Hollywood-2",
         "actionclip*",
         "AVIClips",
@@ -65,8 +57,8 @@ DATASET = Dataset(
         {"train": 2699, "test": 3558},
         {"train": 823, "test": 884},
     ),
-    density=DENSITY,
-    citation=CITATION,
+    density=mathe.DENSITY,
+    citation=mathe.CITATION,
     redistribution="forbidden",
-    terms=TERMS + "https://www.di.ens.fr/~laptev/actions/hollywood2/",
+    terms=mathe.TERMS + "https://www.di.ens.fr/~laptev/actions/hollywood2/",
 )

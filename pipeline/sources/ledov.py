@@ -165,9 +165,7 @@ class LEDOV(RawSource[LEDOVConfig]):
                 first, last = _spans(kept[:, 1], kept[:, 2], fps)
                 frame, index = _spanned_frames(first, last, info.frames)
                 x, y = kept[index, 3] - 1, kept[index, 4] - 1
-                order = np.argsort(frame, kind="stable")
-                columns = frame[order], x[order], y[order]
-                builder.add(subject, *columns, read=len(rows), used=first)
+                builder.add(subject, frame, x, y, read=len(rows), used=first)
         return builder.build(
             {
                 "origin": "fixations",

@@ -179,7 +179,7 @@ class MatheSource(RawSource[MatheConfig]):
         if not samples:
             raise GazeError(
                 f"no gaze of {video.id} by the {self.config.condition} observers: there is no "
-                f"{self.root / self.config.gaze}/samples/NNN_{video.id}.avi.txt of theirs"
+                f"{self.root / self.config.gaze}/samples/NNN_{video.id}.avi.txt"
             )
         screen = self._screen()
         fps = probe(video).fps
@@ -236,17 +236,9 @@ def open_either(
     clip: re.Pattern[str],
     split_of: Callable[[str], Split | None],
 ) -> ClipSource | MatheSource:
-    """Open the source for the form that the recipe names.
+    """Open the source of `config` and `fixations`: repackaged clips, or raw gaze.
 
-    Parameters
-    ----------
-    config : MatheConfig
-    fixations : GazeSelection or None
-        The recipe's choice of observers; None selects all.
-    clip : re.Pattern
-        Matches the name of a clip's folder in the repackaged form.
-    split_of : callable
-        As in `MatheSource`.
+    The folders of repackaged clips match `clip`; `split_of` is that of `MatheSource`.
     """
     root = dataset_root(config.root)
     if config.form == "raw":
@@ -263,18 +255,10 @@ def forms(
     clips_published: dict[str, int],
     videos_published: dict[str, int],
 ) -> tuple[Form, Form]:
-    """Describe the repackaged and the raw form of one of the two datasets.
+    """Describe the repackaged and the raw form of the dataset `title`.
 
-    Parameters
-    ----------
-    title : str
-        Name of the dataset.
-    clip : str
-        Glob pattern of a clip's folder in the repackaged form.
-    videos, gaze : str
-        Folders of the raw form.
-    clips_published, videos_published : dict of str to int
-        Number of clips and of raw videos in each split.
+    Folders of repackaged clips match the glob pattern `clip`; the raw form has the folders `videos`
+    and `gaze`. `clips_published` and `videos_published` are the numbers in each split.
     """
     return (
         Form(

@@ -7,32 +7,26 @@ than 70 observers per video moved a mouse; the observer of a point is not publis
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from foveal.errors import GazeError, RecipeError
 from foveal.pipeline.recipe.section import GazeSelection
 from foveal.pipeline.sources.base import Dataset, Form, RawSource
 from foveal.pipeline.sources.readers.clips import GroundTruthSection
-from foveal.pipeline.sources.readers.files import check_confined, check_file, natural_key
+from foveal.pipeline.sources.readers.files import check_confined, natural_key
 from foveal.pipeline.sources.readers.grey_videos import VideoMaps
-from foveal.pipeline.sources.readers.mat import real_numbers
+from foveal.pipeline.sources.readers.json_text import read_json, read_points
 from foveal.pipeline.sources.readers.points import POOLED, PointsBuilder
 from foveal.pipeline.video.probe import probe
 from foveal.pipeline.video.types import Fixations, Video
 
-SPLIT_FILE = "TrainTestSplit.json"
-
-MAX_JSON_BYTES = 1 << 28
-"""Larger JSON files are refused: 27,000 points of one video take about half a megabyte."""
+_SPLIT_FILE = "TrainTestSplit.json"
 
 _SUFFIX = ".mp4"
 _NOT_VIDEOS = ("Saliency", "Fixations", "SampleSubmission")
@@ -86,7 +80,7 @@ class MouseSaliency(RawSource[MouseSaliencyConfig]):
         if others := sorted(found.keys() - listed, key=natural_key):
             more = ", …" if len(others) > _SHOWN_NAMES else ""
             self.left_out = (
-                f"{len(others)} videos are in no list of {SPLIT_FILE}, "
+                f"{len(others)} videos are in no list of {_SPLIT_FILE}, "
                 f"{', '.join(others[:_SHOWN_NAMES])}{more}"
             )
         wanted = self._splits if self.config.splits is None else self.config.splits
@@ -97,7 +91,7 @@ class MouseSaliency(RawSource[MouseSaliencyConfig]):
         ]
 
     def _video(self, name: str, split: str) -> Video:
-        has_ground_truth = self._is_published(split)
+        has_ground_truth = split in self._published
         points, maps = self._annotation(name, split)
         paths = (points, maps) if self.config.ground_truth == "import" else (points,)
         return Video(
@@ -116,24 +110,22 @@ class MouseSaliency(RawSource[MouseSaliencyConfig]):
             self.root / f"Saliency{part}" / part / f"{name}{_SUFFIX}",
         )
 
-    def _is_published(self, split: str) -> bool:
-        """Whether the ground truth of a list is there; that of a test list may be withheld."""
-        if split not in self._published:
-            self._published[split] = split.startswith("train") or any(
-                self._annotation(name, split)[0].exists() for name in self._splits[split]
-            )
-        return self._published[split]
-
     @cached_property
-    def _published(self) -> dict[str, bool]:
-        return {}
+    def _published(self) -> Collection[str]:
+        """Lists whose ground truth is there; that of a test list may be withheld."""
+        return [
+            split
+            for split, names in self._splits.items()
+            if split.startswith("train")
+            or any(self._annotation(name, split)[0].exists() for name in names)
+        ]
 
     @cached_property
     def _splits(self) -> Mapping[str, Sequence[str]]:
         """Names of each list, without suffix."""
-        path = self.root / SPLIT_FILE
+        path = self.root / _SPLIT_FILE
         try:
-            lists = _read_json(path)
+            lists = read_json(path)
         except GazeError as error:
             raise RecipeError(f"{error}; it says which videos are for training") from None
         if not isinstance(lists, dict) or not all(_is_names(names) for names in lists.values()):
@@ -201,7 +193,7 @@ class MouseSaliency(RawSource[MouseSaliencyConfig]):
 
     def _frames(self, video: Video) -> list[Any]:
         path = video.annotation_paths[0]
-        frames = _read_json(path)
+        frames = read_json(path)
         if not isinstance(frames, list):
             raise GazeError(f"{path} is no list of frames; fetch it again")
         return frames
@@ -213,7 +205,7 @@ class MouseSaliency(RawSource[MouseSaliencyConfig]):
         check_confined(self.root, video)
         frames = self._frames(video)
         counts = self._counts(video, len(frames))
-        frame, row, column = _points(video.annotation_paths[0], frames)
+        frame, row, column = read_points(video.annotation_paths[0], frames)
         inside = (row >= -0.5) & (row < height_px - 0.5) & (column >= -0.5)
         inside &= column < width_px - 0.5
         builder = PointsBuilder()
@@ -262,14 +254,6 @@ def _mp4_files(top: Path) -> Iterator[Path]:
                 yield Path(folder) / name
 
 
-def _read_json(path: Path) -> Any:
-    check_file(path, MAX_JSON_BYTES)
-    try:
-        return json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise GazeError(f"{path} is not JSON ({error}); fetch it again") from None
-
-
 def _is_names(names: Any) -> bool:
     """Whether a value is a list of names that cannot lead out of a folder."""
     return isinstance(names, list) and all(
@@ -282,24 +266,6 @@ def _is_names(names: Any) -> bool:
     )
 
 
-def _points(
-    path: Path, frames: Sequence[Any]
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Frame, row and column of each point: its first two numbers; others are not read."""
-    try:
-        counts = [len(points) for points in frames]
-        pairs = [(point[0], point[1]) for points in frames for point in points]
-        values = real_numbers(pairs if pairs else np.empty((0, 2))).reshape(-1, 2)
-    except (TypeError, ValueError, LookupError, OverflowError):
-        raise GazeError(
-            f"{path} is no list of frames, each a list of points [row, column]; fetch it again"
-        ) from None
-    if not np.isfinite(values).all():
-        raise GazeError(f"{path} holds coordinates that are not finite")
-    frame = np.repeat(np.arange(len(counts)), counts)
-    return frame, values[:, 0], values[:, 1]
-
-
 def _in_words(counts: Mapping[str, int]) -> str:
     """Counts in words, the video's first."""
     return ", ".join(
@@ -310,7 +276,7 @@ def _in_words(counts: Mapping[str, int]) -> str:
 
 _TITLES = {"ntire2026": "NTIRE 2026 video saliency", "avimos": "AViMoS (AIM 2024)"}
 _SIGNS = (
-    (SPLIT_FILE,),
+    (_SPLIT_FILE,),
     ("FixationsTrain/Train/*/fixations.json", "FixationsTest/Test/*/fixations.json"),
 )
 _PUBLISHED = {
@@ -347,5 +313,5 @@ DATASET = Dataset(
     'Results", ECCV Workshops 2024; of the edition of 2026 the report of the NTIRE 2026 challenge',
     redistribution="allowed",
     terms="CC BY (https://github.com/msu-video-group/NTIRE26_Saliency_Prediction; each video's own "
-    "licence stands in VideoInfo.json)",
+    "licence is in VideoInfo.json)",
 )

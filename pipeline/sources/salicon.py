@@ -7,9 +7,8 @@ M. Jiang, S. Huang, J. Duan, Q. Zhao: "SALICON: Saliency in Context", CVPR 2015.
 from __future__ import annotations
 
 import functools
-import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +25,7 @@ from foveal.pipeline.sources.readers.files import (
     natural_key,
     not_read,
 )
+from foveal.pipeline.sources.readers.json_text import read_annotations
 from foveal.pipeline.sources.readers.mat import read_mat, real_numbers
 from foveal.pipeline.sources.readers.pictures import PICTURE_SUFFIXES, PictureMaps
 from foveal.pipeline.sources.readers.points import PointsBuilder, pixels_of_frames
@@ -36,13 +36,8 @@ Split = Literal["train", "val", "test"]
 Points = list[tuple[str, NDArray[np.float64]]]
 """Observers and the fixations of each, float64 [n, 2] of (x, y) counted from 1."""
 
-MAX_JSON_BYTES = 1 << 33
+_MAX_JSON_BYTES = 1 << 33
 _IMAGE = re.compile(r"COCO_(train|val|test)")
-_READ_CHARACTERS = 1 << 20
-_MAX_ANNOTATION_CHARACTERS = 1 << 24
-_LIST_START = re.compile(r'"annotations"\s*:\s*\[')
-_LIST_START_CHARACTERS = 100
-_BETWEEN_ITEMS = re.compile(r"[\s,]*")
 
 
 class SALICONConfig(GroundTruthSection):
@@ -124,7 +119,7 @@ class SALICON(RawSource[SALICONConfig]):
         if self.config.gaze == "mat":
             observers = _read_mat_points(path)
         else:
-            check_file(path, MAX_JSON_BYTES)
+            check_file(path, _MAX_JSON_BYTES)
             index = _index(path, path.stat().st_mtime_ns)
             if isinstance(index, GazeError):
                 raise index
@@ -133,33 +128,23 @@ class SALICON(RawSource[SALICONConfig]):
             raise GazeError(f"{path} holds no fixations of {video.id}")
         builder = PointsBuilder()
         for subject, points in observers:
-            if self.subjects == "all" or subject in self.subjects:
-                self._add(builder, subject, points, height_px, width_px, path)
+            if self.subjects != "all" and subject not in self.subjects:
+                continue
+            if not np.isfinite(points).all():
+                raise GazeError(f"{path}: fixations of observer {subject} are not finite")
+            x, y = np.floor(points.T + 0.5) - 1
+            inside = (x >= 0) & (x < width_px) & (y >= 0) & (y < height_px)
+            if self.config.edition == "2015" and not inside.all():
+                raise GazeError(
+                    f"{path}: {int((~inside).sum())} fixations of observer {subject} are outside "
+                    f"the {width_px}x{height_px} image, which happens only in the edition of 2017; "
+                    "write dataset.edition: '2017'"
+                )
+            builder.count("off_screen", ~inside)
+            used = np.zeros(int(inside.sum()), int)
+            pixels = pixels_of_frames(used, x[inside], y[inside], "pairwise")
+            builder.add(subject, *pixels, read=len(points), used=used)
         return builder.build({"origin": "fixations", **self._rules()})
-
-    def _add(
-        self,
-        builder: PointsBuilder,
-        subject: str,
-        points: NDArray[np.float64],
-        height_px: int,
-        width_px: int,
-        path: Path,
-    ) -> None:
-        if not np.isfinite(points).all():
-            raise GazeError(f"{path}: fixations of observer {subject} are not finite")
-        x, y = np.floor(points.T + 0.5) - 1
-        inside = (x >= 0) & (x < width_px) & (y >= 0) & (y < height_px)
-        if self.config.edition == "2015" and not inside.all():
-            raise GazeError(
-                f"{path}: {int((~inside).sum())} fixations of observer {subject} lie outside the "
-                f"{width_px}x{height_px} image, which happens in the edition of 2017 only; write "
-                "dataset.edition: '2017'"
-            )
-        builder.count("off_screen", ~inside)
-        used = np.zeros(int(inside.sum()), int)
-        pixels = pixels_of_frames(used, x[inside], y[inside], "pairwise")
-        builder.add(subject, *pixels, read=len(points), used=used)
 
     def published_maps(self, video: Video) -> PictureMaps | None:
         """Open the density map where `ground_truth` is ``import``; see `Source`."""
@@ -197,7 +182,7 @@ def _index(path: Path, modified_ns: int) -> dict[int, Points] | GazeError:
     """
     found: dict[int, Points] = {}
     try:
-        for annotation in _annotations(path):
+        for annotation in read_annotations(path):
             rows = real_numbers(annotation["fixations"]).reshape(-1, 2)
             observers = found.setdefault(int(annotation["image_id"]), [])
             observers.append((str(annotation["worker_id"]), rows[:, ::-1].copy()))
@@ -210,32 +195,6 @@ def _index(path: Path, modified_ns: int) -> dict[int, Points] | GazeError:
             f"{path}: an annotation lacks image_id, worker_id or [[y, x], …] fixations"
         )
     return found
-
-
-def _annotations(path: Path) -> Iterator[dict[str, Any]]:
-    """Items of the file's ``annotations`` list one by one, without the whole text in memory."""
-    decoder = json.JSONDecoder()
-    with path.open(encoding="utf-8") as file:
-        text, at = "", None
-        while at is None:
-            block = file.read(_READ_CHARACTERS)
-            if not block:
-                raise GazeError(f"{path} has no list of annotations, as SALICON's files do")
-            text = text[-_LIST_START_CHARACTERS:] + block
-            at = match.end() if (match := _LIST_START.search(text)) else None
-        while True:
-            at = _BETWEEN_ITEMS.match(text, at).end()  # type: ignore[union-attr]
-            if text.startswith("]", at):
-                return
-            try:
-                item, at = decoder.raw_decode(text, at)
-            except json.JSONDecodeError:
-                block = file.read(_READ_CHARACTERS)
-                if not block or len(text) - at > _MAX_ANNOTATION_CHARACTERS:
-                    raise GazeError(f"{path} is no complete JSON file; fetch it again") from None
-                text, at = text[at:] + block, 0
-                continue
-            yield item
 
 
 # The binary map blurred by a Gaussian of σ = 19 px, minus its minimum, divided by its maximum:

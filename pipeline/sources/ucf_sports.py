@@ -13,16 +13,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from foveal.pipeline.sources import mathe
 from foveal.pipeline.sources.base import Dataset
-from foveal.pipeline.sources.mathe import (
-    CITATION,
-    DENSITY,
-    TERMS,
-    MatheConfig,
-    Split,
-    forms,
-    open_either,
-)
 
 _CLIP = re.compile(r"([A-Za-z-]+)[-_](\d+)")
 
@@ -42,7 +34,7 @@ _TEST_CLIPS = {
 """Number of test clips per action: the first ones; the others are for training."""
 
 
-class UCFSportsConfig(MatheConfig):
+class UCFSportsConfig(mathe.MatheConfig):
     """UCF-Sports; see `MatheConfig`."""
 
     kind: Literal["ucf_sports"]
@@ -51,7 +43,7 @@ class UCFSportsConfig(MatheConfig):
     gaze: str = "gaze_ucf_sports"
 
 
-def _split_of(name: str) -> Split | None:
+def _split_of(name: str) -> mathe.Split | None:
     match = _CLIP.fullmatch(name)
     if match is None:
         return None
@@ -64,8 +56,8 @@ DATASET = Dataset(
     "ucf_sports",
     "UCF-Sports",
     UCFSportsConfig,
-    partial(open_either, clip=_CLIP, split_of=_split_of),
-    forms=forms(
+    partial(mathe.open_either, clip=_CLIP, split_of=_split_of),
+    forms=mathe.forms(
         "UCF-Sports",
         "[A-Z]*-[0-9][0-9][0-9]",
         "videos",
@@ -73,8 +65,8 @@ DATASET = Dataset(
         _PUBLISHED,
         _PUBLISHED,
     ),
-    density=DENSITY,
-    citation=CITATION,
+    density=mathe.DENSITY,
+    citation=mathe.CITATION,
     redistribution="forbidden",
-    terms=TERMS + "https://www.crcv.ucf.edu/",
+    terms=mathe.TERMS + "https://www.crcv.ucf.edu/",
 )

@@ -140,11 +140,7 @@ def _open(config: VideosConfig, fixations: GazeSelection | None) -> Videos | Cli
 class Videos:
     """Video files, or folders of images with a table of gaze; see `Source`.
 
-    Parameters
-    ----------
-    config : VideosConfig
-    fixations : GazeSelection or None
-        The recipe's choice of observers; None selects all.
+    `config` and `fixations` are sections of the recipe.
     """
 
     def __init__(self, config: VideosConfig, fixations: GazeSelection | None) -> None:

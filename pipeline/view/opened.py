@@ -114,12 +114,7 @@ class OpenVideos:
         self._decoded: Latest[NDArray[Any]] = Latest(_DECODED_BYTES, lambda part: part.nbytes)
 
     def current(self, video: str) -> Video:
-        """Open a video as the store has it now.
-
-        Parameters
-        ----------
-        video : str
-            Id of the video.
+        """Open the video of the id `video` as the store has it now.
 
         Raises
         ------
@@ -134,12 +129,7 @@ class OpenVideos:
         return kept
 
     def at(self, video: str, version: str) -> Video:
-        """Return a video at the version that the page knows.
-
-        Parameters
-        ----------
-        video, version : str
-            Id of the video, and its version.
+        """Return the video of the id `video` at the `version` that the page knows.
 
         Raises
         ------

@@ -575,9 +575,9 @@ def test_a_missing_observer_is_recorded(tmp_path: Path) -> None:
 
 def test_fixation_maps_cannot_be_split_by_observer_nor_mapped_as_dhf1k(tmp_path: Path) -> None:
     miniature = hollywood2.write_frames(tmp_path)
-    with pytest.raises(RecipeError, match="do not tell observers apart"):
+    with pytest.raises(RecipeError, match="do not say who looked where"):
         opened(tmp_path, miniature.dataset, subjects=["001"])
-    with pytest.raises(RecipeError, match="belongs to DHF1K alone"):
+    with pytest.raises(RecipeError, match="is for DHF1K only"):
         opened(tmp_path, miniature.dataset, mapping="authors")
 
 
@@ -733,7 +733,7 @@ def test_salicon_json_is_read_item_by_item_across_blocks(
     expected = [whole.fixations(video, *salicon.SIZE) for video in whole.videos()]
     text = (tmp_path / "fixations_val2014.json").read_text()
     for block in (7, 64, 1000):
-        monkeypatch.setattr("foveal.pipeline.sources.salicon._READ_CHARACTERS", block)
+        monkeypatch.setattr("foveal.pipeline.sources.readers.json_text._READ_CHARACTERS", block)
         write_text(
             tmp_path / "fixations_val2014.json", json.dumps(json.loads(text), indent=block % 3)
         )

@@ -7,15 +7,15 @@ where its clips are.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 from foveal.errors import GazeError, InputError, RecipeError
-from foveal.pipeline.recipe.section import DatasetSection, GazeSelection, Reconcile
+from foveal.pipeline.recipe.section import DatasetSection, GazeSelection
+from foveal.pipeline.sources.readers.alignment import Aligned, align
 from foveal.pipeline.sources.readers.files import (
     check_confined,
     folder_names,
@@ -29,8 +29,6 @@ from foveal.pipeline.sources.readers.pictures import (
 )
 from foveal.pipeline.sources.readers.points import only_pairwise
 from foveal.pipeline.video.types import Fixations, Video
-
-_SHOWN_NUMBERS = 5
 
 
 class GroundTruthSection(DatasetSection):
@@ -83,29 +81,6 @@ class Clip:
     has_ground_truth: bool = True
 
 
-@dataclass(frozen=True)
-class Aligned:
-    """Pictures of a clip; item k of each kind belongs to frame k.
-
-    Attributes
-    ----------
-    images : tuple of str
-        Names in the clip's folder of images.
-    maps, points : tuple of Path
-        Paths of the maps; empty where the clip has none.
-    notes : tuple of str
-        What a person should know, such as frames left out.
-    problem : str
-        Why the kinds do not belong together; empty where they do.
-    """
-
-    images: tuple[str, ...]
-    maps: tuple[Path, ...]
-    points: tuple[Path, ...]
-    notes: tuple[str, ...] = ()
-    problem: str = ""
-
-
 class ClipSource:
     """Source of clips that are folders of pictures; see `Source`.
 
@@ -138,7 +113,7 @@ class ClipSource:
         if fixations is not None and fixations.subjects != "all":
             raise RecipeError(
                 f"fixations.subjects is {', '.join(fixations.subjects)}, but fixation maps do not "
-                "tell observers apart; write all, or use the raw gaze"
+                "say who looked where; write all, or use the raw gaze"
             )
         if not clips:
             raise RecipeError(
@@ -210,10 +185,10 @@ class ClipSource:
             for folder in clip.points if clip.has_ground_truth else ():
                 kinds["points"] = numbered_files(folder, (*PICTURE_SUFFIXES, ".mat"))
                 if kinds["points"]:
-                    return align(clip, images, kinds, folder, self.config.reconcile)
+                    return align(images, kinds, clip.maps, folder, self.config.reconcile)
         except InputError as error:
             return Aligned((), (), (), problem=str(error))
-        return align(clip, images, kinds, clip.maps, self.config.reconcile)
+        return align(images, kinds, clip.maps, clip.maps, self.config.reconcile)
 
     def problem(self, video: Video) -> str:
         """Say why the pictures of a listed video do not belong together; empty where they do.
@@ -268,18 +243,8 @@ def split_clips(
 ) -> list[Clip]:
     """List clips below ``training`` and ``testing``, as the DHF1K authors repackage other datasets.
 
-    Each clip holds ``images``, ``maps``, ``fixation`` and ``fixation/maps``.
-
-    Parameters
-    ----------
-    root : Path
-        Folder of the dataset.
-    splits : sequence of {'train', 'test'}
-        Splits that are wanted.
-    name : re.Pattern
-        Folders whose name does not match are left out.
-    fps : float
-        Nominal frame rate.
+    These are the folders of the wanted `splits` below `root` that match `name`. They hold
+    ``images``, ``maps``, ``fixation`` and ``fixation/maps``, and get the frame rate `fps`.
     """
     clips = []
     for split in splits:
@@ -290,79 +255,3 @@ def split_clips(
                 points = (folder / "fixation", folder / "fixation" / "maps")
                 clips.append(Clip(clip, split, folder / "images", folder / "maps", points, fps))
     return clips
-
-
-def align(
-    clip: Clip,
-    images: Mapping[int, str],
-    kinds: Mapping[str, Mapping[int, str]],
-    points_folder: Path,
-    rule: Reconcile,
-) -> Aligned:
-    """Match images and annotation pictures by a rule.
-
-    ``strict`` requires the same numbers in all kinds. ``intersect_by_name`` keeps the numbers that
-    all kinds have. ``truncate_to_shorter`` takes each kind in order and cuts it to the shortest.
-    Kinds without files are ignored.
-
-    Parameters
-    ----------
-    clip : Clip
-    images : mapping of int to str
-        Names of the images by number.
-    kinds : mapping of str to mapping
-        Names of ``maps`` and ``points`` by number.
-    points_folder : Path
-        Folder that the points are in.
-    rule : {'strict', 'intersect_by_name', 'truncate_to_shorter'}
-        The recipe's ``dataset.reconcile``.
-    """
-    present = {"images": images, **{kind: files for kind, files in kinds.items() if files}}
-    counts = ", ".join(f"{len(files)} {kind}" for kind, files in present.items())
-    differing = _differences(present)
-    notes, problem = [], ""
-    if differing and rule == "strict":
-        problem = (
-            f"{counts} do not belong together ({differing}); dataset.reconcile: intersect_by_name "
-            "keeps the frames that all have"
-        )
-    elif differing:
-        if rule == "intersect_by_name":
-            common = set.intersection(*(set(files) for files in present.values()))
-            present = {
-                kind: {number: name for number, name in files.items() if number in common}
-                for kind, files in present.items()
-            }
-        else:
-            shortest = min(len(files) for files in present.values())
-            present = {kind: dict([*files.items()][:shortest]) for kind, files in present.items()}
-        kept = len(present["images"])
-        notes.append(f"{rule}: {kept} frames kept of {counts} ({differing})")
-        if not kept:
-            problem = f"{counts} have no frame in common"
-    notes.extend(_gaps(present["images"]))
-    maps, points = (
-        tuple(folder / name for name in present.get(kind, {}).values())
-        for kind, folder in (("maps", clip.maps), ("points", points_folder))
-    )
-    names = tuple(present["images"].values())
-    return Aligned(names, maps, points, notes=tuple(notes), problem=problem)
-
-
-def _differences(present: Mapping[str, Mapping[int, str]]) -> str:
-    """Numbers that some kinds have and others lack, in words; empty where all have the same."""
-    everything = set().union(*present.values())
-    found = []
-    for kind, files in present.items():
-        if lacking := sorted(everything - files.keys()):
-            shown = ", ".join(map(str, lacking[:_SHOWN_NUMBERS]))
-            more = ", …" if len(lacking) > _SHOWN_NUMBERS else ""
-            found.append(f"{kind} lack {shown}{more}")
-    return "; ".join(found)
-
-
-def _gaps(images: Mapping[int, str]) -> list[str]:
-    jumps = [f"{a} to {b}" for a, b in pairwise(images) if b != a + 1]
-    if not jumps:
-        return []
-    return [f"frame numbers jump {', '.join(jumps[:_SHOWN_NUMBERS])}"]

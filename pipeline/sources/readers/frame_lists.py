@@ -53,7 +53,7 @@ def read_frame_lists(path: Path) -> dict[str, NDArray[np.bool_]]:
     names = np.asarray(table["video"].to_pylist(), dtype=str)
     frame, mask = table["frame"].to_numpy(), table["mask"].to_numpy()
     if len(frame) and not (frame.min() >= 0 and frame.max() <= MAX_LIST_FRAME):
-        raise GazeError(f"{path}: frames lie in {frame.min()} … {frame.max()}")
+        raise GazeError(f"{path}: frames are in {frame.min()} … {frame.max()}")
     lists: dict[str, NDArray[np.bool_]] = {}
     for name in dict.fromkeys(names.tolist()):
         own = names == name

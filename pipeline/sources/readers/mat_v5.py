@@ -24,7 +24,7 @@ _LARGEST_CLASS = 15
 _COMPLEX = 1 << 11
 
 Element = tuple[int, int, int]
-"""Type of an element, and the bytes at which its content begins and ends."""
+"""Type of an element, and the bytes at which its content starts and ends."""
 
 
 def plain_v5(data: bytes, max_bytes: int) -> bytes:
@@ -80,7 +80,7 @@ def _inflated(data: bytes, max_bytes: int) -> bytes:
 
 
 def _element(data: bytes, at: int, end: int, order: str) -> tuple[int, int, int, int]:
-    """Type, begin and end of an element, and the begin of the next one."""
+    """Type, start and end of an element, and the start of the next one."""
     if at + 8 > end:
         raise ValueError(f"the file is cut at byte {at}")
     kind, size = struct.unpack_from(order + "II", data, at)

@@ -24,7 +24,7 @@ def only_pairwise(fixations: GazeSelection | None) -> None:
     """Refuse `fixations` with ``mapping: authors``, an error in DHF1K's script, by RecipeError."""
     if fixations is not None and fixations.mapping != "pairwise":
         raise RecipeError(
-            f"fixations.mapping: {fixations.mapping} belongs to DHF1K alone; write pairwise"
+            f"fixations.mapping: {fixations.mapping} is for DHF1K only; write pairwise"
         )
 
 

@@ -93,7 +93,7 @@ const THEMES = ["auto", "light", "dark"];
 function applyTheme(theme) {
   if (theme === "auto") delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = theme;
-  const name = theme === "auto" ? "as the system has them" : theme;
+  const name = theme === "auto" ? "as in the system settings" : theme;
   $("theme").setAttribute("aria-label", `Colours: ${name}`);
   $("theme").title = `Colours: ${name}`;
   keep.set("theme", theme);
