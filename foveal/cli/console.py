@@ -122,7 +122,7 @@ def counting(what: str) -> Iterator[Callable[[str, int, int], None]]:
 
 
 def size_text(count: float | None) -> str:
-    """Write a number of bytes for people."""
+    """Bytes as people read them."""
     value = float(count or 0)
     for unit in ("B", "KB", "MB", "GB"):
         if value < 1000:
@@ -132,7 +132,7 @@ def size_text(count: float | None) -> str:
 
 
 def time_text(seconds: float | None) -> str:
-    """Write a number of seconds for people."""
+    """Seconds as people read them."""
     value = float(seconds or 0)
     if value < 60:
         return f"{value:.1f} s"

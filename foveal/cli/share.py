@@ -38,7 +38,7 @@ def push(
         err.print(f"note: {warning}", markup=False)
     with counting("pushing") as advance:
         moved, warnings = push_store(store, address, public=public, advance=advance)
-    show_transfer(moved, as_json, warnings)
+    tell(moved, as_json, warnings)
 
 
 def pull(
@@ -51,10 +51,10 @@ def pull(
 
     with counting("pulling") as advance:
         moved = pull_store(address, folder, advance)
-    show_transfer(moved, as_json)
+    tell(moved, as_json)
 
 
-def show_transfer(moved: Moved, as_json: bool, warnings: list[str] | None = None) -> None:
+def tell(moved: Moved, as_json: bool, warnings: list[str] | None = None) -> None:
     """Print what a transfer did: `moved`, and `warnings` in JSON."""
     if as_json:
         print_json({**vars(moved), "warnings": warnings or []})

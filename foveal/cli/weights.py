@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from foveal.cli.console import INCOMPLETE, Json, counting, out, print_json, print_table, size_text
-from foveal.cli.share import Public, show_transfer
+from foveal.cli.share import Public, tell
 
 if TYPE_CHECKING:
     from foveal.models.weights import WeightsStatus
@@ -74,7 +74,7 @@ def push(
 
     with counting("pushing") as advance:
         moved = push_run(run, address, public=public, advance=advance)
-    show_transfer(moved, as_json)
+    tell(moved, as_json)
 
 
 @weights.command()
@@ -88,7 +88,7 @@ def pull(
 
     with counting("pulling") as advance:
         moved = pull_run(address, folder, advance)
-    show_transfer(moved, as_json)
+    tell(moved, as_json)
 
 
 def _show(found: list[WeightsStatus], as_json: bool) -> None:
