@@ -300,8 +300,9 @@ function toggleSound() {
   player.sync(true);
 }
 
-function followLink() {
-  const link = readLink();
+// The event has the new link even where noteLink has since replaced it by the link of the old moment.
+function followLink(event) {
+  const link = readLink(event ? new URL(event.newURL).hash : location.hash);
   if (link.speed) player.setSpeed(link.speed);
   if (link.compare !== null && link.compare !== state.compare) toggleCompare();
   if (link.video === null) return false;

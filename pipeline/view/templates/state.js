@@ -25,9 +25,9 @@ const keep = {
   },
 };
 
-function readLink() {
+function readLink(hash) {
   const found = {};
-  for (const part of location.hash.slice(1).split("&")) {
+  for (const part of hash.slice(1).split("&")) {
     const at = part.indexOf("=");
     if (at > 0) found[part.slice(0, at)] = part.slice(at + 1);
   }
