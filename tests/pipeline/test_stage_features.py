@@ -253,7 +253,7 @@ SECTION = {"backbone": PICTURES}
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"features": {**SECTION, "pooling": "grid"}}, "go together"),
+        ({"features": {**SECTION, "pooling": "grid"}}, "together"),
         ({"features": {**SECTION, "stride": 2}}, "say with frames how long"),
         ({"features": {**SECTION, "frames": 4, "every": 2}}, "of single pictures"),
         ({"features": {**SECTION, "every": 2, "fps": 5.0}}, "give one of them"),

@@ -177,8 +177,8 @@ def test_quality_figures_stand_in_the_index(raw: Path, tmp_path: Path) -> None:
     ("flow", "message"),
     [
         ([{"method": "tvl1", "weights": "random"}], "tvl1 has no weights"),
-        ([{"method": "auto"}, {"method": "tvl1"}], "auto stands alone"),
-        ([{"method": "tvl1"}, {"method": "tvl1"}], "may stand once"),
+        ([{"method": "auto"}, {"method": "tvl1"}], "give method auto alone"),
+        ([{"method": "tvl1"}, {"method": "tvl1"}], "give each method once"),
         ([{"method": "tvl1", "encoding": "jpeg"}], "float16"),
     ],
 )
