@@ -1,4 +1,7 @@
-"""Dense inverse search (Kroeger et al. 2016, OpenCV's DISOpticalFlow): flow for a quick look."""
+"""This module computes flow by dense inverse search, for a quick look.
+
+Source: Kroeger et al. 2016; the implementation is OpenCV's DISOpticalFlow.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +13,22 @@ from numpy.typing import NDArray
 from foveal.machine import available_cores
 from foveal.models.flow.inputs import check_frames, pad_to_minimum
 from foveal.models.flow.opencv import grey_frames, map_pairs
+from foveal.models.flow.tvl1_settings import check_threads
 
 _PRESETS = ("ultrafast", "fast", "medium")
 _LEAST_PX = 12
 
 
 class DIS:
-    """OpenCV's DIS on grey frames, pairs in parallel over the cores; deterministic.
+    """Run OpenCV's DIS on grey frames, with pairs in parallel on the cores; deterministic.
 
     Parameters
     ----------
     preset : {'medium', 'fast', 'ultrafast'}
         OpenCV's settings by name; ``medium`` is the most accurate.
     threads : int, optional
-        Pairs at a time; None takes every core the process may use. The numbers do not depend on it.
+        Pairs computed together; None takes every core of the process. The numbers do not depend
+        on it.
 
     Raises
     ------
@@ -32,9 +37,8 @@ class DIS:
 
     Notes
     -----
-    Tens to hundreds of times faster than TV-L1 and coarser in weak texture: meant for looking.
-    Frames under 12 px a side, which OpenCV refuses, are padded by their border and
-    the flow is cropped.
+    It is tens to hundreds of times faster than TV-L1, and coarser in weak texture. Frames with a
+    side under 12 px, which OpenCV refuses, are padded with their border and the flow is cropped.
     """
 
     name = "dis"
@@ -42,13 +46,12 @@ class DIS:
     def __init__(self, *, preset: str = "medium", threads: int | None = None) -> None:
         if preset not in _PRESETS:
             raise ValueError(f"preset must be one of {', '.join(_PRESETS)}, got {preset!r}")
-        if threads is not None and threads < 1:
-            raise ValueError(f"threads must be at least 1 (or None for every core), got {threads}")
+        check_threads(threads)
         self._preset = preset
         self._threads = threads or available_cores()
 
     def __call__(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Motion of each frame to the next.
+        """Return the motion of each frame to the next.
 
         Parameters
         ----------
@@ -66,15 +69,11 @@ class DIS:
         return flow[:, rows, columns]
 
     def parameters(self) -> dict[str, Any]:
-        """Preset and grey conversion."""
+        """Return the preset and the grey conversion."""
         return {"method": self.name, "preset": self._preset, "grey": "rec601"}
 
-    def former_parameters(self) -> list[dict[str, Any]]:
-        """None: nothing was stored under this name by another implementation."""
-        return []
-
     def provenance(self) -> dict[str, Any]:
-        """Implementation, its version, and the number of threads."""
+        """Return the implementation, its version, and the number of threads."""
         import cv2
 
         return {
@@ -91,7 +90,7 @@ class DIS:
         preset = getattr(cv2, f"DISOPTICAL_FLOW_PRESET_{self._preset.upper()}")
 
         def calc(frame: NDArray[np.uint8], after: NDArray[np.uint8]) -> Any:
-            # a solver that met a small frame keeps the scales it adapted: each pair gets its own
+            # A solver adapts its scales to a small frame and keeps them: each pair gets a new one.
             solver: Any = cv2.DISOpticalFlow.create(preset)
             return solver.calc(frame, after, None)
 

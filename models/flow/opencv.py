@@ -1,9 +1,9 @@
-"""What the two OpenCV estimators share: grey frames, and pairs spread over the cores.
+"""This module has what the two OpenCV estimators share: grey frames, and pairs run in parallel.
 
-OpenCV releases Python's lock while it computes, so plain threads serve. One pair a core on
-single-threaded OpenCV is fastest (TV-L1, 112x112, two cores: 60 ms a pair; 64 ms with OpenCV's own
-threads on as well; 72 ms with only those), and the numbers of DIS depend on how many threads OpenCV
-splits a picture over.
+OpenCV releases Python's lock while it computes, so plain threads are enough. One pair per core with
+single-threaded OpenCV is fastest (TV-L1, 112x112, two cores: 60 ms per pair; 64 ms with OpenCV's
+own threads as well; 72 ms with only those). Also, the numbers of DIS depend on how many threads
+OpenCV uses for a picture.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _threads_before = 0
 
 
 def require_optflow() -> Any:
-    """Return the ``cv2`` module after making sure that it carries ``cv2.optflow``.
+    """Return the ``cv2`` module if it has ``cv2.optflow``.
 
     Raises
     ------
     MissingDependency
         OpenCV is absent, or a build without the contrib modules (``opencv-python``, which ptlflow
-        pulls in) was installed over ``opencv-contrib-python``.
+        installs) replaced ``opencv-contrib-python``.
     """
     mend = "pip install --force-reinstall --no-deps"
     try:
@@ -47,14 +47,20 @@ def require_optflow() -> Any:
         except metadata.PackageNotFoundError:
             wanted = ".".join(cv2.__version__.split(".")[:2]) + ".*"
         raise MissingDependency(
-            f"cv2 {cv2.__version__} at {cv2.__file__} has no cv2.optflow: opencv-python lies over "
+            f"cv2 {cv2.__version__} at {cv2.__file__} has no cv2.optflow: opencv-python replaced "
             f"opencv-contrib-python; run: {mend} 'opencv-contrib-python=={wanted}'"
         )
     return cv2
 
 
 def grey_frames(frames: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-    """Luma (0.299 R + 0.587 G + 0.114 B, rounded) of each frame: n arrays, uint8 [h, w]."""
+    """Return the luma (0.299 R + 0.587 G + 0.114 B, rounded) of each frame, uint8 [h, w].
+
+    Parameters
+    ----------
+    frames : ndarray, uint8 [n, h, w, 3]
+        RGB.
+    """
     import cv2
 
     return [np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), np.uint8) for frame in frames]
@@ -65,16 +71,17 @@ def map_pairs(
     grey: list[NDArray[np.uint8]],
     threads: int,
 ) -> NDArray[np.float32]:
-    """Flow of consecutive grey frames, pairs in parallel.
+    """Compute the flow of consecutive grey frames, with pairs in parallel.
 
     Parameters
     ----------
     make_calc : callable
-        Called once a thread, as OpenCV's flow objects keep buffers and must not be shared; gives
-        the function (frame, next frame) -> flow [h, w, 2].
+        Called once per thread, because OpenCV's flow objects have buffers and must not be shared;
+        returns the function (frame, next frame) -> flow [h, w, 2].
     grey : list of n + 1 arrays, uint8 [h, w]
+        Luma of the frames.
     threads : int
-        At most so many pairs at a time.
+        Most pairs computed together.
 
     Returns
     -------
@@ -97,7 +104,7 @@ def map_pairs(
 
 @contextmanager
 def _opencv_threads_off() -> Iterator[None]:
-    """Keep OpenCV single-threaded until the last of overlapping users has left."""
+    """Keep OpenCV single-threaded until the last of several users has finished."""
     global _holders, _threads_before
     import cv2
 
