@@ -158,7 +158,7 @@ def test_a_failed_fetch_leaves_nothing_and_says_what_to_do_by_hand(
         one = replace(one, url=site + changes["file"])
     with pytest.raises(MissingDependency, match=said) as caught:
         weights.fetch(one)
-    assert "place by hand" in str(caught.value)
+    assert "download by hand" in str(caught.value)
     assert list(folder.iterdir()) == []
 
 
