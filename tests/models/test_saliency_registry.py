@@ -231,7 +231,7 @@ def test_provenance_tells_where_weights_come_from(tmp_path: Path) -> None:
         "backbone": "salbce.pt",
         "backbone_sha256": digest,
     }
-    with pytest.raises(RecipeError, match="tp_cmrnet has no pretrained backbone"):
+    with pytest.raises(RecipeError, match="tp_cmrnet has no backbone"):
         saliency.build("tp_cmrnet", weights="random", backbone=file, **SMALL["tp_cmrnet"])
 
 
