@@ -28,36 +28,23 @@ EMPTY = 1e-20
 def binary_cross_entropy(prediction: Tensor, target: Tensor) -> Tensor:
     """Return the mean binary cross-entropy of each map (Linardos et al. 2019).
 
-    Parameters
-    ----------
-    prediction, target : Tensor, float [..., height, width]
-        In 0 … 1.
+    Both `prediction` and `target` [..., height, width] are in 0 … 1.
     """
     losses = functional.binary_cross_entropy(prediction, target, reduction="none")
     return losses.mean(dim=(-2, -1))
 
 
 def mean_squared_error(prediction: Tensor, target: Tensor) -> Tensor:
-    """Return the mean squared difference of each map.
-
-    Parameters
-    ----------
-    prediction, target : Tensor, float [..., height, width]
-        Maps on the same scale.
-    """
+    """Return the mean squared difference of each `prediction` and `target` [..., height, width]."""
     return (prediction - target).square().mean(dim=(-2, -1))
 
 
 def kullback_leibler(prediction: Tensor, density: Tensor) -> Tensor:
-    """Return the divergence of the prediction from the density; 0 is best.
+    """Return the divergence of each `prediction` from its `density`; 0 is best.
 
-    ``sum q log(eps + q / (p + eps))`` (MIT saliency benchmark, ``KLdiv.m``), with an epsilon large
-    enough for float32 gradients. An all-zero map counts as uniform.
-
-    Parameters
-    ----------
-    prediction, density : Tensor, float [..., height, width]
-        Not negative; both are scaled to a sum of 1.
+    Both are not negative and are scaled to a sum of 1. The divergence is ``sum q log(eps + q / (p +
+    eps))`` (MIT saliency benchmark, ``KLdiv.m``), with an epsilon large enough for gradients in
+    float32. An all-zero map counts as uniform.
     """
     p, q = _distribution(prediction), _distribution(density)
     return (q * torch.log(EPSILON + q / (p + EPSILON))).sum(dim=(-2, -1))
@@ -85,13 +72,7 @@ def normalised_scanpath_saliency(prediction: Tensor, fixations: Tensor) -> Tenso
 
 
 def correlation(prediction: Tensor, density: Tensor) -> Tensor:
-    """Return Pearson's correlation of each map with its density, -1 … 1; 0 if one is constant.
-
-    Parameters
-    ----------
-    prediction, density : Tensor, float [..., height, width]
-        Of any scale.
-    """
+    """Return Pearson's correlation of each `prediction` and `density`; 0 if one is constant."""
     a, b = _centred(prediction), _centred(density)
     variances = (a.square().mean(dim=(-2, -1)) + EPSILON) * (
         b.square().mean(dim=(-2, -1)) + EPSILON
@@ -100,14 +81,10 @@ def correlation(prediction: Tensor, density: Tensor) -> Tensor:
 
 
 def similarity(prediction: Tensor, density: Tensor) -> Tensor:
-    """Return the histogram intersection, 0 … 1 (MIT's ``similarity.m``).
+    """Return the histogram intersection of each `prediction` and `density`, 0 … 1.
 
-    Both maps are stretched to 0 … 1, then divided by their sum; the result is the sum of minima.
-
-    Parameters
-    ----------
-    prediction, density : Tensor, float [..., height, width]
-        Of any scale.
+    Both are stretched to 0 … 1, then divided by their sum; the result is the sum of minima (MIT's
+    ``similarity.m``).
     """
     p, q = _distribution(min_max(prediction)), _distribution(min_max(density))
     return torch.minimum(p, q).sum(dim=(-2, -1))

@@ -24,13 +24,7 @@ _COMMENT_BYTES = len(_DIGEST) + 64
 
 
 def packed(values: Mapping[str, Any]) -> bytes:
-    """Return the content of a file of tensors and plain values, with its digest at the end.
-
-    Parameters
-    ----------
-    values : mapping of str to tensors and plain values
-        What the file will hold.
-    """
+    """Return the content of a file of `values` (tensors and plain ones), its digest at the end."""
     file = io.BytesIO()
     torch.save(dict(values), file)
     # An archive ends with the length of its comment, which is still 0 here.

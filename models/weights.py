@@ -190,26 +190,16 @@ def fetch(weights: str | Weights) -> WeightsFile:
 
 
 def is_path(weights: str) -> bool:
-    """Whether a string means a file rather than a registered name.
+    """Whether `weights` mean a file rather than a registered name.
 
-    Parameters
-    ----------
-    weights : str
-        A path has a separator or an ending of a file of weights (.ckpt, .pt, .pth, .safetensors,
-        .index).
+    A path has a separator or the ending .ckpt, .pt, .pth, .safetensors or .index.
     """
     suffixes = (".ckpt", ".pt", ".pth", ".safetensors", ".index")
     return "/" in weights or os.sep in weights or weights.endswith(suffixes)
 
 
 def random_seed(weights: str | None) -> int | None:
-    """Return the seed in ``random`` (0) or ``random:SEED``; None for anything else.
-
-    Parameters
-    ----------
-    weights : str or None
-        Weights as a recipe names them.
-    """
+    """Return the seed in `weights` of the form ``random`` (0) or ``random:SEED``; else None."""
     match = re.fullmatch(r"random(?::(\d+))?", weights or "")
     return None if match is None else int(match[1] or 0)
 

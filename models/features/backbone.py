@@ -147,15 +147,7 @@ def open_backbone(
 
 
 def seeded(seed: int, make: Callable[[], nn.Module]) -> nn.Module:
-    """Make a network whose weights depend only on a seed, without changing torch's random state.
-
-    Parameters
-    ----------
-    seed : int
-        Determines the weights.
-    make : callable
-        Makes the network.
-    """
+    """Run `make` so that its weights depend only on `seed`; torch's own random state stays."""
     import torch
 
     with torch.random.fork_rng(devices=[]):
@@ -164,15 +156,7 @@ def seeded(seed: int, make: Callable[[], nn.Module]) -> nn.Module:
 
 
 def triple(values: Any, default: tuple[float, ...]) -> tuple[float, ...]:
-    """Return three numbers of a configuration, or the default if it has none.
-
-    Parameters
-    ----------
-    values : any
-        What the configuration has.
-    default : tuple of float
-        Used unless `values` are three.
-    """
+    """Return `values` of a configuration if they are three numbers, else `default`."""
     if not isinstance(values, list | tuple) or len(values) != 3:
         return default
     return tuple(float(value) for value in values)

@@ -110,10 +110,7 @@ class Extractor:
     def shapes(self, frames: int | None = None) -> list[tuple[int, ...]]:
         """Return the shape of one item of each layer; the network runs once on a black item.
 
-        Parameters
-        ----------
-        frames : int, optional
-            Frames of a clip; None for pictures.
+        `frames` is the length of a clip, None for pictures.
         """
         if frames not in self._shapes:
             self._shapes[frames] = self._found_shapes(frames)

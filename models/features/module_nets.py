@@ -64,13 +64,7 @@ def open_module(
 
 
 def state_digest(network: nn.Module) -> str:
-    """Return the SHA-256 of names, shapes, dtypes and values of all weights and buffers.
-
-    Parameters
-    ----------
-    network : Module
-        The network.
-    """
+    """Return the SHA-256 of names, shapes, dtypes and values of all tensors of `network`."""
     digest = hashlib.sha256()
     for key, value in sorted(network.state_dict().items()):
         digest.update(f"{key} {tuple(value.shape)} {value.dtype}\n".encode())

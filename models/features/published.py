@@ -33,13 +33,7 @@ def published_weights(name: str) -> Weights:
 
 
 def fetched(folder: Path) -> Iterator[Weights]:
-    """Yield the entries of weights that are in the folder of weights.
-
-    Parameters
-    ----------
-    folder : Path
-        See `foveal.models.weights.weights_folder`.
-    """
+    """Yield the entries of weights that are in `folder`, the folder of weights."""
     places = [
         f"torchvision:{path.parent.name}:{path.name}" for path in folder.glob("torchvision/*/*")
     ]

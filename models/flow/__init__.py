@@ -22,13 +22,7 @@ _log = logging.getLogger("foveal")
 
 
 def takes_weights(method: str) -> bool:
-    """Whether a method is a network.
-
-    Parameters
-    ----------
-    method : str
-        See `make_estimator`.
-    """
+    """Whether `method` is a network, see `make_estimator`."""
     return method not in plugins("flow") or "weights" in _parameters(find("flow", method))
 
 
@@ -81,13 +75,7 @@ def make_estimator(
 
 
 def takes_device(method: str) -> bool:
-    """Whether a method can compute on a chosen device.
-
-    Parameters
-    ----------
-    method : str
-        See `make_estimator`.
-    """
+    """Whether `method` can compute on a chosen device, see `make_estimator`."""
     return method == "auto" or "device" in _parameters(_factory(method))
 
 

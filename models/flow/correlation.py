@@ -68,13 +68,7 @@ class LocalCorrelation(nn.Module):
         self.step = step
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """Return the correlation [b, patch, patch, h, w].
-
-        Parameters
-        ----------
-        first, second : Tensor, float [b, c, h, w]
-            Feature maps.
-        """
+        """Return the correlation [b, patch, patch, h, w] of `first` and `second` [b, c, h, w]."""
         return local_correlation(first, second, self.patch, self.step)
 
 
@@ -84,14 +78,9 @@ def _flownetc_correlation(first: Tensor, second: Tensor) -> Tensor:
 
 
 def use_local_correlation(model: nn.Module) -> None:
-    """Replace the copying samplers inside a ptlflow model, if it has any.
+    """Replace the copying samplers inside a ptlflow `model`, if it has any.
 
     The replacement has no weights, so checkpoints load before or after.
-
-    Parameters
-    ----------
-    model : Module
-        A ptlflow model.
     """
     from ptlflow.models.flownet.submodules import correlate
     from ptlflow.utils.correlation import IterSpatialCorrelationSampler

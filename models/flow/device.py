@@ -19,15 +19,7 @@ PRECISIONS = {
 
 @contextmanager
 def arithmetic(device: torch.device, precision: str) -> Iterator[None]:
-    """Compute in one of `PRECISIONS`, without gradients.
-
-    Parameters
-    ----------
-    device : torch.device
-        Where the network runs.
-    precision : str
-        A key of `PRECISIONS`.
-    """
+    """Compute on `device` in a `precision` of `PRECISIONS`, without gradients."""
     dtype = PRECISIONS[precision]
     tf32_before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
@@ -42,26 +34,14 @@ def arithmetic(device: torch.device, precision: str) -> Iterator[None]:
 
 
 def device_name(device: torch.device) -> str:
-    """Return the name of a GPU, or ``cpu`` with the number of threads.
-
-    Parameters
-    ----------
-    device : torch.device
-        The device.
-    """
+    """Return the name of a GPU `device`, or ``cpu`` with the number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"cpu, {torch.get_num_threads()} threads"
 
 
 def is_device_failure(error: RuntimeError) -> bool:
-    """Whether an error comes from the GPU itself rather than from the computation.
-
-    Parameters
-    ----------
-    error : RuntimeError
-        The error.
-    """
+    """Whether an `error` comes from the GPU itself rather than from the computation."""
     lost = getattr(torch, "AcceleratorError", ())
     signs = ("CUDA error", "cuDNN error", "CUBLAS_STATUS", "cudaError")
     return isinstance(error, lost) or any(sign in str(error) for sign in signs)

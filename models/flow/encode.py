@@ -74,13 +74,7 @@ class FlowEncoding:
         return stored if self.fill is None else np.where(finite, stored, self.dtype.type(self.fill))
 
     def decode(self, stored: NDArray[Any]) -> NDArray[np.float32]:
-        """Convert stored values to pixels, float32; the fill value becomes NaN.
-
-        Parameters
-        ----------
-        stored : ndarray of `dtype` [..., 2]
-            Stored values.
-        """
+        """Convert `stored` values to pixels, float32; the fill value becomes NaN."""
         if self.step_px is None:
             return stored.astype(np.float32)
         flow = stored.astype(np.float32) * np.float32(self.step_px) + np.float32(self.offset_px)
@@ -171,13 +165,7 @@ class EncodingRecord:
         return [getattr(self, name) for name in _ADDED_UP]
 
     def restore(self, state: Sequence[float]) -> None:
-        """Continue from a `snapshot`.
-
-        Parameters
-        ----------
-        state : sequence of float
-            What `snapshot` returned.
-        """
+        """Continue from `state`, a `snapshot`."""
         for name, value in zip(_ADDED_UP, state, strict=True):
             setattr(self, name, type(getattr(self, name))(value))
 

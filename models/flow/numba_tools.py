@@ -23,26 +23,15 @@ _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 
 
 def part(function: Function) -> Function:
-    """Compile a function as part of its callers; without fast-math, so nothing is reordered.
-
-    Parameters
-    ----------
-    function : callable
-        What to compile.
-    """
+    """Compile a `function` as part of its callers; without fast-math, so nothing is reordered."""
     return njit(**_OPTIONS)(function)  # type: ignore[no-any-return]
 
 
 def kernel(function: Function) -> Function:
-    """Compile a function at its first call and keep the code; it runs without Python's lock.
+    """Compile a `function` at its first call and keep the code; it runs without Python's lock.
 
     The code is kept in the source's folder, or in the user's cache if that folder is read-only. If
     neither can be written, every process compiles again.
-
-    Parameters
-    ----------
-    function : callable
-        What to compile.
     """
     try:
         compiled = njit(cache=True, **_OPTIONS)(function)
@@ -52,13 +41,7 @@ def kernel(function: Function) -> Function:
 
 
 def digest(*modules: ModuleType) -> str:
-    """Return the SHA-256 of the source of modules.
-
-    Parameters
-    ----------
-    *modules : module
-        In a fixed order.
-    """
+    """Return the SHA-256 of the source of `modules`."""
     sources = (Path(str(module.__file__)).read_bytes() for module in modules)
     return hashlib.sha256(b"".join(sources)).hexdigest()
 

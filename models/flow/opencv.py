@@ -54,12 +54,9 @@ def require_optflow() -> Any:
 
 
 def grey_frames(frames: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-    """Return the luma (0.299 R + 0.587 G + 0.114 B, rounded) of each frame, uint8 [h, w].
+    """Return the luma of RGB `frames` [n, h, w, 3], uint8 [h, w] for each.
 
-    Parameters
-    ----------
-    frames : ndarray, uint8 [n, h, w, 3]
-        RGB.
+    It is 0.299 R + 0.587 G + 0.114 B, rounded.
     """
     import cv2
 

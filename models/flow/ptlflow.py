@@ -36,15 +36,10 @@ _RESIZES_ITSELF = ("pwcnet", "flownet2")
 
 
 def least_side_px(method: str) -> int:
-    """Return the least height and width that the network can take.
+    """Return the least height and width that the network of `method` can take.
 
     RAFT's correlation pyramid gives NaN for a side below 128 px; PWC-Net and FlowNet2 enlarge small
     frames to a multiple of 64 themselves. For other models 128 is assumed, to be safe.
-
-    Parameters
-    ----------
-    method : str
-        ptlflow's model name.
     """
     return 1 if method in _RESIZES_ITSELF else 128
 
@@ -93,13 +88,7 @@ def find_weights(method: str, weights: str | None) -> WeightsFile | None:
 
 
 def ptlflow_weights(name: str) -> Weights | None:
-    """Return the entry of ptlflow's own list for weights, or None.
-
-    Parameters
-    ----------
-    name : str
-        ``<ptlflow model>-<variant>``.
-    """
+    """Return the entry of ptlflow's own list for `name`, ``<ptlflow model>-<variant>``, or None."""
     method, _, variant = name.partition("-")
     if method not in ptlflow_names() or variant not in _variants(method):
         return None

@@ -106,13 +106,7 @@ class FlowQuality:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue from a `snapshot`.
-
-        Parameters
-        ----------
-        state : mapping
-            What `snapshot` returned.
-        """
+        """Continue from `state`, a `snapshot`."""
         self._pairs, self._non_finite = int(state["pairs"]), int(state["non_finite"])
         self._diagonal_px = float(state["diagonal_px"])
         self._magnitudes = np.array(state["magnitudes"], np.int64).reshape(_BINS)

@@ -7,25 +7,16 @@ from torch import Tensor
 
 
 def grey(frames: Tensor) -> Tensor:
-    """Return the luma of RGB as OpenCV rounds it, float32 [n, h, w].
-
-    Parameters
-    ----------
-    frames : Tensor, uint8 [n, h, w, 3]
-        RGB.
-    """
+    """Return the luma of RGB `frames` [n, h, w, 3] as OpenCV rounds it, float32 [n, h, w]."""
     weights = torch.tensor([9798, 19235, 3735], dtype=torch.int32, device=frames.device)
     products: Tensor = frames.int() * weights
     return ((products.sum(3, dtype=torch.int32) + 16384) >> 15).float()
 
 
 def gradient(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Return half the difference of the two neighbours along x and y; the border repeats.
+    """Return half the difference of the two neighbours in x and in y; the border repeats.
 
-    Parameters
-    ----------
-    images : Tensor, float32 [n, h, w]
-        Grey images.
+    Of grey `images`, float32 [n, h, w].
     """
     found = []
     for dim in (2, 1):

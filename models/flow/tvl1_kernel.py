@@ -73,13 +73,7 @@ class Scheme(NamedTuple):
 
 
 def make_scheme(settings: TVL1Settings) -> Scheme:
-    """Convert settings of TV-L1 for the kernel.
-
-    Parameters
-    ----------
-    settings : TVL1Settings
-        The settings.
-    """
+    """Convert `settings` of TV-L1 for the kernel."""
     s = settings
     return Scheme(
         scale_step=float(s.scale_step),

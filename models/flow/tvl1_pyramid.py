@@ -43,13 +43,7 @@ def pyramid_levels(height: int, width: int, scales: int, scale_step: float) -> N
 
 @part
 def clear(values: Floats) -> None:
-    """Set values to 0.
-
-    Parameters
-    ----------
-    values : ndarray, float32 [n]
-        Written.
-    """
+    """Set `values` [n] to 0."""
     for k in range(len(values)):
         values[k] = F(0)
 

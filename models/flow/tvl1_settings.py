@@ -67,12 +67,6 @@ class TVL1Settings:
 
 
 def check_threads(threads: int | None) -> None:
-    """Raise a ValueError unless a number of threads is None or at least 1.
-
-    Parameters
-    ----------
-    threads : int or None
-        None stands for every core.
-    """
+    """Raise a ValueError unless `threads` is None (every core) or at least 1."""
     if threads is not None and threads < 1:
         raise ValueError(f"threads must be at least 1 (or None for every core), got {threads}")

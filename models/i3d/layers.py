@@ -96,24 +96,12 @@ def check_name(what: str, name: str, allowed: Iterable[str]) -> None:
 
 
 def layers_until(endpoint: Endpoint) -> tuple[str, ...]:
-    """Return the names of the layers up to an endpoint's last one.
-
-    Parameters
-    ----------
-    endpoint : {"mixed_4f", "mixed_5c", "global"}
-        The layer whose output is the feature.
-    """
+    """Return the names of the layers up to the last one of an `endpoint`."""
     return LAYERS[: LAYERS.index(LAST_LAYER[endpoint]) + 1]
 
 
 def time_layers(endpoint: Endpoint) -> tuple[tuple[int, int], ...]:
-    """Return kernel and stride over time of each layer that mixes time steps.
-
-    Parameters
-    ----------
-    endpoint : {"mixed_4f", "mixed_5c", "global"}
-        The layer whose output is the feature.
-    """
+    """Return kernel and stride over time of each layer up to `endpoint` that mixes time steps."""
     found = []
     for name in layers_until(endpoint):
         if name in POOLS:
@@ -126,41 +114,17 @@ def time_layers(endpoint: Endpoint) -> tuple[tuple[int, int], ...]:
 
 
 def scaled(channels: int, width: float) -> int:
-    """Return the channels of a layer in a narrower or wider tower.
-
-    Parameters
-    ----------
-    channels : int
-        Channels in the published network.
-    width : float
-        Factor on them.
-    """
+    """Return `channels` of the published network times `width`, at least 1."""
     return max(1, round(channels * width))
 
 
 def endpoint_channels(endpoint: Endpoint, width: float = 1.0) -> int:
-    """Return the channels of an endpoint: 832 for ``mixed_4f``, else 1024.
-
-    Parameters
-    ----------
-    endpoint : {"mixed_4f", "mixed_5c", "global"}
-        The layer whose output is the feature.
-    width : float
-        Factor on every channel count.
-    """
+    """Return the channels of an `endpoint`, 832 or 1024 in the published network, for a `width`."""
     b0, _, b1b, _, b2b, b3b = MIXED_WIDTHS[LAST_LAYER[endpoint]]
     return sum(scaled(n, width) for n in (b0, b1b, b2b, b3b))
 
 
 def map_size(endpoint: Endpoint, size: tuple[int, int]) -> tuple[int, int]:
-    """Return height and width of an endpoint's map.
-
-    Parameters
-    ----------
-    endpoint : {"mixed_4f", "mixed_5c", "global"}
-        The layer whose output is the feature.
-    size : (height, width)
-        Size of the frames.
-    """
+    """Return height and width of the map of an `endpoint` for frames of a `size`."""
     scale = 16 if endpoint == "mixed_4f" else 32
     return -(-size[0] // scale), -(-size[1] // scale)

@@ -80,13 +80,7 @@ class Unit(nn.Module):
         self.kernel, self.stride = kernel, stride
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [n, c, t, h, w] to [n, out, ceil(t / stride), ceil(h / stride), ceil(w / stride)].
-
-        Parameters
-        ----------
-        x : Tensor [n, c, t, h, w]
-            The input.
-        """
+        """Map `x` [n, c, t, h, w] to [n, out, t / stride, h / stride, w / stride], rounded up."""
         padding = [same_padding(n, self.kernel, self.stride) for n in x.shape[2:]]
         if any(front or back for front, back in padding):
             x = F.pad(x, [zeros for axis in reversed(padding) for zeros in axis])
@@ -116,13 +110,7 @@ class Mixed(nn.Module):
         self.out_channels = b0 + b1b + b2b + b3b
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [n, c, t, h, w] to [n, out_channels, t, h, w].
-
-        Parameters
-        ----------
-        x : Tensor [n, c, t, h, w]
-            The input.
-        """
+        """Map `x` [n, c, t, h, w] to [n, out_channels, t, h, w]."""
         pooled = max_pool_same(x, (3, 3, 3), (1, 1, 1))
         return torch.cat(
             [self.b0(x), self.b1b(self.b1a(x)), self.b2b(self.b2a(x)), self.b3b(pooled)], dim=1

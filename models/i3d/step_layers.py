@@ -58,13 +58,7 @@ def gather(steps: Tensor, rows: Tensor) -> Tensor:
 
 
 def gather_max(steps: Tensor, rows: Tensor) -> Tensor:
-    """Return the maximum of the steps that each new step reads, [m, h, w, c].
-
-    Parameters
-    ----------
-    steps, rows
-        See `gather`.
-    """
+    """Return the maximum of the `steps` in each of the `rows`, [m, h, w, c]; see `gather`."""
     return reduce(torch.maximum, [steps.index_select(0, taps) for taps in rows.unbind(1)])
 
 

@@ -140,13 +140,7 @@ class StepNetwork:
                 add_conv(layer)
 
     def frames(self, x: Tensor) -> Tensor:
-        """Pad frames as Conv3d_1a_7x7 needs them; `run` takes the result.
-
-        Parameters
-        ----------
-        x : Tensor [n, h, w, c]
-            Preprocessed frames.
-        """
+        """Pad preprocessed frames `x` [n, h, w, c] as Conv3d_1a_7x7 needs them, for `run`."""
         top, bottom = same_padding(x.shape[1], 7, 2)
         left, right = same_padding(x.shape[2], 7, 2)
         return F.pad(x, (0, 0, left, right, top, bottom))

@@ -256,13 +256,7 @@ def _entry(message: bytes) -> Entry:
 
 
 def masked_crc32c(data: bytes) -> int:
-    """Return the CRC-32C of some bytes, masked as LevelDB and TensorFlow store it.
-
-    Parameters
-    ----------
-    data : bytes
-        The bytes.
-    """
+    """Return the CRC-32C of `data`, masked as LevelDB and TensorFlow store it."""
     from fastcrc.crc32 import iscsi
 
     crc = iscsi(data)

@@ -52,12 +52,7 @@ class Level:
 def window_levels(window: int, layers: Iterable[tuple[int, int]]) -> tuple[Level, ...]:
     """Return the levels of a window under layers with SAME padding.
 
-    Parameters
-    ----------
-    window : int
-        Frames in the window.
-    layers : iterable of (int, int)
-        Kernel and stride over time of each layer.
+    `window` is its number of frames; `layers` are kernel and stride over time of each layer.
     """
     levels = [Level(1, 1, 0, window, 1, 0, window)]
     for kernel, stride in layers:

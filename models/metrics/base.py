@@ -79,13 +79,7 @@ def find_metric(name: str) -> Metric:
 
 
 def check_variant(variant: str) -> None:
-    """Raise a ValueError unless a variant is one of `VARIANTS`.
-
-    Parameters
-    ----------
-    variant : str
-        The variant.
-    """
+    """Raise a ValueError unless `variant` is one of `VARIANTS`."""
     if variant in SCORED_BY:
         raise ValueError(f"{variant} defines {', '.join(SCORED_BY[variant])} and no other metric")
     if variant not in VARIANTS:

@@ -91,13 +91,7 @@ def on_grid(maps: NDArray[Any] | Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def density_rows(maps: Tensor | MapRows) -> MapRows:
-    """Return the rows of density maps in their own dtype, without a copy.
-
-    Parameters
-    ----------
-    maps : Tensor, real [n, h, w], or MapRows
-        Density maps.
-    """
+    """Return the rows of density `maps` [n, h, w] in their own dtype, without a copy."""
     if isinstance(maps, MapRows) or maps.dtype.is_floating_point or maps.device.type != "cpu":
         return MapRows.of(maps, "density")
     pixels = maps.detach().flatten(1).numpy()
@@ -111,12 +105,7 @@ def density_rows(maps: Tensor | MapRows) -> MapRows:
 def nss(rows: MapRows, fixations: FixatedPixels) -> Tensor:
     """Return the mean of (map - mean) / (deviation + 1e-7) over all fixations, float64 [n].
 
-    Parameters
-    ----------
-    rows : MapRows
-        Saliency.
-    fixations : FixatedPixels
-        Each fixation counts.
+    `rows` are the saliency; each of the `fixations` counts.
     """
     first, second = _sums(rows)
     pixels = rows.values.shape[1]
@@ -128,14 +117,10 @@ def nss(rows: MapRows, fixations: FixatedPixels) -> Tensor:
 
 
 def cc(rows: MapRows, truth: MapRows) -> Tensor:
-    """Return the correlation of both standardised maps, float64 [n].
+    """Return the correlation of saliency `rows` and the density `truth`, float64 [n].
 
-    It is the sum of products over the root of (product of the sums of squares + 1e-7).
-
-    Parameters
-    ----------
-    rows, truth : MapRows
-        Saliency and density.
+    It is the sum of products of both standardised maps over the root of (product of the sums of
+    squares + 1e-7).
     """
     pixels = rows.values.shape[1]
     low, scale = _stretch(truth)
@@ -154,12 +139,9 @@ def cc(rows: MapRows, truth: MapRows) -> Tensor:
 
 
 def sim(rows: MapRows, truth: MapRows) -> Tensor:
-    """Return the sum of the minima of both maps, each divided by (its sum + 1e-7), float64 [n].
+    """Return the similarity of saliency `rows` and the density `truth`, float64 [n].
 
-    Parameters
-    ----------
-    rows, truth : MapRows
-        Saliency and density.
+    It is the sum of the minima of both maps, each divided by (its sum + 1e-7).
     """
     low, scale = _stretch(truth)
     a, _, b, _, _ = _products(rows, truth).unbind(1)

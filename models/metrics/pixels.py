@@ -97,13 +97,7 @@ class FixatedPixels:
 
     @classmethod
     def from_maps(cls, maps: Tensor) -> FixatedPixels:
-        """Read fixation maps.
-
-        Parameters
-        ----------
-        maps : Tensor, any dtype [n, h, w]
-            Number of fixations on each pixel.
-        """
+        """Read fixation `maps` [n, h, w] of any dtype: the number of fixations on each pixel."""
         if maps.ndim != 3:
             raise ValueError(f"fixation maps must be [n, h, w], got {tuple(maps.shape)}")
         n, height, width = maps.shape

@@ -125,13 +125,7 @@ class ScoreTable:
         return scores
 
     def join(self, other: ScoreTable) -> None:
-        """Add the scores of other videos, from a table with the same metrics.
-
-        Parameters
-        ----------
-        other : ScoreTable
-            The other table.
-        """
+        """Add the scores of other videos from `other`, a table with the same metrics."""
         self._scores |= other._scores
         self._excluded |= other._excluded
 

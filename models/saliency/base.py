@@ -190,12 +190,9 @@ DARK_LOGIT = -3.0
 
 @contextmanager
 def watching(inner: Sequence[Inner]) -> Iterator[dict[str, Tensor]]:
-    """Yield a dict that every call fills with intermediate results by name.
+    """Yield a dict that every call fills with the results `inner` by name.
 
-    Parameters
-    ----------
-    inner : sequence of Inner
-        Of the network; those that the state has are left out.
+    Results that the state has are left out.
     """
     seen: dict[str, Tensor] = {}
 
@@ -216,13 +213,7 @@ def watching(inner: Sequence[Inner]) -> Iterator[dict[str, Tensor]]:
 
 
 def detach(state: State | None) -> State | None:
-    """Detach a state, so that back-propagation ends at the clip's first frame.
-
-    Parameters
-    ----------
-    state : tuple of Tensor or None
-        The state after a clip.
-    """
+    """Detach a `state`, so that back-propagation ends at the clip's first frame."""
     return None if state is None else tuple(tensor.detach() for tensor in state)
 
 

@@ -9,13 +9,9 @@ from torch import Tensor, nn
 def conv_lstm_gates(in_channels: int, hidden_channels: int) -> nn.Conv2d:
     """Build the 3x3 convolution of all four gates, with Xavier-normal weights and zero bias.
 
-    It takes [input, hidden] on channels; it returns input gate, forget gate, output gate and
-    candidate cell, in this order (that of Linardos et al.'s released SalCLSTM).
-
-    Parameters
-    ----------
-    in_channels, hidden_channels : int
-        Channels of the input and of the hidden state.
+    It takes `in_channels` of the input and `hidden_channels` of the hidden state; it returns input
+    gate, forget gate, output gate and candidate cell, in this order (that of Linardos et al.'s
+    released SalCLSTM).
     """
     gates = nn.Conv2d(in_channels + hidden_channels, 4 * hidden_channels, 3, padding=1)
     nn.init.xavier_normal_(gates.weight)

@@ -41,14 +41,9 @@ class Said:
 
 
 def explain(spec: Spec) -> list[tuple[str, str, str, str, str]]:
-    """Return setting, paper, released code, ours and reason for each setting of a network.
+    """Return setting, paper, released code, ours and reason for each setting in a network's `spec`.
 
-    For networks without a paper, and those of other packages, the values come from their `Spec`.
-
-    Parameters
-    ----------
-    spec : Spec
-        Of the network.
+    For networks without a paper, and those of other packages, the values come from the `Spec`.
     """
     said = PROTOCOLS.get(spec.name)
     if said is None:
@@ -70,13 +65,7 @@ HEADS = ("setting", "paper", "released code", "ours", "why")
 
 
 def markdown(spec: Spec) -> str:
-    """Return the table of docs/training.md.
-
-    Parameters
-    ----------
-    spec : Spec
-        Of the network.
-    """
+    """Return the table of docs/training.md for a network's `spec`."""
     lines = [
         f"| {' | '.join(HEADS)} |",
         f"|{'---|' * len(HEADS)}",

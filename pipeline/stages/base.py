@@ -161,12 +161,9 @@ class Stage(Protocol):
         """Describe the arrays; called after ``prepare``."""
 
     def push(self, batch: Any) -> Arrays:
-        """Take the next batch of an input and return the items that could be computed with it.
+        """Take the next `batch` of an input; return the items that could be computed with it.
 
-        Parameters
-        ----------
-        batch : FrameBatch, AudioBatch or ArrayBatch
-            The next batch; an `ArrayBatch` names its array.
+        It is a `FrameBatch`, an `AudioBatch`, or an `ArrayBatch`, which names its array.
         """
 
     def finish(self) -> Iterable[Arrays]:
@@ -192,13 +189,7 @@ class Resumable(Protocol):
         """Return what the stage needs to continue: plain JSON types and arrays."""
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue from a `snapshot`; called after ``prepare``, before the first ``push``.
-
-        Parameters
-        ----------
-        state : mapping
-            What `snapshot` returned.
-        """
+        """Continue from `state`, a `snapshot`; called after ``prepare``, before ``push``."""
 
 
 class PlainStage:
@@ -272,15 +263,7 @@ class Shared:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def once(self, key: Any, make: Callable[[], Made]) -> Made:
-        """Return the object of a key; make it if this is the first request.
-
-        Parameters
-        ----------
-        key : hashable
-            Identifies the object.
-        make : callable
-            Makes it.
-        """
+        """Return the object of a `key`; `make` it if this is the first request."""
         with self._lock:
             if key not in self._made:
                 self._made[key] = make()

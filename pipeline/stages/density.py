@@ -128,13 +128,7 @@ class DensitySection(StageSection):
         return self.dtype or ("uint8" if self.resolved_normalise == "max" else "float32")
 
     def kernel(self, source_width_px: int) -> DensityKernel:
-        """Return what one point adds to the map of a video.
-
-        Parameters
-        ----------
-        source_width_px : int
-            Width of the source video.
-        """
+        """Return what one point adds to the map of a video with a width of `source_width_px`."""
         if self._constants is not None:
             return self._constants.kernel
         if self.sigma_px is not None:

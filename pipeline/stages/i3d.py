@@ -222,13 +222,7 @@ class I3DStage(PlainStage):
         return [features, starts, valid_frames]
 
     def windows(self, frames: int) -> int:
-        """Return the number of windows of a video.
-
-        Parameters
-        ----------
-        frames : int
-            Length of the video.
-        """
+        """Return the number of windows of a video with this many `frames`."""
         from foveal.models.i3d.windows import window_starts
 
         section, items = self._section, frames - self._shift

@@ -29,25 +29,11 @@ class Meter:
     frames: int = 0
 
     def add(self, what: str, seconds: float) -> None:
-        """Add time.
-
-        Parameters
-        ----------
-        what : str
-            Name of a stage, `INPUT` or `WRITER`.
-        seconds : float
-            Time spent on it.
-        """
+        """Add `seconds` to `what`: the name of a stage, `INPUT` or `WRITER`."""
         self.seconds[what] = self.seconds.get(what, 0.0) + seconds
 
     def join(self, other: Meter) -> None:
-        """Add the seconds and frames of another meter.
-
-        Parameters
-        ----------
-        other : Meter
-            The meter to add.
-        """
+        """Add the seconds and frames of the meter `other`."""
         for what, seconds in list(other.seconds.items()):
             self.add(what, seconds)
         self.frames += other.frames

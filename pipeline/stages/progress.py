@@ -99,13 +99,7 @@ class Progress:
         return progress
 
     def is_due(self, frames: int) -> bool:
-        """Whether it is time for a checkpoint.
-
-        Parameters
-        ----------
-        frames : int
-            Frames that the stages have taken.
-        """
+        """Whether it is time for a checkpoint, once the stages have taken this many `frames`."""
         if self.every_seconds is None or frames <= self.frames:
             return False
         return time.monotonic() >= self._noted + self.every_seconds
@@ -113,12 +107,8 @@ class Progress:
     def keep(self, frames: int, stages: Sequence[tuple[Stage, StageWriter]]) -> None:
         """Write a checkpoint; all items that the stages returned are on disk.
 
-        Parameters
-        ----------
-        frames : int
-            Frames that each stage has taken.
-        stages : sequence of (Stage, StageWriter)
-            Each after those whose arrays it reads.
+        Each of the `stages` has taken this many `frames`; each comes after those whose arrays it
+        reads.
         """
         makers = {array: stage.name for stage, _ in stages for array in stage.arrays}
         parts: dict[str, StagePart] = {}

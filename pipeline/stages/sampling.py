@@ -77,26 +77,12 @@ class Sampling:
 
 
 def source_frame_name(array: str) -> str:
-    """Name the array that holds the numbers of kept frames.
-
-    Parameters
-    ----------
-    array : str
-        Name of the array of kept frames.
-    """
+    """Name the array that holds the numbers of the frames that `array` keeps."""
     return f"{array}_source_frame"
 
 
 def source_frame_spec(array: str, dim: str) -> ArraySpec:
-    """Describe the array that holds the numbers of kept frames in the source.
-
-    Parameters
-    ----------
-    array : str
-        Name of the array of kept frames.
-    dim : str
-        Name of the dimension of both.
-    """
+    """Describe the array with the source's numbers of the frames that `array` keeps along `dim`."""
     name = source_frame_name(array)
     about = f"frame of the source that each item of {array} is"
     return numbers_spec(name, dim, about, "frame", 2**14, source_frames=name)

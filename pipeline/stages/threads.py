@@ -87,13 +87,7 @@ class Sink:
         return self
 
     def submit(self, job: Callable[[], object]) -> None:
-        """Queue a job; block while too many wait.
-
-        Parameters
-        ----------
-        job : callable
-            Takes no arguments.
-        """
+        """Queue a `job`; block while too many wait."""
         if self._error is not None:
             raise self._error
         started = time.monotonic()

@@ -13,13 +13,7 @@ from foveal.storage.schema import ArraySpec
 
 
 def window_start_spec(array: str) -> ArraySpec:
-    """Describe the array ``<array>_window_start``, the first frame of each window, int64.
-
-    Parameters
-    ----------
-    array : str
-        Name of the array with one item per window.
-    """
+    """Describe ``<array>_window_start``: the first frame of each window of `array`, int64."""
     name, about = f"{array}_window_start", "frame that the window starts with"
     return numbers_spec(name, f"{array}_window", about, "window", 2**12, starts=name)
 
@@ -57,13 +51,7 @@ class FrameWindows:
         self._next_start = 0
 
     def count(self, frames: int) -> int:
-        """Return the number of windows of a stream.
-
-        Parameters
-        ----------
-        frames : int
-            Length of the stream.
-        """
+        """Return the number of windows of a stream with this many `frames`."""
         if frames < self.span:
             return int(self._repeats and frames > 0)
         return (frames - self.span) // self.step + 1

@@ -69,13 +69,7 @@ class StageWork:
     write_seconds: float = 0.0
 
     def prepare(self, context: StageContext) -> None:
-        """Prepare the stage, and count the time.
-
-        Parameters
-        ----------
-        context : StageContext
-            What the stage is prepared with.
-        """
+        """Prepare the stage with a `context`, and count the time."""
         started = time.monotonic()
         self.stage.prepare(context)
         self.compute_seconds += time.monotonic() - started

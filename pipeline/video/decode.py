@@ -50,13 +50,7 @@ Errors = Literal["quarantine", "accept"]
 
 
 def batch_frames(info: VideoInfo) -> int:
-    """Return how many frames a batch of this video has, within `BATCH_BYTES`.
-
-    Parameters
-    ----------
-    info : VideoInfo
-        Says the size of the frames.
-    """
+    """Return how many frames a batch of the video of `info` has, within `BATCH_BYTES`."""
     return max(1, min(MAX_BATCH_FRAMES, BATCH_BYTES // (info.height_px * info.width_px * 3)))
 
 

@@ -40,13 +40,7 @@ def ffmpeg_executable() -> str:
 
 @functools.cache
 def ffmpeg_version(executable: str) -> tuple[int, int] | None:
-    """Return major and minor version; None for a build without such a number (a nightly build).
-
-    Parameters
-    ----------
-    executable : str
-        Path of an ffmpeg.
-    """
+    """Return major and minor version of `executable`; None for a build without (a nightly one)."""
     banner = subprocess.run([executable, "-version"], capture_output=True, text=True)
     found = re.search(r"version n?(\d+)\.(\d+)", banner.stdout)
     return None if found is None else (int(found[1]), int(found[2]))

@@ -240,11 +240,6 @@ class Fixations:
         """Return these fixations without those outside frames [0, `frames`).
 
         Their samples no longer count as ``samples_used`` but as excluded, under ``out_of_time``.
-
-        Parameters
-        ----------
-        frames : int
-            Length of the video.
         """
         inside = (self.frame >= 0) & (self.frame < frames)
         sample_frame = self.frame if self.sample_frame is None else self.sample_frame
