@@ -19,6 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveal.errors import MissingDependency
+from foveal.machine import available_cores
+from foveal.models.flow.inputs import check_frames, pad_to_minimum
+from foveal.models.flow.tvl1_settings import check_threads
+
+Calc = Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[np.float32]]
+"""Takes frame and next frame, uint8 [h, w], returns their flow [h, w, 2]."""
 
 _gate = threading.Lock()
 _holders = 0
@@ -64,7 +70,7 @@ def grey_frames(frames: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
 
 
 def map_pairs(
-    make_calc: Callable[[], Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[np.float32]]],
+    make_calc: Callable[[], Calc],
     grey: list[NDArray[np.uint8]],
     threads: int,
 ) -> NDArray[np.float32]:
@@ -73,8 +79,7 @@ def map_pairs(
     Parameters
     ----------
     make_calc : callable
-        Called once per thread, because OpenCV's flow objects have buffers and must not be shared;
-        returns the function (frame, next frame) -> flow [h, w, 2].
+        Called once per thread, because OpenCV's flow objects have buffers and must not be shared.
     grey : list of n + 1 arrays, uint8 [h, w]
         Luma of the frames.
     threads : int
@@ -97,6 +102,58 @@ def map_pairs(
     with _opencv_threads_off(), ThreadPoolExecutor(threads, "flow", initializer=set_up) as pool:
         list(pool.map(compute, range(pairs)))
     return flow
+
+
+class OpenCVEstimator:
+    """Compute flow by objects of OpenCV, on grey frames, with pairs in parallel; deterministic.
+
+    Parameters
+    ----------
+    threads : int or None
+        Pairs computed together; None takes every core of the process. The numbers do not depend
+        on it.
+    """
+
+    implementation: str
+    least_side_px = 1
+
+    def __init__(self, threads: int | None) -> None:
+        check_threads(threads)
+        self._threads = threads or available_cores()
+
+    def __call__(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the motion of each frame to the next.
+
+        Parameters
+        ----------
+        frames : ndarray, uint8 [n + 1, height, width, 3]
+            RGB, n >= 1, any size. OpenCV's TV-L1 reads beyond the memory of pictures with one row
+            or one column, so that their flow is not defined.
+
+        Returns
+        -------
+        ndarray, float32 [n, height, width, 2]
+            (u, v): pixels right and down until the next frame.
+        """
+        check_frames(frames)
+        padded, (rows, columns) = pad_to_minimum(frames, self.least_side_px)
+        flow = map_pairs(self._make_calc, grey_frames(padded), self._threads)
+        return flow[:, rows, columns]
+
+    def provenance(self) -> dict[str, Any]:
+        """Return the implementation, its version, and the number of threads."""
+        import cv2
+
+        return {
+            "implementation": self.implementation,
+            "opencv": cv2.__version__,
+            "device": "cpu",
+            "precision": "float32",
+            "threads": self._threads,
+        }
+
+    def _make_calc(self) -> Calc:
+        raise NotImplementedError
 
 
 @contextmanager

@@ -106,7 +106,8 @@ def load_i3d(tower: Tower, weights: Path | str, width: float = 1.0) -> I3D:
 def weights_identity(weights: Path | str) -> str:
     """Return what identifies `weights`: ``random:SEED``, or ``sha256:…`` of the files.
 
-    They are named as for `load_i3d`. For a TensorFlow checkpoint the index is hashed first, then the data.
+    They are named as for `load_i3d`. For a TensorFlow checkpoint the index is hashed first, then
+    the data.
     """
     seed = random_seed(str(weights))
     if seed is not None:

@@ -415,7 +415,7 @@ def test_code_of_a_hub_is_never_run(tmp_path: Path, transformers: Any) -> None:
     own = {"model_type": "internvideo2", "auto_map": {"AutoModel": "evil.Net"}}
     (tmp_path / "config.json").write_text(json.dumps(own))
     (tmp_path / "evil.py").write_text("raise SystemExit('was run')")
-    with pytest.raises(RecipeError, match="code of its own, which is never run"):
+    with pytest.raises(RecipeError, match="code of its own, which never runs"):
         open_backbone(f"huggingface:{tmp_path}", "random", None, 4)
 
 
