@@ -57,9 +57,10 @@ def test_any_size_gives_uv_of_that_size(method: str, height: int, width: int) ->
 
 @pytest.mark.parametrize("method", EVERY_METHOD)
 def test_a_batch_gives_what_its_pairs_give_alone(method: str) -> None:
-    frames = panning_frames(4, 60, 90, 1.5, -0.75)
+    frames = panning_frames(4 if method in CLASSICAL else 3, 60, 90, 1.5, -0.75)
     together = estimator(method)(frames)
-    alone = np.concatenate([estimator(method)(frames[k : k + 2]) for k in range(3)])
+    pairs = range(len(frames) - 1)
+    alone = np.concatenate([estimator(method)(frames[k : k + 2]) for k in pairs])
     if method in CLASSICAL:
         assert np.array_equal(together, alone)
     else:
@@ -68,7 +69,7 @@ def test_a_batch_gives_what_its_pairs_give_alone(method: str) -> None:
 
 @pytest.mark.parametrize("method", EVERY_METHOD)
 def test_two_estimators_and_two_calls_agree_to_the_bit(method: str) -> None:
-    frames = panning_frames(3, 48, 64, 0.5, 1.0)
+    frames = panning_frames(3 if method in CLASSICAL else 2, 48, 64, 0.5, 1.0)
     first = estimator(method)(frames)
     assert np.array_equal(first, estimator(method)(frames))
     if method != "flownet2":  # the same code builds it; a second 650 MB network proves no more
@@ -77,7 +78,7 @@ def test_two_estimators_and_two_calls_agree_to_the_bit(method: str) -> None:
 
 @pytest.mark.parametrize("method", EVERY_METHOD)
 def test_views_are_read_as_their_values(method: str) -> None:
-    frames = panning_frames(3, 40, 60, 1.0, 0.0)
+    frames = panning_frames(2, 40, 60, 1.0, 0.0)
     wide = np.repeat(frames, 2, axis=2)
     view = wide[::-1, :, ::2]
     assert not view.flags.c_contiguous
@@ -135,13 +136,11 @@ def test_learned_flow_equals_ptlflow_called_directly(method: str, height: int, w
 
     torch.manual_seed(0)
     model = ptlflow.get_model(method).eval()
-    frames = panning_frames(3, height, width, 2.0, -1.0)
+    frames = panning_frames(2, height, width, 2.0, -1.0)
     bgr = torch.from_numpy(frames[..., ::-1].astype(np.float32) / 255).permute(0, 3, 1, 2)
     with torch.inference_mode():
-        direct = [
-            model({"images": bgr[None, k : k + 2].contiguous()})["flows"][0, 0] for k in range(2)
-        ]
-    expected = torch.stack(direct).permute(0, 2, 3, 1).numpy()
+        direct = model({"images": bgr[None].contiguous()})["flows"][:, 0]
+    expected = direct.permute(0, 2, 3, 1).numpy()
     got = estimator(method)(frames)
     assert np.abs(expected).mean() > 0.1
     assert np.abs(got - expected).max() < 1e-3

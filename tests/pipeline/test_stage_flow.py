@@ -54,8 +54,8 @@ def resized(frames: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint
 def test_a_learned_estimator_passes_the_seam(raw: Path, tmp_path: Path) -> None:
     data = built(raw, tmp_path / "s.zarr", method="raft_small", weights="random", size=[32, 48])
     estimator = make_estimator("raft_small", weights="random", device="cpu")
-    expected = estimator(resized(frames_of(raw, "002"), (32, 48)))
-    np.testing.assert_allclose(data["flow_raft_small"], expected, atol=2e-2)
+    expected = estimator(resized(frames_of(raw, "002")[-6:], (32, 48)))
+    np.testing.assert_allclose(data["flow_raft_small"][-5:], expected, atol=2e-2)
     mark = read_marks(Location(tmp_path / "s.zarr"), "002")["flow_raft_small"]
     assert mark.provenance["weights"] == "random"
 
