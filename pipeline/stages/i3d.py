@@ -94,7 +94,7 @@ class I3DSection(StageSection):
             wanted = "flow" in section.streams
             if wanted and (section.flow not in methods or section.flow == "auto"):
                 raise ValueError(
-                    f"i3d.flow: {section.flow!r} is no method of the flow section ({methods}); "
+                    f"i3d.flow: {section.flow!r} is not a method of the flow section ({methods}); "
                     "add it there, or leave flow out of i3d.streams"
                 )
 

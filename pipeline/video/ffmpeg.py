@@ -52,7 +52,7 @@ def _find() -> str:
         found = shutil.which(chosen)
         if found is None:
             raise MissingDependency(
-                f"${EXECUTABLE_VARIABLE} is {chosen!r}, which is no executable: set it to the path "
+                f"${EXECUTABLE_VARIABLE} is {chosen!r}, not an executable: set it to the path "
                 "of an ffmpeg, or unset it to use the system's or the imageio-ffmpeg wheel's"
             )
         return found

@@ -50,9 +50,9 @@ def probe(video: Video) -> VideoInfo:
         with av.open(f"file:{path}", metadata_errors="replace") as container:
             form = container.format.name
             if form in _PLAYLISTS:
-                raise DecodeError(f"{path.name}: a playlist of other files ({form}), no video")
+                raise DecodeError(f"{path.name}: a playlist of other files ({form}), not a video")
             if form.endswith("_pipe"):
-                raise DecodeError(f"{path.name}: a picture ({form[:-5]}), no video")
+                raise DecodeError(f"{path.name}: a picture ({form[:-5]}), not a video")
             cover = av.stream.Disposition.attached_pic
             streams = [s for s in container.streams.video if not s.disposition & cover]
             if not streams:

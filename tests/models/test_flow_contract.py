@@ -1,4 +1,4 @@
-"""What every flow method must keep to; learned ones run random weights: never their accuracy."""
+"""Rules for every flow method; learned ones run with random weights, so not their accuracy."""
 
 from __future__ import annotations
 

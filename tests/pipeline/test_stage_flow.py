@@ -1,4 +1,4 @@
-"""Flow in the pipeline: any estimator behind the seam, honest encodings, a loud fallback."""
+"""Flow in the pipeline: any estimator, encodings within their error, a logged fallback."""
 
 from __future__ import annotations
 
