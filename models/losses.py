@@ -253,17 +253,12 @@ _TERM = re.compile(r"([+-])(?:(\d+\.?\d*(?:e-?\d+)?|\.\d+)\*)?([a-z_]+)")
 
 
 def parse_terms(text: str) -> dict[str, float]:
-    """Return the weights in a sum such as ``kl - 0.1*nss``.
-
-    Parameters
-    ----------
-    text : str
-        The sum; each measure occurs at most once.
+    """Return the weights in a `text` such as ``kl - 0.1*nss``, in which each measure occurs once.
 
     Raises
     ------
     RecipeError
-        The sum cannot be parsed.
+        The text cannot be parsed.
     """
     compact = "".join(text.split())
     signed = compact if compact.startswith(("+", "-")) else "+" + compact

@@ -52,20 +52,11 @@ def log_mel(
 def mel_filters(
     rate_hz: float, window: int, bands: int, low_hz: float, high_hz: float
 ) -> NDArray[np.float64]:
-    """Return triangular filters at equal distances in mel, ``2595 lg(1 + f / 700)``, with peak 1.
+    """Return triangular filters with peak 1 at equal distances in mel, ``2595 lg(1 + f / 700)``.
 
-    A band that is narrower than the distance of two bins has the bin nearest to its middle.
-
-    Parameters
-    ----------
-    rate_hz, window, bands
-        See `log_mel`.
-    low_hz, high_hz : float
-        Lower edge of the first band, upper edge of the last one.
-
-    Returns
-    -------
-    ndarray, float64 [bands, window // 2 + 1]
+    The `bands` go from `low_hz` to `high_hz`, for windows of `window` samples at `rate_hz`; the
+    result is float64 [bands, window // 2 + 1]. A band that is narrower than the distance of two
+    bins has the bin nearest to its middle.
     """
     bins_hz = np.fft.rfftfreq(window, 1 / rate_hz)
     low, high = (2595 * np.log10(1 + edge / 700) for edge in (low_hz, high_hz))

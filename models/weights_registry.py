@@ -53,14 +53,9 @@ class Weights:
 
 
 def published(network: str, variant: str, url: str, licence: str) -> Weights:
-    """Make the entry of a file whose name ends with the first digits of its digest.
+    """Make the entry of a file at `url` whose name ends with the first digits of its digest.
 
-    Parameters
-    ----------
-    network, variant : str
-        Parts of the name.
-    url, licence : str
-        See `Weights`; the file has the name in the URL.
+    It is called ``<network>-<variant>`` and has a `licence`, see `Weights`.
     """
     file = url.rsplit("/", 1)[1]
     digits = file.rsplit(".", 1)[0].rsplit("-", 1)[-1]

@@ -25,15 +25,7 @@ _MAX_JSON_BYTES = 1 << 20
 def open_huggingface(
     name: str, weights: str | None, size: tuple[int, int] | None, frames: int | None
 ) -> Backbone:
-    """Open a backbone, see `open_backbone`.
-
-    Parameters
-    ----------
-    name : str
-        ``ORG/NAME`` of a fetched repository, or the path of a folder.
-    weights, size, frames
-        See `open_backbone`.
-    """
+    """Open the backbone ``huggingface:name``, see `open_backbone`."""
     transformers = _library()
     folder = _folder(name)
     seed = random_seed(weights)

@@ -27,16 +27,9 @@ from foveal.models.weights import find, load_state_dict, random_seed
 def open_module(
     name: str, weights: str | None, size: tuple[int, int] | None, frames: int | None
 ) -> Backbone:
-    """Open a backbone, see `open_backbone`.
+    """Open the backbone ``module:name``, see `open_backbone`.
 
-    Parameters
-    ----------
-    name : str
-        ``package.factory``.
-    weights : str or None
-        None takes the weights that the function returns, identified by their digest.
-    size, frames
-        See `open_backbone`.
+    Without `weights`, those that the function returns are used, identified by their digest.
     """
     factory = _factory(name)
     seed = random_seed(weights)

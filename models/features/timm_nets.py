@@ -20,15 +20,7 @@ _FILE = "model.safetensors"
 def open_timm(
     name: str, weights: str | None, size: tuple[int, int] | None, frames: int | None
 ) -> Backbone:
-    """Open a backbone, see `open_backbone`.
-
-    Parameters
-    ----------
-    name : str
-        timm's name of the network.
-    weights, size, frames
-        See `open_backbone`.
-    """
+    """Open the backbone ``timm:name``, see `open_backbone`."""
     import timm
 
     config = _config(name)

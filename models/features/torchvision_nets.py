@@ -23,15 +23,7 @@ _LAST = ("layer4", "norm", "encoder.ln", "features")
 def open_torchvision(
     name: str, weights: str | None, size: tuple[int, int] | None, frames: int | None
 ) -> Backbone:
-    """Open a backbone, see `open_backbone`.
-
-    Parameters
-    ----------
-    name : str
-        torchvision's name of the network.
-    weights, size, frames
-        See `open_backbone`.
-    """
+    """Open the backbone ``torchvision:name``, see `open_backbone`."""
     import torchvision
 
     builder, kinds = _found(name)

@@ -38,8 +38,8 @@ class DIS(OpenCVEstimator):
     """
 
     name = "dis"
-    implementation = "OpenCV DISOpticalFlow"
-    least_side_px = 12
+    _implementation = "OpenCV DISOpticalFlow"
+    _least_side_px = 12
 
     def __init__(self, *, preset: str = "medium", threads: int | None = None) -> None:
         if preset not in _PRESETS:

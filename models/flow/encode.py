@@ -98,12 +98,7 @@ bits for ±20 px, error at most 0.079 px; larger motion is clipped."""
 
 
 def flow_encoding(name: str) -> FlowEncoding:
-    """Return an encoding by its name.
-
-    Parameters
-    ----------
-    name : str
-        A key of `ENCODINGS`.
+    """Return an encoding by its `name`, a key of `ENCODINGS`.
 
     Raises
     ------
@@ -136,18 +131,7 @@ class EncodingRecord:
     _non_finite: int = field(default=0, init=False)
 
     def encode(self, flow: NDArray[np.float32]) -> NDArray[Any]:
-        """Encode flow and measure the error by decoding it again.
-
-        Parameters
-        ----------
-        flow : ndarray, float32 [..., 2]
-            Motion in pixels.
-
-        Returns
-        -------
-        ndarray, same shape
-            See `FlowEncoding.encode`.
-        """
+        """Encode `flow` by `FlowEncoding.encode`, and measure the error by decoding it again."""
         stored = self.encoding.encode(flow)
         finite = np.isfinite(flow)
         error = np.zeros_like(flow)

@@ -114,8 +114,8 @@ class OpenCVEstimator:
         on it.
     """
 
-    implementation: str
-    least_side_px = 1
+    _implementation: str
+    _least_side_px = 1
 
     def __init__(self, threads: int | None) -> None:
         check_threads(threads)
@@ -136,7 +136,7 @@ class OpenCVEstimator:
             (u, v): pixels right and down until the next frame.
         """
         check_frames(frames)
-        padded, (rows, columns) = pad_to_minimum(frames, self.least_side_px)
+        padded, (rows, columns) = pad_to_minimum(frames, self._least_side_px)
         flow = map_pairs(self._make_calc, grey_frames(padded), self._threads)
         return flow[:, rows, columns]
 
@@ -145,7 +145,7 @@ class OpenCVEstimator:
         import cv2
 
         return {
-            "implementation": self.implementation,
+            "implementation": self._implementation,
             "opencv": cv2.__version__,
             "device": "cpu",
             "precision": "float32",

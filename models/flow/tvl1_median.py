@@ -131,18 +131,10 @@ def _median5(around: Floats, ranks: Floats, y: int, out: Floats, end: int) -> No
 
 @part
 def blur(plane: Floats, height: int, width: int, side: int, around: Floats, ranks: Floats) -> None:
-    """Filter one plane by the median of side x side pixels; the border repeats.
+    """Filter `plane` by the median of `side` x `side` pixels (3 or 5); the border repeats.
 
-    Parameters
-    ----------
-    plane : ndarray, float32 [height + 2, stride]
-        The picture begins in row 1 and column `LEFT`; written.
-    height, width : int
-        Size of the picture.
-    side : int
-        3 or 5.
-    around, ranks : ndarray, float32
-        Memory to work in, [height + 4, stride] and [5, stride].
+    The picture of `height` and `width` begins in row 1 and column `LEFT`. `around` [height + 4,
+    stride] and `ranks` [5, stride] are memory to work in.
     """
     end = LEFT + ((width + LANES - 1) // LANES) * LANES
     for y in range(height + 4):

@@ -29,7 +29,7 @@ class OpenCVTVL1(OpenCVEstimator):
     """
 
     name = "tvl1_opencv"
-    implementation = "OpenCV DualTVL1"
+    _implementation = "OpenCV DualTVL1"
 
     def __init__(self, *, threads: int | None = None, **settings: Any) -> None:
         self._cv2 = require_optflow()

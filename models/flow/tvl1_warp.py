@@ -34,18 +34,9 @@ def warp(
 ) -> None:
     """Warp image and gradients of the next frame to x + u, and compute the linearised difference.
 
-    Parameters
-    ----------
-    planes : ndarray, float32 [PLANES, height + 2, stride]
-        Reads U and V; writes GX, GY, RHO and INVERSE.
-    height, width : int
-        Size of the level.
-    before, after : ndarray, float32
-        The level of the frame and of the next frame, from `prepare_frame`.
-    places : ndarray, int32 [3, stride]
-        Memory to work in.
-    warped : ndarray, float32 [4 * stride]
-        Memory to work in.
+    Of `planes` [PLANES, height + 2, stride] it reads U and V and writes GX, GY, RHO and INVERSE.
+    `before` and `after` are the level of the frame and of the next one, from `prepare_frame`.
+    `places` [3, stride] and `warped` [4 * stride] are memory to work in.
     """
     row_values = (width + 2 * MARGIN) * 4
     taps = _TAPS

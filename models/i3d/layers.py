@@ -80,17 +80,7 @@ CONVS: dict[str, tuple[int, int]] = {
 
 
 def check_name(what: str, name: str, allowed: Iterable[str]) -> None:
-    """Raise a ValueError unless a name is one of the allowed ones.
-
-    Parameters
-    ----------
-    what : str
-        The parameter, for the message.
-    name : str
-        Its value.
-    allowed : iterable of str
-        The allowed values.
-    """
+    """Raise a ValueError unless `name`, the value of `what`, is one of the `allowed` ones."""
     if name not in (names := list(allowed)):
         raise ValueError(f"{what} {name!r} is unknown; allowed: {', '.join(names)}")
 

@@ -33,43 +33,21 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     """Zeros TensorFlow's SAME puts in front of and behind an axis; the odd one goes behind.
 
     The output then has ``ceil(size / stride)`` items, and the padding depends on `size` wherever
-    ``stride > 1``: this is what most ports of I3D get wrong on odd lengths.
-
-    Parameters
-    ----------
-    size : int
-        Length of the axis.
-    kernel, stride : int
-        Of the convolution or pooling along it.
+    ``stride > 1``: this is what most ports of I3D get wrong on odd lengths. `kernel` and `stride`
+    are those of the convolution or pooling along the axis.
     """
     total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2
 
 
 def max_pool_same(x: Tensor, kernel: Triple, stride: Triple) -> Tensor:
-    """Max-pool with SAME padding; padded items are never the maximum.
-
-    Parameters
-    ----------
-    x : Tensor [n, c, t, h, w]
-        The input.
-    kernel, stride : (int, int, int)
-        Over (time, y, x).
-    """
+    """Max-pool `x` [n, c, t, h, w] by `kernel` and `stride`; SAME padding is never the maximum."""
     front = [same_padding(n, k, s)[0] for n, k, s in zip(x.shape[2:], kernel, stride, strict=True)]
     return F.max_pool3d(x, kernel, stride, padding=front, ceil_mode=True)
 
 
 class Unit(nn.Module):
-    """Convolution without bias, batch normalisation and ReLU, with SAME padding.
-
-    Parameters
-    ----------
-    in_channels, out_channels : int
-        Channels before and after.
-    kernel, stride : int
-        Over every axis.
-    """
+    """Convolution without bias, batch normalisation and ReLU, with SAME padding."""
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel: int = 1, stride: int = 1
@@ -90,12 +68,7 @@ class Unit(nn.Module):
 class Mixed(nn.Module):
     """One inception block: 1x1, 1x1 to 3x3, 1x1 to 3x3, pool to 1x1; joined on channels.
 
-    Parameters
-    ----------
-    in_channels : int
-        Channels of the input.
-    widths : tuple of six int
-        Channels of the convolutions, as in `MIXED_WIDTHS`.
+    `widths` are the channels of its convolutions, as in `MIXED_WIDTHS`.
     """
 
     def __init__(self, in_channels: int, widths: tuple[int, ...]) -> None:
@@ -165,19 +138,11 @@ class I3D(nn.Module):
 
 
 def random_i3d(tower: Tower, seed: int = 0, width: float = 1.0) -> I3D:
-    """Build a tower with random weights, the same ones on every machine.
+    """Build a tower with random weights of a `seed`, the same ones on every machine.
 
     Convolutions are He-normal; batch normalisation is near the identity, but none of its four
-    parameters has its default. For demonstrations and tests: the features mean nothing.
-
-    Parameters
-    ----------
-    tower : {"rgb", "flow"}
-        Which of the two networks.
-    seed : int
-        Determines the weights.
-    width : float
-        Factor on every channel count.
+    parameters has its default. For demonstrations and tests: the features mean nothing. `tower` and
+    `width` are those of `I3D`.
     """
     network = I3D(tower, width)
     generator = torch.Generator().manual_seed(seed)

@@ -43,17 +43,9 @@ def available_memory_bytes() -> int | None:
 
 
 def relative_difference(values: Tensor, reference: Tensor) -> float:
-    """Return the largest absolute difference over the reference's largest magnitude.
+    """Return the largest difference of `values` over the largest magnitude of a `reference`.
 
-    Parameters
-    ----------
-    values, reference : Tensor
-        Of the same shape.
-
-    Returns
-    -------
-    float
-        Infinite if a value is NaN.
+    It is infinite if a value is NaN.
     """
     difference = (values - reference).abs().max() / reference.abs().max().clamp_min(1e-30)
     return float(difference.nan_to_num(nan=float("inf")))
@@ -78,18 +70,7 @@ def _exact_arithmetic() -> Iterator[None]:
 class StepRunner:
     """Run plans on one device, keep the shared steps, halve the batch when memory is full.
 
-    Parameters
-    ----------
-    network : I3D
-        The tower.
-    endpoint : {"mixed_5c", "mixed_4f", "global"}
-        The layer whose output is the feature.
-    device : str
-        See `foveal.models.device.choose_device`.
-    precision : {"float32", "float16", "bfloat16", "auto"}
-        What is asked for.
-    size : (height, width)
-        Size of the frames, for the trial of `auto`.
+    `network`, `endpoint`, `device`, `precision` and `size` are those of `WindowFeatures`.
 
     Attributes
     ----------
@@ -133,16 +114,9 @@ class StepRunner:
         return StepNetwork(self._network, self._endpoint, self.device, getattr(torch, precision))
 
     def windows_that_fit(self, window: int, stride: int, size: tuple[int, int]) -> int:
-        """Return how many windows to compute together, from the free memory.
+        """Return how many windows of `window` frames of a `size` fit into the free memory together.
 
-        Parameters
-        ----------
-        window : int
-            Frames in a window.
-        stride : int
-            Frames from one window's start to the next one's.
-        size : (height, width)
-            Size of the frames.
+        `stride` is the number of frames from one window's start to the next one's.
         """
         on_cuda = self.device.type == "cuda"
         free = torch.cuda.mem_get_info(self.device)[0] if on_cuda else available_memory_bytes()
@@ -166,13 +140,9 @@ class StepRunner:
         Parameters
         ----------
         frames : Tensor [n, h, w, c]
-            Padded, see `StepNetwork.frames`.
-        first_frame : int
-            Number of the first of them, as the plan counts.
+            From `StepNetwork.frames`; `first_frame` is the number of the first, as the plan counts.
         plan_for : callable
             Returns the plan for a number of windows.
-        count : int
-            Windows that are wanted.
 
         Returns
         -------

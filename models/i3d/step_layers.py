@@ -19,18 +19,7 @@ Taps = tuple[int, int]
 
 
 def fold(unit: Unit) -> tuple[Tensor, Tensor]:
-    """Return a weight and a bias that do convolution and batch normalisation at once.
-
-    Parameters
-    ----------
-    unit : Unit
-        With running statistics.
-
-    Returns
-    -------
-    weight : Tensor, float32 [out, in, t, y, x]
-    bias : Tensor, float32 [out]
-    """
+    """Return weight [out, in, t, y, x] and bias [out] of `unit` with its batch normalisation."""
     bn = unit.bn
     if bn.running_mean is None or bn.running_var is None:
         raise ValueError("batch normalisation without running statistics cannot be folded")
@@ -41,18 +30,9 @@ def fold(unit: Unit) -> tuple[Tensor, Tensor]:
 
 
 def gather(steps: Tensor, rows: Tensor) -> Tensor:
-    """Put the steps that each new step reads side by side on channels.
+    """Put the `steps` [n, h, w, c] of each of the `rows` [m, kernel] side by side on channels.
 
-    Parameters
-    ----------
-    steps : Tensor [n, h, w, c]
-        Steps of the level below.
-    rows : Tensor, int64 [m, kernel]
-        Which of them each new step reads.
-
-    Returns
-    -------
-    Tensor [m, h, w, kernel * c]
+    The result is [m, h, w, kernel * c].
     """
     return torch.cat([steps.index_select(0, taps) for taps in rows.unbind(1)], dim=3)
 
@@ -72,15 +52,7 @@ def _max_of_neighbours(x: Tensor, dim: int) -> Tensor:
 
 
 def spatial_max(x: Tensor, kernel: tuple[int, int], stride: tuple[int, int]) -> Tensor:
-    """Max-pool each step with SAME padding.
-
-    Parameters
-    ----------
-    x : Tensor [n, h, w, c]
-        The steps.
-    kernel, stride : (int, int)
-        Over (y, x).
-    """
+    """Max-pool `x` [n, h, w, c] with SAME padding; `kernel` and `stride` are over (y, x)."""
     if (kernel, stride) == ((3, 3), (1, 1)) and x.device.type == "cpu":
         # torch's pooling also writes 8 bytes of indices for each value (measured: 1.5 to 2.7x).
         return _max_of_neighbours(_max_of_neighbours(x, 2), 1)
@@ -90,15 +62,7 @@ def spatial_max(x: Tensor, kernel: tuple[int, int], stride: tuple[int, int]) -> 
 
 
 class Conv:
-    """Apply folded units that read the same input as one 2D convolution with ReLU.
-
-    Parameters
-    ----------
-    units : sequence of Unit
-        Their outputs are joined on channels.
-    device, dtype
-        Of the weights.
-    """
+    """Apply folded `units` that read the same input as one 2D convolution with ReLU."""
 
     def __init__(self, units: Sequence[Unit], device: torch.device, dtype: torch.dtype) -> None:
         folded = [fold(unit) for unit in units]

@@ -53,17 +53,7 @@ class _Stage:
 
 
 class StepNetwork:
-    """A tower up to an endpoint, computed step by step as a `Plan` says.
-
-    Parameters
-    ----------
-    network : I3D
-        The tower.
-    endpoint : {"mixed_5c", "mixed_4f", "global"}
-        The layer whose output is the feature.
-    device, dtype
-        Where and in what the steps are computed.
-    """
+    """The tower `network` up to an `endpoint`, computed step by step as a `Plan` says."""
 
     def __init__(
         self,
@@ -209,17 +199,11 @@ class StepNetwork:
     def macs(
         self, size: tuple[int, int], reads: Sequence[Sequence[Sequence[int]]] | None = None
     ) -> list[int]:
-        """Count the multiply-accumulates of each level 1 … last.
+        """Count the multiply-accumulates of each level 1 … last for frames of a `size`.
 
-        Every stage runs for this, so build the network on the meta device.
-
-        Parameters
-        ----------
-        size : (height, width)
-            Size of the frames.
-        reads : sequence, optional
-            Steps of each level, as in `Plan`; products with padding in time do not count. By
-            default one step that reads no padding.
+        Every stage runs for this, so build the network on the meta device. `reads` lists the steps
+        of each level, as in `Plan`; products with padding in time do not count. By default one step
+        that reads no padding.
         """
         frame = torch.empty(1, *size, self.in_channels, device=self.device)
         state: State = (self.frames(frame),)
@@ -239,14 +223,8 @@ class StepNetwork:
 def steps_by_taps(reads: Sequence[Sequence[int]], kernel: int) -> dict[Taps, list[int]]:
     """Group steps by the range of taps that they read; the rest of their taps is zeros.
 
-    Ranges that fewer than `LEAST_STEPS_APART` steps share are joined to the whole kernel.
-
-    Parameters
-    ----------
-    reads : sequence of sequence of int
-        Rows that each step reads, `ZERO` for padding.
-    kernel : int
-        Number of taps.
+    `reads` are the rows that each step reads with its `kernel`, `ZERO` for padding. Ranges that
+    fewer than `LEAST_STEPS_APART` steps share are joined to the whole kernel.
     """
     groups: dict[Taps, list[int]] = {}
     for place, rows in enumerate(reads):
@@ -285,27 +263,11 @@ def count_macs(
     endpoint: Endpoint = "mixed_5c",
     width: float = 1.0,
 ) -> tuple[int, int]:
-    """Count the multiply-accumulates per window, alone and among overlapping windows.
+    """Count the multiply-accumulates per window: alone in the plain network, and among others.
 
-    Parameters
-    ----------
-    tower : {"rgb", "flow"}
-        Which of the two networks.
-    size : (height, width)
-        Size of the frames.
-    window, stride : int
-        Frames in a window, and from one window's start to the next one's.
-    batch_windows : int
-        Windows computed together.
-    endpoint : {"mixed_5c", "mixed_4f", "global"}
-        The layer whose output is the feature.
-    width : float
-        Factor on every channel count.
-
-    Returns
-    -------
-    alone, shared : int
-        In the plain network, and in a long video where windows share steps.
+    Others are the overlapping windows of a long video that are computed `batch_windows` at a time.
+    `tower`, `size`, `window`, `stride`, `endpoint` and `width` are those of `WindowFeatures` and
+    `I3D`.
     """
     network = StepNetwork(I3D(tower, width).to("meta"), endpoint, torch.device("meta"))
     levels = window_levels(window, time_layers(endpoint))

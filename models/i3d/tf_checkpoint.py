@@ -31,19 +31,7 @@ _CRC_MASK_DELTA = 0xA282EAD8
 
 @dataclass(frozen=True)
 class Entry:
-    """One tensor of a checkpoint.
-
-    Attributes
-    ----------
-    dtype : int
-        TensorFlow's number of the type.
-    shape : tuple of int
-        Shape of the tensor.
-    shard, offset, size : int
-        Number of the data file, and where in it the bytes are.
-    crc : int or None
-        Masked CRC-32C of the bytes.
-    """
+    """One tensor: its type, where in which data file its bytes are, and their masked CRC-32C."""
 
     dtype: int
     shape: tuple[int, ...]
@@ -100,19 +88,7 @@ def read_checkpoint(prefix: Path) -> dict[str, NDArray[np.float32]]:
 
 
 def read_index(path: Path) -> tuple[dict[str, Entry], int]:
-    """Read an ``.index`` file.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Returns
-    -------
-    entries : dict of str to Entry
-        The tensors by name.
-    shards : int
-        Number of data files.
+    """Read the ``.index`` file at `path`: its entries by name, and the number of data files.
 
     Raises
     ------

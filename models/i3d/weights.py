@@ -133,12 +133,7 @@ def _no_such_file(path: Path) -> MissingDependency:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read a file of any form; return tensors under the names of `I3D`, without the classifier.
-
-    Parameters
-    ----------
-    path : Path
-        The file, or the folder of a TensorFlow checkpoint.
+    """Read a file of any form at `path`; return tensors under the names of `I3D`, no classifier.
 
     Raises
     ------

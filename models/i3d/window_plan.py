@@ -139,22 +139,12 @@ def _plan(
 def plan_windows(
     levels: tuple[Level, ...], stride: int, count: int, kept: tuple[tuple[int, ...], ...]
 ) -> Plan:
-    """Plan windows that start at frames 0, stride, 2 stride …
+    """Plan `count` windows that start at frames 0, `stride`, 2 `stride` …
 
     Frame numbers count from the start of the first window, so that all batches after the first few
-    have the same plan. Frames are never kept: level 0 reads them again.
-
-    Parameters
-    ----------
-    levels : tuple of Level
-        From `window_levels`.
-    stride : int
-        Frames from one window's start to the next one's.
-    count : int
-        Number of windows.
-    kept : tuple of tuple of int
-        Anchors kept from the batch before, by level, counted from the same frame. Those of the
-        plan count from there too; the caller shifts them.
+    have the same plan. `kept` are the anchors kept from the batch before, by level, counted from
+    the same frame; those of the plan count from there too, and the caller shifts them. Frames are
+    never kept: level 0 reads them again.
     """
 
     def key(level: int, start: int, step: int) -> Key:

@@ -178,18 +178,9 @@ def _mann_whitney(
 def count_at_least(
     thresholds: Tensor, values: Tensor, weights: Tensor | None, rows: MapRows
 ) -> Tensor:
-    """Return how many values (or how much weight) reach each threshold, float64 [n, k].
+    """Count the `values` [n, m] that reach each of the ascending `thresholds` [n, k], float64.
 
-    Parameters
-    ----------
-    thresholds : Tensor [n, k]
-        Ascending.
-    values : Tensor [n, m]
-        Rows of values.
-    weights : Tensor [n, m] or None
-        Weight of each value.
-    rows : MapRows
-        Least and greatest value of each row.
+    With `weights` [n, m] their sum is returned; `rows` have the minimum and maximum of each row.
     """
     n, k = thresholds.shape
     if values.is_cuda or values.shape[1] <= _FEW_VALUES:

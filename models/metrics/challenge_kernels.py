@@ -66,22 +66,11 @@ def minima(first: Row, second: Row, gains: Row, out: Row) -> None:
 
 @_compiled
 def at_least(values: Row, thresholds: Row, stretch: Row, out: Row) -> None:
-    """Count the values that reach each threshold; no value reaches an infinite one.
+    """Write to `out` how many `values` reach each of the ascending `thresholds`.
 
-    Values are counted in `BINS` bins of (value - stretch[0]) * stretch[1], which goes from 0 (for
-    the least value) to `BINS` and keeps the order. Only values in a bin with a threshold are
-    compared.
-
-    Parameters
-    ----------
-    values : ndarray, float [m]
-        The pixels of a frame.
-    thresholds : ndarray, float [k]
-        Ascending.
-    stretch : ndarray, float [2]
-        Least value, and `BINS` over the range of the values.
-    out : ndarray, float64 [k]
-        Written.
+    No value reaches an infinite one. Values are counted in `BINS` bins of (value - stretch[0]) *
+    stretch[1], which goes from 0 (for the least value) to `BINS` and keeps the order. Only values
+    in a bin with a threshold are compared.
     """
     low, scale = stretch[0], stretch[1]
     different = np.empty(thresholds.shape[0], values.dtype)

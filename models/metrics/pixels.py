@@ -35,14 +35,7 @@ class MapRows:
 
     @classmethod
     def of(cls, maps: Tensor | MapRows, name: str = "saliency") -> MapRows:
-        """Make the rows of maps.
-
-        Parameters
-        ----------
-        maps : Tensor, real [n, h, w], or MapRows
-            The maps.
-        name : str
-            What they are, for messages.
+        """Make the rows of `maps` [n, h, w] of any real dtype, which messages call by `name`.
 
         Raises
         ------
@@ -205,21 +198,9 @@ class FixatedPixels:
 def as_fixated_pixels(
     fixations: Tensor | FixatedPixels, shape: tuple[int, ...], *, shared: bool = False
 ) -> FixatedPixels:
-    """Return fixations as `FixatedPixels`, and check that they fit saliency maps.
+    """Return `fixations` as `FixatedPixels` after checking that they fit maps of a `shape`.
 
-    Parameters
-    ----------
-    fixations : Tensor [n, h, w] or [h, w], or FixatedPixels
-        Number of fixations on each pixel.
-    shape : (frames, height, width)
-        Shape of the saliency maps.
-    shared : bool
-        Whether one frame may be used for all maps.
-
-    Raises
-    ------
-    ValueError
-        They do not fit.
+    With `shared`, one frame may be used for all maps; if they do not fit, a ValueError is raised.
     """
     pixels = (
         fixations

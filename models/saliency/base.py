@@ -218,37 +218,21 @@ def detach(state: State | None) -> State | None:
 
 
 def scaled(channels: int, width: float) -> int:
-    """Return the channels of a layer in a narrower or wider network, at least four.
+    """Return the `channels` of a layer in a network `width` times as wide, at least four.
 
     A layer with fewer than four in the paper keeps them all: with so few units, ReLU easily makes
     all of them zero.
-
-    Parameters
-    ----------
-    channels : int
-        Channels in the paper.
-    width : float
-        Factor on them.
     """
     return max(min(channels, 4), round(channels * width))
 
 
 def check_size(name: str, size: tuple[int, int], multiple: int) -> tuple[int, int]:
-    """Check an input size and return it as two integers.
-
-    Parameters
-    ----------
-    name : str
-        Name of the network, for the message.
-    size : (height, width)
-        The size.
-    multiple : int
-        Both sides must be positive multiples of it.
+    """Check an input `size` (height, width) of the network `name`; return it as two integers.
 
     Raises
     ------
     RecipeError
-        A side is not.
+        A side is not a positive multiple of `multiple`.
     """
     height, width = (int(side) for side in size)
     if min(height, width) < multiple or height % multiple or width % multiple:

@@ -53,12 +53,7 @@ class SpatialAttention(nn.Module):
 class ChannelAttention(nn.Module):
     """Multiply each channel by one number: global average, two layers with ReLU.
 
-    Parameters
-    ----------
-    channels : int
-        Channels of the features.
-    reduction : int
-        Factor between the channels and the units of the first layer.
+    The first layer has `reduction` times fewer units than there are channels.
     """
 
     def __init__(self, channels: int, reduction: int = 4) -> None:

@@ -60,17 +60,7 @@ def salgan_layers(width: float = 1.0) -> nn.Sequential:
 
 
 def run_layers(layers: nn.Sequential, x: Tensor, start: int, stop: int) -> Tensor:
-    """Run some of the layers; the sigmoid computes in float32, also under autocast.
-
-    Parameters
-    ----------
-    layers : Sequential
-        From `salgan_layers`.
-    x : Tensor [n, channels, height, width]
-        Input of the first of them.
-    start, stop : int
-        Half-open range of layers.
-    """
+    """Run layers [`start`, `stop`) of `layers` on `x`; the sigmoid always computes in float32."""
     for layer in layers[start:stop]:
         x = layer(x.float() if isinstance(layer, nn.Sigmoid) else x)
     return x

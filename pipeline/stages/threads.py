@@ -13,17 +13,10 @@ Item = TypeVar("Item")
 
 
 def ahead(items: Iterator[Item], depth: int) -> Generator[Item, None, None]:
-    """Iterate in another thread, in advance of the reader.
+    """Iterate over `items` in another thread, at most `depth` items in advance of the reader.
 
-    An exception of `items` is raised at the place of its item. When the reader stops early,
-    `items` is closed.
-
-    Parameters
-    ----------
-    items : iterator
-        What to iterate over.
-    depth : int
-        Most items that are read in advance.
+    An exception of `items` is raised at the place of its item. When the reader stops early, `items`
+    is closed.
     """
     waiting: queue.Queue[Callable[[], Item] | None] = queue.Queue(depth)
     stopped = threading.Event()

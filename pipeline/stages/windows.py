@@ -57,20 +57,7 @@ class FrameWindows:
         return (frames - self.span) // self.step + 1
 
     def push(self, frames: NDArray[Any]) -> tuple[list[int], list[NDArray[Any]]]:
-        """Take the next frames and return the windows that are now complete.
-
-        Parameters
-        ----------
-        frames : ndarray [n, ...]
-            The next frames of the stream.
-
-        Returns
-        -------
-        starts : list of int
-            First frame of each window.
-        windows : list of ndarray [frames, ...]
-            The windows.
-        """
+        """Take the next `frames` [n, …]; return the windows that are now complete, with starts."""
         starts, windows = [], []
         for frame in frames:
             if self._received >= self._next_start:

@@ -38,14 +38,9 @@ class _Reader(threading.Thread):
 
 
 class Clock(_Reader):
-    """Read the presentation times of the frames, in order.
+    """Read the presentation times of the frames from `pipe`.
 
-    Parameters
-    ----------
-    pipe : binary file
-        What ffmpeg's ``metadata`` filter prints.
-    time_base : Fraction
-        Seconds in which ffmpeg counts the times.
+    ffmpeg's ``metadata`` filter writes them, in units of `time_base` seconds.
 
     Attributes
     ----------
@@ -60,18 +55,7 @@ class Clock(_Reader):
         super().__init__(pipe)
 
     def take(self, count: int) -> list[Fraction]:
-        """Return the next `count` times; fewer if a frame has none or the pipe has ended.
-
-        Parameters
-        ----------
-        count : int
-            Frames whose times are wanted.
-
-        Returns
-        -------
-        list of Fraction
-            Presentation times in seconds.
-        """
+        """Return the next `count` times in seconds; fewer if one is missing or the pipe ended."""
         times: list[Fraction] = []
         while len(times) < count:
             time = self._times.get()
@@ -92,12 +76,7 @@ class Clock(_Reader):
 
 
 class Log(_Reader):
-    """Count the complaints of the demuxer and of the video decoder.
-
-    Parameters
-    ----------
-    pipe : binary file
-        Standard error of ffmpeg.
+    """Count the complaints of the demuxer and of the video decoder, read from `pipe`.
 
     Attributes
     ----------
