@@ -164,7 +164,7 @@ def test_a_failed_fetch_leaves_nothing_and_says_what_to_do_by_hand(
 
 def test_downloads_are_bounded(folder: Path, site: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "MAX_BYTES", 100)
-    with pytest.raises(MissingDependency, match="more than 100 bytes"):
+    with pytest.raises(MissingDependency, match="larger than 100 bytes"):
         weights.fetch(entry(site))
     assert list(folder.iterdir()) == []
 
