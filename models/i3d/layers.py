@@ -108,12 +108,6 @@ def scaled(channels: int, width: float) -> int:
     return max(1, round(channels * width))
 
 
-def endpoint_channels(endpoint: Endpoint, width: float = 1.0) -> int:
-    """Return the channels of an `endpoint`, 832 or 1024 in the published network, for a `width`."""
-    b0, _, b1b, _, b2b, b3b = MIXED_WIDTHS[LAST_LAYER[endpoint]]
-    return sum(scaled(n, width) for n in (b0, b1b, b2b, b3b))
-
-
 def map_size(endpoint: Endpoint, size: tuple[int, int]) -> tuple[int, int]:
     """Return height and width of the map of an `endpoint` for frames of a `size`."""
     scale = 16 if endpoint == "mixed_4f" else 32

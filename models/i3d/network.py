@@ -18,6 +18,7 @@ from foveal.models.i3d.layers import (
     BATCH_NORM_EPS,
     CONVS,
     IN_CHANNELS,
+    LAST_LAYER,
     MIXED_WIDTHS,
     POOLS,
     Endpoint,
@@ -27,6 +28,12 @@ from foveal.models.i3d.layers import (
     layers_until,
     scaled,
 )
+
+
+def endpoint_channels(endpoint: Endpoint, width: float = 1.0) -> int:
+    """Return the channels of an `endpoint`, 832 or 1024 in the published network, for a `width`."""
+    b0, _, b1b, _, b2b, b3b = MIXED_WIDTHS[LAST_LAYER[endpoint]]
+    return sum(scaled(n, width) for n in (b0, b1b, b2b, b3b))
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:

@@ -15,14 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from foveal.models.i3d.frame_queue import FrameQueue
-from foveal.models.i3d.layers import (
-    Endpoint,
-    check_name,
-    endpoint_channels,
-    map_size,
-    time_layers,
-)
-from foveal.models.i3d.network import I3D
+from foveal.models.i3d.layers import Endpoint, check_name, map_size, time_layers
+from foveal.models.i3d.network import I3D, endpoint_channels
 from foveal.models.i3d.preprocess import Preprocessing
 from foveal.models.i3d.runner import Precision
 from foveal.models.i3d.window_plan import plan_windows, window_levels
