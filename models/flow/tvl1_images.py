@@ -14,9 +14,9 @@ def grey(frames: Tensor) -> Tensor:
 
 
 def gradient(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Return half the difference of the two neighbours in x and in y; the border repeats.
+    """Return half the difference of the neighbours of each pixel of `images` [n, h, w] in x and y.
 
-    Of grey `images`, float32 [n, h, w].
+    Pixels at the border are repeated.
     """
     found = []
     for dim in (2, 1):
