@@ -210,7 +210,7 @@ def test_an_unknown_device_is_named() -> None:
 
 def test_a_cuda_device_that_is_not_there_is_refused() -> None:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    with pytest.raises(MissingDependency, match=f"sees {count} GPUs"):
+    with pytest.raises(MissingDependency, match=f"finds {count} GPUs"):
         choose_device(f"cuda:{count}")
 
 
