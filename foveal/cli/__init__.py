@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import sys
 import warnings
-from importlib import metadata
 from typing import Annotated, Any
 
 import typer
 
 import foveal.flows  # noqa: F401  sets the environment, before any command imports torch
+from foveal import __version__
 from foveal.cli.build import build
 from foveal.cli.compare import compare
 from foveal.cli.dataset import check, init
@@ -51,7 +51,7 @@ def _foveal(
     version: Annotated[bool, typer.Option("--version", help="Show the version and end.")] = False,
 ) -> None:
     if version:
-        print(f"foveal {metadata.version('foveal')}")
+        print(f"foveal {__version__}")
         raise typer.Exit
     if context.invoked_subcommand is None:
         print(context.get_help())
