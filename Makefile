@@ -8,13 +8,17 @@ INSTALLED := $(VENV)/.installed
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test faults check bench gpu serve setup clean
+.PHONY: demo test room faults check bench gpu serve release setup clean
 
 demo: $(INSTALLED)
 	$(BIN)/foveal demo
 
 test: check
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# The tests of one room, or of one file, without the slow ones: make room ROOM=storage; ROOM=test_docs.py
+room: $(INSTALLED)
+	$(BIN)/python -m pytest tests/$(or $(ROOM),storage) -m "not slow" -n 2 --dist worksteal
 
 # The long form of the campaign that `make test` runs in short: see docs/reliability.md.
 faults: $(INSTALLED)
@@ -39,6 +43,10 @@ gpu:
 # A lab's server on this machine until Ctrl-C: see docs/operations.md. HOST is its name, for others to reach it.
 serve: $(INSTALLED)
 	@$(BIN)/python -m foveal.flows.serve --host $(or $(HOST),127.0.0.1) --port $(or $(PORT),4200) --runs $(or $(RUNS),2)
+
+# Wheel and sdist in dist/, checked and tried: see CONTRIBUTING.md.
+release:
+	$(PYTHON) tools/release.py
 
 setup: $(INSTALLED)
 
