@@ -69,7 +69,9 @@ def test_the_workflow_tests_the_versions_of_python_that_the_package_claims() -> 
     }
     jobs = read_yaml(WORKFLOW)["jobs"]
     assert set(jobs["test"]["strategy"]["matrix"]["python"]) == claimed
-    assert min(claimed, key=lambda version: int(version[2:])) in PROJECT["project"]["requires-python"]
+    assert (
+        min(claimed, key=lambda version: int(version[2:])) in PROJECT["project"]["requires-python"]
+    )
 
 
 def test_what_the_workflow_runs_is_there() -> None:
@@ -104,8 +106,8 @@ def test_hooks_run_the_tools_of_the_environment() -> None:
     assert repo["repo"] == "local"
     tools = {hook["entry"].split()[0].removeprefix(".venv/bin/") for hook in repo["hooks"]}
     assert tools == {"ruff", "mypy"}
-    development = {re.split(r"\W", each)[0] for each in PROJECT["project"]["optional-dependencies"]["dev"]}
-    assert tools <= development
+    development = PROJECT["project"]["optional-dependencies"]["dev"]
+    assert tools <= {re.split(r"\W", each)[0] for each in development}
 
 
 def test_a_release_is_refused_where_the_texts_disagree(tmp_path: Path) -> None:
@@ -119,13 +121,12 @@ def test_a_release_is_refused_where_the_texts_disagree(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes((REPOSITORY / name).read_bytes())
     assert release.version_of(tmp_path) == foveal.__version__
     (tmp_path / "foveal" / "__init__.py").write_text('__version__ = "9.9.9"\n')
-    with pytest.raises(release.Failed, match="CHANGELOG.md has no heading"):
+    with pytest.raises(release.Failed, match=r"CHANGELOG\.md has no heading"):
         release.version_of(tmp_path)
 
 
 def test_the_release_says_what_it_does() -> None:
-    shown = subprocess.run(
-        [sys.executable, REPOSITORY / "tools" / "release.py", "--help"], capture_output=True, text=True
-    )
+    program = REPOSITORY / "tools" / "release.py"
+    shown = subprocess.run([sys.executable, program, "--help"], capture_output=True, text=True)
     assert shown.returncode == 0
     assert "clean export" in shown.stdout

@@ -1,4 +1,4 @@
-"""Build wheel and sdist from a clean export of git, check them, and try the wheel as a stranger would.
+"""Build wheel and sdist from a clean export of git, check them, and try the wheel as a stranger.
 
     make release                       # or: python tools/release.py [--out dist] [--commit HEAD]
 
@@ -96,7 +96,9 @@ def wanted_files(tree: Path) -> set[str]:
         if not path.is_symlink()
     }
     for room in ROOMS:
-        found |= {f"foveal/{path.relative_to(tree).as_posix()}" for path in (tree / room).rglob("*.py")}
+        found |= {
+            f"foveal/{path.relative_to(tree).as_posix()}" for path in (tree / room).rglob("*.py")
+        }
     for folder in DATA:
         found |= {f"foveal/{folder}/{path.name}" for path in (tree / folder).glob("*.yaml")}
     for templates in (tree / "pipeline").rglob("templates"):
@@ -133,10 +135,12 @@ def check_wheel(wheel: Path, from_tree: Path, tree: Path, version: str) -> None:
         raise Failed(f"{wheel.name} would install {foreign[:3]} beside foveal")
     if about + "licenses/LICENSE" not in inside:
         raise Failed(f"{wheel.name} holds no licence")
-    differing = sorted(name for name in inside.keys() | direct if inside.get(name) != direct.get(name))
+    differing = sorted(
+        name for name in inside.keys() | direct if inside.get(name) != direct.get(name)
+    )
     if differing:
         raise Failed(
-            f"the wheel built from the sdist and the one built from the tree differ in {differing[:3]}; "
+            f"the wheels built from the sdist and from the tree differ in {differing[:3]}; "
             "is something missing in MANIFEST.in?"
         )
 
@@ -161,7 +165,7 @@ def new_environment(folder: Path) -> Path:
 
 
 def try_wheel(wheel: Path, work: Path, version: str) -> str:
-    """Install the wheel alone into a clean environment, and read a store with it outside the clone."""
+    """Install the wheel into a clean environment, and read a store with it outside the clone."""
     programs = new_environment(work / "reader")
     run(programs / "python", "-m", "pip", "install", "--quiet", wheel, cwd=work)
     said = run(programs / "foveal", "--version", cwd=work).strip()
@@ -190,7 +194,7 @@ def release(commit: str, out: Path, work: Path) -> None:
 
     changed = run("git", "status", "--porcelain", cwd=REPOSITORY).splitlines()
     if changed:
-        raise Failed(f"{len(changed)} uncommitted changes ({changed[0].strip()}, …): commit or stash them")
+        raise Failed(f"{len(changed)} uncommitted changes ({changed[0]}, …): commit or stash them")
     tree = work / "tree"
     export(commit, tree)
     version = version_of(tree)
@@ -210,7 +214,8 @@ def release(commit: str, out: Path, work: Path) -> None:
     say("the wheel is whole, holds no links, and is the same without the sdist")
     run(python, "-m", "twine", "check", "--strict", wheel, sdist, cwd=work)
     say("twine takes both")
-    say(f"installed the wheel in a clean environment and read a store: {try_wheel(wheel, work, version)}")
+    installed = try_wheel(wheel, work, version)
+    say(f"installed the wheel in a clean environment and read a store: {installed}")
 
     out.mkdir(parents=True, exist_ok=True)
     for file in (wheel, sdist):
@@ -218,7 +223,8 @@ def release(commit: str, out: Path, work: Path) -> None:
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
         print(f"{digest}  {out / file.name}  {file.stat().st_size / 1e6:.1f} MB")
     print(
-        f"\nNext:\n  git tag -a v{version} -m 'foveal {version}' {commit} && git push origin v{version}\n"
+        f"\nNext:\n  git tag -a v{version} -m 'foveal {version}' {commit}\n"
+        f"  git push origin v{version}\n"
         f"  twine upload {out / wheel.name} {out / sdist.name}"
     )
 
