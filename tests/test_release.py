@@ -74,16 +74,30 @@ def test_the_workflow_tests_the_versions_of_python_that_the_package_claims() -> 
     )
 
 
+def targets() -> set[str]:
+    text = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    return set(re.findall(r"^([a-z]+):", text, re.MULTILINE))
+
+
 def test_what_the_workflow_runs_is_there() -> None:
     steps = [step for job in read_yaml(WORKFLOW)["jobs"].values() for step in job["steps"]]
     ran = [step["run"] for step in steps if "run" in step]
-    targets = set(re.findall(r"^([a-z]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
     named = {found[1] for line in ran if (found := re.match(r"make (\w+)", line))}
     assert "test" in named
-    assert named <= targets
+    assert named <= targets()
     for line in ran:
         for file in re.findall(r"(?:python|pytest) ((?:tools|tests)/\S+)", line):
             assert (REPOSITORY / file).exists(), line
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "CHANGELOG.md"])
+def test_pages_name_what_is_there(page: str) -> None:
+    text = (REPOSITORY / page).read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        assert "://" in link or (REPOSITORY / link.split("#")[0]).exists(), link
+    assert set(re.findall(r"(?:^|`)make ([a-z]+)", text, re.MULTILINE)) <= targets()
+    for file in re.findall(r"`((?:tests|tools|foveal|pipeline|models|storage)/[\w./]+)`", text):
+        assert (REPOSITORY / file).exists() or (REPOSITORY / f"{file}.py").exists(), file
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda path: path.stem)
