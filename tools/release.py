@@ -45,7 +45,7 @@ def run(*words: str | os.PathLike[str], cwd: Path, quiet: bool = True) -> str:
     Failed
         Where it ends with another status than 0.
     """
-    # Nothing of the clone may stand in for what is installed.
+    # Nothing of the clone may take the place of what is installed.
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     done = subprocess.run(
         words, cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
