@@ -196,6 +196,7 @@ def release(commit: str, out: Path, work: Path) -> None:
     if changed:
         raise Failed(f"{len(changed)} uncommitted changes ({changed[0]}, …): commit or stash them")
     tree = work / "tree"
+    commit = run("git", "rev-parse", "--short", f"{commit}^{{commit}}", cwd=REPOSITORY).strip()
     export(commit, tree)
     version = version_of(tree)
     say(f"exported {commit}: foveal {version}, as CHANGELOG.md and CITATION.cff have it")
