@@ -13,7 +13,7 @@ QUICK := tests/light tests/test_dependencies.py tests/test_cli.py tests/storage 
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test room light newest wheel faults check bench gpu serve release setup clean
+.PHONY: demo test light newest wheel faults check bench gpu serve setup clean
 
 demo: $(INSTALLED)
 	$(BIN)/foveal demo
@@ -22,6 +22,7 @@ test: check
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 # The tests of one room, or of one file, without the slow ones: make room ROOM=storage; ROOM=test_docs.py
+.PHONY: room
 room: $(INSTALLED)
 	$(BIN)/python -m pytest tests/$(or $(ROOM),storage) -m "not slow" -n 2 --dist worksteal
 
@@ -72,6 +73,7 @@ serve: $(INSTALLED)
 	@$(BIN)/python -m foveal.flows.serve --host $(or $(HOST),127.0.0.1) --port $(or $(PORT),4200) --runs $(or $(RUNS),2)
 
 # Wheel and sdist in dist/, checked and tried: see CONTRIBUTING.md.
+.PHONY: release
 release:
 	$(PYTHON) tools/release.py
 

@@ -27,12 +27,13 @@ _SOFTWARE = ("numpy", "opencv-contrib-python", "torch", "ptlflow", "zarr", "pref
 @functools.cache
 def software_versions() -> dict[str, str]:
     """Versions of everything that shapes the numbers, for provenance."""
-    found = {"python": platform.python_version(), "foveal": __version__}
+    found = {"python": platform.python_version()}
     for name in _SOFTWARE:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
+    found["foveal"] = __version__
     return found
 
 
