@@ -48,6 +48,11 @@ newest:
 	$(VENV)-newest/bin/python -m pytest $(or $(TESTS),$(QUICK))
 	rm -rf $(VENV)-newest
 
+# Wheel and sdist in dist/, checked and tried: see CONTRIBUTING.md.
+.PHONY: release
+release:
+	$(PYTHON) tools/release.py
+
 # Kills, full disks, damaged files: the long form of what `make test` runs in short (docs/reliability.md).
 faults: $(INSTALLED)
 	FOVEAL_FAULTS=long FOVEAL_TEST_KILLS=20 $(BIN)/python -m pytest tests/faults tests/flows/test_cluster.py \
@@ -71,11 +76,6 @@ gpu:
 # Runs a lab's server on this machine until Ctrl-C (docs/operations.md). HOST is the name by which others reach it.
 serve: $(INSTALLED)
 	@$(BIN)/python -m foveal.flows.serve --host $(or $(HOST),127.0.0.1) --port $(or $(PORT),4200) --runs $(or $(RUNS),2)
-
-# Wheel and sdist in dist/, checked and tried: see CONTRIBUTING.md.
-.PHONY: release
-release:
-	$(PYTHON) tools/release.py
 
 setup: $(INSTALLED)
 
