@@ -23,6 +23,7 @@ The first row is the headline: ``make bench`` shows it in its first table.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -103,5 +104,5 @@ def print_json(file: str, rows: Sequence[Row], found: Any, note: str = "") -> No
 
 
 def _plain(number: float | None) -> float | None:
-    """NumPy's numbers are unknown to `json`."""
-    return None if number is None else float(number)
+    """As JSON has it, which knows neither NumPy's numbers nor what is not a number."""
+    return float(number) if number is not None and math.isfinite(number) else None

@@ -27,12 +27,13 @@ PACKAGES = (
 
 def machine() -> dict[str, Any]:
     """What a reader must know of the machine to judge figures, without its name."""
+    release = ".".join(platform.release().split(".")[:2])
     return {
         "cpu": cpu_model(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "gpu": gpu_names(),
-        "system": f"{platform.system()} {platform.release()}",
+        "system": f"{platform.system()} {release}",
         "load_at_start": round(os.getloadavg()[0], 2),
     }
 

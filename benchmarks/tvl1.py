@@ -24,8 +24,9 @@ from llvmlite import binding
 from numba import njit
 from numpy.typing import NDArray
 
+from foveal.machine import available_cores
 from foveal.models.flow import tvl1_kernel, tvl1_planes, tvl1_pyramid
-from foveal.models.flow.opencv import available_cores, grey_frames
+from foveal.models.flow.opencv import grey_frames
 from foveal.models.flow.tvl1 import TVL1
 from foveal.models.flow.tvl1_opencv import OpenCVTVL1
 from foveal.models.flow.tvl1_settings import TVL1Settings
