@@ -102,19 +102,15 @@ def stored_bytes(store: Path, videos: Sequence[str]) -> int:
 
 
 def why_behind(one: Mapping[str, Any]) -> str:
-    """Of a peer that is not beaten by the goal: how slowly bytes must come for it to be.
+    """Stored bytes of a peer, and where the goal is missed, the limit.
 
-    Whoever reads ahead takes the longer of the time to compute and the time in which the bytes
-    come. A peer with more bytes falls behind where they come slowly: from a disk or a network, or
-    where the data are larger than memory.
+    The pages are warm here, so that nobody waits for bytes. Whoever reads ahead takes the longer of
+    the time to compute and the time in which the bytes come: from a disk or a network, or where the
+    data are larger than memory, a peer with more bytes falls behind.
     """
-    ours, theirs = one["foveal_stored_bytes"], one["peer_stored_bytes"]
-    told = f"{theirs / ours:.1f} times foveal's stored bytes"
-    if one["ratio"] >= one["goal"]:
+    times = one["peer_stored_bytes"] / one["foveal_stored_bytes"]
+    told = f"{times:.1f} times foveal's stored bytes"
+    if one["ratio"] >= one["goal"] or times <= 1:
         return told
-    if theirs < one["goal"] * ours:
-        return f"{told}: less than the goal, so no bandwidth decides it"
-    bandwidth = theirs * one["foveal_items_per_second"] / one["goal"]
-    return (
-        f"{told}: {one['goal']:g}x behind where bytes come slower than {bandwidth / 1e9:.2g} GB/s"
-    )
+    level = one["peer_stored_bytes"] * one["foveal_items_per_second"] / 1e9
+    return f"{told}: level where these come at {level:.2g} GB/s, {times:.1f}x behind where slower"

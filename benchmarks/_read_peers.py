@@ -137,8 +137,8 @@ class Videos(Dataset[Sample]):
         }
 
     def _decoder(self, video: str) -> Any:
-        from torchcodec.decoders import VideoDecoder  # type: ignore[import-not-found]
-        from torchcodec.transforms import Resize  # type: ignore[import-not-found]
+        from torchcodec.decoders import VideoDecoder  # type: ignore[import-untyped, import-not-found]
+        from torchcodec.transforms import Resize  # type: ignore[import-untyped, import-not-found]
 
         return VideoDecoder(
             str(self.videos[video]),
@@ -172,7 +172,7 @@ def torchcodec(source: Source, workers: int) -> dict[str, Form]:
 
 def litdata(source: Source, workers: int) -> dict[str, Form]:
     os.environ["LITDATA_DISABLE_VERSION_CHECK"] = "1"
-    from litdata import (  # type: ignore[import-not-found]
+    from litdata import (  # type: ignore[import-untyped, import-not-found]
         JpegArray,
         StreamingDataLoader,
         StreamingDataset,
@@ -223,7 +223,7 @@ def stacked(sample: Sample) -> Sample:
 
 
 def webdataset(source: Source, workers: int) -> dict[str, Form]:
-    import webdataset as wds  # type: ignore[import-not-found]
+    import webdataset as wds  # type: ignore[import-untyped, import-not-found]
 
     forms = {}
     for form in ("raw", "JPEG"):
@@ -249,7 +249,7 @@ def webdataset(source: Source, workers: int) -> dict[str, Form]:
 
 def write_tars(source: Source, folder: Path, form: str) -> None:
     """Shards of 64 MB, and at least four, so that two workers have enough of them."""
-    import webdataset as wds  # type: ignore[import-not-found]
+    import webdataset as wds  # type: ignore[import-untyped, import-not-found]
 
     pattern, most = str(folder / "clips-%05d.tar"), -(-len(source.clips) // 4)
     with wds.ShardWriter(pattern, maxcount=most, maxsize=CHUNK_BYTES, verbose=0) as sink:
