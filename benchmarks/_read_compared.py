@@ -102,7 +102,7 @@ def stored_bytes(store: Path, videos: Sequence[str]) -> int:
 
 
 def why_behind(one: Mapping[str, Any]) -> str:
-    """Stored bytes of a peer, and where the goal is missed, the limit.
+    """Stored bytes of a peer, and where it is ahead, how far that holds.
 
     The pages are warm here, so that nobody waits for bytes. Whoever reads ahead takes the longer of
     the time to compute and the time in which the bytes come: from a disk or a network, or where the
@@ -110,7 +110,29 @@ def why_behind(one: Mapping[str, Any]) -> str:
     """
     times = one["peer_stored_bytes"] / one["foveal_stored_bytes"]
     told = f"{times:.1f} times foveal's stored bytes"
-    if one["ratio"] >= one["goal"] or times <= 1:
+    if one["ratio"] >= 1 or times <= 1:
         return told
     level = one["peer_stored_bytes"] * one["foveal_items_per_second"] / 1e9
     return f"{told}: level where these come at {level:.2g} GB/s, {times:.1f}x behind where slower"
+
+
+def pivot(results: Sequence[Mapping[str, Any]]) -> str:
+    """Ratios to all peers in Markdown, a row per peer: the table of docs/results.md."""
+    ours = [one for one in results if "peer_stored_bytes" in one]
+    columns = list(dict.fromkeys((one["read"], one["workers"]) for one in ours))
+    heads = [f"{read.split()[2]} frames, {workers} workers" for read, workers in columns]
+    lines = [
+        f"| | KB per frame | {' | '.join(heads)} |",
+        "|---|" + "---:|" * (len(heads) + 1),
+    ]
+    rates: dict[str, list[str]] = {"foveal, frames/s": []}
+    for read, workers in columns:
+        here = [one for one in ours if (one["read"], one["workers"]) == (read, workers)]
+        rates["foveal, frames/s"].append(f"{here[0]['foveal_items_per_second']:,}")
+        for one in here:
+            rates.setdefault(one["peer"], []).append(f"{one['ratio']:.2f}x")
+    stored = {one["peer"]: one["peer_stored_bytes"] for one in ours}
+    stored["foveal, frames/s"] = ours[0]["foveal_stored_bytes"]
+    for name, cells in rates.items():
+        lines.append(f"| {name} | {stored[name] / 1e3:.0f} | {' | '.join(cells)} |")
+    return "\n".join(lines)

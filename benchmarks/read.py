@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 import torch
 from _figures import Row, faster, higher, print_json, row
-from _read_compared import compare_peers, why_behind
+from _read_compared import compare_peers, pivot, why_behind
 from _read_costs import CHECKSUM_GOAL_PERCENT, MOST_DASK, compare_checksums, compare_dask
 from _read_data import decoded, make_clip, random_features, write_store
 from _read_folders import BATCH, FEATURE_BATCH, WINDOW, compare_features, compare_folders
@@ -87,6 +87,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each turn, at least")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--markdown", action="store_true", help="the table of peers for the docs")
     arguments = parser.parse_args()
     if arguments.frames < WINDOW + 1:
         parser.error(f"--frames is at least {WINDOW + 1}: windows have {WINDOW}")
@@ -117,6 +118,8 @@ def main() -> None:
             )
     if arguments.json:
         print_json(__file__, rows(found), found, "; ".join(found["without"].values()))
+    elif arguments.markdown and found["results"]:
+        print(pivot(found["results"]))
     else:
         print_words(found)
 
