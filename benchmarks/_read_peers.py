@@ -311,15 +311,16 @@ def why_missing(peer: str, video: Path) -> str | None:
         else:
             __import__(peer)
     except ImportError as error:
-        if getattr(error, "name", None) == peer:
+        if (error.name or "").split(".")[0] == peer:
             return f"{peer} is not installed; pip install 'foveal[bench]'"
         return f"{peer} cannot be imported: {_first_line(error)}"
     except (RuntimeError, OSError) as error:
         if "libtorchcodec" not in str(error) and "FFmpeg" not in str(error):
             raise
         return (
-            "torchcodec finds no shared libraries of FFmpeg 4 to 9; where apt is, "
-            "apt-get install ffmpeg brings them (imageio-ffmpeg's program has none)"
+            "torchcodec cannot be loaded: either there are no shared libraries of FFmpeg 4 to 9 "
+            "(apt-get install ffmpeg brings them; imageio-ffmpeg has none), or it was built for "
+            f"another PyTorch than {torch.__version__}"
         )
     return None
 

@@ -192,7 +192,9 @@ def main() -> None:
                 "frames/s",
                 row["peer"],
                 row["peer_frames_per_second"],
-                note=f"{row['difference_px']:.2g} px from the peer",
+                note=f"{row['difference_px']:.2g} px from the peer"
+                if np.isfinite(row["difference_px"])
+                else "random weights gave no numbers",
             )
             for row in rows
         ]
