@@ -28,6 +28,13 @@ SOURCE_SIZE = (360, 640)
 FRAME_SIZE, FLOW_SIZE, MAP_SIZE = (192, 256), (112, 112), (180, 320)
 FEATURE_SHAPE, FEATURE_WINDOWS, FEATURE_WINDOW_FRAMES = (1024, 5, 5, 5), 512, 79
 
+DIMS = {
+    "time": ("time",),
+    "frames": ("time", "y", "x", "rgb"),
+    "flow_dis": ("pair", "flow_dis_y", "flow_dis_x", "uv"),
+    "density": ("time", "map_y", "map_x"),
+}
+
 Arrays = Mapping[str, NDArray[Any]]
 """What a store holds of a clip, by the name of the array."""
 
@@ -106,17 +113,11 @@ def _about(video: str, split: str) -> dict[str, Any]:
 
 
 def _write_video(location: Location, video: str, split: str, arrays: Arrays) -> None:
-    dims = {
-        "time": ("time",),
-        "frames": ("time", "y", "x", "rgb"),
-        "flow_dis": ("pair", "flow_dis_y", "flow_dis_x", "uv"),
-        "density": ("time", "map_y", "map_x"),
-    }
     about = _about(video, split)
     writer = VideoWriter(location, video, about)
     last = float(arrays["time"][-1])
     for name, values in arrays.items():
-        spec = ArraySpec(name, dims[name], values.shape[1:], values.dtype, **said_by_name(name))
+        spec = ArraySpec(name, DIMS[name], values.shape[1:], values.dtype, **said_by_name(name))
         stage = writer.stage(name, {"stage": name}, [spec])
         stage.append({name: values})
         stage.complete({"parameters": {}, "video": about, "last_pts_seconds": last})

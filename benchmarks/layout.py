@@ -13,19 +13,23 @@ import argparse
 import os
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
 from _figures import faster, print_json
-from _read_data import decoded, make_clip
+from _read_data import DIMS, decoded, make_clip
 from numcodecs import blosc  # type: ignore[import-untyped]
 from numpy.typing import NDArray
-from zarr.codecs import BloscCodec, BloscShuffle
+from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
 
+from foveal.storage.kinds import said_by_name
 from foveal.storage.location import Location
+from foveal.storage.root import create_store
+from foveal.storage.schema import ArraySpec
 from foveal.storage.slices import Gatherer, Slice
+from foveal.storage.writer import VideoWriter
 
 SHARD_ITEMS = 128
 PEER, CHOSEN = ("zstd", 3, 16), ("lz4hc", 3, 8)
@@ -34,27 +38,43 @@ LAYOUTS = [(*codec, 16) for codec in CODECS] + [("lz4hc", 3, items) for items in
 WINDOWS = (79, 10, 1)
 
 
+@dataclass(frozen=True)
+class LaidOut(ArraySpec):
+    """An array with a codec of its own; all else is as a store has it, checksums too."""
+
+    codec: str = PEER[0]
+    level: int = PEER[1]
+
+    def zarr_layout(self) -> dict[str, Any]:
+        wide = self.dtype.itemsize > 1
+        blosc_codec = BloscCodec(
+            cname=self.codec,  # type: ignore[arg-type]
+            clevel=self.level,
+            shuffle=BloscShuffle.shuffle if wide else BloscShuffle.noshuffle,
+            typesize=self.dtype.itemsize,
+        )
+        return super().zarr_layout() | {"compressors": [blosc_codec, Crc32cCodec()]}
+
+
 def write(location: Location, name: str, values: NDArray[Any], layout: Any) -> float:
-    """Write one layout; gives items a second."""
+    """Write a store of one array in one layout; gives items a second."""
     codec, level, chunk = layout
-    wide = values.dtype.itemsize > 1
-    compressor = BloscCodec(
-        cname=codec,
-        clevel=level,
-        shuffle=BloscShuffle.shuffle if wide else BloscShuffle.noshuffle,
-        typesize=values.dtype.itemsize,
+    create_store(location, "benchmark", {})
+    spec = LaidOut(
+        name,
+        DIMS[name],
+        values.shape[1:],
+        values.dtype,
+        chunk_items=chunk,
+        shard_items=SHARD_ITEMS,
+        codec=codec,
+        level=level,
+        **said_by_name(name),
     )
-    array = zarr.create_array(
-        location.zarr,
-        name=f"videos/clip/{name}",
-        shape=values.shape,
-        dtype=values.dtype,
-        chunks=(chunk, *values.shape[1:]),
-        shards=(SHARD_ITEMS, *values.shape[1:]),
-        compressors=[compressor],
-    )
+    stage = VideoWriter(location, "clip", {}).stage(name, {"stage": name}, [spec])
     started = time.perf_counter()
-    array[:] = values
+    stage.append({name: values})
+    stage.complete({})
     return len(values) / (time.perf_counter() - started)
 
 
