@@ -73,8 +73,8 @@ def goal(row: Mapping[str, Any]) -> str:
     wanted = f"{row['goal']:.3g}"
     told = {
         "ratio at least": f"≥ {wanted}x",
-        "value at least": f"≥ {wanted}",
-        "value at most": f"≤ {wanted}",
+        "value at least": f"≥ {wanted} {row['unit']}",
+        "value at most": f"≤ {wanted} {row['unit']}",
     }[row["goal_is"]]
     return told if row["met"] is not False else f"{told}, **missed**"
 

@@ -216,7 +216,7 @@ def main() -> None:
         )
         rows = [
             row(
-                f"{name} of {frames}",
+                f"{name}: {frames}",
                 peer_ms / wall,
                 "ms per frame",
                 peer="the organisers' procedure",

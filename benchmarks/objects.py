@@ -159,9 +159,9 @@ def rows(found: dict[str, Any]) -> list[Row]:
     """The same for machines: shares of the bandwidth that arrive as wanted pixels."""
     return [
         higher(
-            f"{name}, {turn} epoch: share of the link's bandwidth",
+            f"{name}, {turn} epoch over a link with latency",
             turns[turn]["share"],
-            "of 1",
+            "of its bandwidth",
             "plain zarr",
             found["plain zarr"][turn]["share"],
             goal=("value at least", GOAL) if name == "ClipLoader" else None,
