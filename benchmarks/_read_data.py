@@ -78,12 +78,16 @@ def random_features() -> NDArray[np.float16]:
     return np.maximum(values, 0).astype(np.float16)
 
 
-def write_store(folder: Path, clips: Mapping[str, Arrays], features: NDArray[np.float16]) -> None:
-    """Write a store of the clips (split ``clips``), and one video of features of that split."""
+def write_store(
+    folder: Path, clips: Mapping[str, Arrays], features: NDArray[np.float16] | None
+) -> None:
+    """Write a store: the clips of split ``clips``, and one video of split ``features``."""
     location = Location(folder)
     create_store(location, "benchmark", {})
     for video, arrays in clips.items():
         _write_video(location, video, "clips", arrays)
+    if features is None:
+        return
     length = FEATURE_WINDOWS + FEATURE_WINDOW_FRAMES - 1
     _write_video(location, "features", "features", {"time": np.arange(length) / 30})
     five = tuple(f"i3d_rgb_{axis}" for axis in ("window", "feature", "t", "y", "x"))

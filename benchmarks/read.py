@@ -20,12 +20,16 @@ workers are processes. Whatever is lossless is compared value by value, the rest
 
     python benchmarks/read.py [--parts peers folders …] [--videos FILE …] [--rounds 3] [--json]
 
-``pip install 'foveal[bench]'`` brings the peers; one that is missing is named.
+The videos are those of --videos, else of the folder that ``FOVEAL_SAMPLES`` names (DHF1K's 002 and
+two web videos: ``dhf1k/video``, ``videos``), else three synthetic ones, whose texture compresses
+less than that of real videos. ``pip install 'foveal[bench]'`` brings the peers; one that is missing
+is named.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,6 +44,7 @@ from _read_data import decoded, make_clip, random_features, write_store
 from _read_folders import BATCH, FEATURE_BATCH, WINDOW, compare_features, compare_folders
 from _turns import Turns
 
+OWN_FRAMES = 400
 PARTS = ("peers", "folders", "features", "dask", "checksums")
 
 
@@ -76,38 +81,46 @@ def rows(found: Mapping[str, Any]) -> list[Row]:
     return told
 
 
+def sample_videos() -> list[Path]:
+    """Videos of the folder that ``FOVEAL_SAMPLES`` names, as far as there are any."""
+    folder = Path(os.environ.get("FOVEAL_SAMPLES", "samples"))
+    return sorted([*folder.glob("dhf1k/video/*.*"), *folder.glob("videos/*.*")])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument(
-        "--videos", nargs="+", type=Path, help="of 360x640; three of its own where left out"
-    )
-    parser.add_argument("--frames", type=int, default=400, help="of each video of its own")
+    parser.add_argument("--videos", nargs="+", type=Path, help="read these")
+    parser.add_argument("--frames", type=int, help="of each of three videos of its own")
     parser.add_argument("--windows", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each turn, at least")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--markdown", action="store_true", help="the table of peers for the docs")
     arguments = parser.parse_args()
-    if arguments.frames < WINDOW + 1:
+    if arguments.frames is not None and arguments.frames < WINDOW + 1:
         parser.error(f"--frames is at least {WINDOW + 1}: windows have {WINDOW}")
+    if missing := [str(path) for path in arguments.videos or [] if not path.is_file()]:
+        parser.error(f"no such video: {', '.join(missing)}")
     torch.set_num_threads(1)
     found: dict[str, Any] = {"results": [], "dask": [], "checksums": [], "without": {}}
     parts, turns = arguments.parts, Turns(arguments.rounds, arguments.seconds)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        videos = {f"clip{n}": path for n, path in enumerate(arguments.videos or [])}
+        given = arguments.videos or ([] if arguments.frames else sample_videos())
+        videos = {f"clip{n}": path for n, path in enumerate(given)}
         for seed in range(0 if videos else 3):
             videos[f"clip{seed}"] = work / f"clip{seed}.mp4"
-            make_clip(videos[f"clip{seed}"], arguments.frames, seed)
+            make_clip(videos[f"clip{seed}"], arguments.frames or OWN_FRAMES, seed)
+        found["videos"] = [path.name for path in given] or "synthetic"
         arrays = {name: decoded(path) for name, path in videos.items()}
-        features = random_features()
+        features = random_features() if {"features", "dask", "checksums"} & {*parts} else None
         write_store(work / "store", arrays, features)
         if "peers" in parts:
             found["results"] += compare_peers(work, videos, arrays, turns, found["without"])
         if "folders" in parts:
             found["results"] += compare_folders(work, arrays["clip0"], arguments.windows, turns)
-        if "features" in parts:
+        if "features" in parts and features is not None:
             np.save(work / "features.npy", features)
             found["results"] += compare_features(work, turns)
         if "dask" in parts:
