@@ -24,7 +24,7 @@ class Plan(NamedTuple):
 PLANS = {
     "build": Plan(60, 25, "--repeats 1 --videos 10"),
     "challenge": Plan(60, 12, "--videos 1 --frames 4 --size 270x480"),
-    "cluster": Plan(120, 45, "--repeats 1 --videos 8"),
+    "cluster": Plan(120, 45, "--repeats 1 --videos 8 --seconds 0.5"),
     "decode": Plan(45, 6, "--frames 150 --repeats 3"),
     "density": Plan(5, 4, "--repeats 11"),
     "encodings": Plan(8, 6, "--frames 12"),

@@ -62,6 +62,7 @@ def compare_peers(
                 one | {"goal": PEER_GOAL, "foveal_stored_bytes": per_frame}
                 for one in compare_once(source, clips, workers, turns, without)
             ]
+            print(f"clips of {frames} frames, {workers} workers: measured", file=sys.stderr)
             gc.collect()  # workers must be gone before the next ones are forked
     return results
 

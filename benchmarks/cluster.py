@@ -72,6 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--videos", type=int, default=60)
+    parser.add_argument("--seconds", type=float, default=4, help="of each of eight heavy clips")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     logging.getLogger("distributed").setLevel(logging.ERROR)
@@ -79,7 +80,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, prefect_server():
         folder = Path(name)
         tiny = write_clips(folder / "tiny", arguments.videos, "64x48", 0.3)
-        heavy = write_clips(folder / "heavy", 8, "160x120", 4)
+        heavy = write_clips(folder / "heavy", 8, "160x120", arguments.seconds)
         light: dict[str, Any] = {"frames": {"size": [24, 32]}}
         dense: dict[str, Any] = {"flow": [{"method": "tvl1", "size": [96, 128]}]}
         with local_cluster(1) as one, local_cluster(2) as two:
