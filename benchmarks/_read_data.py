@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,12 @@ DIMS = {
 
 Arrays = Mapping[str, NDArray[Any]]
 """What a store holds of a clip, by the name of the array."""
+
+
+def sample_videos() -> list[Path]:
+    """Videos of the folder that ``FOVEAL_SAMPLES`` names, as far as there are any."""
+    folder = Path(os.environ.get("FOVEAL_SAMPLES", "samples"))
+    return sorted([*folder.glob("dhf1k/video/*.*"), *folder.glob("videos/*.*")])
 
 
 def make_clip(path: Path, frames: int, seed: int = 0) -> None:

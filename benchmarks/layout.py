@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from _figures import faster, print_json
-from _read_data import DIMS, decoded, make_clip
+from _read_data import DIMS, decoded, make_clip, sample_videos
 from numcodecs import blosc  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
@@ -118,17 +118,19 @@ def is_chosen(row: dict[str, Any]) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--video", type=Path, help="a clip of its own where left out")
-    parser.add_argument("--frames", type=int, default=400, help="of the clip of its own")
+    parser.add_argument("--video", type=Path, help="else of FOVEAL_SAMPLES, else synthetic")
+    parser.add_argument("--frames", type=int, help="of a synthetic clip")
     parser.add_argument("--windows", type=int, default=40)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
     blosc.use_threads = False
     with tempfile.TemporaryDirectory() as folder:
-        video = arguments.video or Path(folder) / "clip.avi"
-        if arguments.video is None:
-            make_clip(video, arguments.frames)
+        given = [] if arguments.frames else sample_videos()
+        video = arguments.video or next(iter(given), None)
+        if video is None:
+            video = Path(folder) / "clip.avi"
+            make_clip(video, arguments.frames or 400)
         arrays = decoded(video)
     rows = []
     for kind in ("frames", "flow_dis", "density"):

@@ -29,7 +29,6 @@ is named.
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,7 +39,7 @@ import torch
 from _figures import Row, faster, higher, print_json, row
 from _read_compared import compare_peers, pivot, why_behind
 from _read_costs import CHECKSUM_GOAL_PERCENT, MOST_DASK, compare_checksums, compare_dask
-from _read_data import decoded, make_clip, random_features, write_store
+from _read_data import decoded, make_clip, random_features, sample_videos, write_store
 from _read_folders import BATCH, FEATURE_BATCH, WINDOW, compare_features, compare_folders
 from _turns import Turns
 
@@ -79,12 +78,6 @@ def rows(found: Mapping[str, Any]) -> list[Row]:
             )
         )
     return told
-
-
-def sample_videos() -> list[Path]:
-    """Videos of the folder that ``FOVEAL_SAMPLES`` names, as far as there are any."""
-    folder = Path(os.environ.get("FOVEAL_SAMPLES", "samples"))
-    return sorted([*folder.glob("dhf1k/video/*.*"), *folder.glob("videos/*.*")])
 
 
 def main() -> None:
