@@ -170,7 +170,7 @@ def _import_ptlflow() -> Any:
             return importlib.import_module("ptlflow")
     except ImportError as error:
         raise MissingDependency(
-            f"learned optical flow needs ptlflow ({error}); run: pip install 'ptlflow>=0.4.2'"
+            f"learned optical flow needs ptlflow ({error}); run: pip install 'foveal[flow]'"
         ) from error
 
 
