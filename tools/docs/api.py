@@ -4,7 +4,7 @@ The pages under ``docs/reference`` name modules and objects (``::: foveal.torch`
 them with griffe, the parser of mkdocstrings, and lists what a reader would find without words:
 modules, classes, functions, attributes of classes, and parameters.
 
-    python -m tools.docs.api            # prints "file:line: what is missing", ends with 1 if anything
+    python -m tools.docs.api            # prints "file:line: what is missing"; status 1 if anything
     python tools/docs/api.py CHECKOUT   # the same of another checkout
 """
 
