@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test faults check bench gpu serve setup clean
+.PHONY: demo test faults check bench gpu serve docs setup clean
 
 demo: $(INSTALLED)
 	$(BIN)/foveal demo
@@ -39,6 +39,17 @@ gpu:
 # A lab's server on this machine until Ctrl-C: see docs/operations.md. HOST is its name, for others to reach it.
 serve: $(INSTALLED)
 	@$(BIN)/python -m foveal.flows.serve --host $(or $(HOST),127.0.0.1) --port $(or $(PORT),4200) --runs $(or $(RUNS),2)
+
+# These pages as a site, in build/site: names described, blocks run, links checked. See docs/writing-docs.md.
+docs: $(VENV)/.docs
+	$(BIN)/python -m tools.docs.api
+	$(BIN)/python -m tools.docs.run
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo 'the site: build/site/index.html'
+
+$(VENV)/.docs: $(INSTALLED)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	touch $(VENV)/.docs
 
 setup: $(INSTALLED)
 

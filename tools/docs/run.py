@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tools.docs.blocks import PageError, read_blocks
+from tools.docs.blocks import RUN, PageError, read_blocks
 
 REPOSITORY = Path(__file__).parents[2]
 DOCS = REPOSITORY / "docs"
@@ -96,8 +96,10 @@ def environment() -> dict[str, str]:
 
 def run_page(page: Path, world: Path) -> dict[str, Any]:
     """Run a page in a copy of the world; see `tools.docs.walk`."""
-    if not any(block.kind in ("python", "sh") for block in read_blocks(page, page.read_text())):
-        return {}
+    blocks = [block for block in read_blocks(page, page.read_text("utf-8")) if block.kind in RUN]
+    if all(block.not_run for block in blocks):
+        not_run = [[block.line, block.not_run] for block in blocks]
+        return {"run": 0, "not_run": not_run, "failure": None} if blocks else {}
     with tempfile.TemporaryDirectory(prefix="docs-", dir=BUILD) as temporary:
         folder = Path(temporary) / "here"
         shutil.copytree(world, folder, symlinks=True)
