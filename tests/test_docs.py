@@ -19,6 +19,7 @@ from foveal.pipeline.recipe.recipe import Recipe
 from foveal.pipeline.recipe.section import DatasetSection, Section
 from tools.docs.api import DIRECTIVE
 from tools.docs.blocks import PageError, read_blocks
+from tools.docs.docstrings import as_markdown
 from tools.docs.run import normalised
 
 REPOSITORY = Path(__file__).parents[1]
@@ -219,3 +220,10 @@ def test_the_reference_names_no_object_twice() -> None:
     names = [name for page in PAGES for name in DIRECTIVE.findall(page.read_text(encoding="utf-8"))]
     assert len(names) > 50
     assert len(names) == len(set(names))
+
+
+def test_docstrings_become_markdown() -> None:
+    docstring = "First line.\n\n::\n\n    code = 1\n\n====  ====\na     b\n``c`` d e\n====  ===="
+    assert as_markdown(docstring) == (
+        "First line.\n\n\n    code = 1\n\n| | |\n|---|---|\n| a | b |\n| ``c`` | d e |"
+    )

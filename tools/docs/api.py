@@ -43,7 +43,11 @@ def referenced(docs: Path = REPOSITORY / "docs") -> list[str]:
 def load(tree: Path = REPOSITORY) -> griffe.Module:
     """Parse the package foveal of a checkout, without importing it."""
     package = griffe.load(
-        "foveal", search_paths=[tree], docstring_parser="numpy", allow_inspection=False
+        "foveal",
+        search_paths=[tree],
+        docstring_parser="numpy",
+        allow_inspection=False,
+        try_relative_path=False,
     )
     assert isinstance(package, griffe.Module)
     return package

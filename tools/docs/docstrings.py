@@ -7,10 +7,9 @@ from typing import Any
 
 import griffe
 
-_LITERAL = re.compile(r"^\s*::\s*$\n", re.MULTILINE)
+_LITERAL = re.compile(r"^[ \t]*::[ \t]*\n", re.MULTILINE)
 _LITERAL_AT_THE_END = re.compile(r"(?<=\S)::$", re.MULTILINE)
 _TABLE = re.compile(r"^(?P<rule>=+(?: +=+)+)\n(?P<rows>.*?)\n(?P=rule)$", re.MULTILINE | re.DOTALL)
-_REFERENCE = re.compile(r"(?<![`\[])`(foveal(?:\.\w+)+)`(?!`)")
 
 
 class MarkdownDocstrings(griffe.Extension):
@@ -30,5 +29,16 @@ def as_markdown(text: str) -> str:
     text : str
         A docstring with ``::`` literal blocks or tables between lines of ``=``.
     """
-    text = _TABLE.sub(lambda table: f"```text\n{table['rows']}\n```", text)
+    text = _TABLE.sub(lambda table: _table(table["rule"], table["rows"]), text)
     return _LITERAL_AT_THE_END.sub(":", _LITERAL.sub("", text))
+
+
+def _table(rule: str, rows: str) -> str:
+    """A simple table of reStructuredText as one of Markdown, without a head."""
+    starts = [column.start() for column in re.finditer("=+", rule)]
+    lines = ["|" + " |" * len(starts), "|" + "---|" * len(starts)]
+    for row in rows.splitlines():
+        ends = [*starts[1:], len(row)]
+        cells = [row[start:end].strip() for start, end in zip(starts, ends, strict=True)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)

@@ -24,6 +24,7 @@ FOLDER = "repository"
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".toml": "toml", ".sh": "sh", ".json": "json"}
 MAX_EMBEDDED_BYTES = 100_000
 
+_NAMED_BY_FILE = re.compile(r"\[([\w-]+\.md)\](?=\(([^)\s#]+))")
 _LINK = re.compile(r"(?<=\]\()([^)\s#]+)(#[^)\s]*)?(?=\))")
 _FENCE = re.compile(r"^ *(```|~~~~).*?^ *\1 *$", re.MULTILINE | re.DOTALL)
 _NOT_RUN = re.compile(r"^<!-- not run: (.*?) -->$", re.MULTILINE)
@@ -70,12 +71,22 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, **_: Any) 
     source = _source(page.file, config)
     if source is not None:
         here = posixpath.dirname(page.file.src_uri)
+        markdown = _NAMED_BY_FILE.sub(lambda link: _titled(link, source), markdown)
         markdown = _links(markdown, source, here)
     markdown = _NOT_RUN.sub(
         r'<p class="not-run">Not run when this page was made: \1.</p>\n', markdown
     )
     markdown = _OUTPUT.sub('<p class="output-of">It prints:</p>\n', markdown)
     return _OTHER_MARKS.sub("", markdown)
+
+
+def _titled(link: re.Match[str], source: Path) -> str:
+    """A link that has a file's name as its text, with the title of that page instead."""
+    target = source.parent / link[2]
+    if not target.exists():
+        return link[0]
+    title = re.search(r"^# (.+)$", target.read_text("utf-8"), re.MULTILINE)
+    return f"[{title[1]}]" if title else link[0]
 
 
 def _source(file: File, config: MkDocsConfig) -> Path | None:
