@@ -5,16 +5,43 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
+# Some of every room: what a newer version of a dependency breaks shows here.
+QUICK := tests/light tests/test_dependencies.py tests/test_cli.py tests/storage tests/torch/test_clips.py \
+	tests/models/test_flow_contract.py tests/pipeline/test_decode.py tests/pipeline/test_build.py \
+	tests/pipeline/test_learn_train.py tests/pipeline/report tests/flows/test_build_flow.py
+
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test faults check bench gpu serve docs setup clean
+.PHONY: demo test light newest wheel faults check bench gpu serve docs setup clean
 
 demo: $(INSTALLED)
 	$(BIN)/foveal demo
 
 test: check
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# A wheel in dist/. The links of foveal/ are files in it.
+wheel: $(INSTALLED)
+	rm -rf dist && mkdir dist
+	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	rm -rf build
+
+# What `pip install foveal` alone can do: the wheel in a clean environment, outside the clone.
+light: wheel
+	rm -rf $(VENV)-light && $(PYTHON) -m venv $(VENV)-light
+	$(VENV)-light/bin/pip install --quiet --disable-pip-version-check dist/foveal-*.whl pytest
+	$(VENV)-light/bin/pytest -p no:cacheprovider tests/light
+	rm -rf $(VENV)-light
+
+# The newest versions that pip chooses without constraints.txt. TESTS names others, or all: TESTS=tests
+newest:
+	rm -rf $(VENV)-newest && $(PYTHON) -m venv $(VENV)-newest
+	$(VENV)-newest/bin/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(VENV)-newest/bin/pip install --quiet --disable-pip-version-check \
+		--force-reinstall --no-deps 'opencv-contrib-python==4.13.*'
+	$(VENV)-newest/bin/python -m pytest $(or $(TESTS),$(QUICK))
+	rm -rf $(VENV)-newest
 
 # The long form of the campaign that `make test` runs in short: see docs/reliability.md.
 faults: $(INSTALLED)
@@ -64,4 +91,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $(INSTALLED)
 
 clean:
-	rm -rf $(VENV) demo build dist *.egg-info
+	rm -rf $(VENV) $(VENV)-light $(VENV)-newest demo build dist *.egg-info

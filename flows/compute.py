@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import cloudpickle
 from distributed import Client, KilledWorker
 
-from foveal.errors import FovealError
+from foveal.errors import FovealError, MissingDependency
 from foveal.flows.cluster import CPU, GPU, open_cluster
 
 Item = TypeVar("Item")
@@ -74,22 +75,30 @@ class Each:
     def __call__(
         self, function: Callable[[Item], Result], items: Iterable[Item]
     ) -> Iterator[Result]:
-        # Sent once, for it may hold the fixations of a whole dataset; and as a task, which is done
-        # again where a worker took its result to the grave, as scattered data are not.
+        # The function is sent once, for it may hold the fixations of a whole dataset; and by a
+        # task, which Dask repeats where a worker dies with the result, as it does not for scattered
+        # data. It travels as bytes: a worker that lacks one of its modules would else lose its
+        # connection over it, and the client would wait for ever.
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Sending large graph")
-            shared: Any = self._client.submit(_given, function, pure=False)
+            shared: Any = self._client.submit(_load, cloudpickle.dumps(function), pure=False)
         submitted = [
             self._client.submit(_call, shared, item, pure=False, resources=self._resources)
             for item in items
         ]
         submitted.reverse()
         while submitted:
-            yield submitted.pop().result()
+            try:
+                yield submitted.pop().result()
+            except ModuleNotFoundError as error:
+                raise MissingDependency(
+                    f"a worker of the cluster has no module {error.name}; install on its machine "
+                    "the packages that this one has"
+                ) from error
 
 
-def _given(function: Callable[[Item], Result]) -> Callable[[Item], Result]:
-    return function
+def _load(pickled: bytes) -> Any:
+    return cloudpickle.loads(pickled)
 
 
 def _call(function: Callable[[Item], Result], item: Item) -> Result:

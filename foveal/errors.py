@@ -5,6 +5,7 @@
     FovealError
     ├── RecipeError         the recipe is wrong: a key, a value, or a combination of them
     ├── MissingDependency   the machine lacks something (ffmpeg, opencv-contrib, weights)
+    │   └── MissingPackage  a Python package that an extra brings: also a ModuleNotFoundError
     ├── Unreachable         disk full, mount lost, connection closed: also an OSError
     ├── StoreError          the store cannot be opened, read or written as asked
     │   ├── StoreLocked     another build is writing this store
@@ -51,6 +52,14 @@ class RecipeError(FovealError):
 
 class MissingDependency(FovealError):
     """The machine lacks something foveal needs (ffmpeg, opencv-contrib, weights)."""
+
+
+class MissingPackage(MissingDependency, ModuleNotFoundError):
+    """A Python package is missing that an extra of foveal brings (``pip install 'foveal[train]'``).
+
+    It is a `ModuleNotFoundError` as well, so that ``try: import foveal.torch`` works as with any
+    module.
+    """
 
 
 class Unreachable(FovealError, OSError):

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
-from foveal.errors import RecipeError
+from foveal.errors import MissingPackage, RecipeError
+from foveal.extras import needing
 
 GROUPS = {
     "sources": "dataset",
@@ -27,6 +28,9 @@ GROUPS = {
     "metrics": "metric",
 }
 """Groups of plug-ins (entry points ``foveal.<group>``), and what one of each is called."""
+
+_EXTRAS = {"networks": "train", "metrics": "train"}
+"""Extras that bring what a group's own plug-ins import; ``build`` for the others."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +56,16 @@ class Plugin:
 
         Raises
         ------
+        MissingPackage
+            It needs a package that an extra of foveal brings, and that is not installed.
         RecipeError
             It cannot be imported; the message names the distribution.
         """
         try:
-            return metadata.EntryPoint(self.name, self.target, f"foveal.{self.group}").load()
+            with needing(_EXTRAS.get(self.group, "build")):
+                return metadata.EntryPoint(self.name, self.target, f"foveal.{self.group}").load()
+        except MissingPackage:
+            raise
         except (ImportError, AttributeError) as error:
             raise RecipeError(
                 f"{GROUPS[self.group]} {self.name!r} of {self.origin} cannot be imported from "

@@ -6,12 +6,10 @@ import io
 import json
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
-from typing import Any
-
-import pandas as pd
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from foveal.errors import StoreError
+from foveal.extras import needing
 from foveal.storage.contents import told_of_arrays
 from foveal.storage.digests import sealed, sha256_of_bytes, sha256_of_object, unsealed
 from foveal.storage.location import Location
@@ -19,6 +17,9 @@ from foveal.storage.marks import Mark, Quarantine, read_journal_with_damage
 from foveal.storage.names import OF_STORE
 from foveal.storage.schema import INDEX, JOURNAL
 from foveal.storage.wanted import read_wanted
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 VOUCHER = f"{OF_STORE}/index"
 """Holds the SHA-256 of the index, and whether nothing was built since."""
@@ -133,7 +134,11 @@ def write_index(
     current : bool
         False where others are still building: readers then ask the journal.
     """
+    import pandas as pd
+
     table = pd.DataFrame(list(rows), columns=list(COLUMNS)).astype(COLUMNS)
+    with needing("build"):
+        import pyarrow  # noqa: F401  pandas would not say which package brings it
     content = io.BytesIO()
     table.to_parquet(content, index=False)
     location.write(INDEX, content.getvalue())
@@ -150,7 +155,7 @@ def read_index(location: Location) -> pd.DataFrame | None:
         sha256 = _voucher(location).get("sha256")
         if sha256 not in (None, sha256_of_bytes(content)):
             return None
-        table = pd.read_parquet(io.BytesIO(content))
+        table = _read_parquet(content)
         if ARRAYS not in table:
             table[ARRAYS] = None
         table = table.astype(COLUMNS)
@@ -161,9 +166,30 @@ def read_index(location: Location) -> pd.DataFrame | None:
         if isinstance(error.__cause__, Exception):
             location.check_lost(error.__cause__, INDEX)
         return None
-    except (OSError, ValueError, TypeError, LookupError, OverflowError, pa.ArrowException):
+    except (OSError, ValueError, TypeError, LookupError, OverflowError):
         return None
     return table[list(COLUMNS)]
+
+
+def _read_parquet(content: bytes) -> pd.DataFrame:
+    """Columns of a Parquet file as plain Python values.
+
+    Raises
+    ------
+    ValueError
+        It is no Parquet file, or a damaged one.
+    """
+    import pandas as pd
+    from arro3.io import read_parquet
+
+    try:
+        table = read_parquet(io.BytesIO(content)).read_all()
+        return pd.DataFrame({name: table[name].to_pylist() for name in table.column_names})
+    except BaseException as error:
+        # The reader answers damaged files by a panic, which is no Exception.
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise ValueError(f"it cannot be read: {error}") from error
+        raise
 
 
 def distrust_index(location: Location) -> None:
@@ -231,6 +257,8 @@ def index_from_journal(location: Location) -> pd.DataFrame:
     Of the former index, where it can be believed, it keeps which videos there are, their split,
     and what the journal cannot tell: that a video failed and why.
     """
+    import pandas as pd
+
     journal = read_journal_with_damage(location)
     try:
         wanted = read_wanted(location)

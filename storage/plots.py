@@ -15,6 +15,7 @@ from xarray.core.extensions import AccessorRegistrationWarning
 from xarray.plot.accessor import DataArrayPlotAccessor
 
 from foveal.errors import StoreError
+from foveal.extras import needing
 from foveal.storage.kinds import said_by_name
 
 if TYPE_CHECKING:
@@ -291,7 +292,8 @@ def _figure(
     rows: int, columns: int, size: tuple[float, float], **options: Any
 ) -> tuple[Figure, list[Axes]]:
     """A figure and its axes in one list."""
-    import matplotlib.pyplot as plt
+    with needing("view"):
+        import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(
         rows, columns, figsize=size, squeeze=False, layout="constrained", **options

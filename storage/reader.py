@@ -16,11 +16,11 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import zarr
 from zarr.abc.store import Store as ZarrStore
 
 from foveal.errors import ChecksumError, DamageWarning, MissingDependency, StoreError
+from foveal.extras import needing
 from foveal.storage.arrays import read_array
 from foveal.storage.contents import Contents, arrays_told, contents_of
 from foveal.storage.describe import count_splits, describe, describe_html
@@ -39,6 +39,7 @@ from foveal.storage.root import check_format
 from foveal.storage.selection import check_condition, meets
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
 
 _SHOWN_NAMES = 5
@@ -113,6 +114,8 @@ class Store:
         untrained network computed), ``stages`` (list of names) and ``fingerprints`` (hash by
         stage).
         """
+        import pandas as pd
+
         table = self._table.drop(columns=ARRAYS)
         for column in JSON_COLUMNS:
             # Not one by one: pandas takes longer to hand a text out than it takes to be parsed.
@@ -182,7 +185,7 @@ class Store:
             for name in (ARRAYS, "height_px", "width_px")
         ]
         for video in videos:
-            told, height, width = (column.get(video, pd.NA) for column in columns)
+            told, height, width = (column.get(video, "") for column in columns)
             try:
                 infos = arrays_told(told)
                 size = (int(height), int(width)) if "time" in infos else None
@@ -459,7 +462,7 @@ class Store:
         StoreError
             Where none are stored.
         """
-        from foveal.storage.statistics import read_statistics
+        from foveal.storage.statistics_group import read_statistics
 
         return read_statistics(self, split)
 
@@ -503,7 +506,9 @@ class Store:
                 "the installed foveal is older than its viewer; install it again, "
                 f"or look with `foveal view {self.location}`"
             )
-        return found[0].load()(self, video, frame=frame, height_px=height_px, port=port)
+        with needing("view"):
+            show = found[0].load()
+            return show(self, video, frame=frame, height_px=height_px, port=port)
 
     def __repr__(self) -> str:
         return describe(self)

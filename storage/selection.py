@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from foveal.errors import StoreError
 from foveal.storage.index import COLUMNS, JSON_COLUMNS
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from foveal.storage.reader import Store
 
 
@@ -23,6 +23,8 @@ def meets(table: pd.DataFrame, condition: Mapping[str, Any]) -> pd.Series[bool]:
     condition : mapping of str to object
         By column a value, several values, or None for missing.
     """
+    import pandas as pd
+
     found = pd.Series(True, index=table.index)
     for column, wanted in condition.items():
         values = _several(wanted)
@@ -35,6 +37,8 @@ def meets(table: pd.DataFrame, condition: Mapping[str, Any]) -> pd.Series[bool]:
 
 def check_condition(store: Store, condition: Mapping[str, Any]) -> None:
     """Raise a StoreError for columns that are not there, and for splits without a video."""
+    import pandas as pd
+
     columns = [name for name in COLUMNS if name not in JSON_COLUMNS]
     for column in condition:
         if column not in columns:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,12 @@ from foveal.storage.zarr_internals import ArrayV3Metadata, AsyncArray
 
 _UNDERSTOOD: tuple[list[type], ...] = ([], [BloscCodec], [Crc32cCodec], [BloscCodec, Crc32cCodec])
 """Codecs of a chunk, besides its byte order, that are read here."""
+
+# A pipe in a shard's place would otherwise be waited for; Windows reads text otherwise.
+_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+_turn = threading.Lock()
+"""Held while a file is read in two steps, where the system cannot do it in one."""
 
 
 @dataclass(frozen=True)
@@ -99,11 +106,10 @@ class Shard:
     def __init__(self, layout: ShardLayout, number: int) -> None:
         self._path = path = layout.key(number)
         try:
-            # A pipe in a shard's place would otherwise be waited for.
-            self._file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+            self._file = os.open(path, _FLAGS)
             index_bytes = 16 * layout.chunks_a_shard
             at = os.fstat(self._file).st_size - index_bytes - 4 if layout.index_at_end else 0
-            content = os.pread(self._file, index_bytes + 4, max(0, at))
+            content = _read_at(self._file, index_bytes + 4, max(0, at))
         except FileNotFoundError:
             raise ChecksumError(
                 f"{path} is missing, though its array was complete; "
@@ -156,7 +162,7 @@ class Shard:
 
     def _whole(self, offset: int, length: int, into: NDArray[np.uint8]) -> None:
         if self._layout.compressed:
-            encoded = np.frombuffer(os.pread(self._file, length, offset), np.uint8)
+            encoded = np.frombuffer(_read_at(self._file, length, offset), np.uint8)
             decode_chunk(self._layout, encoded, into)
         elif self._layout.checked:
             behind = bytearray(CRC_BYTES)
@@ -166,7 +172,7 @@ class Shard:
             self._plain(offset, [into.data], into.nbytes)
 
     def _plain(self, offset: int, into: list[Any], wanted_bytes: int) -> None:
-        if os.preadv(self._file, into, offset) != wanted_bytes:
+        if _read_into(self._file, into, offset) != wanted_bytes:
             raise ValueError("it is cut short")
 
     def __del__(self) -> None:
@@ -179,6 +185,29 @@ class Shard:
             f"{self._path} is damaged{why}; `foveal verify` lists everything that is, "
             "`foveal build --repair` computes it again"
         )
+
+
+def _read_at(file: int, length: int, offset: int) -> bytes:
+    """Read bytes of an open file from a place in it, also on Windows, which lacks `os.pread`."""
+    if hasattr(os, "pread"):
+        return os.pread(file, length, offset)
+    with _turn:
+        os.lseek(file, offset, os.SEEK_SET)
+        return os.read(file, length)
+
+
+def _read_into(file: int, into: list[Any], offset: int) -> int:
+    """Fill buffers one after the other from a place in an open file; returns the bytes read."""
+    if hasattr(os, "preadv"):
+        return os.preadv(file, into, offset)
+    parts = [memoryview(part).cast("B") for part in into]
+    content = _read_at(file, sum(part.nbytes for part in parts), offset)
+    at = 0
+    for part in parts:
+        found = content[at : at + part.nbytes]
+        part[: len(found)] = found
+        at += part.nbytes
+    return len(content)
 
 
 def decode_chunk(layout: ShardLayout, encoded: NDArray[np.uint8], into: NDArray[np.uint8]) -> None:

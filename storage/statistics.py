@@ -30,8 +30,8 @@ import xarray as xr
 import zarr
 from dask.delayed import delayed
 from numpy.typing import NDArray
-from PIL import Image
 
+from foveal.extras import needing
 from foveal.storage.cf import Scale, physical
 from foveal.storage.kinds import ArrayInfo
 from foveal.storage.reader import Store
@@ -147,6 +147,8 @@ def _shards(array: zarr.Array[Any]) -> Iterator[NDArray[Any]]:
 
 
 def _picture_sums(name: str, shards: Iterator[NDArray[Any]], size: tuple[int, int]) -> Sums:
+    with needing("view"):
+        from PIL import Image
     histogram = np.zeros((3, 256), np.int64)
     for frame in itertools.chain.from_iterable(shards):
         histogram += np.reshape(Image.fromarray(frame).histogram(), (3, 256))

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import sys
 import warnings
-from importlib import metadata
 from typing import Annotated, Any
 
 import typer
 
-import foveal.flows  # noqa: F401  sets the environment, before any command imports torch
+import foveal
+import foveal.flows  # sets the environment, before any command imports torch
 from foveal.cli.build import build
 from foveal.cli.compare import compare
 from foveal.cli.dataset import check, init
@@ -36,6 +36,7 @@ from foveal.cli.verify import verify
 from foveal.cli.view import view
 from foveal.cli.weights import weights
 from foveal.errors import FovealError, unreachable
+from foveal.extras import missing_package
 
 app = typer.Typer(
     name="foveal",
@@ -51,7 +52,7 @@ def _foveal(
     version: Annotated[bool, typer.Option("--version", help="Show the version and end.")] = False,
 ) -> None:
     if version:
-        print(f"foveal {metadata.version('foveal')}")
+        print(f"foveal {foveal.__version__}")
         raise typer.Exit
     if context.invoked_subcommand is None:
         print(context.get_help())
@@ -90,6 +91,16 @@ app.add_typer(weights, name="weights")
 app.add_typer(experiment, name="experiment")
 
 
+_EXTRAS = {
+    **dict.fromkeys(("build", "check", "demo", "init"), "build"),
+    **dict.fromkeys(("baseline", "experiment", "import-maps", "mask", "predict"), "train"),
+    **dict.fromkeys(("evaluate", "predict-ensemble", "runtime", "train", "weights"), "train"),
+    **dict.fromkeys(("compare", "export", "preview", "report", "statistics", "view"), "view"),
+    **dict.fromkeys(("pull", "push"), "share"),
+}
+"""The extra that each command belongs to; reading commands need none."""
+
+
 def main() -> None:
     """Entry point of the command line."""
     usual = warnings.formatwarning
@@ -104,6 +115,12 @@ def main() -> None:
         app()
     except FovealError as error:
         print(f"foveal: {error}", file=sys.stderr)
+        sys.exit(1)
+    except ModuleNotFoundError as error:
+        missing = missing_package(error, _EXTRAS.get(next(iter(sys.argv[1:]), "")))
+        if missing is None:
+            raise
+        print(f"foveal: {missing}", file=sys.stderr)
         sys.exit(1)
     except OSError as error:
         print(f"foveal: {unreachable(error)}", file=sys.stderr)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from foveal.cli.console import Json, print_json, print_table
-from foveal.errors import RecipeError
+from foveal.errors import MissingPackage, RecipeError
 
 
 def plugins(as_json: Json = False) -> None:
@@ -17,7 +17,7 @@ def plugins(as_json: Json = False) -> None:
             try:
                 plugin.load()
                 problem = ""
-            except RecipeError as error:
+            except (MissingPackage, RecipeError) as error:
                 problem = str(error)
             row = {"group": group, "what": what, "name": plugin.name, "target": plugin.target}
             rows.append({**row, "origin": plugin.origin, "problem": problem})

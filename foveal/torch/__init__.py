@@ -9,20 +9,23 @@
 
 from __future__ import annotations
 
-from foveal.torch.batch import collate
-from foveal.torch.clips import Clips
-from foveal.torch.interface import Reading, Variable
-from foveal.torch.joined import JoinedClips
-from foveal.torch.loader import ClipLoader
-from foveal.torch.transforms import (
-    Augmentation,
-    ColourJitter,
-    Mirror,
-    ResizedCrop,
-    Rotate,
-    Subsample,
-)
-from foveal.torch.variables import FixationMap, Flow, Items, Sound, Windows
+from foveal.extras import needing
+
+with needing("train"):
+    from foveal.torch.batch import collate
+    from foveal.torch.clips import Clips
+    from foveal.torch.interface import Reading, Variable
+    from foveal.torch.joined import JoinedClips
+    from foveal.torch.loader import ClipLoader
+    from foveal.torch.transforms import (
+        Augmentation,
+        ColourJitter,
+        Mirror,
+        ResizedCrop,
+        Rotate,
+        Subsample,
+    )
+    from foveal.torch.variables import FixationMap, Flow, Items, Sound, Windows
 
 __all__ = [
     "Augmentation",

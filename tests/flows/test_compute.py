@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from distributed import Client
 from typer.testing import CliRunner
 
 from foveal.cli import app
-from foveal.errors import FovealError, RecipeError
+from foveal.errors import FovealError, MissingDependency, RecipeError
 from foveal.flows.cluster import local_cluster
 from foveal.flows.compute import Each, on_cluster
 from foveal.storage import reader
@@ -89,8 +90,23 @@ def test_results_come_in_order_from_other_processes_and_errors_as_they_are(clust
         found = list(each(lambda item: (item, os.getpid()), range(20)))
         assert [item for item, _ in found] == list(range(20))
         assert os.getpid() not in {process for _, process in found}
+
+        def refuse(item: int) -> None:
+            raise RecipeError("as it is")
+
         with pytest.raises(RecipeError, match="as it is"):
-            list(each(_refuse, [1]))
+            list(each(refuse, [1]))
+
+
+@pytest.mark.slow
+def test_a_module_that_workers_lack_is_an_error_and_no_waiting(
+    cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "only_here.py").write_text("def work(item):\n    return item\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    work = importlib.import_module("only_here").work
+    with on_cluster(cluster) as client, pytest.raises(MissingDependency, match="only_here"):
+        list(Each(client)(work, [1]))
 
 
 @pytest.mark.slow
@@ -99,10 +115,6 @@ def test_work_in_which_workers_die_ends_in_one_line(cluster: str) -> None:
     died = pytest.raises(FovealError, match="worker processes died in the same work")
     with died, on_cluster(cluster) as client:
         list(Each(client)(lambda _: os._exit(1), [1]))
-
-
-def _refuse(item: int) -> None:
-    raise RecipeError("as it is")
 
 
 def test_a_cluster_that_is_not_there_is_one_line(tmp_path: Path) -> None:

@@ -40,9 +40,6 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
         for name, title in ROOT_PAGES.items()
         if (REPOSITORY / name).exists()
     )
-    start = next(part["Start"] for part in config.nav or [] if "Start" in part)
-    if (REPOSITORY / "docs" / "install.md").exists():
-        start.insert(0, {"Install": "install.md"})
     return config
 
 
