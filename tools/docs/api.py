@@ -122,6 +122,8 @@ def _missing_of_class(found: griffe.Class, seen: set[str]) -> Iterator[str]:
                 yield f"{_place(member)}: attribute {member.path} is not described"
         elif member.name not in described:
             yield from _missing_in(_target(member), seen)
+    for base in (base for base in found.mro() if not base.name.startswith("_")):
+        yield from _missing_in(base, seen)
 
 
 def _is_own_value(member: griffe.Attribute, of: griffe.Class) -> bool:
@@ -153,7 +155,9 @@ def _entries(found: griffe.Object, kind: str) -> set[str]:
     if found.docstring is None:
         return set()
     names: set[str] = set()
-    for section in found.docstring.parse("numpy", warnings=False):
+    # Prefect reads the docstrings of flows, whose style is Google's.
+    style = "google" if "\nArgs:" in found.docstring.value else "numpy"
+    for section in found.docstring.parse(style, warnings=False):
         if section.kind.value in (kind, f"other {kind}"):
             for entry in section.value:
                 if entry.description or _is_class(str(entry.annotation or "")):
