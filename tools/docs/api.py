@@ -155,7 +155,7 @@ def _entries(found: griffe.Object, kind: str) -> set[str]:
     if found.docstring is None:
         return set()
     names: set[str] = set()
-    # Prefect reads the docstrings of flows, whose style is Google's.
+    # As `tools.docs.docstrings` has them shown.
     style = "google" if "\nArgs:" in found.docstring.value else "numpy"
     for section in found.docstring.parse(style, warnings=False):
         if section.kind.value in (kind, f"other {kind}"):

@@ -18,6 +18,8 @@ class MarkdownDocstrings(griffe.Extension):
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         """Change the docstring of one object."""
         if obj.docstring is not None:
+            if "\nArgs:" in obj.docstring.value:
+                obj.docstring.value = _numpy_style(obj.docstring)
             obj.docstring.value = as_markdown(obj.docstring.value)
 
 
@@ -42,3 +44,19 @@ def _table(rule: str, rows: str) -> str:
         cells = [row[start:end].strip() for start, end in zip(starts, ends, strict=True)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _numpy_style(docstring: griffe.Docstring) -> str:
+    """A docstring in Google's style, which Prefect reads in flows, in that of NumPy."""
+    parts = []
+    for section in docstring.parse("google", returns_multiple_items=False):
+        if section.kind is griffe.DocstringSectionKind.text:
+            parts.append(section.value)
+            continue
+        heading = section.kind.value.capitalize()
+        parts.append(f"\n{heading}\n{'-' * len(heading)}")
+        for entry in section.value:
+            described = "\n".join(f"    {line}" for line in entry.description.splitlines())
+            name = f"{entry.name} : " if entry.name else ""
+            parts.append(f"{name}{entry.annotation}\n{described}")
+    return "\n".join(parts)
