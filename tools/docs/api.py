@@ -122,8 +122,11 @@ def _missing_of_class(found: griffe.Class, seen: set[str]) -> Iterator[str]:
                 yield f"{_place(member)}: attribute {member.path} is not described"
         elif member.name not in described:
             yield from _missing_in(_target(member), seen)
-    for base in (base for base in found.mro() if not base.name.startswith("_")):
-        yield from _missing_in(base, seen)
+    for base in found.mro():
+        for member in base.members.values():
+            shown = isinstance(member, griffe.Function) and not member.name.startswith("_")
+            if shown and member.name not in described | found.members.keys():
+                yield from _missing_in(_target(member), seen)
 
 
 def _is_own_value(member: griffe.Attribute, of: griffe.Class) -> bool:
