@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from foveal.cli import app
 from foveal.pipeline.recipe.recipe import Recipe
 from foveal.pipeline.recipe.section import DatasetSection, Section
-from tools.docs.api import DIRECTIVE
+from tools.docs.api import DIRECTIVE, load, missing
 from tools.docs.blocks import PageError, read_blocks
 from tools.docs.docstrings import as_markdown
 from tools.docs.run import normalised
@@ -227,3 +227,52 @@ def test_docstrings_become_markdown() -> None:
     assert as_markdown(docstring) == (
         "First line.\n\n\n    code = 1\n\n| | |\n|---|---|\n| a | b |\n| ``c`` | d e |"
     )
+
+
+def test_names_and_parameters_without_a_description_are_found(tmp_path: Path) -> None:
+    (tmp_path / "foveal").mkdir()
+    (tmp_path / "foveal" / "__init__.py").write_text(
+        '''"""Head."""
+
+def good(path, more=1):
+    """Read `path`.
+
+    Parameters
+    ----------
+    more : int
+        So many.
+    """
+
+def bad(path, more):
+    """Read.
+
+    Parameters
+    ----------
+    more : int
+    """
+
+class Thing:
+    """A thing.
+
+    Attributes
+    ----------
+    size : int
+        In pixels.
+    """
+
+    size = 1
+    colour = 2
+
+    def act(self): ...
+
+def _private(path): ...
+'''
+    )
+    found = missing(load(tmp_path), ["foveal", "foveal.gone"])
+    assert [line.split(": ", 1)[1] for line in found] == [
+        "parameter path of foveal.bad is not described",
+        "parameter more of foveal.bad is not described",
+        "attribute foveal.Thing.colour is not described",
+        "function foveal.Thing.act has no docstring",
+        "foveal.gone does not exist",
+    ]

@@ -202,7 +202,7 @@ def _classes_above(found: griffe.Object) -> list[griffe.Class]:
 @functools.cache
 def package_classes(package: griffe.Module) -> tuple[griffe.Class, ...]:
     """Return the protocols and base classes that others fulfil without deriving from them."""
-    return tuple(package[name] for name in SEAMS)
+    return tuple(package[name] for name in SEAMS if name.partition(".")[0] in package.members)
 
 
 def _place(found: griffe.Object) -> str:
