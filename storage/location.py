@@ -15,7 +15,7 @@ from typing import Any
 from zarr.abc.store import ByteRequest, Store
 from zarr.storage import FsspecStore, LocalStore
 
-from foveal.errors import FovealError, StoreError, StoreUnreachable, advice_on
+from foveal.errors import FovealError, MissingPackage, StoreError, StoreUnreachable, advice_on
 from foveal.storage.credentials import ADVICE, holds_credentials, masked
 from foveal.storage.durable import Durable
 from foveal.storage.exclusive import put_new, remove
@@ -93,7 +93,11 @@ class Location:
                 )
             try:
                 self.zarr = FsspecStore.from_url(self.url, _fsspec_options(self.url), read_only)
-            except (ImportError, ValueError) as error:
+            except ImportError as error:
+                raise MissingPackage(
+                    f"{url} cannot be opened: {error}; run: pip install 'foveal[cloud]'"
+                ) from None
+            except ValueError as error:
                 raise StoreError(
                     f"{url} cannot be opened: {error}; for s3:// and gs:// install foveal[cloud]"
                 ) from None
