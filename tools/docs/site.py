@@ -24,7 +24,7 @@ FOLDER = "repository"
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".toml": "toml", ".sh": "sh", ".json": "json"}
 MAX_EMBEDDED_BYTES = 100_000
 
-_NAMED_BY_FILE = re.compile(r"\[([\w-]+\.md)\](?=\(([^)\s#]+))")
+_NAMED_BY_FILE = re.compile(r"\[([\w/-]+\.md)\](?=\(([^)\s#]+))")
 _LINK = re.compile(r"(?<=\]\()([^)\s#]+)(#[^)\s]*)?(?=\))")
 _FENCE = re.compile(r"^ *(```|~~~~).*?^ *\1 *$", re.MULTILINE | re.DOTALL)
 _NOT_RUN = re.compile(r"^<!-- not run: (.*?) -->$", re.MULTILINE)
