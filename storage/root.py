@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from foveal import __version__
 from foveal.errors import StoreError
 from foveal.storage.claims import Claims
 from foveal.storage.copies import group_attributes, read_copy, read_original, write_group
@@ -20,7 +21,7 @@ from foveal.storage.location import Location
 from foveal.storage.names import OF_STORE
 from foveal.storage.schema import FORMAT_VERSION, JOURNAL, VIDEOS
 
-_SOFTWARE = ("foveal", "numpy", "opencv-contrib-python", "torch", "ptlflow", "zarr", "prefect")
+_SOFTWARE = ("numpy", "opencv-contrib-python", "torch", "ptlflow", "zarr", "prefect")
 
 
 @functools.cache
@@ -32,6 +33,7 @@ def software_versions() -> dict[str, str]:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
+    found["foveal"] = __version__
     return found
 
 

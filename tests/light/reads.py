@@ -83,7 +83,7 @@ def check_missing() -> None:
         (["train", "salema", "--store", STORES[0]], "torch", "train"),
         (["evaluate", STORES[0]], "torch", "train"),
         (["runtime"], "torch", "train"),
-        (["view", STORES[0]], "anyio", "view"),
+        (["view", STORES[0]], "uvicorn", "view"),
         (["report", STORES[0]], "jinja2", "view"),
         (["statistics", STORES[0]], "PIL", "view"),
     ):

@@ -1,4 +1,4 @@
-"""TV-L1 by OpenCV: its own numbers, whatever the threads; a broken install is named and mended."""
+"""TV-L1 by OpenCV: its own numbers for any number of threads; messages for a broken install."""
 
 from __future__ import annotations
 

@@ -26,6 +26,7 @@ from foveal.storage.slices import Gatherer, Slice
 from foveal.storage.writer import VideoWriter
 
 FLIPS = 3
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -30,6 +30,7 @@ def test_a_whole_store_has_no_problems(location):
     assert seen == [(1, 2), (2, 2)]
 
 
+@pytest.mark.slow
 def test_every_object_of_every_stage_is_read(location):
     for video in ("001", "002"):
         for key in location.list_all(f"videos/{video}"):
