@@ -65,8 +65,10 @@ check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(INSTALLED)
-	$(BIN)/python -m benchmarks
+# One table of all benchmarks: bench/results-DATE.md and .json. A quick look: make bench QUICK=1.
+# Some of them, elsewhere: make bench ONLY="read tvl1" OUT=figures.md
+bench: $(VENV)/.bench-installed
+	$(BIN)/python -m benchmarks $(ONLY) $(if $(QUICK),--quick) $(if $(OUT),--out $(OUT))
 
 # GPU tests and benchmarks, on a machine with CUDA. PYTHON names the Python that has PyTorch; nothing is installed.
 # This writes a Markdown table: make gpu PYTHON=python3 OUT=results.md
@@ -88,6 +90,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt \
 		--force-reinstall --no-deps opencv-contrib-python
 	touch $(INSTALLED)
+
+# The peers; torchcodec wants FFmpeg's shared libraries too, without which it is named as not measured.
+$(VENV)/.bench-installed: $(INSTALLED)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	touch $@
 
 clean:
 	rm -rf $(VENV) $(VENV)-light $(VENV)-newest demo build dist *.egg-info
