@@ -13,7 +13,7 @@ QUICK := tests/light tests/test_dependencies.py tests/test_cli.py tests/storage 
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test light newest wheel faults check bench gpu serve setup clean
+.PHONY: demo test light newest wheel faults check bench gpu serve docs setup clean
 
 demo: $(INSTALLED)
 	$(BIN)/foveal demo
@@ -78,6 +78,17 @@ gpu:
 # Runs a lab's server on this machine until Ctrl-C (docs/operations.md). HOST is the name by which others reach it.
 serve: $(INSTALLED)
 	@$(BIN)/python -m foveal.flows.serve --host $(or $(HOST),127.0.0.1) --port $(or $(PORT),4200) --runs $(or $(RUNS),2)
+
+# These pages as a site, in build/site: names described, blocks run, links checked. See docs/writing-docs.md.
+docs: $(VENV)/.docs
+	$(BIN)/python -m tools.docs.api
+	$(BIN)/python -m tools.docs.run
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo 'the site: build/site/index.html'
+
+$(VENV)/.docs: $(INSTALLED)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	touch $(VENV)/.docs
 
 setup: $(INSTALLED)
 

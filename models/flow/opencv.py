@@ -47,7 +47,8 @@ def require_optflow() -> Any:
         raise MissingDependency(
             f"cv2 cannot be imported ({error}); run: {mend} 'opencv-contrib-python==4.13.*'"
         ) from error
-    if not hasattr(cv2, "optflow"):
+    # An empty cv2.optflow stays where opencv-python was installed over it.
+    if not hasattr(getattr(cv2, "optflow", None), "DualTVL1OpticalFlow_create"):
         try:
             wanted = metadata.version("opencv-contrib-python")
         except metadata.PackageNotFoundError:

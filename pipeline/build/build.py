@@ -195,7 +195,7 @@ class Build:
             plan.quarantined[video.id] = record
 
     def remember(self, plan: BuildPlan) -> None:
-        """Write what planning found out: who wants what, who is quarantined, which files moved."""
+        """Write what a `plan` found out: wanted stages, quarantined videos, files that moved."""
         with self._whole_store() as location:
             write_wanted(location, plan.wanted)
         for result in plan.settled:
@@ -214,12 +214,13 @@ class Build:
                     write_mark(location, replace(mark, provenance=kept))
 
     def run(self, video: str, recompute: Collection[str] = ()) -> VideoResult:
-        """Process one video by its id; whatever is wrong with it becomes its result.
+        """Process one `video` by its id; an error of the video becomes its result.
 
         Unusable input is quarantined and not tried again until it, or the recipe, changes. Anything
         else (a lost device, a defect) is a failure and tried again by the next build. I/O errors of
         the machine rise to the caller, who may retry at once; so does a decoder that a signal met.
-        A video that another process has claimed is left to it: its status is "elsewhere".
+        A video that another process has claimed is left to it: its status is "elsewhere". Stages in
+        `recompute` are computed again although they are complete.
 
         Raises
         ------
@@ -237,7 +238,7 @@ class Build:
         return result
 
     def settled_elsewhere(self, videos: Sequence[str]) -> BuildPlan:
-        """What is left to do of videos that others had claimed and do not hold any more."""
+        """Plan what is left to do of those `videos` whose claims other processes have given up."""
         free = [name for name in videos if self.claims is None or self.claims.free(name)]
         return self.plan(free) if free else BuildPlan()
 
@@ -249,8 +250,9 @@ class Build:
         Parameters
         ----------
         results : iterable of VideoResult
+            Results of this build; videos that are not in it keep their rows.
         plan : BuildPlan, optional
-            What it says of unchanged videos is not read again.
+            Its rows of unchanged videos are not read again.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""What a build reports while it runs, to whoever shows it."""
+"""The listener of a build: it is called at every step, and shows or records the progress."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from foveal.pipeline.stages.meter import Meter
 
 
 class Stopped(BaseException):
-    """The build is being stopped: a listener raises it to end a video at its next batch.
+    """Stops the build: a listener raises it to end a video at its next batch of frames.
 
-    No verdict on the video: nothing is quarantined, what is not complete is removed.
+    The video is not quarantined; what is not complete is removed.
     """
 
 
 class Listener(Protocol):
-    """Told of every step of a build; called from the threads that work.
+    """Receives every step of a build; its methods are called from the threads that work.
 
     ``started`` and ``advanced`` may raise `Stopped`.
     """
 
     def planned(self, to_do: Mapping[str, int], settled: Sequence[VideoResult]) -> None:
-        """The build knows what it will do: bytes of raw video by id."""
+        """The plan is made: `to_do` has bytes of raw video by id, `settled` needs no work."""
 
     def started(self, video: str) -> None:
-        """A video is taken up."""
+        """Work on a `video` begins."""
 
     def advanced(self, video: str, frames: int, expected: int | None, meter: Meter) -> None:
-        """So many of its frames are done, and where the time went."""
+        """So many `frames` of `expected` ones of a `video` are done; `meter` has times by stage."""
 
     def ended(self, result: VideoResult) -> None:
-        """A video is complete, quarantined or failed."""
+        """A video is complete, quarantined or failed, as its `result` says."""
 
 
 class Silent:
