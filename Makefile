@@ -1,4 +1,4 @@
-# Two targets are enough to start: `make demo` and `make test`. Both install what they need once.
+# Two targets are enough to start, `make demo` and `make test`. Both install what they need, once.
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,13 +13,18 @@ QUICK := tests/light tests/test_dependencies.py tests/test_cli.py tests/storage 
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test light newest wheel faults check bench gpu serve setup clean
+.PHONY: demo test light newest wheel faults check bench gpu serve docs setup clean
 
 demo: $(INSTALLED)
 	$(BIN)/foveal demo
 
 test: check
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# The tests of one room, or of one file, without the slow ones: make room ROOM=storage; ROOM=test_docs.py
+.PHONY: room
+room: $(INSTALLED)
+	$(BIN)/python -m pytest tests/$(or $(ROOM),storage) -m "not slow" -n 2 --dist worksteal
 
 # A wheel in dist/. The links of foveal/ are files in it.
 wheel: $(INSTALLED)
@@ -43,7 +48,12 @@ newest:
 	$(VENV)-newest/bin/python -m pytest $(or $(TESTS),$(QUICK))
 	rm -rf $(VENV)-newest
 
-# The long form of the campaign that `make test` runs in short: see docs/reliability.md.
+# Wheel and sdist in dist/, checked and tried: see CONTRIBUTING.md.
+.PHONY: release
+release:
+	$(PYTHON) tools/release.py
+
+# Kills, full disks, damaged files: the long form of what `make test` runs in short (docs/reliability.md).
 faults: $(INSTALLED)
 	FOVEAL_FAULTS=long FOVEAL_TEST_KILLS=20 $(BIN)/python -m pytest tests/faults tests/flows/test_cluster.py \
 		tests/pipeline/test_learns.py tests/flows/test_lab.py tests/flows/test_deploy_files.py \
@@ -55,17 +65,30 @@ check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(INSTALLED)
-	$(BIN)/python -m benchmarks
+# One table of all benchmarks: bench/results-DATE.md and .json. A quick look: make bench QUICK=1.
+# Some of them, elsewhere: make bench ONLY="read tvl1" OUT=figures.md
+bench: $(VENV)/.bench-installed
+	$(BIN)/python -m benchmarks $(ONLY) $(if $(QUICK),--quick) $(if $(OUT),--out $(OUT))
 
-# On a machine with CUDA, with the Python that holds PyTorch; nothing is installed.
-# A table in Markdown: make gpu PYTHON=python3 OUT=results.md
+# GPU tests and benchmarks, on a machine with CUDA. PYTHON names the Python that has PyTorch; nothing is installed.
+# This writes a Markdown table: make gpu PYTHON=python3 OUT=results.md
 gpu:
 	$(PYTHON) benchmarks/gpu.py $(if $(OUT),--out $(OUT))
 
-# A lab's server on this machine until Ctrl-C: see docs/operations.md. HOST is its name, for others to reach it.
+# Runs a lab's server on this machine until Ctrl-C (docs/operations.md). HOST is the name by which others reach it.
 serve: $(INSTALLED)
 	@$(BIN)/python -m foveal.flows.serve --host $(or $(HOST),127.0.0.1) --port $(or $(PORT),4200) --runs $(or $(RUNS),2)
+
+# These pages as a site, in build/site: names described, blocks run, links checked. See docs/writing-docs.md.
+docs: $(VENV)/.docs
+	$(BIN)/python -m tools.docs.api
+	$(BIN)/python -m tools.docs.run
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo 'the site: build/site/index.html'
+
+$(VENV)/.docs: $(INSTALLED)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	touch $(VENV)/.docs
 
 setup: $(INSTALLED)
 
@@ -74,10 +97,15 @@ $(INSTALLED): pyproject.toml constraints.txt
 		|| { echo 'foveal needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)'; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	# ptlflow brings opencv-python, which holds the same files without cv2.optflow: ours last.
+	# ptlflow brings opencv-python, which has the same files but no cv2.optflow. So ours is installed last.
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt \
 		--force-reinstall --no-deps opencv-contrib-python
 	touch $(INSTALLED)
+
+# The peers; torchcodec wants FFmpeg's shared libraries too, without which it is named as not measured.
+$(VENV)/.bench-installed: $(INSTALLED)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	touch $@
 
 clean:
 	rm -rf $(VENV) $(VENV)-light $(VENV)-newest demo build dist *.egg-info

@@ -30,6 +30,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from _figures import print_json, row
 from numpy.typing import NDArray
 
 from foveal.models.metrics.challenge import METRICS
@@ -209,7 +210,23 @@ def main() -> None:
     finally:
         shutil.rmtree(folder)
     if arguments.json:
-        print(json.dumps(result))
+        frames = f"{result['frames']} frames of {height}x{width}"
+        peer_ms = sum(
+            wall for name, (wall, _) in result["ms_per_frame"].items() if name.startswith("peer")
+        )
+        rows = [
+            row(
+                f"{name}: {frames}",
+                peer_ms / wall,
+                "ms per frame",
+                peer="the organisers' procedure",
+                peer_value=peer_ms,
+                ratio=wall,
+                note=f"{cpu:.1f}x by processor time",
+            )
+            for name, (wall, cpu) in result["ratio"].items()
+        ]
+        print_json(__file__, rows, result)
         return
     print(
         f"{arguments.videos} videos of {arguments.frames} frames of {height}x{width}, "

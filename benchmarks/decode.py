@@ -9,7 +9,6 @@ buffer: no presentation times, no checks. The clip is encoded first (or named by
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import tempfile
@@ -19,6 +18,7 @@ from pathlib import Path
 from statistics import median
 
 import ffmpeg
+from _figures import higher, print_json
 
 from foveal.pipeline.video.decode import decode
 from foveal.pipeline.video.ffmpeg import ffmpeg_executable
@@ -102,7 +102,13 @@ def main() -> None:
         "median_of_ratios": median(theirs / ours for ours, theirs in pairs),
     }
     if arguments.json:
-        print(json.dumps(result))
+        what = f"decoding {decoded} frames of {info.width_px}x{info.height_px}"
+        rates = result["foveal_frames_a_second"], result["ffmpeg_frames_a_second"]
+        goal = ("ratio at least", 0.9)
+        peer = "bare ffmpeg to a pipe"
+        print_json(
+            __file__, [higher(what, rates[0], "frames/s", peer, rates[1], goal=goal)], result
+        )
         return
     print(f"{decoded} frames of {info.width_px}x{info.height_px}, medians of {arguments.repeats}")
     print(f"foveal       {result['foveal_frames_a_second']:8.0f} frames/s")

@@ -7,7 +7,6 @@ Run: ``python benchmarks/density.py [--points 67] [--size 360x640] [--repeats 51
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ for _pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 import scipy.ndimage  # noqa: E402
+from _figures import faster, print_json  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
 from foveal.pipeline.stages.density_maps import density_map  # noqa: E402
@@ -98,7 +98,14 @@ def main() -> None:
         "max_difference_to_scipy_default": float(np.abs(foveal_map() - scipy_map()).max()),
     }
     if arguments.json:
-        print(json.dumps(result))
+        what = f"density of {arguments.points} points, {height}x{width}"
+        peers = {"scipy.ndimage.gaussian_filter": scipy_ms, "cv2.GaussianBlur": opencv_ms}
+        rows = [
+            faster(f"{what}, {kind}", value, peer, peer_ms, unit="ms per map")
+            for kind, value in (("float32", ours), ("uint8", as_uint8))
+            for peer, peer_ms in peers.items()
+        ]
+        print_json(__file__, rows, result)
         return
     print(f"{arguments.points} points, {height}x{width}, sigma {SIGMA_PX} px, one thread, medians")
     print(f"foveal, float32        {ours:8.3f} ms")

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import statistics
 import tempfile
 import time
@@ -23,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from _figures import higher, print_json
 from numpy.typing import NDArray
 
 from foveal.models import saliency
@@ -185,7 +185,18 @@ def main() -> None:
                 }
             )
     if arguments.json:
-        print(json.dumps({"device": arguments.device, "rows": rows}))
+        told = [
+            higher(
+                f"batches of {row['network']}, read alone",
+                row["batches_per_second"],
+                "batches/s",
+                f"its training on {arguments.device}",
+                row["batches_per_second"] / row["ratio"],
+                note=f"training waits {row['waiting_share']:.1%} of its time",
+            )
+            for row in rows
+        ]
+        print_json(__file__, told, {"device": arguments.device, "rows": rows})
         return
     print("| | batch | seconds a step | waiting | batches/s, read alone | x training |")
     print("|---|" + "---:|" * 5)

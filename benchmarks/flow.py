@@ -10,7 +10,6 @@ waits, is taken from a profiled call.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -19,6 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from _figures import higher, print_json
 from numpy.typing import NDArray
 from tvl1 import sequential_opencv, textured_clip
 
@@ -185,7 +185,20 @@ def main() -> None:
             if not arguments.json:
                 print(in_words(rows[-1]), flush=True)
     if arguments.json:
-        print(json.dumps(rows))
+        told = [
+            higher(
+                f"flow {row['method']}, {row['size'][0]}x{row['size'][1]}, {row['precision']}",
+                row["frames_per_second"],
+                "frames/s",
+                row["peer"],
+                row["peer_frames_per_second"],
+                note=f"{row['difference_px']:.2g} px from the peer"
+                if np.isfinite(row["difference_px"])
+                else "random weights gave no numbers",
+            )
+            for row in rows
+        ]
+        print_json(__file__, told, rows)
 
 
 if __name__ == "__main__":

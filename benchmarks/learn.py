@@ -13,13 +13,13 @@ Run: ``python benchmarks/learn.py [--networks salbce,gfsalnet] [--folder F] [--j
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from _figures import higher, print_json
 from torch import nn
 
 from foveal.models.i3d.network import Tower, random_i3d
@@ -115,12 +115,14 @@ ENTRIES = {
 }
 
 
-def build_store(folder: Path, seed: int) -> str:
+def build_store(folder: Path, seed: int, train_clips: int, features: bool) -> str:
     """Write the raw dataset and build its store, features last; what is there is kept."""
     raw, store = folder / "raw", folder / "store.zarr"
     if not raw.exists():
         val_clips = VALIDATION_CLIPS + HELD_OUT_CLIPS
-        write_moving_target(raw, seed, train_clips=120, val_clips=val_clips, frames=40, size=SIZE)
+        write_moving_target(
+            raw, seed, train_clips=train_clips, val_clips=val_clips, frames=40, size=SIZE
+        )
     sections: dict[str, Any] = {
         "dataset": {"kind": "dhf1k", "root": str(raw)},
         "store": str(store),
@@ -130,6 +132,8 @@ def build_store(folder: Path, seed: int) -> str:
         "density": {"sigma_px": 5.0, "size": list(SIZE)},
     }
     build(Recipe.parse(sections))
+    if not features:
+        return str(store)
     weights = {f"weights_{tower}": write_i3d(tower, store, folder) for tower in TOWERS}
     i3d = {"window": WINDOW_FRAMES, "size": list(SIZE), "pooling": "none", **weights}
     build(Recipe.parse({**sections, "i3d": i3d}))
@@ -179,12 +183,15 @@ def write_i3d(tower: Tower, store: Path, folder: Path) -> str:
     return str(path)
 
 
-def learn(name: str, store: str, folder: Path, seed: int) -> TrainResult:
-    """Train one entry, and first what it starts from; write its maps into the store."""
+def learn(name: str, store: str, folder: Path, seed: int, steps: int | None) -> TrainResult:
+    """Train one entry, and first what it starts from; write its maps into the store.
+
+    `steps` replaces the entry's own number of steps.
+    """
     entry = ENTRIES[name]
     backbone = None
     if entry.starts_from is not None:
-        backbone = str(learn(entry.starts_from, store, folder, seed).run / "best.pt")
+        backbone = str(learn(entry.starts_from, store, folder, seed, steps).run / "best.pt")
     settings = TrainSettings.parse(
         {
             "model": entry.model,
@@ -198,6 +205,7 @@ def learn(name: str, store: str, folder: Path, seed: int) -> TrainResult:
             "patience": None,
             "device": "cpu",
             **entry.settings,
+            **({} if steps is None else {"iterations": steps, "validate_every": steps}),
         }
     )
     result = train(settings)
@@ -211,6 +219,8 @@ def main() -> None:
     parser.add_argument("--networks", default=",".join(ENTRIES))
     parser.add_argument("--folder", type=Path, help="keep dataset, store and runs here")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--train-clips", type=int, default=120)
+    parser.add_argument("--steps", type=int, help="in place of each network's own")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
@@ -218,8 +228,11 @@ def main() -> None:
     names = arguments.networks.split(",")
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)
-        store = build_store(folder, arguments.seed)
-        results = {name: learn(name, store, folder, arguments.seed) for name in names}
+        features = any(name.startswith("lsts") for name in names)
+        store = build_store(folder, arguments.seed, arguments.train_clips, features)
+        results = {
+            name: learn(name, store, folder, arguments.seed, arguments.steps) for name in names
+        }
         opened = open_store(store)
         wanted, _ = contestants(opened, names)
         held_out = opened.select("val")[VALIDATION_CLIPS:]
@@ -247,7 +260,19 @@ def main() -> None:
             }
         rows.append(row)
     if arguments.json:
-        print(json.dumps({"seed": arguments.seed, "rows": rows}))
+        told = [
+            higher(
+                f"NSS of {row['name']} on held-out clips",
+                row["nss"],
+                "NSS",
+                "centre bias",
+                centre,
+                note=f"reads {row['reads']}" if "reads" in row else "a baseline",
+            )
+            for row in sorted(rows, key=lambda row: "reads" not in row)
+            if row["nss"] is not None
+        ]
+        print_json(__file__, told, {"seed": arguments.seed, "rows": rows})
         return
     print(
         "| | reads | input | width | parameters | steps | seconds | waiting "

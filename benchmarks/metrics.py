@@ -8,13 +8,13 @@ Run: ``python benchmarks/metrics.py [--frames 100] [--size 360x640] [--threads 1
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
+from _figures import print_json, row
 from numpy.typing import NDArray
 
 from foveal.models.metrics import (
@@ -177,7 +177,16 @@ def main() -> None:
             "ratio_to_numpy": ratio,
             "max_difference": difference,
         }
-        print(json.dumps(result))
+        told = row(
+            f"six metrics of {arguments.frames} frames, {height}x{width}, {arguments.device}",
+            medians["foveal"],
+            "ms per frame",
+            peer="NumPy transcription of the MIT benchmark's code",
+            peer_value=medians["numpy"],
+            ratio=ratio,
+            note="shuffled AUC draws its splits at random",
+        )
+        print_json(__file__, [told], result)
         return
     size = f"{arguments.frames} frames of {height}x{width}"
     print(f"six metrics, {size}, {arguments.threads} thread(s), median a frame")

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import copy
-import json
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import zarr
+from _figures import Row, higher, print_json
 from zarr.abc.store import ByteRequest, Store
 from zarr.storage import LocalStore, WrapperStore
 
@@ -155,6 +155,23 @@ def measure(folder: Path, latency_seconds: float, bytes_a_second: float) -> dict
     return found
 
 
+def rows(found: dict[str, Any]) -> list[Row]:
+    """The same for machines: shares of the bandwidth that arrive as wanted pixels."""
+    return [
+        higher(
+            f"{name}, {turn} epoch over a link with latency",
+            turns[turn]["share"],
+            "of its bandwidth",
+            "plain zarr",
+            found["plain zarr"][turn]["share"],
+            goal=("value at least", GOAL) if name == "ClipLoader" else None,
+        )
+        for name, turns in found.items()
+        for turn in turns
+        if name != "plain zarr"
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--latency-ms", type=float, default=20)
@@ -166,7 +183,7 @@ def main() -> None:
         write_store(Path(name), arguments.videos)
         found = measure(Path(name), arguments.latency_ms / 1e3, arguments.megabytes * 1e6)
     if arguments.json:
-        print(json.dumps(found, indent=2))
+        print_json(__file__, rows(found), found)
         return
     print(f"{arguments.latency_ms:g} ms, {arguments.megabytes:g} MB/s, clips of {CLIP} frames")
     for name, turns in found.items():

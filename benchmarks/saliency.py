@@ -9,13 +9,13 @@ Run: ``python benchmarks/saliency.py [--networks salema,gfsalnet] [--frames 4] [
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from _figures import faster, print_json
 from torch import Tensor
 
 from foveal.models import saliency
@@ -94,7 +94,18 @@ def main() -> None:
             }
         )
     if arguments.json:
-        print(json.dumps({"device": arguments.device, "rows": rows}))
+        told = [
+            faster(
+                f"{row['network']}, {arguments.frames} frames on {arguments.device}",
+                row["seconds_a_frame"],
+                row["peer"],
+                row["peer_seconds_a_frame"],
+                unit="s per frame",
+                note=f"{row['parameters']:,} parameters",
+            )
+            for row in rows
+        ]
+        print_json(__file__, told, {"device": arguments.device, "rows": rows})
         return
     print("| | parameters | the authors' | ratio | output | s a frame | x one call a frame |")
     print("|---|" + "---:|" * 6)

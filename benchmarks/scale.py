@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _figures import Row, print_json, row
 
 GOALS = {
     "overhead_ms": 40.0,
@@ -270,6 +271,32 @@ def measure(folder: Path, clips: int, bare_clips: int) -> dict[str, Any]:
     }
 
 
+def rows(found: dict[str, Any]) -> list[Row]:
+    """The same for machines."""
+    clips = found["clips"]
+    told = {
+        "overhead_ms": (f"what foveal adds to a clip, of {clips}", "ms per clip"),
+        "tasks": (f"tasks of {clips} clips", "tasks"),
+        "rerun_seconds": (f"foveal build of {clips} complete clips", "s"),
+        "open_ms": (f"opening a store of {clips} clips", "ms"),
+        "first_clip_seconds": ("first batch of a shuffled epoch", "s"),
+    }
+    peer = {
+        "peer": "a bare loop with plain zarr, in all",
+        "peer_value": found["bare"]["cpu_ms"],
+    }
+    return [
+        row(
+            what,
+            found[key],
+            unit,
+            goal=("value at most", GOALS[key]),
+            **(peer if key == "overhead_ms" else {}),
+        )
+        for key, (what, unit) in told.items()
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clips", type=int, default=10_000)
@@ -289,7 +316,7 @@ def main() -> None:
         folder = arguments.folder or Path(temporary)
         found = measure(folder, arguments.clips, arguments.bare)
     if arguments.json:
-        print(json.dumps(found, indent=2))
+        print_json(__file__, rows(found), found)
         return
     print(f"{found['clips']} clips of {FRAMES} frames")
     for name in ("bare", "build"):

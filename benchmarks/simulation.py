@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import heapq
-import json
 import logging
 import os
 import tempfile
@@ -27,6 +26,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from _figures import Row, higher, print_json, row
 from scale import recipe, write_clips
 
 CLIPS, TASKS = 16, 40
@@ -308,6 +308,29 @@ def measure(videos: int, workers: int) -> dict[str, Any]:
     }
 
 
+def rows(found: dict[str, Any]) -> list[Row]:
+    """The same for machines: tasks that share videos against a task for each."""
+    first, second, *_ = runs = found["simulated"]
+    rates = [1 / runs[name]["seconds"] for name in (first, second)]
+    requests = sum(found["requests_a_video"]["build"].values())
+    dollars = found["dollars_a_thousand_videos"]["build"]
+    return [
+        higher(
+            f"builds by {first}, simulated",
+            3600 * rates[0],
+            "builds per hour",
+            second,
+            3600 * rates[1],
+        ),
+        row("requests to S3 for a video", requests, "requests"),
+        row("requests to S3 for a thousand videos", dollars, "dollars"),
+        *(
+            row(f"limit: {what}", limit, "videos/s")
+            for what, limit in found["videos_a_second_at_the_limit"].items()
+        ),
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--videos", type=int, default=50_000)
@@ -319,7 +342,7 @@ def main() -> None:
         logging.getLogger(quiet).setLevel(logging.ERROR)
     found = measure(arguments.videos, arguments.workers)
     if arguments.json:
-        print(json.dumps(found, indent=2))
+        print_json(__file__, rows(found), found)
         return
     for what, of in found["requests_a_video"].items():
         told = ", ".join(f"{number:.3g} {kind}" for kind, number in of.items()) or "none"

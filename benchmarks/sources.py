@@ -23,6 +23,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from _figures import faster, print_json, row
 
 from foveal.pipeline.check.preflight import check
 from foveal.pipeline.recipe.recipe import Recipe
@@ -237,7 +238,19 @@ def main() -> None:
             check_hollywood2(samples, Path(folder), options.shots),
         ]
     if options.json:
-        print(json.dumps(results, indent=2))
+        gaze, shots = results
+        peer, seconds = gaze["peer"], gaze["foveal_seconds"]
+        rows = [
+            faster(f"{gaze['what']}, {gaze['data']}", seconds, peer, gaze["peer_seconds"]),
+            faster(
+                f"listing {shots['what']}",
+                shots["listing_seconds"],
+                shots["peer"],
+                shots["peer_seconds"],
+            ),
+            row(f"checking {shots['what']}", shots["check_seconds"], "s"),
+        ]
+        print_json(__file__, rows, results)
         return
     for result in results:
         seconds = ", ".join(

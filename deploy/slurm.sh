@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# One allocation as a Dask cluster, from the clone:
+# Runs foveal in a SLURM allocation, as a Dask cluster with one worker per task. Submit it in the clone:
 #
 #   sbatch deploy/slurm.sh my.yaml            builds a recipe; further words are options of foveal build
-#   sbatch deploy/slurm.sh                    takes runs of the work pool foveal-slurm until its time is up
+#   sbatch deploy/slurm.sh                    carries out runs of the work pool foveal-slurm until the time limit
 #
-# The second needs PREFECT_API_URL, an address that the nodes reach. Stopped by the time limit, a
-# build goes on when it is submitted again.
+# The second form needs PREFECT_API_URL, an address that the nodes reach. When the time limit stops a
+# build, submit it again: it goes on where it was.
 #
 #SBATCH --job-name=foveal
 #SBATCH --nodes=2
@@ -29,7 +29,7 @@ if (($# == 0)) && [[ -z "${PREFECT_API_URL:-}" ]]; then
 fi
 
 here="$(hostname)"
-# On a disk that all nodes see: the scheduler's address is in it.
+# All nodes have to see this folder, because it holds the scheduler's address.
 folder="$(mktemp -d "$PWD/.foveal-slurm-${SLURM_JOB_ID:-0}-XXXXXX")"
 started=()
 
@@ -42,7 +42,7 @@ finish() {
 }
 trap finish EXIT
 
-# await WHAT COMMAND...: until it succeeds, at most two minutes.
+# await WHAT COMMAND...: repeats a command until it succeeds, for two minutes at most.
 await() {
     local what="$1" end=$((SECONDS + 120))
     shift
@@ -77,7 +77,7 @@ FOVEAL_CLUSTER="$(python -c 'import json, sys; print(json.load(open(sys.argv[1])
     "$folder/scheduler.json")"
 export FOVEAL_CLUSTER
 
-# A worker process per task, one video at a time; those that see a GPU say so.
+# Each task is a worker process that takes one video at a time. Workers that see a GPU say so.
 # shellcheck disable=SC2016
 srun --kill-on-bad-exit=0 bash -c '
     kind=CPU
@@ -98,7 +98,7 @@ trap 'kill -TERM "$work" 2>/dev/null || true' TERM INT
 
 status=0
 wait "$work" || status=$?
-# A signal ends the first wait, not the work.
+# A signal ends the first wait, but not the work.
 while kill -0 "$work" 2>/dev/null; do
     status=0
     wait "$work" || status=$?

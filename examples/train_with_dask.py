@@ -1,9 +1,9 @@
-"""GFSalNet's two streams, trained from clips that a dask cluster reads while the network computes.
+"""Train GFSalNet's two streams on clips that a Dask cluster reads while the network computes.
 
-Frames, flow and density come from `store.lazy(…, clips=…)`: a batch is one task on some worker, and
-the next few are asked for before the present one is used. Where one machine can read the store as
-fast as it trains, `foveal train` (threads, no cluster) is the way; this is for stores that are far
-away or for reading on other machines.
+Frames, flow and density come from `store.lazy(…, clips=…)`. Each batch is one task on some worker,
+and the next few batches are requested before the present one is used. This is for stores that are
+far away, or for reading on other machines. Where one machine reads the store as fast as it trains,
+use `foveal train`, which reads in threads and needs no cluster.
 
     python examples/train_with_dask.py STORE [--split train] [--steps 20] [--workers 2]
 """
@@ -28,7 +28,7 @@ BATCHES_AHEAD = 3
 
 
 def moments(store: Store, split: str | None, flow: str, seed: int) -> list[tuple[str, int]]:
-    """Every frame of a split that has motion and density, in random order."""
+    """List every frame of a split that has motion and density, in random order."""
     found = []
     for video in store.select(split):
         infos = store.infos(video)
@@ -41,7 +41,7 @@ def moments(store: Store, split: str | None, flow: str, seed: int) -> list[tuple
 def batches(
     client: Client, store: Store, arrays: Sequence[str], clips: list[tuple[str, int]], size: int
 ) -> Iterator[list[NDArray[np.generic]]]:
-    """Batches [clip, 1, …] of some arrays, in step, read by the cluster a few ahead."""
+    """Yield batches [clip, 1, …] of several arrays, in step; the cluster reads a few ahead."""
     lazy = [store.lazy(array, clips=clips, batch=size).data for array in arrays]
     waiting: deque[list[object]] = deque()
     for number in range(lazy[0].numblocks[0]):
@@ -63,7 +63,7 @@ def train(
     seed: int = 0,
     **options: object,
 ) -> list[float]:
-    """Train for some steps; gives the loss of each. Options are those of GFSalNet."""
+    """Train for some steps, and return the loss of each. Options are those of GFSalNet."""
     torch.manual_seed(seed)
     network = saliency.build("gfsalnet", weights="random", **options).train()
     flow = choose_flow(store, None)

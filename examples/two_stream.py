@@ -1,4 +1,4 @@
-"""A network of one's own on pictures and motion: python examples/two_stream.py STORE"""
+"""Train a network of your own on pictures and motion: python examples/two_stream.py STORE"""
 
 import sys
 
@@ -10,7 +10,7 @@ from foveal.torch import Augmentation, ClipLoader, Clips, Flow, Mirror, ResizedC
 
 
 class TwoStream(nn.Module):
-    """Maps that sum to 1 [batch, frames, height, width], from pictures and motion of any grid."""
+    """Makes maps [batch, frames, height, width], each of sum 1, from pictures and motion."""
 
     def __init__(self, width: int = 16) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class TwoStream(nn.Module):
 
 
 def train(store: str, epochs: int = 5, flow: str = "flow_tvl1") -> list[float]:
-    """Train on a store, and give the mean loss of each epoch."""
+    """Train on a store, and return the mean loss of each epoch."""
     changed = Augmentation(Mirror(), ResizedCrop((0.7, 1)))
     variables = ["frames", Flow(flow), "density"]
     clips = Clips(store, "train", frames=4, variables=variables, transform=changed)

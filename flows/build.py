@@ -254,7 +254,8 @@ def _process(
             value = engine.outcome(future)
             if not isinstance(value, Exception):
                 results += [one for one in value if one.status is not Status.ELSEWHERE]
-                elsewhere += [one.video for one in value if one.status is Status.ELSEWHERE]
+                held = [one.video for one in value if one.status is Status.ELSEWHERE]
+                elsewhere += [video for video in held if video not in elsewhere]
             elif isinstance(value, ChildProcessError) and not on_trial:
                 # Each video runs alone now: that shows which of them kills workers.
                 suspects.extend(videos)

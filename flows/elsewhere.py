@@ -46,6 +46,10 @@ _KEPT = 4
 _IDLE_SECONDS = 5.0
 """A worker that has had no task of a build for so long leaves the build's store."""
 
+_STEADY_SECONDS = 2.0
+"""A new worker process runs no task before. Its nanny gives up on a worker that dies earlier."""
+
+_began: list[float] = []
 _open: dict[str, _Open] = {}
 _shared: dict[str, Shared] = {}
 _at_work: set[tuple[str, UUID]] = set()
@@ -139,6 +143,8 @@ class _Open:
 
     @classmethod
     def of(cls, travelled: BuildElsewhere) -> _Open:
+        for began in _began:
+            time.sleep(max(0.0, began + _STEADY_SECONDS - time.monotonic()))
         while len(_shared) >= _KEPT and travelled.recipe not in _shared:
             _shared.pop(next(iter(_shared)))
         shared = _shared.setdefault(travelled.recipe, Shared())
@@ -238,3 +244,4 @@ def device_problem(device: str) -> str | None:
 async def dask_setup(_worker: object) -> None:
     """Called in a worker process as it starts: Ctrl-C is for the flow, which stops the videos."""
     os.setpgid(0, 0)
+    _began.append(time.monotonic())

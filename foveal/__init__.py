@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from foveal.pipeline.recipe.recipe import Recipe
     from foveal.storage.reader import open_store
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["FovealError", "MissingDependency", "Recipe", "__version__", "open_store"]
 
 _LAZY = {

@@ -99,7 +99,7 @@ class GazeError(InputError):
 
 
 def advice_on(error: Exception) -> str | None:
-    """What to do about an error of the system; None where only the place itself can say."""
+    """Say what to do about an `error` of the system; None where that depends on the place."""
     return _ADVICE.get(error.errno or 0) if isinstance(error, OSError) else None
 
 
@@ -123,7 +123,17 @@ def writing(place: str | os.PathLike[str]) -> Iterator[None]:
 def unreachable(
     error: OSError, place: str | os.PathLike[str] = "a file", doing: str = "reached"
 ) -> Unreachable:
-    """An error of the system as one line: what, where, what to do."""
+    """Turn an error of the system into one line: what, where, what to do.
+
+    Parameters
+    ----------
+    error : OSError
+        The error as the system raised it.
+    place : path
+        File or folder, where the error itself names none.
+    doing : str
+        What could not be done: "read", "written", "reached".
+    """
     where = error.filename or os.fspath(place)
     why = " ".join(str(error.strerror or error or type(error).__name__).split())
     advice = advice_on(error) or "check it, or choose another place"

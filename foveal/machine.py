@@ -1,4 +1,4 @@
-"""What every room asks of the machine: the hash of a file, the cores it may use."""
+"""This module asks the machine what every room needs: the hash of a file, the usable cores."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, computed once per process while size, time and inode stay the same.
+    """Return the SHA-256 of a file, computed once per process while size, time and inode stay.
 
     A file that many videos share, such as a table of all gaze, is therefore read once.
 
@@ -24,12 +24,12 @@ def file_sha256(path: Path) -> str:
 
 
 def forget_hashes() -> None:
-    """Let every file be read again, even one that kept its size, time and inode."""
+    """Let every file be read again, even if it kept its size, time and inode."""
     _sha256.cache_clear()
 
 
 def available_cores() -> int:
-    """Cores this process may run on."""
+    """Return the number of cores that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -75,7 +75,12 @@ class Plugin:
 
 @functools.cache
 def plugins(group: str) -> dict[str, Plugin]:
-    """All plug-ins of a group by name, sorted; nothing is imported.
+    """Return all plug-ins of a group by name, sorted; nothing is imported.
+
+    Parameters
+    ----------
+    group : str
+        A key of `GROUPS`: ``sources``, ``stages``, ``flow``, ``networks``, ``metrics``.
 
     Raises
     ------
@@ -97,7 +102,7 @@ def plugins(group: str) -> dict[str, Plugin]:
 
 
 def find(group: str, name: str) -> Any:
-    """What is registered under a name.
+    """Import and return what is registered under `name` in a `group`.
 
     Raises
     ------

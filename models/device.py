@@ -1,4 +1,4 @@
-"""Which device computes: one rule for flow, features, networks and scores."""
+"""This module chooses the device that computes: one rule for flow, features, networks, scores."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from foveal.errors import MissingDependency, RecipeError
 
 
 def choose_device(name: str) -> torch.device:
-    """The device that a setting names.
+    """Return the device that a setting names.
 
     Parameters
     ----------
     name : str
-        ``auto`` (a GPU where there is one, else the CPU), ``cpu``, ``cuda`` or ``cuda:N``.
+        ``auto`` (a GPU if there is one, else the CPU), ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises
     ------
     RecipeError
-        It is none of these.
+        The name is none of these.
     MissingDependency
-        That GPU is not there.
+        There is no such GPU.
     """
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
         raise RecipeError(f"device {name!r} is unknown; write auto, cpu, cuda or cuda:N")
@@ -32,7 +32,7 @@ def choose_device(name: str) -> torch.device:
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= gpus:
         raise MissingDependency(
-            f"device {name} is not there: torch sees {gpus} GPUs on this machine; write device "
-            "cpu or auto, or mend the driver (nvidia-smi)"
+            f"device {name} is not there: torch finds {gpus} GPUs on this machine; write device "
+            "cpu or auto, or repair the driver (check nvidia-smi)"
         )
     return device

@@ -1,8 +1,9 @@
-"""Training losses of the papers by name, and weighted sums: ``saliency_loss("kl - 0.1*nss")``.
+"""This module has the training losses of the papers: ``saliency_loss("kl - 0.1*nss")``.
 
-Each measure takes maps [..., height, width] and gives one value a map [...]. A weight carries the
-sign: NSS, CC and SIM grow with agreement, so a loss subtracts them. Everything is computed in
-float32, also inside autocast, and value and gradient stay finite on empty and constant maps.
+Each measure takes maps [..., height, width] and returns one value per map [...]. The weight of a
+measure has a sign: NSS, CC and SIM grow with agreement, so a loss subtracts them. Everything is
+computed in float32, also inside autocast, and value and gradient are finite on empty and constant
+maps.
 """
 
 from __future__ import annotations
@@ -18,38 +19,50 @@ from torch.nn import functional
 from foveal.errors import RecipeError
 
 EPSILON = 1e-8
-"""Guards logarithms and variances; maps are scaled to a peak or a sum of 1 before it is added."""
+"""Added in logarithms and variances, to maps that are scaled to a peak or a sum of 1."""
 
 EMPTY = 1e-20
-"""Sums, peaks and spans up to here count as 0, so that no gradient overflows float32."""
+"""Sums, peaks and spans up to this value count as 0, so that no gradient overflows float32."""
 
 
 def binary_cross_entropy(prediction: Tensor, target: Tensor) -> Tensor:
-    """Mean binary cross-entropy of each map; both in 0 … 1 (Linardos et al. 2019)."""
+    """Return the mean binary cross-entropy of each map (Linardos et al. 2019).
+
+    Both `prediction` and `target` [..., height, width] are in 0 … 1.
+    """
     losses = functional.binary_cross_entropy(prediction, target, reduction="none")
     return losses.mean(dim=(-2, -1))
 
 
 def mean_squared_error(prediction: Tensor, target: Tensor) -> Tensor:
-    """Mean squared difference of each map."""
+    """Return the mean squared difference of each `prediction` and `target` [..., height, width]."""
     return (prediction - target).square().mean(dim=(-2, -1))
 
 
 def kullback_leibler(prediction: Tensor, density: Tensor) -> Tensor:
-    """Divergence of the prediction from the density, both scaled to a sum of 1; 0 is best.
+    """Return the divergence of each `prediction` from its `density`; 0 is best.
 
-    ``sum q log(eps + q / (p + eps))`` (MIT saliency benchmark, ``KLdiv.m``) with an epsilon that
-    float32 gradients bear. An all-zero map counts as the uniform one.
+    Both are not negative and are scaled to a sum of 1. The divergence is ``sum q log(eps + q / (p +
+    eps))`` (MIT saliency benchmark, ``KLdiv.m``), with an epsilon large enough for gradients in
+    float32. An all-zero map counts as uniform.
     """
     p, q = _distribution(prediction), _distribution(density)
     return (q * torch.log(EPSILON + q / (p + EPSILON))).sum(dim=(-2, -1))
 
 
 def normalised_scanpath_saliency(prediction: Tensor, fixations: Tensor) -> Tensor:
-    """Mean of the standardised prediction at the fixated pixels, weighted by fixation counts.
+    """Return the mean standardised prediction at the fixated pixels.
 
-    The deviation is the sample's (N - 1), as in the MIT benchmark's ``NSS.m``, which however counts
-    each fixated pixel once. 0, up to rounding, for a constant prediction or without fixations.
+    The standard deviation is over N - 1 pixels, as in the MIT benchmark's ``NSS.m``; but that one
+    counts each fixated pixel once. The result is 0, up to rounding, for a constant prediction or
+    without fixations.
+
+    Parameters
+    ----------
+    prediction : Tensor, float [..., height, width]
+        Of any scale.
+    fixations : Tensor, float [..., height, width]
+        Number of fixations at each pixel.
     """
     centred = _centred(prediction)
     pixels = centred.shape[-2] * centred.shape[-1]
@@ -59,7 +72,7 @@ def normalised_scanpath_saliency(prediction: Tensor, fixations: Tensor) -> Tenso
 
 
 def correlation(prediction: Tensor, density: Tensor) -> Tensor:
-    """Pearson's correlation of each map with its density, -1 … 1; 0 where either is constant."""
+    """Return Pearson's correlation of each `prediction` and `density`; 0 if one is constant."""
     a, b = _centred(prediction), _centred(density)
     variances = (a.square().mean(dim=(-2, -1)) + EPSILON) * (
         b.square().mean(dim=(-2, -1)) + EPSILON
@@ -68,17 +81,22 @@ def correlation(prediction: Tensor, density: Tensor) -> Tensor:
 
 
 def similarity(prediction: Tensor, density: Tensor) -> Tensor:
-    """Histogram intersection 0 … 1: min-max, sum to 1, sum of minima (MIT's ``similarity.m``)."""
+    """Return the histogram intersection of each `prediction` and `density`, 0 … 1.
+
+    Both are stretched to 0 … 1, then divided by their sum; the result is the sum of minima (MIT's
+    ``similarity.m``).
+    """
     p, q = _distribution(min_max(prediction)), _distribution(min_max(density))
     return torch.minimum(p, q).sum(dim=(-2, -1))
 
 
 def min_max(maps: Tensor) -> Tensor:
-    """Each map scaled to 0 … 1 by its own extremes; a constant map becomes 0.
+    """Stretch each map to 0 … 1 by its own minimum and maximum; a constant map becomes 0.
 
     Parameters
     ----------
     maps : Tensor, floating [..., height, width]
+        Of any scale.
 
     Returns
     -------
@@ -90,6 +108,7 @@ def min_max(maps: Tensor) -> Tensor:
 
 
 Measure = Callable[[Tensor, Tensor], Tensor]
+"""Takes predictions and ground truth [..., height, width], returns values [...]."""
 
 MEASURES: dict[str, Measure] = {
     "bce": binary_cross_entropy,
@@ -99,13 +118,14 @@ MEASURES: dict[str, Measure] = {
     "cc": correlation,
     "sim": similarity,
 }
+"""Measures by the name that a loss uses."""
 
 
 class SaliencyLoss(nn.Module):
-    """A weighted sum of measures over a batch of clips.
+    """Compute a weighted sum of measures over a batch of clips.
 
-    Maps whose ground truth is empty carry no information and are left out of each average: by
-    their density for all measures but NSS, which goes by their fixations.
+    Maps with an empty ground truth have no information and are left out of each average: NSS leaves
+    out maps without fixations, all other measures leave out maps with an empty density.
 
     Parameters
     ----------
@@ -115,8 +135,8 @@ class SaliencyLoss(nn.Module):
         Average over all valid maps, or sum over the clip and average over the batch
         (Linardos et al. 2019 sum the frames of a clip).
     target : {"min_max", "as_given"}
-        How BCE and MSE take the density: scaled per map to 0 … 1, or untouched because it is
-        already in 0 … 1. The other measures do not depend on its scale.
+        Whether BCE and MSE scale each density map to 0 … 1, or take it as it is because it is in
+        0 … 1. The other measures do not depend on its scale.
     """
 
     def __init__(
@@ -147,28 +167,28 @@ class SaliencyLoss(nn.Module):
         fixations: Tensor | None = None,
         valid: Tensor | None = None,
     ) -> Tensor:
-        """Loss of a batch.
+        """Compute the loss of a batch.
 
         Parameters
         ----------
         prediction : Tensor, floating [batch, time, height, width]
-            Not negative; for BCE within 0 … 1.
+            Not negative; for BCE in 0 … 1.
         density : Tensor, [batch, time, height, width]
             Ground truth, not negative, of any scale.
         fixations : Tensor, optional, bool, integer or floating [batch, time, height, width]
-            Fixations at each pixel; needed by NSS.
+            Number of fixations at each pixel; NSS needs it.
         valid : Tensor, optional, bool [batch, time]
             False leaves a map out (padding).
 
         Returns
         -------
         Tensor, float32 []
-            0 with a zero gradient when no map is valid.
+            0 with a zero gradient if no map is valid.
 
         Raises
         ------
         ValueError
-            Shapes differ, or NSS is asked for without fixations.
+            Shapes differ, or NSS has no fixations.
         """
         if prediction.shape != density.shape or prediction.ndim != 4:
             raise ValueError(
@@ -211,7 +231,7 @@ def saliency_loss(
     over_time: Literal["mean", "sum"] = "mean",
     target: Literal["min_max", "as_given"] = "min_max",
 ) -> SaliencyLoss:
-    """Make a loss from a mapping, or from a sum as one writes it.
+    """Make a loss from a mapping, or from a sum in words.
 
     Parameters
     ----------
@@ -223,7 +243,7 @@ def saliency_loss(
     Raises
     ------
     RecipeError
-        The sum cannot be read or names an unknown measure.
+        The sum cannot be parsed or names an unknown measure.
     """
     weights = parse_terms(terms) if isinstance(terms, str) else terms
     return SaliencyLoss(weights, over_time, target)
@@ -233,7 +253,13 @@ _TERM = re.compile(r"([+-])(?:(\d+\.?\d*(?:e-?\d+)?|\.\d+)\*)?([a-z_]+)")
 
 
 def parse_terms(text: str) -> dict[str, float]:
-    """Weights of a sum such as ``kl - 0.1*nss``; each measure at most once."""
+    """Return the weights in a `text` such as ``kl - 0.1*nss``, in which each measure occurs once.
+
+    Raises
+    ------
+    RecipeError
+        The text cannot be parsed.
+    """
     compact = "".join(text.split())
     signed = compact if compact.startswith(("+", "-")) else "+" + compact
     terms = _TERM.findall(signed)
@@ -241,24 +267,24 @@ def parse_terms(text: str) -> dict[str, float]:
     read = "".join(match.group(0) for match in _TERM.finditer(signed))
     if read != signed or not terms or len(set(names)) != len(names):
         raise RecipeError(
-            f"cannot read the loss {text!r}: write a sum such as 'kl - 0.1*nss' of "
+            f"cannot parse the loss {text!r}: write a sum such as 'kl - 0.1*nss' of "
             f"{', '.join(MEASURES)}, each at most once"
         )
     return {name: float(sign + (factor or "1")) for sign, factor, name in terms}
 
 
 def _distribution(maps: Tensor) -> Tensor:
-    """Maps scaled to a sum of 1; an all-zero map becomes uniform, with a well-scaled gradient."""
+    """Scale maps to a sum of 1; an all-zero map becomes uniform, with a gradient of normal size."""
     total = maps.sum(dim=(-2, -1), keepdim=True)
     maps = maps + (total <= EMPTY)
     return maps / maps.sum(dim=(-2, -1), keepdim=True)
 
 
 def _centred(maps: Tensor) -> Tensor:
-    """Maps less their mean, on a scale where the largest magnitude was 1.
+    """Scale maps to a largest magnitude of 1, then subtract their mean.
 
-    Dividing by a constant changes neither value nor gradient of a scale-free measure, and makes
-    `EPSILON` mean the same for all of them.
+    For measures that do not depend on scale this changes neither value nor gradient, and gives
+    `EPSILON` the same meaning for all maps.
     """
     peak = maps.detach().abs().amax(dim=(-2, -1), keepdim=True)
     scaled = maps / torch.where(peak > EMPTY, peak, torch.ones_like(peak))

@@ -1,4 +1,4 @@
-"""Spectra of sound in mel bands."""
+"""This module computes spectra of sound in mel bands."""
 
 from __future__ import annotations
 
@@ -17,26 +17,28 @@ def log_mel(
     limits_hz: tuple[float, float],
     floor: float,
 ) -> NDArray[np.float32]:
-    """Logarithm of the power in triangular mel bands, window by window.
+    """Compute the logarithm of the power in triangular mel bands, window by window.
 
     Parameters
     ----------
     samples : ndarray, float32 [n]
-        In [-1, 1], n at least `window`.
+        In [-1, 1]; n is at least `window`.
     rate_hz : float
+        Samples per second.
     window, hop : int
         Samples of a Hann window, and from one window's start to the next one's.
     bands : int
+        Number of bands.
     limits_hz : (float, float)
-        Lower edge of the first band, upper edge of the last.
+        Lower edge of the first band, upper edge of the last one.
     floor : float
-        Added to the power before its logarithm.
+        Added to the power before the logarithm.
 
     Returns
     -------
     ndarray, float32 [(n - window) // hop + 1, bands]
-        ``ln(floor + power)``; a sine of amplitude 1 has a power of about 1 where a band is as wide
-        as the window's main lobe.
+        ``ln(floor + power)``. A sine of amplitude 1 has a power of about 1 in a band that is as
+        wide as the window's main lobe.
     """
     windows = np.lib.stride_tricks.sliding_window_view(samples, window)[::hop]
     hann = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)).astype(np.float32)
@@ -50,9 +52,11 @@ def log_mel(
 def mel_filters(
     rate_hz: float, window: int, bands: int, low_hz: float, high_hz: float
 ) -> NDArray[np.float64]:
-    """Triangles evenly apart in mel (``2595 lg(1 + f / 700)``), peak 1, float64 [bands, bins].
+    """Return triangular filters with peak 1 at equal distances in mel, ``2595 lg(1 + f / 700)``.
 
-    A band narrower than the distance of two bins has the bin nearest to its middle.
+    The `bands` go from `low_hz` to `high_hz`, for windows of `window` samples at `rate_hz`; the
+    result is float64 [bands, window // 2 + 1]. A band that is narrower than the distance of two
+    bins has the bin nearest to its middle.
     """
     bins_hz = np.fft.rfftfreq(window, 1 / rate_hz)
     low, high = (2595 * np.log10(1 + edge / 700) for edge in (low_hz, high_hz))

@@ -1,4 +1,4 @@
-"""Weights into a network whose names and shapes they fit exactly."""
+"""This module loads weights into a network if names and shapes fit exactly."""
 
 from __future__ import annotations
 
@@ -17,27 +17,30 @@ def load_strictly(
     options: Mapping[str, object] | None = None,
     ignored: Collection[str] = (),
 ) -> None:
-    """Load weights whose names and shapes are exactly those of the module.
+    """Load weights if their names and shapes are exactly those of the module.
 
     Parameters
     ----------
     module : Module
+        The network.
     state : mapping of str to Tensor
+        The weights.
     path : path
-        Where they come from, for the message.
+        Their file, for the message.
     options : mapping, optional
         How the module was built, for the message.
     ignored : collection of str
-        Names in the file that the module has no use for (an ImageNet classifier).
+        Names in the file that the module does not need (an ImageNet classifier).
 
     Raises
     ------
     RecipeError
-        Names are missing or unexpected, or shapes differ. The module is left as it was.
+        Names are missing or unexpected, or shapes differ. The module is unchanged.
     """
     wanted = module.state_dict()
     given = {key: value for key, value in state.items() if key not in ignored}
-    # files older than PyTorch 0.4.1 lack BatchNorm's counters, which only matter without momentum
+    # Files older than PyTorch 0.4.1 have no counters of BatchNorm; only BatchNorm without momentum
+    # needs them.
     counters = {key for key in wanted if key.endswith("num_batches_tracked")}
     problems = []
     if missing := [key for key in wanted if key not in given and key not in counters]:

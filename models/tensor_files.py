@@ -1,8 +1,8 @@
-"""Files of tensors, written and read so that damage is noticed and no pickled code is run.
+"""This module reads and writes files of tensors; it notices damage and runs no pickled code.
 
-``torch.save`` gives each tensor a CRC-32, which ``torch.load`` never compares; `read` does. What
-`packed` made ends in the SHA-256 of all before it too (the comment that a zip archive may have, so
-plain ``torch.load`` reads it as well).
+``torch.save`` gives each tensor a CRC-32, which ``torch.load`` never compares; `read` does. A file
+of `packed` also ends with the SHA-256 of all that is before it. It is the comment of the zip
+archive, so plain ``torch.load`` reads the file too.
 """
 
 from __future__ import annotations
@@ -24,21 +24,26 @@ _COMMENT_BYTES = len(_DIGEST) + 64
 
 
 def packed(values: Mapping[str, Any]) -> bytes:
-    """Tensors and plain values as the content of a file, its digest at the end."""
+    """Return the content of a file of `values` (tensors and plain ones), its digest at the end."""
     file = io.BytesIO()
     torch.save(dict(values), file)
-    # An archive ends in the length of its comment, here still 0.
+    # An archive ends with the length of its comment, which is still 0 here.
     content = file.getvalue()[:-2] + _COMMENT_BYTES.to_bytes(2, "little")
     return content + _DIGEST + hashlib.sha256(content).hexdigest().encode()
 
 
 def read(path: Path) -> Any:
-    """What `packed`, ``torch.save`` or safetensors wrote, on the CPU.
+    """Read onto the CPU what `packed`, ``torch.save`` or safetensors wrote.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
 
     Raises
     ------
     FovealError
-        The file is missing, damaged, something else, or holds what only running code restores.
+        The file is missing, damaged, something else, or holds objects that need code to run.
     """
     try:
         if path.suffix == ".safetensors":
@@ -50,17 +55,17 @@ def read(path: Path) -> Any:
     except pickle.UnpicklingError:
         why = (
             "cannot be loaded as tensors and plain values; files that need pickled code are "
-            "refused: save the state dict alone with torch.save"
+            "refused: save only the state dict with torch.save"
         )
     except OSError as error:
         why = f"cannot be read: {error.strerror or error}"
-    except Exception as error:  # a damaged file can raise anything inside of torch.load
-        why = f"is damaged, or no file that torch.save wrote ({type(error).__name__})"
+    except Exception as error:  # torch.load can raise anything for a damaged file
+        why = f"is damaged, or not a file of torch.save ({type(error).__name__})"
     raise FovealError(f"{path} {why}")
 
 
 def _check(path: Path) -> None:
-    """Compare digest and checksums; files in torch's old format have none."""
+    """Compare digest and checksums; files in torch's old format have neither."""
     with path.open("rb") as file:
         size = file.seek(0, io.SEEK_END)
         file.seek(max(0, size - _COMMENT_BYTES))

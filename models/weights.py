@@ -1,14 +1,15 @@
-"""Published weights: what there is, where it lies, and how it is checked and loaded.
+"""This module finds, downloads, checks and loads published weights.
 
-Files lie in one folder: ``$FOVEAL_WEIGHTS``, by default ``foveal/weights`` in the user's cache.
-Files placed there by hand work without a network. Nothing is downloaded unless `fetch` is called,
-and no pickled code is ever run (`load_state_dict`).
+Their files are in one folder: ``$FOVEAL_WEIGHTS``, by default ``foveal/weights`` in the user's
+cache. Files that a person puts there work without a network connection. Only `fetch` downloads, and
+no pickled code ever runs (`load_state_dict`).
 """
 
 from __future__ import annotations
 
 import difflib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,7 +19,7 @@ from foveal.machine import file_sha256
 from foveal.models.weights_registry import REGISTRY, Weights
 
 MAX_BYTES = 4 << 30
-"""Larger downloads are broken off."""
+"""Larger downloads are stopped."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,9 @@ class WeightsFile:
     Attributes
     ----------
     name : str
-        Registered name, or the file's own name where it was given by path.
+        Registered name, or the file's own name if it was given by path.
     path : Path
+        Where it is.
     sha256 : str
         Full digest of its content, in hexadecimal.
     """
@@ -41,13 +43,14 @@ class WeightsFile:
 
 @dataclass(frozen=True)
 class WeightsStatus:
-    """Where one registered file stands on this machine.
+    """State of one registered file on this machine.
 
     Attributes
     ----------
     weights : Weights
+        The registered entry.
     path : Path
-        Where it lies or would have to lie.
+        Where the file is or has to be.
     state : str
         ``missing``, ``present`` (not yet compared), ``ok``, ``unverified`` (no digest is published)
         or ``wrong``.
@@ -65,7 +68,7 @@ class WeightsStatus:
 
 
 def weights_folder() -> Path:
-    """``$FOVEAL_WEIGHTS``, or ``foveal/weights`` in the user's cache; it need not exist yet."""
+    """Return ``$FOVEAL_WEIGHTS``, or ``foveal/weights`` in the user's cache; it may not exist."""
     chosen = os.environ.get("FOVEAL_WEIGHTS")
     if chosen:
         return Path(chosen).expanduser()
@@ -75,13 +78,18 @@ def weights_folder() -> Path:
 
 
 def lookup(name: str) -> Weights:
-    """Entry of that name: registered here, or published by ptlflow (``gma-sintel``), torchvision or
-    timm (``torchvision:swin3d_b``, ``timm:vit_base_patch14_dinov2``).
+    """Return the entry of published weights.
+
+    Parameters
+    ----------
+    name : str
+        A registered name, or weights of ptlflow (``gma-sintel``), torchvision or timm
+        (``torchvision:swin3d_b``, ``timm:vit_base_patch14_dinov2``).
 
     Raises
     ------
     RecipeError
-        There is none; the message lists near names and all names.
+        There are no such weights; the message lists a similar name and all names.
     """
     if name in REGISTRY:
         return REGISTRY[name]
@@ -100,9 +108,9 @@ def lookup(name: str) -> Weights:
 
 
 def list_weights() -> list[WeightsStatus]:
-    """Every registered file and whether it is on this machine (contents are not read).
+    """Return every registered file and whether it is on this machine, without reading contents.
 
-    Backbones' files are listed once they were fetched.
+    Files of backbones are listed after they were fetched.
     """
     return [_status(entry, verify=False) for entry in _known()]
 
@@ -126,16 +134,15 @@ def find(weights: str | Path | Weights) -> WeightsFile:
     Parameters
     ----------
     weights : str, Path or Weights
-        A path, a registered name, or an entry. A string is a path where it names an existing file,
-        contains a separator, or ends like a file of weights (.ckpt, .pt, .pth, .safetensors).
+        A path, a registered name, or an entry. A string is a path if `is_path` says so.
 
     Raises
     ------
     MissingDependency
-        The file is not there (the message says which, from where, into which folder) or is not
-        what was published.
+        The file is missing (the message says which, from where, into which folder) or differs from
+        the published one.
     RecipeError
-        No weights of that name are registered.
+        No weights with this name are registered.
     """
     if isinstance(weights, str) and not is_path(weights):
         weights = lookup(weights)
@@ -153,26 +160,27 @@ def find(weights: str | Path | Weights) -> WeightsFile:
     if status.state == "wrong":
         raise MissingDependency(
             f"{status.path} is not the published {weights.name}: its sha256 is {status.sha256}, "
-            f"published is {weights.sha256}…; delete it and fetch it again, or, if the file is "
-            "your own, move it elsewhere and give its path"
+            f"the published one is {weights.sha256}…; delete it and fetch it again, or, if the "
+            "file is your own, move it elsewhere and give its path"
         )
     return WeightsFile(weights.name, status.path, status.sha256 or file_sha256(status.path))
 
 
 def fetch(weights: str | Weights) -> WeightsFile:
-    """Download registered weights into the folder, unless they already lie there whole.
+    """Download registered weights into the folder, unless they are there.
 
-    Returns
-    -------
-    WeightsFile
+    Parameters
+    ----------
+    weights : str or Weights
+        A registered name, or an entry.
 
     Raises
     ------
     MissingDependency
-        The download failed or is not what was published; nothing is left behind, and the message
-        says how to place the file by hand.
+        The download failed or differs from the published file; no part of it is left, and the
+        message says how to get the file by hand.
     RecipeError
-        No weights of that name are registered.
+        No weights with this name are registered.
     """
     entry = lookup(weights) if isinstance(weights, str) else weights
     if _status(entry, verify=True).state in ("missing", "wrong"):
@@ -182,25 +190,33 @@ def fetch(weights: str | Weights) -> WeightsFile:
 
 
 def is_path(weights: str) -> bool:
-    """Whether that string means a file rather than a registered name."""
+    """Whether `weights` mean a file rather than a registered name.
+
+    A path has a separator or the ending .ckpt, .pt, .pth, .safetensors or .index.
+    """
     suffixes = (".ckpt", ".pt", ".pth", ".safetensors", ".index")
     return "/" in weights or os.sep in weights or weights.endswith(suffixes)
 
 
+def random_seed(weights: str | None) -> int | None:
+    """Return the seed in `weights` of the form ``random`` (0) or ``random:SEED``; else None."""
+    match = re.fullmatch(r"random(?::(\d+))?", weights or "")
+    return None if match is None else int(match[1] or 0)
+
+
 def load_state_dict(path: Path) -> dict[str, Any]:
-    """Tensors by name from a checkpoint, on the CPU, running no pickled code.
+    """Load tensors by name from a checkpoint onto the CPU, without running pickled code.
 
     Parameters
     ----------
     path : Path
-        A file written by ``torch.save``: the state dict itself or a dict holding it under
-        ``state_dict`` (Lightning and others). The ``module.`` that DataParallel prefixes to names
-        is stripped.
+        A file of ``torch.save``: the state dict itself or a dict with it under ``state_dict``
+        (Lightning and others). The prefix ``module.`` of DataParallel is removed from names.
 
     Raises
     ------
     FovealError
-        The file is damaged or holds anything else, see `foveal.models.tensor_files.read`.
+        The file is damaged or has other content, see `foveal.models.tensor_files.read`.
     """
     import torch
 
@@ -210,7 +226,7 @@ def load_state_dict(path: Path) -> dict[str, Any]:
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
     tensors = isinstance(state, dict) and all(isinstance(v, torch.Tensor) for v in state.values())
     if not state or not tensors:
-        raise FovealError(f"{path} holds no state dict (tensors by name)")
+        raise FovealError(f"{path} has no state dict (tensors by name)")
     return {str(name).removeprefix("module."): value for name, value in state.items()}
 
 
@@ -235,7 +251,7 @@ def _how_to_get(entry: Weights, problem: str) -> str:
     )
     return (
         f"{problem}; run: foveal weights fetch {entry.name}\n"
-        f"or place by hand: {by_hand}\n(licence: {entry.licence})"
+        f"or download by hand: {by_hand}\n(licence: {entry.licence})"
     )
 
 
@@ -251,18 +267,18 @@ def _download(entry: Weights, file: str) -> None:
     expected = entry.sha256 if file == entry.file else ""
 
     def checked(url: str, partial: str, _: object) -> None:
-        # pooch compares whole digests alone; of most files the first eight digits are published.
+        # pooch compares only whole digests; for most files only eight digits are published.
         with Path(partial).open("wb") as out:
             pooch.HTTPDownloader(timeout=60)(url, _Bounded(out), None)
         digest = pooch.file_hash(partial)
         if not digest.startswith(expected):
-            raise OSError(f"its sha256 is {digest}, published {expected}…")
+            raise OSError(f"its sha256 is {digest}, the published one is {expected}…")
 
     pooch.get_logger().setLevel("WARNING")
     try:
         arrived = pooch.retrieve(url, None, f"{target.name}.new", target.parent, downloader=checked)
         Path(arrived).replace(target)
-    except OSError as error:  # all of requests' errors are
+    except OSError as error:  # the base of all errors of requests
         raise MissingDependency(_how_to_get(entry, f"{url} was not fetched: {error}")) from error
 
 
@@ -275,5 +291,5 @@ class _Bounded:
 
     def write(self, block: bytes) -> None:
         if self._file.tell() + len(block) > MAX_BYTES:
-            raise OSError(f"more than {MAX_BYTES:,} bytes came")
+            raise OSError(f"it is larger than {MAX_BYTES:,} bytes")
         self._file.write(block)

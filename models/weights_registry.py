@@ -1,4 +1,4 @@
-"""The registry of published weights: name, network, file, address, terms and digest of each."""
+"""This module lists published weights: name, network, file, address, terms and digest of each."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Weights:
     Attributes
     ----------
     name : str
-        How recipes and the command line call it, ``<network>-<variant>``.
+        Name in recipes and on the command line, ``<network>-<variant>``.
     network : str
         Network it belongs to.
     file : str
@@ -35,11 +35,11 @@ class Weights:
     licence : str
         Terms of the weights as their authors state them.
     sha256 : str
-        Digest or its published leading digits, in hexadecimal; empty where none is published.
+        Digest or its published leading digits, in hexadecimal; empty if none is published.
     size_bytes : int or None
-        None where it is not published.
+        None if it is not published.
     companion : str
-        A further file that must lie beside it (same URL folder), or empty.
+        A second file that must be in the same folder (and is in the same URL folder), or empty.
     """
 
     name: str
@@ -53,7 +53,10 @@ class Weights:
 
 
 def published(network: str, variant: str, url: str, licence: str) -> Weights:
-    """Entry of a file whose name ends in the first digits of its digest (torch.hub's custom)."""
+    """Make the entry of a file at `url` whose name ends with the first digits of its digest.
+
+    It is called ``<network>-<variant>`` and has a `licence`, see `Weights`.
+    """
     file = url.rsplit("/", 1)[1]
     digits = file.rsplit(".", 1)[0].rsplit("-", 1)[-1]
     return Weights(f"{network}-{variant}", network, file, url, licence, sha256=digits)

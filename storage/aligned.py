@@ -1,9 +1,9 @@
-"""Shards whose chunks begin where a processor copies fastest.
+"""This module moves the chunks of a shard to offsets from which a processor copies fastest.
 
-Behind each chunk of a shard stand the four bytes of its checksum, so that only the first one would
-begin at a multiple of anything; from elsewhere plain chunks are copied a seventh slower, which is
-more than comparing the checksum takes. Zarr lets a shard hold gaps: its index says where a chunk
-lies.
+Each chunk of a shard is followed by the four bytes of its checksum, so without gaps only the first
+chunk would begin at a multiple of anything. Plain chunks at other offsets are copied a seventh
+slower, which costs more than comparing the checksum. Zarr allows gaps in a shard: the shard's index
+gives the offset of each chunk.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ ALIGNED_BYTES = 64
 """A cache line."""
 
 ALIGNED_FROM_BYTES = 4096
-"""Shorter chunks are left where they are: the gaps would weigh more than the time."""
+"""Shorter chunks are not moved: the gaps would cost more than they save."""
 
 CRC_BYTES = 4
 
 
 def with_aligned_chunks(shard: bytes | bytearray | memoryview, chunks: int) -> bytes:
-    """The same shard with each chunk at a multiple of `ALIGNED_BYTES`, in the order they had.
+    """Return a shard with each chunk at a multiple of `ALIGNED_BYTES`, in the same order.
 
     Parameters
     ----------
     shard : bytes
-        As Zarr's sharding codec writes it, its index, with a CRC-32C, at the end.
+        A shard as Zarr's sharding codec writes it: chunks, then the index and its CRC-32C.
     chunks : int
-        That the index has room for.
+        Number of entries in the index.
     """
     at = len(shard) - 16 * chunks - CRC_BYTES
     index = np.frombuffer(shard, "<u8", 2 * chunks, at).reshape(-1, 2).copy()

@@ -1,4 +1,4 @@
-"""Arrays as they lie on disk, in which whatever is damaged is an error instead of wrong numbers."""
+"""This module opens stored arrays so that damage raises an error and never gives wrong numbers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import copy
 import json
 import math
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import zarr
@@ -30,21 +31,22 @@ from foveal.storage.zarr_internals import (
 )
 
 _CHUNK = re.compile(r"/c(/\d+)*$")
-MEND = "`foveal verify` lists all that is, `foveal build --repair` computes it again"
+MEND = "`foveal verify` lists all damage, `foveal build --repair` computes it again"
+"""The next step in messages about damage."""
 
 
 class WholeStore(WrapperStore[ZarrStore]):
     """A Zarr store in which a missing chunk is an error instead of zeros.
 
-    foveal writes every chunk, zeros too, so whatever is missing of a published array was lost.
+    foveal writes every chunk, zeros too, so a missing chunk of a published array was lost.
 
     Parameters
     ----------
     location : Location
     objects : mapping of str to bytes, optional
-        Metadata known to be right, by key: they are given without asking the disk.
+        Metadata that were checked before, by key. They are answered without reading the disk.
     listed : mapping of str to list of str, optional
-        Names that a folder is said to hold, by its key, whatever else lies there.
+        By key of a folder, the only names that a listing of this folder gives.
     """
 
     def __init__(
@@ -77,7 +79,7 @@ class WholeStore(WrapperStore[ZarrStore]):
             ) from error
         if value is None and _CHUNK.search(key):
             raise ChecksumError(
-                f"{self._location}/{key} is missing, though its array was complete; {MEND}"
+                f"{self._location}/{key} is missing, although its array was complete; {MEND}"
             )
         return value
 
@@ -92,57 +94,61 @@ class WholeStore(WrapperStore[ZarrStore]):
 
 
 class CheckedArray(AsyncArray[Any]):
-    """An array whose chunks that do not decode are a ChecksumError that names the array."""
+    """An array that raises a ChecksumError with its name where a chunk cannot be decoded."""
 
     async def _get_selection(self, *arguments: Any, **options: Any) -> Any:
-        try:
+        with decoding(f"{self.store_path.store}/{self.path}"):
             return await super()._get_selection(*arguments, **options)
-        except (FovealError, MemoryError):
-            raise
-        except Exception as error:
-            raise damaged(f"{self.store_path.store}/{self.path}", error) from error
 
     async def getitem(self, *arguments: Any, **options: Any) -> Any:
-        try:
+        with decoding(f"{self.store_path.store}/{self.path}"):
             return await super().getitem(*arguments, **options)
-        except (FovealError, MemoryError):
-            raise
-        except Exception as error:
-            raise damaged(f"{self.store_path.store}/{self.path}", error) from error
+
+
+@contextmanager
+def decoding(what: str) -> Iterator[None]:
+    """Turn whatever zarr raises for undecodable bytes of `what` into a ChecksumError."""
+    try:
+        yield
+    except (FovealError, MemoryError):
+        raise
+    except Exception as error:
+        raise damaged(what, error) from error
 
 
 def damaged(what: str, error: Exception) -> ChecksumError:
-    """The error for stored bytes that do not decode."""
+    """Return the error for stored bytes of `what` that cannot be decoded."""
     why = str(error) or type(error).__name__
     return ChecksumError(f"{what} is damaged ({why}); {MEND}")
 
 
 def read_array(location: Location, video: str, name: str) -> zarr.Array[Any]:
-    """One complete array of a video; a chunk of it that is missing or damaged is an error.
+    """Open one complete array of a video; reading its missing or damaged chunks raises an error.
 
     Raises
     ------
     StoreError
-        Where the video has no such complete array.
+        The video has no such complete array.
     ChecksumError
-        Where its metadata are not those that were written.
+        The array's metadata differ from what was written.
     """
     return zarr.Array(sync(open_checked(location, video, name)))
 
 
 async def open_checked(location: Location, video: str, name: str) -> CheckedArray:
-    """An array by its metadata, once these are found to be what the mark of its stage says.
+    """Open an array after comparing its metadata with the completion mark of its stage.
 
     The metadata name the stage, so two objects are read.
     """
     if not is_name(name):
-        raise StoreError(f"{location}: {name!r} is no name of an array")
+        raise StoreError(f"{location}: {name!r} is not a valid array name")
     key = f"{group_path(video)}/{name}/zarr.json"
     content = await _get(location, key)
     if content is None:
         raise StoreError(
-            f"{location}: array {name!r} of video {video!r} is gone; a build may be replacing it: "
-            "open the store again when it has ended; or it was lost: `foveal verify` tells"
+            f"{location}: array {name!r} of video {video!r} is gone. Either a build is replacing "
+            "it: open the store again when the build has ended. Or it was lost: `foveal verify` "
+            "tells"
         )
     try:
         stage = json.loads(content)["attributes"]["foveal"]["stage"]
@@ -154,24 +160,25 @@ async def open_checked(location: Location, video: str, name: str) -> CheckedArra
     if record is None:
         raise StoreError(
             f"{location}: array {name!r} of video {video!r} is not complete: its stage {stage!r} "
-            "has no mark; a build may be replacing it: open the store again when it has ended"
+            "has no mark. A build may be replacing it: open the store again when the build has "
+            "ended"
         )
     try:
         mark, _ = parse_mark(record, video, stage)
         if name not in mark.arrays:
-            raise ValueError(f"it says nothing of {name}")
+            raise ValueError(f"it does not list {name}")
     except ValueError as error:
         raise damaged(f"{location}/{journal_key(video, stage)}", error) from None
     return checked_array(location, mark, name, content)
 
 
 async def read_metadata(location: Location, marks: Iterable[Mark]) -> dict[str, bytes]:
-    """The ``zarr.json`` of every array that these marks vouch for, by key, each checked.
+    """Read and check the ``zarr.json`` of every array that these marks list; gives them by key.
 
     Raises
     ------
     ChecksumError
-        Where one is missing or not what was written.
+        One is missing or differs from what was written.
     """
     wanted = [(mark, name) for mark in marks for name in mark.arrays]
 
@@ -179,7 +186,9 @@ async def read_metadata(location: Location, marks: Iterable[Mark]) -> dict[str, 
         key = f"{group_path(mark.video)}/{name}/zarr.json"
         content = await _get(location, key)
         if content is None:
-            raise ChecksumError(f"{location}/{key} is missing, though complete; {MEND}")
+            raise ChecksumError(
+                f"{location}/{key} is missing, although its array was complete; {MEND}"
+            )
         checked_array(location, mark, name, content)
         return key, content
 
@@ -187,7 +196,7 @@ async def read_metadata(location: Location, marks: Iterable[Mark]) -> dict[str, 
 
 
 def checked_array(location: Location, mark: Mark, name: str, content: bytes) -> CheckedArray:
-    """An array by the content of its ``zarr.json``, where a mark vouches for that content."""
+    """Make an array from the content of its ``zarr.json``, once a mark confirms that content."""
     path = f"{group_path(mark.video)}/{name}"
     about = mark.arrays[name]
     try:
@@ -201,19 +210,20 @@ def checked_array(location: Location, mark: Mark, name: str, content: bytes) -> 
         check_count(array.shape, (array.shards or array.chunks), about["sha256"])
     except MemoryError:
         raise
-    except Exception as error:  # zarr lets through whatever odd values end in
+    except Exception as error:  # zarr raises many types for odd values
         raise damaged(f"{location}/{path}/zarr.json", error) from None
     return array
 
 
 def check_count(shape: Sequence[int], grid: Sequence[int], objects: Mapping[str, str]) -> None:
-    """Compare how many objects a shape needs with how many the mark lists.
+    """Compare how many objects a shape needs with how many objects the mark lists.
 
-    Before anything as large as the shape is asked for, in memory or as a list of keys.
+    This comes before anything as large as the shape is allocated, in memory or as a list of keys.
 
     Raises
     ------
     ValueError
+        The two numbers differ.
     """
     needed = math.prod(-(-length // side) for length, side in zip(shape, grid, strict=True))
     listed = sum(key != "zarr.json" for key in objects)

@@ -1,7 +1,7 @@
-"""Many videos as one lazy array, for dask on one machine or on a cluster.
+"""This module shows many videos as one lazy array, for dask on one machine or on a cluster.
 
-What dask computes is read as `foveal.torch.Clips` reads it: a slice touches the chunks it needs and
-no other, and the slices of a batch are read together, in one task.
+dask reads the way `foveal.torch.Clips` does: a slice reads only the chunks that it needs, and
+the slices of a batch are read together, in one task.
 """
 
 from __future__ import annotations
@@ -27,23 +27,24 @@ from foveal.storage.slices import Gatherer, Slice
 if TYPE_CHECKING:
     from foveal.storage.reader import Store
 
-_READERS_A_THREAD = 8
+_READERS_PER_THREAD = 8
 _OPEN = threading.local()
 
 
 @dataclass(frozen=True)
 class Joined:
-    """One array of many videos end to end; what dask slices, and sends to its workers.
+    """One array of many videos end to end, which dask slices and sends to its workers.
 
     Attributes
     ----------
     location : Location
     name : str
     token : str
-        Of the fingerprints, so that what was built anew is opened anew.
+        Hash of the fingerprints, so that an array built anew is opened anew.
     videos : tuple of str
+        Ids, in order.
     first : tuple of int
-        Where each video begins, and where the last one ends.
+        Number of each video's first item in the whole, and at the end the number of all items.
     item_shape : tuple of int
     dtype : numpy dtype
         Of physical values.
@@ -59,14 +60,16 @@ class Joined:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Shape of the whole: all items, then the sides of one item."""
         return self.first[-1], *self.item_shape
 
     @property
     def ndim(self) -> int:
+        """Number of axes."""
         return len(self.shape)
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
-        """Items by a slice, a number or an array of numbers, cut further by what follows."""
+        """Return items by a slice, a number or an array of numbers, cut by the other indices."""
         leading, *others = key if isinstance(key, tuple) else (key,)
         span = leading.indices(self.first[-1]) if isinstance(leading, slice) else None
         numbers = leading if span is None else np.arange(*span)
@@ -85,12 +88,12 @@ class Joined:
         return np.asarray(values[(0 if np.ndim(numbers) == 0 else slice(None), *others)])
 
     def read(self, slices: Sequence[Slice]) -> list[NDArray[Any]]:
-        """Several slices together."""
+        """Read several slices together, each as its own array [items, …]."""
         values: list[NDArray[Any]] = self._reader().read(slices)
         return values
 
     def read_alike(self, slices: Sequence[Slice]) -> NDArray[Any]:
-        """Equally long slices as one array [n, items, …]; not copied where read side by side."""
+        """Read equally long slices as one array [n, items, …], if possible without a copy."""
         rows: list[tuple[NDArray[Any], int]] = self._reader().read(slices, rows=_numbered)
         first = rows[0][0]
         if len(first) == len(rows) and all(
@@ -100,19 +103,18 @@ class Joined:
         return np.stack([whole[n] for whole, n in rows])
 
     def _reader(self) -> Gatherer:
-        """One that this thread keeps: dask's workers get this object anew with every task."""
+        """Return this thread's reader: dask unpickles a new `Joined` for every task."""
         readers: OrderedDict[tuple[str, str], Gatherer]
         readers = _OPEN.__dict__.setdefault("readers", OrderedDict())
         key = (self.location.url, self.token)
         if key not in readers:
             readers[key] = Gatherer(self.location)
         readers.move_to_end(key)
-        while len(readers) > _READERS_A_THREAD:
+        while len(readers) > _READERS_PER_THREAD:
             readers.popitem(last=False)
         return readers[key]
 
     def _slices(self, start: int, stop: int) -> list[Slice]:
-        """The videos' parts of a range."""
         begin = int(np.searchsorted(self.first, start, side="right")) - 1
         end = int(np.searchsorted(self.first, stop, side="left"))
         return [
@@ -132,7 +134,7 @@ def _numbered(together: NDArray[Any]) -> list[tuple[NDArray[Any], int]]:
 
 
 def concatenated(store: Store, name: str, videos: Sequence[str]) -> xr.DataArray:
-    """One array of these videos end to end; see `Store.lazy`."""
+    """Return one array of these videos end to end; see `Store.lazy`."""
     joined, stages = _join(store, name, videos)
     lengths = np.diff(joined.first)
     about = next(iter(stages.values())).arrays[name]
@@ -165,10 +167,10 @@ def concatenated(store: Store, name: str, videos: Sequence[str]) -> xr.DataArray
 def clips_of(
     store: Store, name: str, clips: Sequence[tuple[str, int]], items: int, batch: int
 ) -> xr.DataArray:
-    """Clips of one array, a dask chunk for each batch of them; see `Store.lazy`."""
+    """Return clips of one array, one dask chunk per batch; see `Store.lazy`."""
     if items < 1 or batch < 1 or not len(clips):
         raise StoreError(
-            f"{len(clips)} clips of {items} items, {batch} to a batch: at least one of each"
+            f"{len(clips)} clips of {items} items, {batch} per batch: each must be at least 1"
         )
     joined, stages = _join(store, name, list(dict.fromkeys(video for video, _ in clips)))
     place = {video: n for n, video in enumerate(joined.videos)}
@@ -178,8 +180,8 @@ def clips_of(
         there = joined.first[place[video] + 1] - joined.first[place[video]]
         if not 0 <= start <= there - items:
             raise StoreError(
-                f"{store.location}: {name} of {video} has {there} items; a clip of {items} cannot "
-                f"begin at {start}"
+                f"{store.location}: {name} of {video} has {there} items: a clip of {items} items "
+                f"cannot begin at {start}"
             )
     table = np.array([(place[video], start) for video, start in clips], np.int64)
     numbers: Any = da.from_array(table, chunks=(batch, 2))  # type: ignore[no-untyped-call]
@@ -207,7 +209,7 @@ def clips_of(
 
 
 def _read_clips(table: NDArray[np.int64], joined: Joined, items: int) -> NDArray[Any]:
-    """Clips [n, items, …] of a table of videos' numbers and first items."""
+    """Read clips [n, items, …]; each row of the table holds a video's number and a first item."""
     slices = [
         Slice(joined.videos[video], joined.name, start, start + items)
         for video, start in table.tolist()
@@ -216,7 +218,7 @@ def _read_clips(table: NDArray[np.int64], joined: Joined, items: int) -> NDArray
 
 
 def _join(store: Store, name: str, videos: Sequence[str]) -> tuple[Joined, Mapping[str, Mark]]:
-    """The videos that have an array, which is equally large in all; and their marks."""
+    """Return the videos that have an array of one size, and the marks of its stage by video."""
     marks = store.journal(videos)
     stages = {
         video: mark
@@ -240,7 +242,7 @@ def _join(store: Store, name: str, videos: Sequence[str]) -> tuple[Joined, Mappi
         sizes = "; ".join(f"{video}: {kind}" for kind, video in list(kinds.items())[:4])
         raise StoreError(
             f"{store.location}: {name} differs in size or dtype between videos ({sizes}); "
-            "name videos of one size, or go through them one by one"
+            "choose videos of one size, or read them one by one"
         )
     array = store.array(next(iter(stages)), name)
     lengths = [int(mark.arrays[name]["shape"][0]) for mark in stages.values()]

@@ -1,4 +1,4 @@
-"""What is complete of a video, in short: enough to plan reading without opening its marks."""
+"""This module sums up what is complete of a video, so that reading is planned without its marks."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from typing import Any
 from foveal.storage.kinds import SAID, ArrayInfo, array_info
 from foveal.storage.marks import Mark, infos_of
 
-_TOLD = ("shape", "dtype", "dims", *SAID)
+_KEPT = ("shape", "dtype", "dims", *SAID)
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What is complete of a video.
+    """What is complete of one video.
 
     Attributes
     ----------
     infos : mapping of str to ArrayInfo
-        What each complete array is, by name.
+        Describes each complete array, by name.
     source_size : (int, int) or None
-        Height and width of the source video in pixels, where its timeline is complete.
+        Height and width of the source video in pixels; None where its timeline is not complete.
     """
 
     infos: Mapping[str, ArrayInfo]
@@ -31,7 +31,7 @@ class Contents:
 
 
 def contents_of(marks: Mapping[str, Mark]) -> Contents:
-    """What the marks of a video say, by stage."""
+    """Sum up the marks of one video, given by stage."""
     size = None
     if "time" in marks:
         height, width = marks["time"].provenance["video"]["source_size"]
@@ -40,12 +40,12 @@ def contents_of(marks: Mapping[str, Mark]) -> Contents:
 
 
 def told_of_arrays(marks: Mapping[str, Mark]) -> str:
-    """The arrays of a video by stage, without their checksums, as JSON: for the index."""
+    """Return the arrays of one video by stage, without their checksums, as JSON for the index."""
     told: dict[str, Any] = {}
     for stage in sorted(marks):
         mark = marks[stage]
         arrays = {
-            name: {key: about[key] for key in _TOLD if about.get(key) is not None}
+            name: {key: about[key] for key in _KEPT if about.get(key) is not None}
             for name, about in mark.arrays.items()
         }
         told[stage] = {"arrays": arrays}
@@ -56,12 +56,12 @@ def told_of_arrays(marks: Mapping[str, Mark]) -> str:
 
 @functools.lru_cache(4096)
 def arrays_told(text: str) -> Mapping[str, ArrayInfo]:
-    """What `told_of_arrays` said, by name of the array; remembered, so not to be changed.
+    """Read back what `told_of_arrays` wrote, by name of the array; cached, so not to be changed.
 
     Raises
     ------
     ValueError, TypeError, LookupError, AttributeError
-        Where it is something else.
+        The text is something else.
     """
     found: dict[str, ArrayInfo] = {
         name: array_info(name, stage, about, of.get("window"), of.get("span"))

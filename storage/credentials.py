@@ -1,6 +1,6 @@
-"""Credentials in URLs and settings, which would end up in stores, logs and reports.
+"""This module finds credentials in URLs and settings, which must not enter stores, logs or reports.
 
-They are looked for before anything else is done with a text, and masked where a message quotes one.
+Every text is searched before it is used for anything else, and masked where a message quotes it.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any
 from urllib.parse import unquote
 
 ADVICE = (
-    "leave them out, and give them by the environment (AWS_ACCESS_KEY_ID and "
-    "AWS_SECRET_ACCESS_KEY; GOOGLE_APPLICATION_CREDENTIALS) or by the standard files "
+    "leave them out, and set them in the environment (AWS_ACCESS_KEY_ID and "
+    "AWS_SECRET_ACCESS_KEY; GOOGLE_APPLICATION_CREDENTIALS) or in the standard files "
     "(~/.aws/credentials)"
 )
-"""What to do where some are found."""
+"""The next step in messages about credentials."""
 
 _BUCKETS = ("s3", "s3a", "gs", "gcs")
-"""Schemes whose first part is a bucket: it holds neither ``:`` nor ``@``."""
+"""URL schemes whose first part is a bucket, whose name has neither ``:`` nor ``@``."""
 
 _SECRET = r"secret|password|passwd|credential|access_?key|api_?key|account_?key|session_?token"
 _SECRET_KEY = re.compile(_SECRET, re.IGNORECASE)
@@ -30,11 +30,11 @@ _AUTHORITY = re.compile(r"([a-z][a-z0-9+.-]*)://([^\s'\"?]*)", re.IGNORECASE)
 _PORT = re.compile(r"[^/@:]+:\d+(?:/|$)")
 _VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _SHORTEST = 8
-"""Shorter values of variables are no secrets, and would mask parts of words."""
+"""Characters: shorter values of variables are not secrets, and would mask parts of words."""
 
 
 def holds_credentials(text: str) -> bool:
-    """Whether a URL in a text holds a user with password, a key with secret, or a signed query.
+    """Tell whether a URL in a text holds a user and password, a key and secret, or a signed query.
 
     Examples
     --------
@@ -55,7 +55,7 @@ def holds_credentials(text: str) -> bool:
 
 
 def credentials_in(values: Mapping[str, Any]) -> str | None:
-    """Dotted key of the first value that holds credentials, or is called like some."""
+    """Return the dotted key of the first value that holds credentials or is named like some."""
     for key, name, value in _leaves(values):
         text = value if isinstance(value, str) else ""
         if holds_credentials(text) or (value is not None and _SECRET_KEY.search(name)):
@@ -64,7 +64,7 @@ def credentials_in(values: Mapping[str, Any]) -> str | None:
 
 
 def masked(text: str) -> str:
-    """The text with ``***`` in place of URLs with credentials, and of those of the environment."""
+    """Return a text with ``***`` in place of URLs with credentials and of environment secrets."""
     if holds_credentials(text):
         text = re.sub(r"(://)[^\s'\"]*", r"\1***", text)
     for name in _VARIABLES:
@@ -75,7 +75,7 @@ def masked(text: str) -> str:
 
 
 def _leaves(value: Any, key: str = "", name: str = "") -> Iterator[tuple[str, str, Any]]:
-    """Dotted key, last key and value of everything in nested mappings and lists."""
+    """Yield the dotted key, last key and value of every leaf of nested mappings and lists."""
     if isinstance(value, Mapping):
         for inner, one in value.items():
             yield from _leaves(one, f"{key}.{inner}" if key else str(inner), str(inner))

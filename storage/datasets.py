@@ -1,4 +1,4 @@
-"""A video as an xarray Dataset: everything its marks vouch for, and nothing else."""
+"""This module opens one video as an xarray Dataset that holds exactly what its marks list."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import xarray as xr
 from dask.base import tokenize
 from numpy.typing import NDArray
 
-from foveal.errors import ChecksumError, FovealError
-from foveal.storage.arrays import MEND, WholeStore, damaged, read_metadata
+from foveal.errors import ChecksumError
+from foveal.storage.arrays import MEND, WholeStore, decoding, read_metadata
 from foveal.storage.copies import read_group
 from foveal.storage.location import Location
 from foveal.storage.marks import infos_of
@@ -23,7 +23,7 @@ from foveal.storage.zarr_internals import sync
 
 
 def open_dataset(location: Location, marks: Mapping[str, Mark]) -> xr.Dataset:
-    """The complete arrays of one video, lazily: a dask chunk is a shard.
+    """Open the complete arrays of one video lazily: a dask chunk is a shard.
 
     Pictures, maps and flow have y and x coordinates, see `foveal.storage.plots`.
 
@@ -31,12 +31,12 @@ def open_dataset(location: Location, marks: Mapping[str, Mark]) -> xr.Dataset:
     ----------
     location : Location
     marks : mapping of str to Mark
-        All of one video, by stage.
+        All marks of one video, by stage.
 
     Raises
     ------
     ChecksumError
-        Where metadata, or the times, are damaged or missing.
+        Metadata, or the frame times, are damaged or missing.
     """
     video = next(iter(marks.values())).video
     group = group_path(video)
@@ -49,16 +49,12 @@ def open_dataset(location: Location, marks: Mapping[str, Mark]) -> xr.Dataset:
     metadata[f"{group}/zarr.json"] = about
     store = WholeStore(location, metadata, {group: ["zarr.json", *names]})
     where = f"{location}/{group}"
-    try:
+    with decoding(where):
         lazy = xr.open_zarr(
             store, group=group, consolidated=False, chunks=None, decode_timedelta=False
         )
         dataset: xr.Dataset = lazy[names]
-    except FovealError:
-        raise
-    except Exception as error:
-        raise damaged(where, error) from error
-    # Of the marks, so that a stage computed again never meets dask's memory of the former one.
+    # With the fingerprints, so that dask never answers a stage computed again from its cache.
     token = tokenize(str(location), video, [mark.fingerprint for mark in marks.values()])
     for name, variable in dataset.variables.items():
         if name not in dataset.indexes:
@@ -73,16 +69,12 @@ def open_dataset(location: Location, marks: Mapping[str, Mark]) -> xr.Dataset:
 
 
 class _Checked:
-    """What dask reads a variable through: bytes that do not decode are a ChecksumError."""
+    """A variable for dask to read, which raises a ChecksumError where bytes cannot be decoded."""
 
     def __init__(self, variable: xr.Variable, where: str) -> None:
         self._variable, self._where = variable, where
         self.shape, self.dtype, self.ndim = variable.shape, variable.dtype, variable.ndim
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
-        try:
+        with decoding(self._where):
             return np.asarray(self._variable[key].values)
-        except (FovealError, MemoryError):
-            raise
-        except Exception as error:
-            raise damaged(self._where, error) from error

@@ -1,10 +1,12 @@
-"""A store in a few words: what a terminal and a notebook show of it."""
+"""This module describes a store in a few lines, for a terminal and for a notebook."""
 
 from __future__ import annotations
 
 import html
 from collections import Counter
 from typing import TYPE_CHECKING
+
+from foveal.storage.selection import count_splits
 
 if TYPE_CHECKING:
     from foveal.storage.reader import Store
@@ -14,7 +16,7 @@ _COLUMNS = ["split", "status", "frames", "fps", "duration_seconds", "fixations"]
 
 
 def describe(store: Store) -> str:
-    """For a terminal: how many videos of which split and status, which stages, what to do next."""
+    """Return text for a terminal: videos by split and status, stages, and what to do next."""
     lines = [f"<foveal store {store.location}: {store.dataset}>", f"  {_summary(store)}"]
     lines += [f"  {stage}: {count} videos{note}" for stage, count, note in _stages(store)]
     lines.append(
@@ -25,7 +27,7 @@ def describe(store: Store) -> str:
 
 
 def describe_html(store: Store) -> str:
-    """For a notebook: the same, and the first and last videos as a table."""
+    """Return HTML for a notebook: the same, and a table of the first and last videos."""
     rows = "".join(
         f"<tr><td>{html.escape(stage)}</td><td style='text-align:right'>{count}</td>"
         f"<td>{note}</td></tr>"
@@ -39,26 +41,20 @@ def describe_html(store: Store) -> str:
     )
 
 
-def count_splits(store: Store) -> str:
-    """``600 in train, 100 in val``; empty for a store without videos."""
-    counts = store.videos.split.fillna("no split").value_counts(sort=False)
-    return ", ".join(f"{count} in {split}" for split, count in counts.items())
-
-
 def _summary(store: Store) -> str:
     table = store.videos
     statuses = table.status.value_counts()
     size = table.stored_bytes.fillna(0).sum() / 1e9
     hours = table.duration_seconds.fillna(0).sum() / 3600
     return (
-        f"{len(table)} videos ({count_splits(store) or 'none'}): "
+        f"{len(table)} videos ({count_splits(table) or 'none'}): "
         + ", ".join(f"{count} {status}" for status, count in statuses.items())
         + f"; {hours:.2f} hours, {size:.2f} GB"
     )
 
 
 def _stages(store: Store) -> list[tuple[str, int, str]]:
-    """Stage, videos that have it, and what to know of it."""
+    """Return each stage, its number of videos, and a note on random weights."""
     counts = store.videos.stages.explode().value_counts()
     untrained = Counter(stage for names in store.videos.random_weights for stage in names)
     return [

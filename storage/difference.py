@@ -1,4 +1,4 @@
-"""How two stores differ, array by array: CPU against GPU, two versions, two methods."""
+"""This module compares two stores array by array: CPU with GPU, two versions, two methods."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ _BLOCK_BYTES = 64 * 2**20
 
 @dataclass
 class Difference:
-    """How one array differs over the videos that both stores have it of.
+    """How one array differs over the videos of which both stores have it.
 
     Attributes
     ----------
     array : str
     videos : int
-        Compared.
+        Number of compared videos.
     values : int
-        Compared; those that are no number in both count as equal.
+        Number of compared values; two values that are both NaN count as equal.
     largest : float
-        Largest absolute difference, in the array's unit; infinite where one is no number.
+        Largest absolute difference, in the array's unit; infinite where only one value is NaN.
     mean : float
-        Mean absolute difference of those that are finite in both.
+        Mean absolute difference of the values that are finite in both.
     above : float
-        Share of the values that differ by more than the tolerance.
+        Share of values that differ by more than the tolerance, 0 … 1.
     worst : str
-        The video where the largest difference is; empty where nothing differs.
+        The video with the largest difference; empty where nothing differs.
     other_shapes : list of str
-        Videos in which the shapes differ; nothing of them is compared.
+        Videos in which the shapes differ, so that nothing was compared.
     only_a, only_b : list of str
-        Videos that have the array in one store alone.
+        Videos of which only one store has the array.
     """
 
     array: str
@@ -54,7 +54,7 @@ class Difference:
 
     @property
     def agrees(self) -> bool:
-        """Whether both stores have the same videos, and no value differs above the tolerance."""
+        """Whether both stores have the array of the same videos, equal within the tolerance."""
         return not (self.above or self.other_shapes or self.only_a or self.only_b)
 
 
@@ -65,22 +65,25 @@ def compare_stores(
     videos: Sequence[str] = (),
     tolerance: float = 0.0,
 ) -> list[Difference]:
-    """Compare every array of two stores, in blocks of bounded size.
+    """Compare the arrays of two stores, in blocks of bounded size.
 
     Parameters
     ----------
     a, b : Store
+        The two stores.
     arrays : sequence of str
-        Only these; by default all of both. ``name_a=name_b`` compares arrays of different names.
+        Names of the arrays; by default all of both stores. ``name_a=name_b`` compares arrays of
+        different names.
     videos : sequence of str
-        Only these; by default all of both.
+        Ids of the videos; by default all of both stores.
     tolerance : float
-        Absolute, in the array's unit (pixels for flow, 0 to 255 for pictures, …).
+        Largest allowed absolute difference, in the array's unit (pixels for flow, 0 to 255 for
+        pictures, …).
 
     Returns
     -------
     list of Difference
-        By array, in alphabetical order, or in that of `arrays`.
+        One per array, in alphabetical order or in the order of `arrays`.
 
     Raises
     ------

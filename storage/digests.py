@@ -1,4 +1,4 @@
-"""Hashes: of JSON, of objects of a store, and of records that carry their own."""
+"""This module computes SHA-256 hashes of JSON, of stored objects, and of records that carry one."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ if TYPE_CHECKING:
     from foveal.storage.location import Location
 
 DIGEST = "digest"
-"""Key under which a record keeps the hash of everything else in it."""
+"""Key under which a record holds the hash of all its other values."""
 
 _BLOCK_BYTES = 8 * 2**20
 
 
 def fingerprint(identity: Mapping[str, Any]) -> str:
-    """SHA-256 of canonical JSON: sorted keys, no spaces, UTF-8."""
+    """Return the SHA-256 of canonical JSON: sorted keys, no spaces, UTF-8."""
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The same values as JSON gives them back, with the hash of all of them under `DIGEST`."""
+    """Return the values as JSON gives them back, with the hash of all of them under `DIGEST`."""
     plain = json.loads(json.dumps({key: values[key] for key in values if key != DIGEST}))
     return {**plain, DIGEST: fingerprint(plain)}
 
 
 def unsealed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What was sealed, without the hash; records of the first edition have none.
+    """Return the values of a sealed record without the hash; the first edition has no hash.
 
     Raises
     ------
     ValueError
-        Where the hash is not that of the rest.
+        The hash is not that of the other values.
     """
     plain = {key: value for key, value in values.items() if key != DIGEST}
     if DIGEST in values and values[DIGEST] != fingerprint(plain):
@@ -47,17 +47,17 @@ def unsealed(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def sha256_of_bytes(content: bytes) -> str:
-    """SHA-256 of bytes in memory."""
+    """Return the SHA-256 of bytes in memory."""
     return hashlib.sha256(content).hexdigest()
 
 
 def sha256_of_object(location: Location, key: str) -> str | None:
-    """SHA-256 of an object, read in blocks; None where there is none.
+    """Return the SHA-256 of an object, read in blocks; None where there is no such object.
 
     Raises
     ------
     StoreUnreachable
-        Where it is there but cannot be read.
+        The object is there but cannot be read.
     """
     with location.reaching(key):
         try:

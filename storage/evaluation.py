@@ -1,4 +1,4 @@
-"""``evaluation.json``: the latest scores of a store's predictions, and what they were made from."""
+"""This module writes and reads ``evaluation.json``: a store's latest scores and their inputs."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ _KIND_OF_BASELINE = {"flow_magnitude": "flow"}
 
 
 def inputs_sha256(location: Location, origins: Mapping[str, Iterable[str]]) -> dict[str, str]:
-    """Hash of what the scores of each contestant rest on, as the store says this very moment.
+    """Hash what the scores of each contestant are computed from, as the store has it now.
 
     Parameters
     ----------
     location : Location
     origins : mapping of str to iterable of str
         By contestant (the name of a prediction's array, or a baseline), the videos that were
-        scored and those its maps come from.
+        scored and the videos that its maps come from.
 
     Returns
     -------
     dict of str to str
-        Of the fingerprints of the prediction and the ground truth; for the baseline
-        ``flow_magnitude``, of the flow as well.
+        By contestant, the hash of the fingerprints of the prediction and the ground truth; for the
+        baseline ``flow_magnitude``, of the flow as well.
     """
     journal, _ = read_journal(location, sorted(set().union(*origins.values())))
     return {name: _hash(journal, name, videos) for name, videos in origins.items()}
@@ -57,14 +57,14 @@ def _hash(journal: Mapping[str, Mapping[str, Mark]], contestant: str, videos: It
 
 
 def write_evaluation(location: Location, scores: Mapping[str, Any]) -> None:
-    """Keep scores in the store, in place of former ones.
+    """Write scores to the store, in place of earlier ones.
 
     Parameters
     ----------
     location : Location
     scores : mapping
-        What JSON takes; ``contestants`` by name, each with ``videos``, ``made_from`` (further
-        videos its maps come from) and ``inputs_sha256``.
+        JSON values; ``contestants`` by name, each with ``videos``, ``made_from`` (further videos
+        that its maps come from) and ``inputs_sha256``.
 
     Raises
     ------
@@ -76,13 +76,13 @@ def write_evaluation(location: Location, scores: Mapping[str, Any]) -> None:
 
 
 def read_evaluation(location: Location) -> dict[str, Any] | None:
-    """The scores kept in a store, None where there are none.
+    """Read the scores of a store and whether they are up to date; None where there are none.
 
     Returns
     -------
-    dict
+    dict or None
         As written, with ``evaluated_at`` (UTC), and in each contestant ``up_to_date``: whether
-        the prediction and the ground truth still are what was scored.
+        the prediction and the ground truth are still the ones that were scored.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def read_evaluation(location: Location) -> dict[str, Any] | None:
 
 
 def stored_scores(location: Location) -> dict[str, Any] | None:
-    """The scores kept in a store as they were written, None where there are none.
+    """Read the scores of a store as they were written; None where there are none.
 
     Raises
     ------

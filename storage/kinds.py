@@ -1,9 +1,9 @@
-"""What an array is: along which axis it grows, and what kind of thing its items are.
+"""This module says what an array is: what its leading axis counts, and what one item is.
 
-Every array says so itself, by the attributes ``axis``, ``kind`` and, where they apply, ``starts``,
-``role``, ``source_frames`` and ``offset``. Whoever reads, draws, exports or counts asks these and
-never the name. Both vocabularies are open: an array of a kind that foveal does not know is still
-inspected, verified, exported as npy and read by `foveal.torch.Clips`.
+Every array describes itself by the attributes ``axis``, ``kind`` and, where they apply, ``starts``,
+``role``, ``source_frames`` and ``offset``. Code that reads, draws, exports or counts arrays asks
+these attributes and never the name. Both vocabularies are open: an array of a kind that foveal does
+not know is still inspected, verified, exported as npy and read by `foveal.torch.Clips`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 AXES = {
     "frame": "one item per frame",
-    "pair": "one item per pair of consecutive frames; item k leads from frame k to k + 1",
+    "pair": "one item per pair of consecutive frames; item k goes from frame k to frame k + 1",
     "window": "one item per window of frames; the array named by `starts` holds first frames",
     "point": "one item per fixated point",
     "frame_plus_1": "one item per frame and one more: where each frame's rows begin and end",
@@ -40,21 +40,22 @@ ROLES = {
     "ground_truth": "where people looked",
     "prediction": "where a network says people look",
     "mask": "which frames count in an evaluation",
-    "inner": "what a network computed on the way to its estimate",
+    "inner": "intermediate result of a network",
 }
-"""What an array is for, where its kind alone does not tell."""
+"""What an array is for, where its kind alone does not say it."""
 
 ITEMS_BEYOND_FRAMES = {"frame": 0, "pair": -1, "frame_plus_1": 1}
-"""How many items more than frames an array has, by axis, where its axis fixes that."""
+"""Number of items minus number of frames, for each axis that fixes it."""
 
 
 @dataclass(frozen=True)
 class ArrayInfo:
-    """What one complete array is, as its mark says.
+    """What one complete array is, as its completion mark says.
 
     Attributes
     ----------
     name, stage : str
+        Names of the array and of the stage that wrote it.
     axis : str
         What the leading axis counts, see `AXES`.
     kind : str
@@ -64,18 +65,20 @@ class ArrayInfo:
     dtype : str
         As stored.
     dims : tuple of str
+        Names of the dimensions.
     starts : str or None
-        For windows, the array that holds the first frame of each.
+        For windows, the array that holds the first frame of each window.
     role : str or None
-        See `ROLES`.
+        What the array is for, see `ROLES`.
     source_frames : str or None
         Where frames are sampled at another rate, the array of their numbers in the source.
     offset : str or None
-        Where a frame has a run of items (samples of sound), the array that says where each begins.
+        Where each frame has a run of items (samples of sound), the array of the first item of each
+        frame.
     window : int or None
-        For windows, frames in each; None where they differ or are not known.
+        For windows, frames per window; None where it differs or is unknown.
     span : int or None
-        Frames that an item reaches over, where items go to frames by time.
+        Frames that one item covers, where items belong to frames by time.
     """
 
     name: str
@@ -103,13 +106,19 @@ class ArrayInfo:
         return self.shape[1:]
 
     def items_expected(self, frames: int) -> int | None:
-        """Items that so many frames ask for; None where the axis does not fix it."""
+        """Return the number of items for a number of frames; None where the axis does not fix it.
+
+        Parameters
+        ----------
+        frames : int
+            Frames of the video.
+        """
         beyond = None if self.source_frames else ITEMS_BEYOND_FRAMES.get(self.axis)
         return None if beyond is None else max(0, frames + beyond)
 
 
 SAID = ("axis", "kind", "starts", "role", "source_frames", "offset")
-"""Keys by which an array says what it is."""
+"""Keys by which an array describes itself."""
 
 _FIRST_EDITION: tuple[tuple[str, dict[str, str]], ...] = (
     ("time", {"axis": "frame", "kind": "scalar", "role": "timeline"}),
@@ -123,7 +132,7 @@ _FIRST_EDITION: tuple[tuple[str, dict[str, str]], ...] = (
     (r"saliency_\w+", {"axis": "frame", "kind": "map", "role": "prediction"}),
     (r"mask_\w+", {"axis": "frame", "kind": "scalar", "role": "mask"}),
 )
-"""Names by which stores of the first edition, whose arrays do not say it, are understood."""
+"""What arrays of stores of the first edition are, by name: they do not describe themselves."""
 
 
 def array_info(
@@ -133,15 +142,17 @@ def array_info(
     window: int | None = None,
     span: int | None = None,
 ) -> ArrayInfo:
-    """What an array is, from its entry in a completion mark.
+    """Describe an array by its entry in a completion mark.
 
     Parameters
     ----------
     name, stage : str
+        Names of the array and of its stage.
     about : mapping
-        ``shape``, ``dtype``, ``dims`` and what the array says of itself; the table of the first
-        edition's names helps out where it says nothing.
+        ``shape``, ``dtype``, ``dims`` and the array's description of itself. Where that is missing,
+        the table of the first edition's names is used.
     window, span : int, optional
+        See `ArrayInfo`.
     """
     said = {key: about[key] for key in SAID if about.get(key) is not None}
     if "kind" not in said:
@@ -164,7 +175,7 @@ def array_info(
 
 
 def said_by_name(name: str) -> dict[str, str]:
-    """What an array of this name is in stores of the first edition; empty for other names."""
+    """Describe the array called `name` of a store of the first edition; empty for other names."""
     for pattern, said in _FIRST_EDITION:
         match = re.fullmatch(pattern, name)
         if match and said["axis"] == "window":
@@ -181,7 +192,15 @@ def select_arrays(
     axis: str | None = None,
     role: str | None = None,
 ) -> list[str]:
-    """Names of the arrays of a kind, an axis or a role, sorted."""
+    """Return the names of the arrays of a kind, an axis or a role, sorted.
+
+    Parameters
+    ----------
+    infos : iterable of ArrayInfo
+        The arrays to choose from.
+    kind, axis, role : str, optional
+        Only arrays of this kind, axis and role.
+    """
     return sorted(
         info.name
         for info in infos

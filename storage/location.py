@@ -1,4 +1,4 @@
-"""The place of a store: a local folder, an object store or memory, all through one Zarr store."""
+"""This module reads and writes the objects of a store, in a folder, an object store or memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 from zarr.abc.store import ByteRequest, Store
 from zarr.storage import FsspecStore, LocalStore
 
-from foveal.errors import FovealError, StoreError, StoreUnreachable, advice_on
+from foveal.errors import FovealError, MissingPackage, StoreError, StoreUnreachable, advice_on
 from foveal.storage.credentials import ADVICE, holds_credentials, masked
 from foveal.storage.durable import Durable
 from foveal.storage.exclusive import put_new, remove
@@ -32,16 +32,17 @@ _LOST = {
     errno.ENFILE,
     errno.ENOMEM,
 }
-"""Faults of the whole disk or process, not of one object."""
+"""Error numbers that concern the whole disk or process, not one object."""
+
 S3_CONNECTIONS = 64
 """Requests at once."""
 
 _DEFECTS = (TypeError, AttributeError, NameError, AssertionError, LookupError)
-"""Errors of the program itself, which keep their traceback."""
+"""Programming errors, which keep their traceback."""
 
 
 class PlainFiles(LocalStore):
-    """A local folder of plain files: reading does not hang on a pipe."""
+    """A local folder whose objects are files; a pipe in place of an object raises an error."""
 
     async def get(
         self,
@@ -50,7 +51,7 @@ class PlainFiles(LocalStore):
         byte_range: ByteRequest | None = None,
     ) -> Buffer | None:
         if stat.S_ISFIFO(mode_of(self.root / key)):
-            raise OSError(errno.ESPIPE, "it is a pipe, no file", str(self.root / key))
+            raise OSError(errno.ESPIPE, "it is a pipe, not a file", str(self.root / key))
         return await super().get(key, prototype, byte_range)
 
 
@@ -64,12 +65,12 @@ def read_plain(path: str) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     with open(descriptor, "rb") as file:  # noqa: PTH123  opened already
         if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
-            raise OSError(errno.ESPIPE, "it is a pipe, no file", path)
+            raise OSError(errno.ESPIPE, "it is a pipe, not a file", path)
         return file.read()
 
 
 def mode_of(path: Path) -> int:
-    """Mode of what a path leads to, 0 where it leads nowhere."""
+    """Return the mode of the file that a path leads to, 0 where there is none."""
     try:
         return path.stat().st_mode
     except OSError:
@@ -77,18 +78,23 @@ def mode_of(path: Path) -> int:
 
 
 def _always() -> None:
-    """The guard of a place that anyone may write to."""
+    """Allow every write: the guard of a location that has no other."""
 
 
 class Location:
-    """Bytes by key in a store, beside and below its Zarr hierarchy.
+    """The place of a store: reads and writes objects by key, inside and outside its Zarr hierarchy.
 
     Parameters
     ----------
     url : str, Path or zarr Store
         A folder, a URL that fsspec knows (``s3://``, ``gs://``, ``memory://``), or a Zarr store.
     read_only : bool
-        Refuse every write.
+        Whether every write is refused.
+
+    Raises
+    ------
+    StoreError
+        The URL holds credentials or pattern characters, or nothing installed can open it.
     """
 
     def __init__(self, url: str | Path | Store, *, read_only: bool = False) -> None:
@@ -102,12 +108,16 @@ class Location:
         elif "://" in self.url and not self.url.startswith("file://"):
             if pattern := set("*?[]") & set(self.url):
                 raise StoreError(
-                    f"{url} holds {' '.join(sorted(pattern))}, which fsspec takes for patterns and "
-                    "then deletes nothing; choose a URL without"
+                    f"{url} holds {' '.join(sorted(pattern))}, which fsspec takes for patterns, so "
+                    "that nothing could be deleted; choose a URL without"
                 )
             try:
                 self.zarr = FsspecStore.from_url(self.url, _fsspec_options(self.url), read_only)
-            except (ImportError, ValueError) as error:
+            except ImportError as error:
+                raise MissingPackage(
+                    f"{url} cannot be opened: {error}; run: pip install 'foveal[cloud]'"
+                ) from None
+            except ValueError as error:
                 raise StoreError(
                     f"{url} cannot be opened: {error}; for s3:// and gs:// install foveal[cloud]"
                 ) from None
@@ -123,19 +133,19 @@ class Location:
         return self.url
 
     def guarded(self, check: Callable[[], None]) -> Location:
-        """The same place, where `check` is called before every write and removal, and may raise."""
+        """Return the same place, with `check` called before every write; it may raise."""
         other = copy.copy(self)
         other._guard = check
         return other
 
     @contextmanager
     def reaching(self, key: str = "") -> Iterator[None]:
-        """Turn what disk, network or account refuse into a StoreUnreachable that names the place.
+        """Turn an error of disk, network or account into a StoreUnreachable that names the place.
 
         Parameters
         ----------
         key : str
-            The object that is read or written, where one is.
+            The object that is read or written, if one is.
         """
         try:
             yield
@@ -149,12 +159,13 @@ class Location:
     def check_lost(self, error: Exception, key: str) -> None:
         """Raise where an object's error means that no object of the store can be reached.
 
-        A single object that answers "access denied", or on a local disk any fault of its own, is
+        A single object that answers "access denied", or any error of one object on a local disk, is
         damage of that object; a lost mount or connection is not.
 
         Raises
         ------
         StoreUnreachable
+            The store as a whole does not answer.
         """
         code = error.errno if isinstance(error, OSError) else None
         of_object = isinstance(error, PermissionError) if self.local is None else code not in _LOST
@@ -172,21 +183,21 @@ class Location:
         return StoreUnreachable(f"{where} cannot be reached: {masked(why)}; {advice}")
 
     def read(self, key: str) -> bytes | None:
-        """Content of an object, None where there is none."""
+        """Return the content of an object, None where there is none."""
         with self.reaching(self._inside(key)):
             try:
                 buffer = sync(self.zarr.get(key, default_buffer_prototype()))
-            except FileNotFoundError:  # a local store whose folder is not there
+            except FileNotFoundError:  # the folder of a local store is missing
                 return None
         return None if buffer is None else buffer.to_bytes()
 
     def read_json(self, key: str) -> Any:
-        """Parsed JSON object, None where there is none.
+        """Return a parsed JSON object, None where there is none.
 
         Raises
         ------
         StoreError
-            Where it is there but no JSON.
+            The object is not JSON.
         """
         content = self.read(key)
         if content is None:
@@ -197,23 +208,23 @@ class Location:
             raise StoreError(f"{self}/{key} is damaged (not JSON: {error})") from None
 
     def write(self, key: str, content: bytes) -> None:
-        """Put an object; it appears whole or not at all, and stays after a power cut."""
+        """Write an object durably: it appears whole or not at all, and survives a power cut."""
         with self.reaching(self.owned(key)):
             sync(self.zarr.set(key, default_buffer_prototype().buffer.from_bytes(content)))
         self.flush([key])
 
     def write_json(self, key: str, value: Any) -> None:
-        """Put a JSON object, as `write` does."""
+        """Write a JSON object, as `write` does."""
         self.write(key, json.dumps(value, ensure_ascii=False).encode())
 
     def create(self, key: str, content: bytes) -> bool:
-        """Put an object where there is none; gives False, and changes nothing, where there is."""
+        """Write an object where there is none; return False where there is one already."""
         with self.reaching(self.owned(key)):
             value = default_buffer_prototype().buffer.from_bytes(content)
             return sync(put_new(self.zarr, key, value))
 
     def delete(self, key: str) -> None:
-        """Remove an object; missing ones are no error."""
+        """Remove an object; a missing one is not an error."""
         with self.reaching(self.owned(key)):
             if not self._unlink(key):
                 sync(remove(self.zarr, key))
@@ -227,7 +238,7 @@ class Location:
                 sync(self.zarr.delete_dir(folder))
 
     def list_folder(self, folder: str) -> list[str]:
-        """Names directly in a folder ("" is the root), sorted; none where there is no folder."""
+        """Return the names in a folder ("" is the root), sorted; empty for a missing folder."""
 
         async def names() -> list[str]:
             return sorted([name async for name in self.zarr.list_dir(folder)])
@@ -236,8 +247,8 @@ class Location:
             return sync(names())
 
     def list_all(self, folder: str) -> list[str]:
-        """Keys of every object in a folder and below, sorted."""
-        # With the slash: stores without folders match mere prefixes, "1" would list "10" too.
+        """Return the keys of all objects in a folder and below, sorted."""
+        # With the slash, since object stores match prefixes: "1" would list "10" too.
         prefix = f"{self._inside(folder)}/" if folder else ""
 
         async def keys() -> list[str]:
@@ -247,14 +258,14 @@ class Location:
             return sync(keys())
 
     def owned(self, key: str) -> str:
-        """The key again, where writing and deleting by it stays inside the store.
+        """Return the key, once it is sure that writing or deleting it stays inside the store.
 
         Raises
         ------
         StoreError
-            Where it leads out, by its parts or by a link on the way.
+            The key leads out of the store, by its parts or by a link.
         StoreLocked
-            Where this process may not write it any more.
+            This process may not write it any more.
         """
         self._guard()
         self._inside(key)
@@ -263,28 +274,28 @@ class Location:
             root = os.path.realpath(self.local)
             if folder != root and not folder.startswith(root.rstrip("/\\") + os.sep):
                 raise StoreError(
-                    f"{self}/{key} is in {folder}, outside the store, by a link; nothing is "
-                    "written there: put the folder itself into the store, or mount it there"
+                    f"{self}/{key} leads to {folder}, outside the store, by a link; nothing was "
+                    "written: put the folder itself into the store, or mount it there"
                 )
         return key
 
     def _inside(self, key: str) -> str:
         parts = key.split("/") if key else []
         if any(part in ("", ".", "..") for part in parts) or {"\\", "\0"} & set(key):
-            raise StoreError(f"{key!r} is no key of {self}: it would lead out of the store")
+            raise StoreError(f"{key!r} is not a key of {self}: it would lead out of the store")
         return key
 
     def _unlink(self, key: str) -> bool:
-        """Remove a link without following it; gives whether it was one."""
+        """Remove a link without following it; return whether it was a link."""
         if self.local is None or self.zarr.read_only or not (self.local / key).is_symlink():
             return False
         (self.local / key).unlink()
         return True
 
     def flush(self, keys: Iterable[str]) -> None:
-        """Bring objects of a local store onto the disk, so that a power cut cannot reorder them.
+        """Flush objects of a local store to the disk: a power cut cannot reorder the writes.
 
-        Keys of objects that were deleted are welcome: then it is the deletion that is kept.
+        Keys of deleted objects are allowed: their deletion is flushed.
         """
         if self.local is None:
             return
@@ -294,16 +305,16 @@ class Location:
 
 
 def _without_secrets(error: Exception) -> Exception | None:
-    """The error for a traceback; None where its text would show credentials."""
+    """Return the error for a traceback; None where its text holds credentials."""
     return error if masked(str(error)) == str(error) else None
 
 
 def _fsspec_options(url: str) -> dict[str, Any]:
-    # What others have written meanwhile must be seen: listings are not remembered.
+    # Without a cache of listings, so that what other processes write is seen.
     options: dict[str, Any] = {"use_listings_cache": False}
     if url.startswith(("s3://", "s3a://")):
-        # s3fs would ask for the size of every object before it reads it, to read large ones in
-        # parts, and have 10 requests at once wait for each other.
+        # By default s3fs asks for the size of every object before reading it, to read large ones
+        # in parts, and lets only 10 requests run at once.
         options["max_concurrency"] = 1
         options["config_kwargs"] = {"max_pool_connections": S3_CONNECTIONS}
     return options

@@ -1,12 +1,12 @@
-"""Read and write the journal: completion marks, the only proof that a stage of a video is done.
+"""This module reads and writes the journal: completion marks, the only proof that a stage is done.
 
-A mark is one JSON object per stage, ``_foveal/<video>/<stage>.json``, written after the stage's
-arrays. It holds the fingerprint and the identity that was hashed into it, the arrays with the
-SHA-256 of each of their objects, the provenance, and a digest over all of that.
-``_foveal/<video>/quarantine.json`` says instead why a video could not be processed.
+Each stage of a video has one JSON object, ``_foveal/<video>/<stage>.json``, written after
+everything it lists. It holds the fingerprint and the identity that was hashed into it, the arrays
+with the SHA-256 of each of their objects, the provenance, and a digest of all of that. Where a
+video could not be processed, ``_foveal/<video>/quarantine.json`` says why.
 
-A record that is unreadable or damaged counts as absent and is listed: its stage is computed again,
-and the command goes on.
+A record that cannot be read, or is not what was written, counts as absent and is listed as damage:
+it costs its own stage, never the command.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _PART_VIDEOS = 256
 
 @dataclass(frozen=True)
 class Damage:
-    """A record of the journal that is unreadable or damaged.
+    """A record of the journal that cannot be read, or is not what was written.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ class Damage:
 
 
 class Journal(NamedTuple):
-    """Everything the journal says.
+    """Everything in the journal, or in the part of it that concerns some videos.
 
     Attributes
     ----------
@@ -101,58 +101,58 @@ class Journal(NamedTuple):
 
 
 def infos_of(marks: Mapping[str, Mark]) -> dict[str, ArrayInfo]:
-    """What each complete array of a video is, by name, from its marks by stage."""
+    """Return the description of each complete array of a video, by name, from its marks."""
     return {name: info for mark in marks.values() for name, info in mark.infos.items()}
 
 
 def write_mark(location: Location, mark: Mark) -> None:
-    """Declare a stage complete. Everything it speaks of must be on disk already."""
+    """Declare a stage complete. Everything that the mark lists must be on the disk already."""
     location.write_json(journal_key(mark.video, mark.stage), mark_values(mark))
 
 
 def write_quarantine(location: Location, record: Quarantine) -> None:
-    """Note why a video was given up."""
+    """Record why a video was given up."""
     location.write_json(journal_key(record.video, QUARANTINE), asdict(record))
 
 
 def read_marks(location: Location, video: str) -> dict[str, Mark]:
-    """Marks of one video by stage; those that cannot be believed are left out."""
+    """Read the marks of one video by stage; damaged marks are left out."""
     return read_journal(location, [video])[0].get(video, {})
 
 
 def read_journal(
     location: Location, videos: Iterable[str] | None = None
 ) -> tuple[dict[str, dict[str, Mark]], dict[str, Quarantine]]:
-    """All marks by video and stage, and the quarantined videos.
+    """Read all marks by video and stage, and the quarantine records.
 
     Parameters
     ----------
     location : Location
     videos : iterable of str, optional
-        Only these; by default every video that has a journal.
+        Ids of the videos; by default all that have a journal.
 
     Returns
     -------
     marks, quarantined
-        What cannot be believed is left out; `read_journal_with_damage` lists it.
+        Damaged records are left out; `read_journal_with_damage` lists them.
     """
     journal = read_journal_with_damage(location, videos)
     return journal.marks, journal.quarantined
 
 
 def journal_videos(location: Location) -> list[str]:
-    """Every video that has a journal."""
+    """Return every video that has a journal."""
     found = [video_of(name) for name in location.list_folder(JOURNAL)]
     return [video for video in found if video is not None]
 
 
 def journal_parts(location: Location, videos: Iterable[str]) -> Iterator[tuple[list[str], Journal]]:
-    """The journal of these videos in parts, each with its videos: memory does not grow with them.
+    """Read the journal of these videos in parts, each with its videos: memory stays bounded.
 
     Marks take about 10 KB each in memory.
     """
     names = list(dict.fromkeys(videos))
-    # One listing shows which videos have any; in a new store none has.
+    # One listing tells which videos have a journal: in a new store, none.
     there = set(journal_videos(location)) if len(names) > 1 else set(names)
     for at in range(0, len(names), _PART_VIDEOS):
         part = names[at : at + _PART_VIDEOS]
@@ -161,13 +161,13 @@ def journal_parts(location: Location, videos: Iterable[str]) -> Iterator[tuple[l
 
 
 def read_journal_with_damage(location: Location, videos: Iterable[str] | None = None) -> Journal:
-    """As `read_journal`, with a list of what could not be read or believed.
+    """Read the journal as `read_journal` does, with a list of damaged records.
 
     Raises
     ------
     StoreUnreachable
-        Where the store as a whole does not answer. A single record that answers "access denied",
-        or on a local disk "input/output error", is damage of that record.
+        The store as a whole does not answer. A single record that answers "access denied", or on a
+        local disk "input/output error", is damage of that record.
     """
     names = journal_videos(location) if videos is None else list(dict.fromkeys(videos))
     journal = Journal({}, {}, [], [])
@@ -180,7 +180,7 @@ def read_journal_with_damage(location: Location, videos: Iterable[str] | None = 
                 continue
             mark, sealed = parse_mark(content, video, stage)
         except ValueError as error:
-            what = "delete it" if stage == QUARANTINE else "its stage is computed anew"
+            what = "delete it first" if stage == QUARANTINE else "its stage is computed anew"
             reason = f"{location}/{key} is damaged ({error}); build again: {what}"
             journal.damaged.append(Damage(video, stage, key, reason))
             continue
@@ -192,7 +192,7 @@ def read_journal_with_damage(location: Location, videos: Iterable[str] | None = 
 
 
 _Found = tuple[str, str, str, bytes | Exception]
-"""Video, stage, key, and the content or why there is none."""
+"""Video, stage, key, and the content or the error that reading it raised."""
 
 
 def _read_all(location: Location, videos: list[str]) -> Iterable[_Found]:

@@ -1,6 +1,6 @@
-"""Names and keys: how ids become them, and which of those read from a store are believed.
+"""This module turns ids into names and keys, and checks names that were read from a store.
 
-Nothing that a store says is joined to a path before it was checked here.
+Nothing that a store says becomes part of a path before it was checked here.
 """
 
 from __future__ import annotations
@@ -11,27 +11,27 @@ from urllib.parse import unquote
 from foveal.errors import StoreError
 from foveal.storage.schema import JOURNAL, VIDEOS
 
-# Separators, what file systems forbid, what fsspec takes for a pattern when it deletes; and the
-# beginnings that Zarr reserves.
+# Separators, characters that file systems forbid or that fsspec takes for patterns when it deletes,
+# and the beginnings of names that Zarr reserves.
 _UNSAFE = re.compile(r'[%/\\:*?"<>|\[\]{}\x00-\x1f]|^_(?=_)|^\.(?=\.?$)')
 _TAKEN = ("zarr.json", "lock")
-"""Names that stand for something else in the folders of groups and of journals."""
+"""Names with another meaning in the folders of groups and of journals."""
 _OBJECT = re.compile(r"zarr\.json|c(/\d{1,18})*")
 _LONGEST = 200
 
 OF_STORE = f"{JOURNAL}/%store"
-"""Folder of what concerns the whole store; no video's journal can have this name."""
+"""Folder of records about the whole store; no video's journal can have this name."""
 
 
 def group_name(video: str) -> str:
-    """Name of a video's group and journal folder: the id, unsafe characters percent-encoded.
+    """Return the name of a video's group and journal folder: the id, unsafe characters %-encoded.
 
     Different ids have different names, and `urllib.parse.unquote` gives the id back.
 
     Raises
     ------
     StoreError
-        Where the id is empty.
+        The id is empty.
 
     Examples
     --------
@@ -46,23 +46,23 @@ def group_name(video: str) -> str:
 
 
 def group_path(video: str) -> str:
-    """Key of a video's group."""
+    """Return the key of a video's group."""
     return f"{VIDEOS}/{group_name(video)}"
 
 
 def journal_key(video: str, name: str) -> str:
-    """Key of a mark or of the quarantine record."""
+    """Return the key of a mark, or of the quarantine record."""
     return f"{JOURNAL}/{group_name(video)}/{name}.json"
 
 
 def video_of(folder: str) -> str | None:
-    """The id behind the name of a group or journal folder; None where it is no such name."""
+    """Return the id of a group's or journal's folder; None where the name is not one of these."""
     video = unquote(folder)
     return video if video and group_name(video) == folder else None
 
 
 def is_name(name: object) -> bool:
-    """Whether this may name an array or a stage: one plain part of a path.
+    """Tell whether this may name an array or a stage: one plain part of a path.
 
     Examples
     --------
@@ -78,5 +78,5 @@ def is_name(name: object) -> bool:
 
 
 def is_object_key(key: object) -> bool:
-    """Whether this is the key of an object below an array: ``zarr.json``, ``c/0/1``, …."""
+    """Tell whether this is the key of an object below an array: ``zarr.json``, ``c/0/1``, …."""
     return isinstance(key, str) and _OBJECT.fullmatch(key) is not None

@@ -1,6 +1,6 @@
-"""A video's arrays in matplotlib: xarray's own plots the right way up, and two plots in one call.
+"""This module plots a video's arrays in matplotlib: upright, and several at once.
 
-Imported by whoever opens a video; matplotlib itself is imported when something is drawn.
+It is imported when a video is opened; matplotlib is imported when something is drawn.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ON_PIXELS = {"picture": (-3, -2), "flow": (-3, -2), "map": (-2, -1)}
-"""Where the dimensions y and x of an array stand, by its kind."""
+"""Axes y and x of an array, counted from the end, by its kind."""
 
 _MOST_ITEMS = 400
-"""Items of an array that a timeline reads at most: evenly spread over the video."""
+"""Largest number of items that a timeline reads of an array, evenly spread over the video."""
 
 _ARROWS = 24
 """Arrows of flow along the longer side."""
 
 
 def pixel_centres(pixels: int, source_px: int) -> NDArray[np.float64]:
-    """Where the pixels of a grid have their centres, in pixels of the source, from 0.
+    """Return the centres of a grid's pixels, in pixels of the source, counted from 0.
 
     Examples
     --------
@@ -46,10 +46,10 @@ def pixel_centres(pixels: int, source_px: int) -> NDArray[np.float64]:
 
 
 def with_pixel_centres(dataset: xr.Dataset) -> xr.Dataset:
-    """The dataset with y and x coordinates for pictures, maps and flow.
+    """Add y and x coordinates to pictures, maps and flow.
 
-    In pixels of the source, as fixations are: whole numbers are centres of its pixels, y counts
-    downwards. Arrays on different grids lie over each other by them.
+    They are in pixels of the source, as fixations are: whole numbers are pixel centres, y counts
+    downwards. Arrays on different grids therefore overlay each other.
     """
     source = dataset.attrs.get("source_size")
     coordinates: dict[str, Any] = {}
@@ -74,9 +74,9 @@ def with_pixel_centres(dataset: xr.Dataset) -> xr.Dataset:
 
 
 class UprightPlots(DataArrayPlotAccessor):
-    """xarray's plots, with the y axis downwards where the array says that its y counts that way.
+    """xarray's plots, with the y axis downwards where the array's y coordinate counts downwards.
 
-    Other arrays are drawn as ever, and ``yincrease`` decides where it is given.
+    Other arrays are drawn as xarray does it, and an explicit ``yincrease`` wins.
     """
 
     __slots__ = ()
@@ -114,26 +114,27 @@ class UprightPlots(DataArrayPlotAccessor):
 
 
 class Video:
-    """What ``video.foveal`` offers on a video's Dataset (``store["002"]``).
+    """The accessor ``video.foveal`` of a video's Dataset (``store["002"]``), which draws it.
 
     Parameters
     ----------
     dataset : xarray.Dataset
+        One video of a store.
     """
 
     def __init__(self, dataset: xr.Dataset) -> None:
         self._dataset = dataset
 
     def plot(self, frame: int) -> Figure:
-        """Everything that lies on the pixels of one frame, side by side.
+        """Draw the pictures, maps and flow of one frame side by side.
 
-        The picture with its fixated points, each map over the dimmed picture, and motion to the
-        next frame as arrows.
+        The picture has its fixated points, each map is drawn over the dimmed picture, and the
+        motion to the next frame is drawn as arrows.
 
         Parameters
         ----------
         frame : int
-            From 0; negative numbers count from the end.
+            Number of the frame, from 0; negative numbers count from the end.
 
         Returns
         -------
@@ -142,7 +143,7 @@ class Video:
         Raises
         ------
         StoreError
-            Where the video has no such frame, or nothing that lies on pixels.
+            The video has no such frame, or no pictures, maps, flow or fixations.
 
         Examples
         --------
@@ -182,9 +183,9 @@ class Video:
         return figure
 
     def plot_timeline(self) -> Figure:
-        """What the video has along time: points per frame, speed of motion, means of maps, scores.
+        """Draw what the video has over time: points per frame, speed, means of maps, scores.
 
-        Of a long video, 400 evenly spread items of an array are read.
+        At most 400 items of each array are read, evenly spread over the video.
 
         Returns
         -------
@@ -193,7 +194,7 @@ class Video:
         Raises
         ------
         StoreError
-            Where the video has nothing along time.
+            The video has nothing along time.
         """
         rows = [*self._timelines()]
         if not rows:
@@ -219,7 +220,7 @@ class Video:
         return int(height_px), int(width_px)
 
     def _names(self, kind: str, frame: int) -> list[str]:
-        """Arrays of a kind that have an item of this frame."""
+        """Return the arrays of a kind that have an item for this frame."""
         return [
             str(name)
             for name, array in self._dataset.data_vars.items()
@@ -232,7 +233,7 @@ class Video:
         return np.asarray(self._dataset[name][number].values)
 
     def _points(self, frame: int) -> list[NDArray[Any]]:
-        """x, y and observer of a frame's points; empty where it has none or they are not there."""
+        """Return x, y and observer of a frame's points; empty where the video has no points."""
         names = [f"fixation_{each}" for each in ("offset", "x", "y", "subject")]
         if any(name not in self._dataset for name in names):
             return []
@@ -252,7 +253,7 @@ class Video:
         axis.imshow(level, extent=extent, cmap="inferno", vmin=0, vmax=1, alpha=opacity)
 
     def _arrows(self, axis: Axes, name: str, frame: int) -> None:
-        """Motion on the screen: vectors of the grid's pixels, scaled to those of the source."""
+        """Draw vectors at the grid's pixels, scaled to pixels of the source."""
         flow = self._item(name, frame).astype(np.float32)
         height, width = flow.shape[:2]
         height_px, width_px = self._source_size()
@@ -269,7 +270,7 @@ class Video:
         )
 
     def _timelines(self) -> list[tuple[str, NDArray[Any], NDArray[Any]]]:
-        """Label, seconds and values of each row."""
+        """Return label, seconds and values of each row."""
         found = []
         times = np.asarray(self._dataset["time"].values)
         for key, array in self._dataset.data_vars.items():
@@ -291,7 +292,6 @@ class Video:
 def _figure(
     rows: int, columns: int, size: tuple[float, float], **options: Any
 ) -> tuple[Figure, list[Axes]]:
-    """A figure and its axes in one list."""
     with needing("view"):
         import matplotlib.pyplot as plt
 
@@ -302,21 +302,21 @@ def _figure(
 
 
 def _said(name: object, array: xr.DataArray, word: str) -> str:
-    """What an array says it is; by its name in stores of the first edition."""
+    """Return what an array says of itself; in stores of the first edition, what its name says."""
     return str(array.attrs.get(word) or said_by_name(str(name)).get(word, ""))
 
 
 def _counts(array: xr.DataArray, dim: object) -> tuple[str, str]:
-    """Along which axis a dimension counts, and whether downwards."""
+    """Return the axis that a dimension counts along, and "down" where it counts downwards."""
     about = array.coords[dim].attrs if dim in array.coords else {}
     return str(about.get("axis", "")), str(about.get("positive", ""))
 
 
 def register() -> None:
-    """Let xarray know: ``dataset.foveal``, and plots the right way up.
+    """Register ``dataset.foveal`` and the upright plots with xarray.
 
-    xarray draws y upwards unless it is told otherwise at each call, and asks no attribute. What
-    stands here in its place differs for arrays alone whose y coordinate says ``positive: down``.
+    xarray draws y upwards unless each call says otherwise, and no attribute changes that. The
+    accessor registered here differs only for arrays whose y coordinate has ``positive: down``.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AccessorRegistrationWarning)

@@ -1,4 +1,4 @@
-"""What verifying finds: each problem names its object, and says whether the data is whole."""
+"""This module holds `Problem`: what `verify` finds wrong with an object of a store."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ Kind = Literal[
     "leftover",
     "unchecked",
 ]
+"""What is wrong, see `Problem`."""
+
 NOTES = ("leftover", "unchecked")
+"""Kinds that do not mean damage."""
+
 _SHOWN = 5
 
 
@@ -28,19 +32,18 @@ class Problem:
     Attributes
     ----------
     video : str
-        Empty for what concerns the whole store.
+        Id of the video; empty for what concerns the whole store.
     stage : str
-        Empty where no stage claims the object.
+        Empty where the object belongs to no stage.
     key : str
         Object in the store.
     kind : str
         ``missing``, ``changed`` or ``unreadable`` object, unusable ``mark``, ``metadata`` that
-        disagree with it, ``stale`` stage (made from something since replaced), arrays out of
-        ``alignment``; or a note: ``leftover``, an object that no mark knows (a killed build leaves
-        some, and the next one removes them), and ``unchecked``, arrays, marks or metadata of the
-        first edition, without a checksum or copy of their own.
+        disagree with it, ``stale`` stage (computed from something that was replaced since), arrays
+        out of ``alignment``; or a note: ``leftover``, an object that no mark lists (a killed build
+        leaves some, and the next build removes them), and ``unchecked``, arrays, marks or metadata
+        of the first edition, without a checksum or copy of their own.
     message : str
-        For people.
     """
 
     video: str
@@ -56,6 +59,6 @@ class Problem:
 
 
 def some(names: Sequence[str]) -> str:
-    """The first few names, and how many there are."""
+    """Return the first few of `names`, and how many there are."""
     shown = ", ".join(names[:_SHOWN])
     return shown if len(names) <= _SHOWN else f"{shown}, … ({len(names)} in all)"

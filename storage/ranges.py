@@ -1,8 +1,7 @@
-"""Shards that are reached by requests: what a slice needs of a shard comes by one.
+"""This module reads slices of shards in object stores by few requests, often one per shard.
 
-zarr asks for a shard's index each time, and then for one chunk after the other, which over a link
-with latency takes as many round trips. Here indexes are kept, and neighbouring chunks are one
-range.
+zarr asks for a shard's index each time, and then for one chunk after the other, so that a link with
+latency costs as many round trips. Here indexes are kept, and neighbouring chunks are one request.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ from foveal.storage.zarr_internals import default_buffer_prototype
 
 _INDEXES_KEPT = 4096
 _GAP_BYTES = 2**16
-"""Chunks so near to each other are one request: their distance comes sooner than another reply."""
+"""Chunks at most so far apart are one request: the gap arrives sooner than another reply."""
 
 Index = NDArray[np.uint64]
 
 
 class RangeReader:
-    """Reads slices of sharded arrays by ranges; keeps the latest shards' indexes."""
+    """Reads slices of sharded arrays by byte ranges; keeps the indexes of the latest shards."""
 
     def __init__(self) -> None:
         self._indexes: OrderedDict[str, asyncio.Future[Index]] = OrderedDict()
@@ -37,24 +36,26 @@ class RangeReader:
     async def read(
         self, store: Store, layout: ShardLayout, start: int, stop: int, into: NDArray[Any]
     ) -> None:
-        """Bring items ``start … stop - 1`` of an array into another.
+        """Read items ``start … stop - 1`` of an array into another array.
 
         Parameters
         ----------
         store : Store
-            Raises for shards that are missing.
+            A store that raises for missing shards.
         layout : ShardLayout
         start, stop : int
+            First item, and the item after the last one.
         into : ndarray, [stop - start, ...]
+            Is filled.
 
         Raises
         ------
         ChecksumError
-            Where a shard is missing or damaged.
+            A shard is missing or damaged.
         """
         if not into.size:
             return
-        shard_items = layout.chunk_items * layout.chunks_a_shard
+        shard_items = layout.chunk_items * layout.chunks_per_shard
         await asyncio.gather(
             *(
                 self._read_shard(store, layout, number, start, stop, into)
@@ -72,9 +73,9 @@ class RangeReader:
         into: NDArray[Any],
     ) -> None:
         key = layout.key(number)
-        first_chunk = number * layout.chunks_a_shard
+        first_chunk = number * layout.chunks_per_shard
         begin = max(start // layout.chunk_items, first_chunk)
-        end = min(-(-stop // layout.chunk_items), first_chunk + layout.chunks_a_shard)
+        end = min(-(-stop // layout.chunk_items), first_chunk + layout.chunks_per_shard)
         try:
             index = (await self._index(store, layout, key)).tolist()
             wanted = {chunk: index[chunk - first_chunk] for chunk in range(begin, end)}
@@ -104,7 +105,7 @@ class RangeReader:
     async def _index(self, store: Store, layout: ShardLayout, key: str) -> Index:
         found = self._indexes.get(key)
         if found is None:
-            # The future, so that those who ask meanwhile wait for the same reply.
+            # The future is kept, so that concurrent readers wait for the same reply.
             found = self._indexes[key] = asyncio.ensure_future(_read_index(store, layout, key))
             while len(self._indexes) > _INDEXES_KEPT:
                 self._indexes.popitem(last=False)
@@ -117,7 +118,7 @@ class RangeReader:
 
 
 async def _read_index(store: Store, layout: ShardLayout, key: str) -> Index:
-    size = 16 * layout.chunks_a_shard + CRC_BYTES
+    size = 16 * layout.chunks_per_shard + CRC_BYTES
     part = SuffixByteRequest(size) if layout.index_at_end else RangeByteRequest(0, size)
     content = (await _get(store, key, part)).tobytes()
     index, checksum = content[:-CRC_BYTES], content[-CRC_BYTES:]
@@ -138,7 +139,7 @@ _Chunks = list[tuple[int, int, int]]
 
 
 def _merged(chunks: _Chunks) -> list[tuple[int, int, _Chunks]]:
-    """Ranges that cover chunks which lie near to each other, and the chunks in each."""
+    """Return ranges that cover chunks close to each other, and the chunks in each range."""
     ranges: list[tuple[int, int, _Chunks]] = []
     for chunk in chunks:
         at, size, _ = chunk
@@ -158,7 +159,7 @@ def _place(
     stop: int,
     raw: NDArray[np.uint8],
 ) -> None:
-    """Decode a chunk, and put its wanted items where they belong."""
+    """Decode a chunk, and copy its wanted items to their rows."""
     before = chunk * layout.chunk_items
     first, last = max(before, start), min(before + layout.chunk_items, stop)
     into = raw[first - start : last - start]

@@ -1,7 +1,7 @@
-"""Define and check the records of the journal: completion marks and quarantine records.
+"""This module defines completion marks and quarantine records, and checks them when they are read.
 
-A record read from a store is checked completely before it is used: types, names and keys, that its
-key is the one it names, and the digest over all of it.
+A record read from a store is checked completely before it is used: types, names and keys, that it
+is where it says it belongs, and its digest.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ _MOST_BYTES = 2**50
 
 @dataclass(frozen=True)
 class Mark:
-    """A stage of a video is complete.
+    """The record that a stage of a video is complete.
 
     Attributes
     ----------
     video, stage : str
+        Id of the video and name of the stage.
     fingerprint : str
         SHA-256 of `identity`.
     identity : mapping
@@ -37,7 +38,7 @@ class Mark:
         By array name: ``shape``, ``dtype``, ``dims``, what the array says of itself (``axis``,
         ``kind``, …; see `foveal.storage.kinds`) and ``sha256`` by object key below the array.
     provenance : mapping
-        What happened: software, device, seconds, counts, source files.
+        How it was computed: software, device, seconds, counts, source files.
     """
 
     video: str
@@ -49,7 +50,7 @@ class Mark:
 
     @property
     def infos(self) -> dict[str, ArrayInfo]:
-        """What each of its arrays is, by name."""
+        """The description of each of its arrays, by name."""
         return {
             name: array_info(name, self.stage, about, self.window, self.span)
             for name, about in self.arrays.items()
@@ -57,12 +58,12 @@ class Mark:
 
     @property
     def window(self) -> int | None:
-        """Frames in a window, where its parameters say it."""
+        """Frames per window, where the parameters say it."""
         return self._count("window")
 
     @property
     def span(self) -> int | None:
-        """Frames that an item reaches over, where its parameters say it."""
+        """Frames that one item covers, where the parameters say it."""
         return self._count("span")
 
     def _count(self, name: str) -> int | None:
@@ -72,7 +73,7 @@ class Mark:
 
     @property
     def random_weights(self) -> bool:
-        """Whether an untrained network computed it: only to try things out."""
+        """Whether an untrained network computed it, which is only good for trying things out."""
         return _names_random_weights(self.identity.get("parameters", {}))
 
     @property
@@ -83,7 +84,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Quarantine:
-    """A video that could not be processed.
+    """The record that a video could not be processed.
 
     Attributes
     ----------
@@ -93,7 +94,7 @@ class Quarantine:
     reason : str
         For people: what is wrong and what to do.
     wanted : mapping of str to str
-        Fingerprint by stage that was being computed: while it stays, trying again is pointless.
+        By stage, the fingerprint that was to be computed: while it stays, a retry is pointless.
     """
 
     video: str
@@ -103,9 +104,9 @@ class Quarantine:
 
 
 def mark_values(mark: Mark) -> dict[str, Any]:
-    """A mark as JSON, with a digest over all of it in its provenance.
+    """Return a mark as JSON values, with a digest of all of it in its provenance.
 
-    There and not beside ``provenance``: a foveal that knows of no digests still reads it.
+    The digest is in ``provenance``, since a foveal from before the digests still reads it there.
     """
     values = asdict(mark)
     digest = sealed(values | {"provenance": _without_digest(values["provenance"])})[DIGEST]
@@ -113,31 +114,32 @@ def mark_values(mark: Mark) -> dict[str, Any]:
 
 
 def parse_mark(content: bytes, video: str, stage: str) -> tuple[Mark, bool]:
-    """A mark from the bytes of its object.
+    """Read and check a mark from the bytes of its object.
 
     Parameters
     ----------
     content : bytes
+        The object.
     video, stage : str
-        Whose it is, by its key.
+        Video and stage that the object's key names.
 
     Returns
     -------
     mark : Mark
     sealed : bool
-        Whether it carries a digest; those of the first edition do not.
+        Whether it carries a digest; marks of the first edition do not.
 
     Raises
     ------
     ValueError
-        Where it is no mark, another's mark, or altered; the message says how.
+        It is not a mark, the mark of another stage, or altered; the message says how.
     """
     values = _parsed(content, Mark)
-    _need(values["video"] == video, "it speaks of video {!r}", values["video"])
-    _need(values["stage"] == stage, "it speaks of stage {!r}", values["stage"])
-    _need(isinstance(values["fingerprint"], str), "its fingerprint is no text")
+    _need(values["video"] == video, "it is of video {!r}", values["video"])
+    _need(values["stage"] == stage, "it is of stage {!r}", values["stage"])
+    _need(isinstance(values["fingerprint"], str), "its fingerprint is not text")
     for key in ("identity", "arrays", "provenance"):
-        _need(isinstance(values[key], dict), "its {} is no mapping", key)
+        _need(isinstance(values[key], dict), "its {} is not a mapping", key)
     for name, about in values["arrays"].items():
         _check_array(name, about)
     digest = values["provenance"].get(DIGEST)
@@ -145,25 +147,25 @@ def parse_mark(content: bytes, video: str, stage: str) -> tuple[Mark, bool]:
     if digest is not None:
         unsealed({**values, DIGEST: digest})
     parameters = values["identity"].get("parameters", {})
-    _need(isinstance(parameters, dict), "its parameters are no mapping")
-    _need(isinstance(values["identity"].get("upstream", {}), dict), "its upstream is no mapping")
+    _need(isinstance(parameters, dict), "its parameters are not a mapping")
+    _need(isinstance(values["identity"].get("upstream", {}), dict), "its upstream is not a mapping")
     stored = values["provenance"].get("stored_bytes", 0)
-    _need(isinstance(stored, int), "its stored_bytes is no number")
+    _need(isinstance(stored, int), "its stored_bytes is not a number")
     return Mark(**values), digest is not None
 
 
 def parse_quarantine(content: bytes, video: str) -> Quarantine:
-    """A quarantine record from the bytes of its object.
+    """Read and check a quarantine record from the bytes of its object.
 
     Raises
     ------
     ValueError
-        Where it is none, or another's; the message says how.
+        It is not a quarantine record, or that of another video; the message says how.
     """
     values = _parsed(content, Quarantine)
-    _need(values["video"] == video, "it speaks of video {!r}", values["video"])
-    _need(all(isinstance(values[key], str) for key in ("kind", "reason")), "its reason is no text")
-    _need(isinstance(values["wanted"], dict), "its wanted is no mapping")
+    _need(values["video"] == video, "it is of video {!r}", values["video"])
+    _need(all(isinstance(values[key], str) for key in ("kind", "reason")), "its reason is not text")
+    _need(isinstance(values["wanted"], dict), "its wanted is not a mapping")
     return Quarantine(**values)
 
 
@@ -172,15 +174,15 @@ def _parsed(content: bytes, kind: type[Mark] | type[Quarantine]) -> dict[str, An
         values = json.loads(content)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-    _need(isinstance(values, dict), "it is no mapping")
+    _need(isinstance(values, dict), "it is not a mapping")
     expected = list(kind.__dataclass_fields__)
-    _need(sorted(values) == sorted(expected), "it holds not just {}", ", ".join(expected))
+    _need(sorted(values) == sorted(expected), "its keys are not {}", ", ".join(expected))
     return dict(values)
 
 
 def _check_array(name: object, about: Any) -> None:
-    _need(is_name(name), "{!r} is no name of an array", name)
-    _need(isinstance(about, dict), "what it says of {} is no mapping", name)
+    _need(is_name(name), "{!r} is not a valid array name", name)
+    _need(isinstance(about, dict), "what it says of {} is not a mapping", name)
     shape, dims, objects = about.get("shape"), about.get("dims"), about.get("sha256")
     _need(
         isinstance(shape, list)
@@ -205,15 +207,16 @@ def _check_array(name: object, about: Any) -> None:
     total_bytes = itemsize
     for side in shape or ():
         total_bytes *= side
-    _need(total_bytes <= _MOST_BYTES, "{} would be {} bytes large", name, total_bytes)
-    _need(isinstance(objects, dict), "the objects of {} are no mapping", name)
+    _need(total_bytes <= _MOST_BYTES, "{} would have {} bytes", name, total_bytes)
+    _need(isinstance(objects, dict), "the objects of {} are not a mapping", name)
     for key, sha256 in (objects or {}).items():
-        _need(is_object_key(key), "{!r} is no object of {}", key, name)
-        _need(isinstance(sha256, str), "the SHA-256 of {}/{} is no text", name, key)
+        _need(is_object_key(key), "{!r} is not an object of {}", key, name)
+        _need(isinstance(sha256, str), "the SHA-256 of {}/{} is not text", name, key)
     for key in SAID:
-        _need(isinstance(about.get(key, ""), str | None), "the {} of {} is no text", key, name)
+        _need(isinstance(about.get(key, ""), str | None), "the {} of {} is not text", key, name)
     for key in ("starts", "source_frames", "offset"):
-        _need(about.get(key) is None or is_name(about[key]), "the {} of {} is no name", key, name)
+        named = about.get(key) is None or is_name(about[key])
+        _need(named, "the {} of {} is not a name", key, name)
 
 
 def _need(holds: bool, otherwise: str, *values: object) -> None:

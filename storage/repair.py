@@ -1,7 +1,6 @@
-"""Mending a store: metadata from their second copies, the index from the journal.
+"""This module repairs a store: metadata from their copies, the index from the journal.
 
-What can only be mended by computing again is forgotten here, its marks alone, so that the next
-build computes just that.
+Of what can only be computed again, it removes the marks, so that the next build computes just that.
 """
 
 from __future__ import annotations
@@ -45,9 +44,9 @@ from foveal.storage.wanted import WANTED, read_wanted
 
 
 def repair_metadata(location: Location) -> list[str]:
-    """Mend whatever needs no computing; its caller holds the lock.
+    """Repair everything that needs no computing. The caller holds the lock.
 
-    1. torn ``*.partial`` files go;
+    1. torn ``*.partial`` files are removed;
     2. ``zarr.json`` of the root, of ``videos/`` and of every video are restored from their copies,
        and copies that are missing or damaged are made from them;
     3. marks of the first edition get their digest;
@@ -61,14 +60,14 @@ def repair_metadata(location: Location) -> list[str]:
     Returns
     -------
     list of str
-        A line on each thing that was mended; empty where nothing was damaged.
+        One line per repair; empty where nothing was damaged.
 
     Raises
     ------
     StoreError
-        Where there is no store, or its root is damaged and has no usable copy.
+        There is no store, or its root is damaged and has no usable copy.
     StoreUnreachable
-        Where the place cannot be written to.
+        The place cannot be written to.
     """
     if check_format(location) is None:
         raise StoreError(f"there is no store at {location}; `foveal build` makes one")
@@ -79,7 +78,9 @@ def repair_metadata(location: Location) -> list[str]:
     done += _mend_group(location, VIDEOS, {})
     for folder in sorted(folders):
         video = video_of(folder)
-        if video is not None and _holds_group(location, folder, video in marks):
+        if video is None:
+            continue
+        if video in marks or location.list_folder(f"{VIDEOS}/{folder}"):
             about = _said_by_timeline(marks.get(video, {}))
             done += _mend_group(location, group_path(video), about)
     for key in (journal := read_journal_with_damage(location)).unsealed:
@@ -97,19 +98,19 @@ def repair_metadata(location: Location) -> list[str]:
 
 
 def forget_damaged(location: Location, videos: Iterable[str] | None = None) -> list[Problem]:
-    """Verify, and remove the marks of stages that are damaged; its caller holds the lock.
+    """Verify, and remove the marks of damaged stages. The caller holds the lock.
 
     Parameters
     ----------
     location : Location
     videos : iterable of str, optional
-        Only these; those that the store does not have are passed over. All by default.
+        Ids of the videos; by default all. Videos that the store does not have are skipped.
 
     Returns
     -------
     list of Problem
-        What was found, notes left out. Those with a stage are to be computed again, which a build
-        does by itself; those without are `repair_metadata`'s.
+        What was found, without the notes. The next build computes anew what has a stage; what has
+        none is for `repair_metadata`.
     """
     if videos is not None:
         known = {*location.list_folder(VIDEOS), *location.list_folder(JOURNAL)}
@@ -126,7 +127,7 @@ def forget_damaged(location: Location, videos: Iterable[str] | None = None) -> l
 
 
 def _mend_group(location: Location, path: str, otherwise: dict[str, object] | None) -> list[str]:
-    """Make a group's ``zarr.json`` and its copy agree."""
+    """Make a group's ``zarr.json`` and its copy equal."""
     key = metadata_key(path)
     original, copy = read_original(location, path), read_copy(location, path)
     if original is not None and original == copy:
@@ -150,10 +151,6 @@ def _mend_group(location: Location, path: str, otherwise: dict[str, object] | No
 def _said_by_timeline(marks: dict[str, Mark]) -> dict[str, object] | None:
     about = marks["time"].provenance.get("video") if "time" in marks else None
     return about if isinstance(about, dict) else None
-
-
-def _holds_group(location: Location, folder: str, marked: bool) -> bool:
-    return marked or bool(location.list_folder(f"{VIDEOS}/{folder}"))
 
 
 def _drop_damaged(location: Location) -> list[str]:

@@ -1,4 +1,4 @@
-"""The root of a store: create it, check it before every use, hold the store while it is changed."""
+"""This module creates a store's root, checks it before every use, and locks it for writing."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from foveal import __version__
 from foveal.errors import StoreError
 from foveal.storage.claims import Claims
 from foveal.storage.copies import group_attributes, read_copy, read_original, write_group
@@ -20,33 +21,41 @@ from foveal.storage.location import Location
 from foveal.storage.names import OF_STORE
 from foveal.storage.schema import FORMAT_VERSION, JOURNAL, VIDEOS
 
-_SOFTWARE = ("foveal", "numpy", "opencv-contrib-python", "torch", "ptlflow", "zarr", "prefect")
+_SOFTWARE = ("numpy", "opencv-contrib-python", "torch", "ptlflow", "zarr", "prefect")
 
 
 @functools.cache
 def software_versions() -> dict[str, str]:
-    """Versions of everything that shapes the numbers, for provenance."""
+    """Return the versions of everything that shapes the numbers, by name, for provenance."""
     found = {"python": platform.python_version()}
     for name in _SOFTWARE:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
+    found["foveal"] = __version__
     return found
 
 
 _ROOT = {"format_version": int, "dataset": str, "recipe": dict, "software": dict}
-"""What the root says of a store, and of which type."""
+"""Attributes of the root and their types."""
 
 
 def create_store(location: Location, dataset: str, recipe: Mapping[str, Any]) -> None:
-    """Create the store's root, or bring the recipe of an existing one up to date.
+    """Create the store's root, or update the recipe of an existing store.
+
+    Parameters
+    ----------
+    location : Location
+    dataset : str
+        Name of the dataset.
+    recipe : mapping
+        The resolved recipe.
 
     Raises
     ------
     StoreError
-        Where the place holds something else, another dataset, or a newer format, or cannot be
-        reached.
+        The place holds something else, another dataset, or a newer format, or cannot be reached.
     """
     existing = _check_place(location)
     for folder in ("", VIDEOS, OF_STORE):
@@ -63,7 +72,7 @@ def create_store(location: Location, dataset: str, recipe: Mapping[str, Any]) ->
         "software": software_versions(),
     }
     write_group(location, "", {"foveal": sealed(attributes)})
-    # Looked for every time: a kill may have come between the two groups.
+    # Every time, since a kill may have come between the two groups.
     write_group(location, VIDEOS, {})
 
 
@@ -76,26 +85,26 @@ def sweep(location: Location, folder: str, pattern: str) -> None:
 
 
 def _check_place(location: Location) -> dict[str, Any] | None:
-    """As `check_format`; where there is no store, the place must be empty."""
+    """Do what `check_format` does; where there is no store, nothing else may be there either."""
     existing = check_format(location)
     if existing is None:
         names = [name for name in location.list_folder("") if not name.endswith(".partial")]
         if set(names) - {JOURNAL}:
             raise StoreError(
-                f"{location} is no foveal store and not empty ({', '.join(names[:3])}, …); "
+                f"{location} is not a foveal store and not empty ({', '.join(names[:3])}, …); "
                 "choose another place"
             )
     return existing
 
 
 def check_format(location: Location) -> dict[str, Any] | None:
-    """Root attributes of a store, None where there is none.
+    """Return the root attributes of a store, None where there is no store.
 
     Raises
     ------
     StoreError
-        Where it was written by a newer foveal, is some other Zarr group, or is damaged and has no
-        second copy.
+        The store was written by a newer foveal, is another Zarr hierarchy, or its root is damaged
+        and has no usable copy.
     """
     original = read_original(location, "")
     copy = read_copy(location, "")
@@ -111,17 +120,17 @@ def check_format(location: Location) -> dict[str, Any] | None:
         except ValueError as error:
             why = why if content is copy else str(error)
     if attributes is None:
-        location.read("zarr.json")  # that it cannot be read at all says more
+        location.read("zarr.json")  # where it cannot be read at all, that error says more
         if original and _is_foreign(original):
-            raise StoreError(f"{location} is a Zarr hierarchy, but none that foveal wrote")
+            raise StoreError(f"{location} is a Zarr hierarchy that foveal did not write")
         raise StoreError(
             f"{location}/zarr.json is damaged ({why}), and has no second copy; write it anew by "
             "`foveal build` into an empty folder and copy its zarr.json here"
         )
     if attributes["format_version"] > FORMAT_VERSION:
         raise StoreError(
-            f"{location} has format version {attributes['format_version']}, this foveal knows up "
-            f"to {FORMAT_VERSION}; upgrade foveal"
+            f"{location} has format version {attributes['format_version']}, this foveal reads "
+            f"versions up to {FORMAT_VERSION}; upgrade foveal"
         )
     return attributes
 
@@ -129,7 +138,7 @@ def check_format(location: Location) -> dict[str, Any] | None:
 def _root_attributes(content: bytes) -> dict[str, Any]:
     values = group_attributes(content).get("foveal")
     if not isinstance(values, dict):
-        raise ValueError("it says nothing of foveal")
+        raise ValueError("it has no foveal attributes")
     values = unsealed(values)
     for key, kind in _ROOT.items():
         if type(values.get(key)) is not kind:
@@ -146,21 +155,26 @@ def _is_foreign(content: bytes) -> bool:
 
 @contextmanager
 def store_lock(location: Location, work: str | None = None) -> Iterator[Claims]:
-    """Work on a store: alone, or together with processes whose work may share it.
+    """Hold a store while writing: alone, or together with processes whose work may share it.
 
     Parameters
     ----------
     location : Location
     work : str, optional
-        What is done; others may join whose work goes with it (`foveal.storage.claims.may_share`).
-        By default nobody may.
+        What is done; others may join whose work may share the store
+        (`foveal.storage.claims.may_share`). By default no other process may.
+
+    Yields
+    ------
+    Claims
+        For claiming single videos.
 
     Raises
     ------
     StoreLocked
-        Where another process does work that cannot share the store.
+        Another process does work that cannot share the store.
     StoreError
-        Where the place holds something else; nothing is written then.
+        Something that is not a store is there; then nothing is written.
     """
     _check_place(location)
     try:

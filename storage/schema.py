@@ -1,4 +1,4 @@
-"""How arrays lie in the store: names, dimensions, dtypes, chunks, shards, codecs."""
+"""This module defines how arrays are stored: names, dimensions, dtypes, chunks, shards, codecs."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from foveal.storage.aligned import ALIGNED_FROM_BYTES
 from foveal.storage.kinds import SAID
 
 FORMAT_VERSION = 1
-"""Raised when a store written by this version could not be read by the former one."""
+"""Goes up when an older foveal could not read a store written by this one."""
 
 VIDEOS = "videos"
-"""Group that holds one group a video."""
+"""Group that holds one group per video."""
 
 JOURNAL = "_foveal"
-"""Folder of completion marks and quarantine records; no part of the Zarr hierarchy."""
+"""Folder of completion marks and quarantine records, outside the Zarr hierarchy."""
 
 INDEX = "index.parquet"
-"""One row a video, at the store's root."""
+"""One row per video, at the store's root."""
 
 EVALUATION = "evaluation.json"
 """The latest scores of predictions, at the store's root."""
@@ -35,35 +35,41 @@ _SHARD_BYTES = 64 * 2**20
 
 @dataclass(frozen=True)
 class ArraySpec:
-    """One array a stage writes, whose leading axis grows while the video is processed.
+    """One array that a stage writes, whose leading axis grows while the video is processed.
 
     Attributes
     ----------
     name : str
         Name in the video's group.
     dims : tuple of str
-        Dimension names; the first is the one that grows.
+        Dimension names; the first dimension is the one that grows.
     item_shape : tuple of int
         Shape of one item (all axes but the leading one).
     dtype : numpy dtype
     axis, kind : str
         What the leading axis counts and what one item is, see `foveal.storage.kinds`.
     starts : str, optional
-        For windows, the array that holds their first frames.
+        For windows, the array that holds the first frame of each window.
     role : str, optional
         What the array is for, see `foveal.storage.kinds.ROLES`.
     source_frames : str, optional
         Where frames are sampled at another rate, the array of their numbers in the source.
     offset : str, optional
-        Where a frame has a run of items, the array that says where each frame's begin.
+        Where each frame has a run of items, the array of the first item of each frame.
     attributes : mapping
         Units, description and whatever a reader without foveal needs to understand the values.
     chunk_items, shard_items : int, optional
-        Items an inner chunk (the least that is read) and a shard (one object, the least that is
-        written) hold; by default up to 8 and 128, fewer where items are large.
+        Items per inner chunk (the least that is read) and per shard (one object, the least that is
+        written); by default up to 8 and 128, fewer where items are large.
     compress : bool
-        Plain bytes let a reader take single items straight from the disk: for features, which
-        barely shrink and are read at random.
+        False for features, which barely shrink and are read at random: a reader then takes single
+        items straight from the disk.
+
+    Raises
+    ------
+    ValueError
+        The number of dimensions differs from that of an item plus 1, or a shard is not a whole
+        number of chunks.
     """
 
     name: str
@@ -93,7 +99,7 @@ class ArraySpec:
             object.__setattr__(self, "shard_items", max(fitting, self.chunk_items))
         if self.chunk_items < 1 or self.shard_items % self.chunk_items:
             raise ValueError(
-                f"{self.name}: shard_items {self.shard_items} is no multiple of "
+                f"{self.name}: shard_items {self.shard_items} is not a multiple of "
                 f"chunk_items {self.chunk_items}"
             )
 
@@ -109,18 +115,18 @@ class ArraySpec:
 
     @property
     def is_aligned(self) -> bool:
-        """Whether the chunks of a shard begin at cache lines (`foveal.storage.aligned`)."""
+        """Whether the chunks of a shard start at cache lines (see `foveal.storage.aligned`)."""
         large = self.chunk_items * self.item_bytes >= ALIGNED_FROM_BYTES
         return self.is_sharded and not self.compress and large
 
     @property
     def is_sharded(self) -> bool:
-        """Whether several chunks lie in one object."""
+        """Whether one object holds several chunks."""
         return self.shard_items > self.chunk_items
 
     def zarr_layout(self) -> dict[str, Any]:
-        """Arguments of `zarr.create_array` for an array that is still empty."""
-        # A scalar item axis of length 0 cannot be chunked by 0.
+        """Return the arguments of `zarr.create_array` for an array that is still empty."""
+        # An item axis of length 0 cannot be chunked by 0.
         item_chunk = tuple(max(1, side) for side in self.item_shape)
         return {
             "name": self.name,
@@ -128,25 +134,25 @@ class ArraySpec:
             "dtype": self.dtype,
             "chunks": (self.chunk_items, *item_chunk),
             "shards": (self.shard_items, *item_chunk) if self.is_sharded else None,
-            # Last, over what lies on the disk: whoever reads a chunk notices a flipped bit.
+            # Last, over the stored bytes: every reader of a chunk notices a flipped bit.
             "compressors": [*([compressor(self.dtype)] if self.compress else []), Crc32cCodec()],
             "fill_value": 0,
             "dimension_names": self.dims,
-            # Every shard exists, zeros too: a missing object is always damage.
+            # Every shard is written, zeros too: a missing object is always damage.
             "config": {"write_empty_chunks": True},
         }
 
 
 def compressor(dtype: np.dtype[Any]) -> BloscCodec:
-    """Blosc with LZ4-HC (a core Zarr codec): byte shuffle where values have several bytes.
+    """Return Blosc with LZ4-HC (a core Zarr codec), with byte shuffle for values of several bytes.
 
-    It reads over twice as fast as zstd for a tenth more bytes (``benchmarks/layout.py``).
+    It reads over twice as fast as zstd and takes a tenth more bytes (``benchmarks/layout.py``).
     """
     shuffle = BloscShuffle.shuffle if dtype.itemsize > 1 else BloscShuffle.noshuffle
     return BloscCodec(cname="lz4hc", clevel=3, shuffle=shuffle, typesize=dtype.itemsize)
 
 
 def _fitting(budget_bytes: int, item_bytes: int, most: int) -> int:
-    """Largest power of two of items within the budget, at least 1 and at most `most`."""
+    """Return the largest power of two of items within the budget, at least 1, at most `most`."""
     items = max(1, budget_bytes // max(1, item_bytes))
     return int(min(most, 1 << (int(items).bit_length() - 1)))

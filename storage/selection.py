@@ -1,4 +1,4 @@
-"""Which videos of a store are meant: `Store.where`."""
+"""This module chooses videos by conditions on the table of videos, and counts them by split."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from foveal.storage.index import COLUMNS, JSON_COLUMNS
 if TYPE_CHECKING:
     import pandas as pd
 
-    from foveal.storage.reader import Store
-
 
 def meets(table: pd.DataFrame, condition: Mapping[str, Any]) -> pd.Series[bool]:
-    """Which rows of a table of videos meet a condition.
+    """Tell which rows of a table of videos meet a condition.
 
     Parameters
     ----------
     table : DataFrame
+        One row per video.
     condition : mapping of str to object
-        By column a value, several values, or None for missing.
+        By column, a value, several values, or None for missing values.
     """
     import pandas as pd
 
@@ -35,20 +34,28 @@ def meets(table: pd.DataFrame, condition: Mapping[str, Any]) -> pd.Series[bool]:
     return found
 
 
-def check_condition(store: Store, condition: Mapping[str, Any]) -> None:
-    """Raise a StoreError for columns that are not there, and for splits without a video."""
+def count_splits(videos: pd.DataFrame) -> str:
+    """Return ``600 in train, 100 in val``; empty for a table without videos."""
+    counts = videos.split.fillna("no split").value_counts(sort=False)
+    return ", ".join(f"{count} in {split}" for split, count in counts.items())
+
+
+def check_condition(videos: pd.DataFrame, condition: Mapping[str, Any]) -> None:
+    """Raise a StoreError for columns that do not exist, and for splits without a video."""
     import pandas as pd
 
     columns = [name for name in COLUMNS if name not in JSON_COLUMNS]
     for column in condition:
         if column not in columns:
-            raise StoreError(f"videos have no {column!r} to choose by; take {', '.join(columns)}")
+            raise StoreError(
+                f"videos cannot be chosen by {column!r}; choose by {', '.join(columns)}"
+            )
     if "split" in condition:
-        there = {None if pd.isna(split) else split for split in store.videos.split}
+        there = {None if pd.isna(split) else split for split in videos.split}
         for split in _several(condition["split"]):
             if split not in there:
                 known = ", ".join(sorted(map(repr, there))) or "none at all"
-                raise StoreError(f"no video is of split {split!r}; there are {known}")
+                raise StoreError(f"no video is in split {split!r}; there are {known}")
 
 
 def _several(wanted: Any) -> list[Any]:

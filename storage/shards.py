@@ -1,7 +1,7 @@
-"""Shards read without zarr: their own index says where a chunk lies. Here, of local stores.
+"""This module reads shards of local stores without zarr, by the shard's own index.
 
-A chunk that carries a CRC-32C behind it, as all do that foveal writes now, is compared with it
-before anything is made of its bytes.
+A chunk that is followed by a CRC-32C, as every chunk is that foveal writes now, is compared with it
+before its bytes are used.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ from zarr.codecs import (
 
 from foveal.errors import ChecksumError
 from foveal.storage.aligned import ABSENT, CRC_BYTES
+from foveal.storage.arrays import MEND, damaged
 from foveal.storage.location import Location
 from foveal.storage.zarr_internals import ArrayV3Metadata, AsyncArray
 
 _UNDERSTOOD: tuple[list[type], ...] = ([], [BloscCodec], [Crc32cCodec], [BloscCodec, Crc32cCodec])
-"""Codecs of a chunk, besides its byte order, that are read here."""
+"""Codecs of a chunk, after the byte order, that this module can decode."""
 
-# A pipe in a shard's place would otherwise be waited for; Windows reads text otherwise.
+# Without O_NONBLOCK a pipe in place of a shard would block; without O_BINARY Windows reads text.
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 _turn = threading.Lock()
@@ -41,12 +42,26 @@ _turn = threading.Lock()
 
 @dataclass(frozen=True)
 class ShardLayout:
-    """A sharded array whose chunks are plain or Blosc.
+    """A sharded array whose chunks are plain or compressed by Blosc.
 
     Attributes
     ----------
+    folder : str
+        The array's folder on this machine, or its path in the store where `local` is False.
+    item_shape : tuple of int
+    dtype : numpy dtype
+    fill_value : scalar
+        The value of chunks that were never written.
+    chunk_items, chunks_per_shard : int
+        Items per chunk and chunks per shard.
+    index_at_end : bool
+        Whether a shard's index is at its end, else at its start.
+    compressed, checked : bool
+        Whether chunks are compressed by Blosc, and whether a CRC-32C follows each.
+    chunk_bytes : int
+        Bytes of a decoded chunk.
     local : bool
-        Whether `folder` is one of this machine; else it is the array's path in the store.
+        Whether `folder` is a folder of this machine.
     """
 
     folder: str
@@ -54,7 +69,7 @@ class ShardLayout:
     dtype: np.dtype[Any]
     fill_value: Any
     chunk_items: int
-    chunks_a_shard: int
+    chunks_per_shard: int
     index_at_end: bool
     compressed: bool
     checked: bool
@@ -62,12 +77,12 @@ class ShardLayout:
     local: bool
 
     def key(self, number: int) -> str:
-        """Where a shard lies, by its number."""
+        """Return the path of a shard, by its number."""
         return "/".join([self.folder, "c", str(number), *"0" * len(self.item_shape)])
 
 
 def shard_layout(location: Location, path: str, array: AsyncArray[Any]) -> ShardLayout | None:
-    """The layout of an array that can be read directly, None where it takes zarr."""
+    """Return the layout of an array that can be read directly, None where only zarr can read it."""
     metadata = array.metadata
     if not isinstance(metadata, ArrayV3Metadata):
         return None
@@ -101,38 +116,49 @@ def shard_layout(location: Location, path: str, array: AsyncArray[Any]) -> Shard
 
 
 class Shard:
-    """A shard open for reading, its index read and checked."""
+    """A shard open for reading, with its index read and checked.
+
+    Parameters
+    ----------
+    layout : ShardLayout
+    number : int
+
+    Raises
+    ------
+    ChecksumError
+        The shard is missing, or its index is damaged.
+    """
 
     def __init__(self, layout: ShardLayout, number: int) -> None:
         self._path = path = layout.key(number)
         try:
             self._file = os.open(path, _FLAGS)
-            index_bytes = 16 * layout.chunks_a_shard
+            index_bytes = 16 * layout.chunks_per_shard
             at = os.fstat(self._file).st_size - index_bytes - 4 if layout.index_at_end else 0
             content = _read_at(self._file, index_bytes + 4, max(0, at))
         except FileNotFoundError:
             raise ChecksumError(
-                f"{path} is missing, though its array was complete; "
-                "`foveal verify` lists everything that is"
+                f"{path} is missing, although its array was complete; {MEND}"
             ) from None
         except OSError as error:
-            raise self._damaged(error) from error
+            raise damaged(path, error) from error
         index, checksum = content[:-4], content[-4:]
         if at < 0 or crc32c(index) != int.from_bytes(checksum, "little"):
-            raise self._damaged()
+            raise damaged(path, ValueError("the checksum of its index differs"))
         self._layout = layout
         self.index: list[list[int]] = np.frombuffer(index, "<u8").reshape(-1, 2).tolist()
 
     def read(self, chunk: int, first: int, into: NDArray[np.uint8]) -> bool:
-        """Bring items of one chunk into an array.
+        """Read items of one chunk into an array.
 
         Parameters
         ----------
         chunk : int
-            Its number in the shard.
+            Number of the chunk in the shard.
         first : int
-            The first wanted item, counted in the chunk.
-        into : ndarray, [items, bytes an item]
+            First wanted item, counted from the start of the chunk.
+        into : ndarray of uint8, [items, bytes per item]
+            Is filled.
 
         Returns
         -------
@@ -142,6 +168,7 @@ class Shard:
         Raises
         ------
         ChecksumError
+            The chunk is damaged.
         """
         offset, length = self.index[chunk]
         if offset == ABSENT:
@@ -157,7 +184,7 @@ class Shard:
             else:
                 self._plain(offset + first * into.shape[1], [into.data], into.nbytes)
         except (OSError, RuntimeError, ValueError, OverflowError) as error:
-            raise self._damaged(error) from None
+            raise damaged(self._path, error) from None
         return True
 
     def _whole(self, offset: int, length: int, into: NDArray[np.uint8]) -> None:
@@ -178,13 +205,6 @@ class Shard:
     def __del__(self) -> None:
         if hasattr(self, "_file"):
             os.close(self._file)
-
-    def _damaged(self, error: Exception | None = None) -> ChecksumError:
-        why = f" ({error})" if error is not None else ""
-        return ChecksumError(
-            f"{self._path} is damaged{why}; `foveal verify` lists everything that is, "
-            "`foveal build --repair` computes it again"
-        )
 
 
 def _read_at(file: int, length: int, offset: int) -> bytes:
@@ -216,7 +236,7 @@ def decode_chunk(layout: ShardLayout, encoded: NDArray[np.uint8], into: NDArray[
     Raises
     ------
     ValueError, RuntimeError
-        Where they are not what was written.
+        The bytes are not what was written.
     """
     if layout.checked:
         encoded, checksum = encoded[:-CRC_BYTES], encoded[-CRC_BYTES:]

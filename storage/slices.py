@@ -1,10 +1,10 @@
-"""Reading many slices at once, for training: their chunks are fetched and decoded together.
+"""This module reads many slices at once, for training: chunks are fetched and decoded together.
 
-zarr-python spends about half a millisecond of bookkeeping a chunk, as much as it takes to decode
-sixteen frames and far more than to read a window of features. Shards of local stores are therefore
-read directly: their own index says where a chunk lies, and it is decoded, or brought by one system
-call where it is not compressed, into the result. So are those of other stores, by as few requests
-as it takes, all at once. Everything else goes through zarr.
+zarr-python needs about half a millisecond of bookkeeping per chunk, as long as decoding sixteen
+frames takes and far longer than reading a window of features. Shards of local stores are therefore
+read directly: their own index gives the offset of each chunk, which is decoded into the result, or
+read into it by one system call where it is not compressed. Shards of other stores are read by as
+few requests as possible, all at once. Everything else is read by zarr.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ _SHARDS_OPEN = 256
 
 _LIVING: WeakSet[Gatherer] = WeakSet()
 
-
 Allocate = Callable[[tuple[int, ...], np.dtype[Any]], NDArray[Any]]
 Rows = Callable[[NDArray[Any]], Sequence[Any]]
 
@@ -56,8 +55,8 @@ class Gatherer:
     ----------
     location : Location
     cache_bytes : int
-        Where more than 0, whole shards are read and the latest kept decoded up to so many bytes:
-        right for reading that stays among few shards, wrong for random access.
+        If more than 0, whole shards are read, and the latest are kept decoded up to so many bytes:
+        right for reading that stays within few shards, wrong for random access.
     """
 
     def __init__(self, location: Location, cache_bytes: int = 0) -> None:
@@ -72,29 +71,30 @@ class Gatherer:
     def read(
         self, slices: Sequence[Slice], allocate: Allocate = np.empty, rows: Rows = list
     ) -> list[Any]:
-        """Read them all.
+        """Read several slices together.
 
         Parameters
         ----------
         slices : sequence of Slice
+            Parts of videos.
         allocate : callable
             Makes the arrays that direct reads fill, from shape and dtype.
         rows : callable
-            Makes what is returned: one thing for each row of an array, views of it.
+            Makes what is returned, one thing per row of an array: views of it.
 
         Returns
         -------
         list of ndarray, or of what `rows` makes
-            The items of each slice, [stop - start, ...]. Equally large slices of one array lie side
-            by side in memory where they are read directly. What is stored as integers with a scale
-            (CF ``scale_factor``) comes as float32, NaN where it has no value.
+            The items of each slice, [stop - start, ...]. Equally large slices of one array are next
+            to each other in memory where they are read directly. Integers with a scale (CF
+            ``scale_factor``) come as float32, NaN where there is no value.
 
         Raises
         ------
         StoreError
-            Where an array is gone because a build is replacing it.
+            An array is gone because a build is replacing it.
         ChecksumError
-            Where a shard is missing or damaged; its key is named.
+            A shard is missing or damaged; the message names its key.
         """
         if os.getpid() != self._pid:
             self._reopen()
@@ -186,7 +186,7 @@ class Gatherer:
         return values
 
     def _reopen(self) -> None:
-        """A fork leaves connections and locks to its parent."""
+        """Open everything anew after a fork, which leaves connections and locks to its parent."""
         if isinstance(self._location.zarr, FsspecStore) and "://" in self._location.url:
             self._location = Location(self._location.url, read_only=True)
         self._forget()
@@ -224,8 +224,8 @@ class Gatherer:
             before = chunk * layout.chunk_items
             first, last = max(before, start), min(before + layout.chunk_items, stop)
             into = raw[first - start : last - start]
-            shard = self._shard(layout, chunk // layout.chunks_a_shard)
-            if not shard.read(chunk % layout.chunks_a_shard, first - before, into):
+            shard = self._shard(layout, chunk // layout.chunks_per_shard)
+            if not shard.read(chunk % layout.chunks_per_shard, first - before, into):
                 values[first - start : last - start] = layout.fill_value
 
     def _shard(self, layout: ShardLayout, number: int) -> Shard:

@@ -1,8 +1,8 @@
-"""A store wrapper that keeps an array invisible until it is whole.
+"""This module keeps an array invisible to readers until it is complete.
 
-A Zarr array exists where its ``zarr.json`` exists. Chunks go straight to the store while metadata
-wait in memory; `StagingStore.publish` puts them last. So no reader, not even plain xarray, ever
-sees an array that is half written.
+A Zarr array exists as soon as its ``zarr.json`` exists. Chunks are written to the store at once,
+while metadata wait in memory; `StagingStore.publish` writes them last. So no reader, not even plain
+xarray, ever sees a half-written array.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from foveal.storage.zarr_internals import Buffer, BufferPrototype, sync
 
 
 class StagingStore(WrapperStore[Store]):
-    """Holds back ``zarr.json`` objects and notes the SHA-256 of every object that passes.
+    """A store that holds back ``zarr.json`` objects and records the SHA-256 of what is written.
 
     Parameters
     ----------
     location : Location
     to_align : mapping of str to int, optional
-        Chunks a shard holds, by path of the arrays whose shards are aligned
+        Chunks per shard, by path of the arrays whose shards are aligned
         (`foveal.storage.aligned`).
 
     Attributes
     ----------
     sha256 : dict of str to str
-        Checksum by key of each chunk or shard written and each metadata object published.
+        By key, the SHA-256 of each chunk or shard written and each metadata object published.
     stored_bytes : int
         Bytes written so far.
     """
@@ -53,18 +53,18 @@ class StagingStore(WrapperStore[Store]):
         if key in self._held and byte_range is None:
             return self._held[key]
         if key.endswith("zarr.json"):
-            # Zarr looks at the groups above before it writes an array below. They were written
-            # before; whether they are damaged is for readers and repairs to say.
+            # Zarr looks at the parent groups before it writes an array. They were written before;
+            # readers and repairs find out whether they are damaged.
             return prototype.buffer.from_bytes(group_content({})) if _is_group(key) else None
         if key not in self.sha256:
-            # Nothing that this process wrote: Zarr asks before it puts a new shard.
+            # This process did not write it: Zarr asks before it writes a new shard.
             return None
         with self._location.reaching(key):
             return await self._store.get(key, prototype, byte_range)
 
     async def exists(self, key: str) -> bool:
         if key.endswith("zarr.json"):
-            # What was staged, and no other: arrays of former builds were removed.
+            # Only what was staged: arrays of earlier builds were removed.
             return key in self._held or _is_group(key)
         with self._location.reaching(key):
             return await self._store.exists(key)
@@ -88,20 +88,20 @@ class StagingStore(WrapperStore[Store]):
         digest = await asyncio.to_thread(hashlib.sha256, content)
         with self._location.reaching(self._location.owned(key)):
             while not await put_new(self._store, key, value):
-                # Another process wrote it and lost its claim; this process holds the claim now.
+                # Another process wrote it and then lost its claim, which this process holds now.
                 self._location.owned(key)
                 await self._store.delete(key)
         self.sha256[key] = digest.hexdigest()
         self.stored_bytes += len(value)
 
     def adopt(self, sha256: Mapping[str, str]) -> None:
-        """Count objects of a former run, by key, as written by this one."""
+        """Count objects of an earlier run, by key, as written by this run."""
         self.sha256.update(sha256)
         for key in sha256:
             self.stored_bytes += int(sync(self._store.getsize(key)))
 
     def publish(self) -> None:
-        """Write the metadata held back: from now on the arrays exist."""
+        """Write the metadata that were held back: from now on the arrays exist."""
 
         async def put_all() -> None:
             for key, value in self._held.items():
@@ -112,5 +112,5 @@ class StagingStore(WrapperStore[Store]):
 
 
 def _is_group(key: str) -> bool:
-    """Whether a ``zarr.json`` is that of the root, of ``videos``, or of a video."""
+    """Tell whether a ``zarr.json`` is that of the root, of ``videos``, or of a video."""
     return key.count("/") <= 2

@@ -1,9 +1,9 @@
-"""Statistics of a split: what a training job normalises by, and what a report shows.
+"""This module computes the statistics of a split, which training normalises by and reports show.
 
-Of the train split by default, so that nothing of the others reaches a model. One pass over the
-shards of each video, videos in parallel by dask (threads, or a cluster where a client is active);
-sums are exact or double precision, so neither the order nor the number of workers matters. What
-an array says it is (`foveal.storage.kinds`) decides what is computed of it.
+The train split is the default, so that nothing of the other splits reaches a model. One pass reads
+the shards of each video, videos in parallel by dask (threads, or a cluster where a client is
+active). Sums are exact or double precision, so neither the order nor the number of workers matters.
+An array's description of itself (`foveal.storage.kinds`) decides what is computed of it.
 
 ==========================================  ======================================================
 of pictures: ``<array>_mean``, ``_std``     [rgb], values 0 … 255, over all pixels
@@ -57,14 +57,14 @@ __all__ = [
 ]
 
 MAGNITUDE_EDGES_PX = np.concatenate([[0.0], 2.0 ** np.arange(-4, 9.5, 0.5), [np.inf]])
-"""Bins of flow magnitude: below 1/16 pixel, then two an octave, then beyond 512 pixels."""
+"""Bins of flow magnitude: below 1/16 pixel, then two per octave, then beyond 512 pixels."""
 
 Sums = dict[str, NDArray[Any]]
 Summing = Callable[[str, Iterator[NDArray[Any]], tuple[int, int]], Sums]
 _ADDED_AT_ONCE = 16
 
 BIAS_SIZE = (90, 160)
-"""Height and width of ``centre_bias`` where nothing else is asked for."""
+"""Default height and width of ``centre_bias``."""
 
 
 def compute_statistics(
@@ -76,25 +76,25 @@ def compute_statistics(
     ----------
     store : Store
     split : str, optional
-        None for all videos of a store without splits.
+        Name of the split; None for all videos.
     bias_size : (int, int)
         Height and width of ``centre_bias``.
 
     Returns
     -------
     xarray.Dataset
-        See this module; variables whose arrays no video has are left out. Its attributes say what
-        it was computed from.
+        The variables listed at the head of this module; those whose arrays no video has are left
+        out. The attributes say what they were computed from.
 
     Raises
     ------
     StoreError
-        Where the split has no complete videos.
+        The split has no complete videos.
     ChecksumError
-        Where a mark of a video that counts is damaged: a stage would be left out in silence.
+        A mark of one of the videos is damaged: a stage would be left out silently.
     """
     videos = store.select(split)
-    # Of a video whose timeline is lost, the split may not be known.
+    # The split of a video whose timeline is lost may be unknown.
     may_count = store.videos.split.map(lambda found: split is None or found == split).astype(bool)
     may_count |= store.videos.split.isna()
     store.check_whole(map(str, store.videos.index[may_count]), "statistics")
@@ -115,7 +115,7 @@ def compute_statistics(
 
 
 def _sums(store: Store, video: str, bias_size: tuple[int, int]) -> Sums:
-    """What one video adds, by name of the sum; the first array by name where several add to it."""
+    """Return the sums of one video by name; of several arrays with one sum, the first counts."""
     sums: Sums = {}
     for name, info in sorted(store.infos(video).items()):
         compute = summing(info)
@@ -126,7 +126,10 @@ def _sums(store: Store, video: str, bias_size: tuple[int, int]) -> Sums:
 
 
 def summing(info: ArrayInfo) -> Summing | None:
-    """What is summed of an array, given its name, its items and `BIAS_SIZE`; None for nothing."""
+    """Return the function that sums up an array, None where nothing is computed of it.
+
+    The function takes the array's name, its items and the size of ``centre_bias``.
+    """
     if info.kind == "picture" and info.dtype == "uint8":
         return _picture_sums
     if info.kind == "flow":
@@ -169,7 +172,7 @@ def _density_sums(name: str, shards: Iterator[NDArray[Any]], size: tuple[int, in
         mass = density.sum(axis=(1, 2), dtype=np.float64)
         there = mass > 0
         if there.any():
-            # The mean of maps that each sum to 1, as one product.
+            # The sum of maps that each sum to 1, as one product.
             weights = np.where(there, 1 / np.where(there, mass, 1), 0)
             mean = np.tensordot(weights, density.astype(np.float32), axes=1)
             rows, columns = _overlap(mean.shape[0], size[0]), _overlap(mean.shape[1], size[1])
@@ -184,7 +187,7 @@ def _fixation_sums(name: str, shards: Iterator[NDArray[Any]], size: tuple[int, i
 
 
 def _overlap(source: int, target: int) -> NDArray[np.float64]:
-    """Share of each source pixel's side that lies in each target pixel, [target, source]."""
+    """Return the share of each source pixel's side in each target pixel, [target, source]."""
     source_edges = np.arange(source + 1) / source
     target_edges = np.arange(target + 1)[:, None] / target
     start = np.maximum(source_edges[:-1], target_edges[:-1])
@@ -194,11 +197,11 @@ def _overlap(source: int, target: int) -> NDArray[np.float64]:
 
 
 def total_of(parts: Sequence[Sums]) -> Sums:
-    """Several videos' sums, or totals of them, as one."""
+    """Add up the sums of several videos."""
     total: Sums = {}
     for key in {key for part in parts for key in part}:
         values = [part[key] for part in parts if key in part]
-        # Counts by number of fixations are as long as the largest number asks for.
+        # Counts by number of fixations are as long as the largest number needs.
         length = max(map(len, values))
         padded = [
             np.pad(value, [(0, length - len(value)), *[(0, 0)] * (value.ndim - 1)])
@@ -209,7 +212,7 @@ def total_of(parts: Sequence[Sums]) -> Sums:
 
 
 def as_statistics(sums: Sums) -> xr.Dataset:
-    """The variables that this module lists, of a total."""
+    """Return the variables listed at the head of this module, from the sums of all videos."""
     variables: dict[str, Any] = {}
     for key in sorted(key for key in sums if key.endswith("_levels")):
         histogram, level, name = sums[key], np.arange(256), key.removesuffix("_levels")

@@ -1,4 +1,4 @@
-"""Statistics as they lie in the store: a group a split, checked as a whole when it is read."""
+"""This module writes and reads a store's statistics: one group per split, checked when read."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ if TYPE_CHECKING:
     from foveal.storage.reader import Store
 
 STATISTICS = "statistics"
-"""Group that holds a group a split."""
+"""Group that holds one group per split."""
 
 _OBJECTS = "objects"
 """Attribute that holds the SHA-256 of every object below the group."""
+
 _AGAIN = "`foveal statistics` computes them again"
 
 
 def inputs_sha256(store: Store, videos: list[str]) -> str:
-    """Hash of the fingerprints of the stages that statistics of these videos are computed from."""
+    """Hash the fingerprints of the stages that statistics of these videos are computed from."""
     from foveal.storage.statistics import summing
 
     marks, _ = read_journal(store.location, videos)
@@ -44,8 +45,15 @@ def inputs_sha256(store: Store, videos: list[str]) -> str:
 
 
 def write_statistics(location: Location, statistics: xr.Dataset) -> None:
-    """Keep statistics in the store, in place of former ones of the same split."""
-    path = _group(statistics.attrs["split"])
+    """Write statistics to the store, in place of earlier ones of the same split.
+
+    Parameters
+    ----------
+    location : Location
+    statistics : xarray.Dataset
+        As `foveal.storage.statistics.compute_statistics` returns them.
+    """
+    path = f"{STATISTICS}/{group_name(statistics.attrs['split'])}"
     location.delete_folder(path)
     encoding = {name: {"compressors": [Crc32cCodec()]} for name in statistics.variables}
     with location.reaching(path):
@@ -59,26 +67,32 @@ def write_statistics(location: Location, statistics: xr.Dataset) -> None:
         )
     objects = _objects(location, path)
     location.flush(f"{path}/{key}" for key in objects)
-    # Last, as they make it whole: without them it is as if nothing were there.
+    # The attributes are written last: without them the statistics do not exist.
     about = sealed({**statistics.attrs, _OBJECTS: objects})
     location.write(f"{path}/zarr.json", group_content(about))
 
 
 def read_statistics(store: Store, split: str | None = "train") -> xr.Dataset:
-    """Statistics kept in the store.
+    """Read the statistics of a split from the store.
+
+    Parameters
+    ----------
+    store : Store
+    split : str, optional
+        Name of the split; None for the statistics of all videos.
 
     Returns
     -------
     xarray.Dataset
-        In memory; ``attrs["up_to_date"]`` tells whether the split still is what they were
+        In memory; ``attrs["up_to_date"]`` says whether the split is still what the statistics were
         computed from.
 
     Raises
     ------
     StoreError
-        Where there are none of this split.
+        The store has no statistics of this split.
     ChecksumError
-        Where they are damaged.
+        They are damaged.
     """
     import xarray as xr
 
@@ -88,7 +102,7 @@ def read_statistics(store: Store, split: str | None = "train") -> xr.Dataset:
     if about is None or "inputs_sha256" not in about:
         raise StoreError(
             f"{store.location} holds no statistics of split {split!r}; "
-            "compute_statistics and write_statistics make them"
+            "`foveal statistics` computes them"
         )
     if why := statistics_problem(store.location, name):
         raise ChecksumError(f"{store.location}: {why}")
@@ -106,14 +120,7 @@ def read_statistics(store: Store, split: str | None = "train") -> xr.Dataset:
 
 
 def statistics_problem(location: Location, name: str) -> str | None:
-    """What is wrong with the statistics of a split, None where nothing is.
-
-    Parameters
-    ----------
-    location : Location
-    name : str
-        The name of its group.
-    """
+    """Return what is wrong with the statistics in a split's group, None where nothing is."""
     path = f"{STATISTICS}/{name}"
     try:
         about = _about(location, path, keep_objects=True)
@@ -152,7 +159,3 @@ def _objects(location: Location, path: str) -> dict[str, str]:
         if name != "zarr.json" and sha256 is not None:
             found[name] = sha256
     return found
-
-
-def _group(split: str) -> str:
-    return f"{STATISTICS}/{group_name(split)}"

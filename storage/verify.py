@@ -1,8 +1,8 @@
-"""Verifying a store: every object is read again and compared with what its mark says.
+"""This module verifies a store: it reads every object again and compares it with its mark.
 
-Nothing is trusted but the marks, and those are checked against themselves: their digest is that of
-their content, their fingerprint the hash of their identity. Objects are streamed in blocks by
-several threads, so memory stays small however large a shard is.
+Only the marks are trusted, and they are checked against themselves: the digest is that of their
+content, the fingerprint is the hash of their identity. Several threads read objects in blocks, so
+memory stays small however large a shard is.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -30,7 +31,7 @@ from foveal.storage.verify_store import check_group, check_store, problem_of
 __all__ = ["Problem", "verify"]
 
 Progress = Callable[[int, int], None]
-"""Called with videos checked so far and videos in all."""
+"""Called with the number of videos checked so far and the number of all videos."""
 
 
 def verify(
@@ -43,32 +44,33 @@ def verify(
 
     1. the root, the groups' metadata, the index, statistics and scores, by their own checksums
        (only where no videos are named);
-    2. each mark: it is there where the index tells of its stage, it is where it belongs, its digest
-       and fingerprint are right, and what it was made from is there;
-    3. each array: every chunk that its shape needs is listed, lengths agree with the timeline;
-    4. each object: present and unchanged, ``zarr.json`` too, whose shape and dtype are the mark's;
-    5. whatever else lies below the video: a leftover.
+    2. each mark: it exists where the index lists its stage, it is of the video and stage that its
+       key names, its digest and fingerprint are right, and what it was made from exists;
+    3. each array: the mark lists every chunk that its shape needs, lengths agree with the timeline;
+    4. each object: present and unchanged; ``zarr.json`` has the shape and dtype of the mark;
+    5. whatever else is below the video: a leftover.
 
     Parameters
     ----------
     location : Location
     videos : iterable of str, optional
-        Only these; by default every video that has a journal or a group.
+        Ids of the videos; by default every video that has a journal or a group.
     progress : callable, optional
+        Called after each video with the number of videos so far and of all.
     threads : int, optional
-        Readers at work at once; by default as many as the machine has cores, at least 8.
+        Number of threads that read; by default the number of cores, at least 8.
 
     Returns
     -------
     list of Problem
-        Empty where all is well; the store first, then by video, then what the first edition lacks.
+        Empty where all is well. First the store, then by video, then what the first edition lacks.
 
     Raises
     ------
     StoreError
-        Where a wanted video is not in the store.
+        A wanted video is not in the store.
     StoreUnreachable
-        Where the store as a whole does not answer.
+        The store as a whole does not answer.
     """
     names = [*location.list_folder(VIDEOS), *location.list_folder(JOURNAL)]
     told = told_by_index(location)
@@ -88,7 +90,7 @@ def verify(
 
 @dataclass
 class _Lacks:
-    """What stores of the first edition go without, gathered so that one note tells of many."""
+    """What stores of the first edition lack, gathered so that one note covers many objects."""
 
     checksums: dict[str, list[str]] = field(default_factory=dict)
     digests: list[str] = field(default_factory=list)
@@ -96,27 +98,21 @@ class _Lacks:
 
     def notes(self) -> Iterator[Problem]:
         for array, videos in sorted(self.checksums.items()):
-            yield Problem(
-                "",
-                "",
-                array,
-                "unchecked",
+            why = (
                 f"chunks of {array} carry no checksum in {some(videos)}: verify sees damage to "
-                "them, reading does not; computed again they get one",
+                "them, reading does not; chunks computed again get one"
             )
+            yield Problem("", "", array, "unchecked", why)
         for keys, what in (
             (self.digests, "marks carry no digest"),
             (self.copies, "metadata have no second copy"),
         ):
             if keys:
-                yield Problem(
-                    "",
-                    "",
-                    keys[0],
-                    "unchecked",
+                why = (
                     f"{what} ({some(keys)}): written by an earlier foveal; "
-                    "`foveal build --repair` adds it",
+                    "`foveal build --repair` adds it"
                 )
+                yield Problem("", "", keys[0], "unchecked", why)
 
 
 def _verify_video(
@@ -160,65 +156,54 @@ def _foreign_records(location: Location, video: str) -> Iterator[Problem]:
     folder = f"{JOURNAL}/{group_name(video)}"
     try:
         names = location.list_folder(folder)
-    except StoreError:  # the journal's reader says so
+    except StoreError:  # the reader of the journal reports it
         return
     for name in names:
         stage = name.removesuffix(".json")
         if name not in ("group", "checkpoint") and (stage == name or not is_name(stage)):
             key = f"{folder}/{name}"
-            yield Problem(video, "", key, "leftover", f"{key} is nothing that foveal wrote")
+            yield Problem(video, "", key, "leftover", f"{key} was not written by foveal")
 
 
 def _check_mark(mark: Mark, marks: dict[str, Mark]) -> Iterator[Problem]:
     key = journal_key(mark.video, mark.stage)
+    problem = partial(Problem, mark.video, mark.stage, key)
     if fingerprint(mark.identity) != mark.fingerprint:
-        yield Problem(
-            mark.video,
-            mark.stage,
-            key,
-            "mark",
-            f"{key}: the fingerprint {mark.fingerprint[:12]} is not that of the identity beside it",
+        yield problem(
+            "mark", f"{key}: the fingerprint {mark.fingerprint[:12]} is not that of its identity"
         )
     for name, wanted in mark.identity.get("upstream", {}).items():
         source = marks.get(name)
         if source is not None and source.fingerprint != wanted:
-            yield Problem(
-                mark.video,
-                mark.stage,
-                key,
+            yield problem(
                 "stale",
-                f"{mark.stage} of {mark.video} was made from another {name} than is stored",
+                f"{mark.stage} of {mark.video} was made from a {name} other than the stored one",
             )
     timeline = marks["time"].arrays.get("time") if "time" in marks else None
     frames = None if timeline is None else timeline["shape"][0]
     for array, info in mark.infos.items():
         expected = None if frames is None else info.items_expected(frames)
         if expected is not None and info.items != expected:
-            yield Problem(
-                mark.video,
-                mark.stage,
-                key,
+            yield problem(
                 "alignment",
                 f"{array} of {mark.video} has {info.items} items along {info.dims[0]}, "
                 f"its timeline {frames} frames",
             )
         numbers = mark.infos.get(info.starts or info.source_frames or "")
         if numbers is not None and numbers.items != info.items:
-            yield Problem(
-                mark.video,
-                mark.stage,
-                key,
+            yield problem(
                 "alignment",
-                f"{array} of {mark.video} has {info.items} items, {numbers.name}, which says of "
-                f"which frames they are, {numbers.items}",
+                f"{array} of {mark.video} has {info.items} items, but {numbers.name}, which gives "
+                f"their frames, has {numbers.items}",
             )
 
 
 def _check_metadata(
     location: Location, mark: Mark, array: str, key: str, lacks: _Lacks
 ) -> Iterator[Problem]:
-    """Compare ``zarr.json`` with the mark; that it is there and whole is seen by its checksum."""
+    """Compare ``zarr.json`` with the mark; that it exists and is whole is left to its checksum."""
     about = mark.arrays[array]
+    problem = partial(Problem, mark.video, mark.stage, key)
     try:
         content = location.read(key)
         if content is None:
@@ -237,21 +222,13 @@ def _check_metadata(
         yield problem_of(location, error, key, mark.video, mark.stage)
         return
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        yield Problem(
-            mark.video, mark.stage, key, "metadata", f"{key} is no readable array metadata"
-        )
+        yield problem("metadata", f"{key} is not readable array metadata")
         return
     if not checked:
         lacks.checksums.setdefault(array, []).append(mark.video)
     for what, value in layout.items():
         if value != about[what]:
-            yield Problem(
-                mark.video,
-                mark.stage,
-                key,
-                "metadata",
-                f"{key}: {what} is {value}, its mark says {about[what]}",
-            )
+            yield problem("metadata", f"{key}: {what} is {value}, its mark says {about[what]}")
     try:
         check_count(layout["shape"], grid, about["sha256"])
         counts = [-(-length // side) for length, side in zip(layout["shape"], grid, strict=True)]
@@ -259,17 +236,17 @@ def _check_metadata(
         for name in sorted(needed - about["sha256"].keys()):
             raise ValueError(f"its shape needs {name}, which its mark does not list")
     except (ValueError, TypeError, ZeroDivisionError) as error:
-        yield Problem(mark.video, mark.stage, key, "mark", f"{key}: {error}")
+        yield problem("mark", f"{key}: {error}")
         return
     if sha256_of_bytes(content) == about["sha256"].get("zarr.json"):
         try:
             checked_array(location, mark, array, content)
         except ChecksumError as error:
-            yield Problem(mark.video, mark.stage, key, "metadata", str(error))
+            yield problem("metadata", str(error))
 
 
 def _carry_checksums(codecs: list[dict[str, Any]]) -> bool:
-    """Whether each chunk that is read carries a checksum, in a shard or by itself."""
+    """Tell whether each chunk carries a checksum, in a shard or by itself."""
     last = codecs[-1]
     if last["name"] == "sharding_indexed":
         last = last["configuration"]["codecs"][-1]
@@ -285,10 +262,5 @@ def _check_object(location: Location, mark: Mark, key: str, sha256: str) -> Prob
         return None
     if found is None:
         return Problem(mark.video, mark.stage, key, "missing", f"{key} is missing")
-    return Problem(
-        mark.video,
-        mark.stage,
-        key,
-        "changed",
-        f"{key} has changed: its SHA-256 is {found[:12]}…, its mark says {sha256[:12]}…",
-    )
+    why = f"{key} has changed: its SHA-256 is {found[:12]}…, its mark says {sha256[:12]}…"
+    return Problem(mark.video, mark.stage, key, "changed", why)

@@ -1,4 +1,4 @@
-"""Verifying what belongs to no video's stage: metadata, index, statistics, scores, records."""
+"""This module verifies what belongs to no stage: metadata, index, statistics, scores, records."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _EXPECTED = re.compile(r"zarr\.json|lock")
 
 
 def check_store(location: Location) -> Iterator[Problem]:
-    """What is wrong with the store as a whole, its videos left aside."""
+    """Yield what is wrong with the store as a whole, apart from its videos."""
     yield from check_group(location, "")
-    # A store that was made this very moment, or whose build was stopped then, has no videos yet.
+    # A store whose build has just begun, or was stopped at once, has no videos yet.
     if location.list_folder(VIDEOS):
         yield from check_group(location, VIDEOS)
     try:
@@ -58,11 +58,11 @@ def check_store(location: Location) -> Iterator[Problem]:
         for name in location.list_folder(folder):
             key = f"{folder}/{name}"
             if key != OF_STORE and video_of(name) is None and not _EXPECTED.fullmatch(name):
-                yield Problem("", "", key, "leftover", f"{key} is nothing that foveal wrote")
+                yield Problem("", "", key, "leftover", f"{key} was not written by foveal")
 
 
 def check_group(location: Location, path: str, video: str = "") -> Iterator[Problem]:
-    """Compare a group's ``zarr.json`` with its second copy; a note where it has none."""
+    """Compare a group's ``zarr.json`` with its copy; yield a note where it has none."""
     key, copy = metadata_key(path), read_copy(location, path)
     original = read_original(location, path)
     if original is None:
@@ -80,7 +80,7 @@ def check_group(location: Location, path: str, video: str = "") -> Iterator[Prob
 
 
 def group_problem(location: Location, path: str) -> str | None:
-    """What is wrong with a group's ``zarr.json`` by itself, None where nothing is."""
+    """Return what is wrong with a group's ``zarr.json`` by itself, None where nothing is."""
     try:
         group_attributes(read_original(location, path) or b"")
     except ValueError as error:
@@ -91,12 +91,12 @@ def group_problem(location: Location, path: str) -> str | None:
 def problem_of(
     location: Location, error: StoreError, key: str, video: str = "", stage: str = ""
 ) -> Problem:
-    """An error met while reading one object, as a problem of that object.
+    """Return an error met while reading one object as a problem of that object.
 
     Raises
     ------
     StoreUnreachable
-        Where it is the store that does not answer.
+        The store as a whole does not answer.
     """
     if isinstance(error.__cause__, Exception):
         location.check_lost(error.__cause__, key)

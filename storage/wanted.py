@@ -1,4 +1,7 @@
-"""Which stages the builds of a store want of each video: only so is a half-built one told apart."""
+"""This module records which stages the builds of a store want of each video.
+
+Without the record, a video of which a build was stopped would look complete.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,13 @@ WANTED = f"{OF_STORE}/wanted"
 
 
 def write_wanted(location: Location, wanted: Mapping[str, Collection[str]]) -> None:
-    """Note which stages a build wants, before it computes any. Its caller holds the lock.
+    """Record which stages a build wants, before it computes any. The caller holds the lock.
 
     Parameters
     ----------
     location : Location
     wanted : mapping of str to collection of str
-        Names of stages by video. Videos of earlier builds that are not named keep theirs.
+        Names of stages by video. Other videos, of earlier builds, keep theirs.
     """
     try:
         before = read_wanted(location)
@@ -36,12 +39,12 @@ def write_wanted(location: Location, wanted: Mapping[str, Collection[str]]) -> N
 
 
 def read_wanted(location: Location) -> dict[str, tuple[str, ...]]:
-    """Names of the stages wanted of each video; empty for stores of the first edition.
+    """Read the names of the wanted stages by video; empty for stores of the first edition.
 
     Raises
     ------
     StoreError
-        Where the record is damaged.
+        The record is damaged.
     """
     content = location.read(WANTED)
     if content is None:

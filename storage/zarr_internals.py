@@ -1,8 +1,7 @@
-"""Every name of zarr that is not public, in one place.
+"""This module imports every name of zarr that is not public, so that no other module does.
 
-zarr-python promises nothing about ``zarr.core``. What foveal needs of it is imported here and
-nowhere else, so that a new minor version means reading this one file; ``pyproject.toml`` therefore
-caps zarr at the minor version that it was read against.
+zarr-python promises nothing about ``zarr.core``. A new minor version of zarr means reading this one
+file; ``pyproject.toml`` therefore caps zarr at the minor version that was read.
 """
 
 from __future__ import annotations

@@ -17,9 +17,14 @@ from typer.testing import CliRunner
 from foveal.cli import app
 from foveal.pipeline.recipe.recipe import Recipe
 from foveal.pipeline.recipe.section import DatasetSection, Section
+from tools.docs.api import DIRECTIVE, load, missing
+from tools.docs.blocks import PageError, read_blocks
+from tools.docs.docstrings import as_markdown
+from tools.docs.run import normalised
 
 REPOSITORY = Path(__file__).parents[1]
-PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
+NAMES = {page: page.relative_to(REPOSITORY).as_posix() for page in PAGES}
 RECIPES = REPOSITORY / "docs" / "recipes.md"
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -35,14 +40,14 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def commands() -> Iterator[tuple[str, list[str]]]:
-    """Page and words of each ``foveal`` command line in a plain block; placeholders included."""
+    """Page and words of each ``foveal`` command line in a block; placeholders included."""
     for page in PAGES:
-        for block in blocks(page, ""):
+        for block in [*blocks(page, ""), *blocks(page, "sh")]:
             for line in block.splitlines():
                 line = line.removeprefix("nohup ").removeprefix("$ ")
                 if line.startswith("foveal ") and "…" not in line:
                     words = shlex.split(line.split(" > ")[0], comments=True)
-                    yield page.name, words[1:]
+                    yield NAMES[page], words[1:]
 
 
 COMMANDS = list(commands())
@@ -62,7 +67,7 @@ def sections(kind: Any = Recipe) -> Iterator[type[Section]]:
 SECTIONS = sorted(set(sections()), key=lambda model: model.__name__)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=NAMES.get)
 def test_fences_are_closed_and_tables_are_even(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert len(re.findall(r"^```", text, re.MULTILINE)) % 2 == 0
@@ -73,7 +78,7 @@ def test_fences_are_closed_and_tables_are_even(page: Path) -> None:
         width = columns
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=NAMES.get)
 def test_relative_links_lead_somewhere(page: Path) -> None:
     for link in LINK.findall(FENCE.sub("", page.read_text(encoding="utf-8"))):
         if "://" in link:
@@ -82,8 +87,10 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
         target = page.parent / file if file else page
         assert target.exists(), link
         if anchor:
-            headings = HEADING.findall(FENCE.sub("", target.read_text(encoding="utf-8")))
+            text = target.read_text(encoding="utf-8")
+            headings = HEADING.findall(FENCE.sub("", text))
             slugs = {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+            slugs |= set(DIRECTIVE.findall(text))
             assert anchor in slugs, link
 
 
@@ -152,3 +159,120 @@ def test_example_recipes_in_the_docs_parse() -> None:
         Recipe.parse(example)
     for example in examples:
         Recipe.parse({"store": "x.zarr", **example})
+
+
+@pytest.mark.parametrize("page", PAGES[1:], ids=NAMES.get)
+def test_blocks_keep_the_conventions(page: Path) -> None:
+    """Commands stand in blocks that ``make docs`` runs, or say why they are not run."""
+    for block in read_blocks(page, page.read_text(encoding="utf-8")):
+        if block.kind == "python" and block.not_run is None:
+            compile(block.text, f"{page}:{block.line}", "exec")
+        if block.kind == "output":
+            assert block.text.strip(), f"{page}:{block.line} has no output: run make docs"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("```text\nfoveal build\n```\n", "belong into a ```sh block"),
+        ("<!-- not run: x -->\n```text\nfoveal\n```\n", "only blocks of"),
+        ("<!-- not run -->\n```sh\nfoveal\n```\n", "write <!-- not run"),
+        ("<!-- output -->\n```sh\nfoveal\n```\n", "```text block"),
+        ("<!-- output -->\n", "has no block"),
+        ("```ruby\nputs 1\n```\n", "neither run"),
+    ],
+)
+def test_pages_against_the_conventions_are_named(text: str, message: str) -> None:
+    with pytest.raises(PageError, match=message):
+        list(read_blocks(Path("page.md"), text))
+
+
+def test_outputs_are_compared_without_times_and_sizes() -> None:
+    old = "601  2026-11-28T10:35:37Z   0.4 s  14.3 MB  fa7ce3676886\n"
+    assert normalised(old) == normalised("601 2027-01-02T03:04:05Z  12.0 s 9.1 MB  0123456789ab")
+    assert normalised(old) != normalised(old.replace("601", "602"))
+
+
+def test_outputs_that_need_no_store_are_up_to_date() -> None:
+    """The others take minutes: ``make docs`` compares them."""
+    checked = 0
+    for page in PAGES[1:]:
+        command = ""
+        for block in read_blocks(page, page.read_text(encoding="utf-8")):
+            if block.kind == "sh":
+                command = block.text.strip()
+            elif block.kind == "output" and command in ("foveal plugins", "foveal --help"):
+                printed = CliRunner().invoke(app, shlex.split(command)[1:]).stdout.splitlines()
+                shown = "\n".join(printed[: block.lines]) + ("\n…" if block.lines else "")
+                assert normalised(block.text) == normalised(shown), f"run make docs: {page}"
+                checked += 1
+    assert checked
+
+
+def test_the_site_lists_every_page() -> None:
+    text = (REPOSITORY / "mkdocs.yml").read_text(encoding="utf-8")
+    for page in PAGES[1:]:
+        name = page.relative_to(REPOSITORY / "docs").as_posix()
+        assert name in text, f"{name} is not in the nav of mkdocs.yml"
+
+
+def test_the_reference_names_no_object_twice() -> None:
+    names = [name for page in PAGES for name in DIRECTIVE.findall(page.read_text(encoding="utf-8"))]
+    assert len(names) > 50
+    assert len(names) == len(set(names))
+
+
+def test_docstrings_become_markdown() -> None:
+    docstring = "First line.\n\n::\n\n    code = 1\n\n====  ====\na     b\n``c`` d e\n====  ===="
+    assert as_markdown(docstring) == (
+        "First line.\n\n\n    code = 1\n\n| | |\n|---|---|\n| a | b |\n| ``c`` | d e |"
+    )
+
+
+def test_names_and_parameters_without_a_description_are_found(tmp_path: Path) -> None:
+    (tmp_path / "foveal").mkdir()
+    (tmp_path / "foveal" / "__init__.py").write_text(
+        '''"""Head."""
+
+def good(path, more=1):
+    """Read `path`.
+
+    Parameters
+    ----------
+    more : int
+        So many.
+    """
+
+def bad(path, more):
+    """Read.
+
+    Parameters
+    ----------
+    more : int
+    """
+
+class Thing:
+    """A thing.
+
+    Attributes
+    ----------
+    size : int
+        In pixels.
+    """
+
+    size = 1
+    colour = 2
+
+    def act(self): ...
+
+def _private(path): ...
+'''
+    )
+    found = missing(load(tmp_path), ["foveal", "foveal.gone"])
+    assert [line.split(": ", 1)[1] for line in found] == [
+        "parameter path of foveal.bad is not described",
+        "parameter more of foveal.bad is not described",
+        "attribute foveal.Thing.colour is not described",
+        "function foveal.Thing.act has no docstring",
+        "foveal.gone does not exist",
+    ]

@@ -1,4 +1,4 @@
-"""``foveal compare``: figures of stored predictions side by side."""
+"""This module holds ``foveal compare``, which draws stored predictions side by side."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def compare(
 ) -> None:
     """Draw models of one store side by side: sheets, difference by video, score over time.
 
-    Each figure is a PNG and a PDF; index.html shows all, CSV files hold the numbers. Everything
-    comes from stored arrays.
+    Each figure is a PNG and a PDF; index.html shows all, CSV files hold the numbers. Only stored
+    arrays are read.
     """
     from foveal.models.metrics import VARIANTS
     from foveal.pipeline.compare.compare import compare as draw

@@ -1,4 +1,4 @@
-"""What commands share: options, tables for people, JSON for machines."""
+"""What commands share: options, tables for people, JSON for programs, and progress bars."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from rich.table import Table
 from rich.text import Text
 
 INCOMPLETE = 3
-"""Exit status of a command that did its work but has bad news."""
+"""Exit status of a command that did its work, but found something wrong or incomplete."""
 
 ROWS = 40
-"""Rows of a table for people; `--json` gives all."""
+"""Largest number of rows in a table for people; `--json` prints all."""
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 Cluster = Annotated[
     str | None,
     typer.Option(
         envvar="FOVEAL_CLUSTER",
-        help="Dask cluster: local:4, local:gpus, tcp://scheduler:8786. Here by default.",
+        help="Dask cluster: local:4, local:gpus, tcp://scheduler:8786. Default: this machine.",
     ),
 ]
 
@@ -47,14 +47,17 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
-    """JSON on standard output, nothing else."""
+    """Print `value` as JSON on standard output."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
 
 
 def print_table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], numbers: str = ""
 ) -> None:
-    """A table as wide as the terminal; columns named in `numbers` are set flush right."""
+    """Print `title` and a table as wide as the terminal; None in `rows` is an empty cell.
+
+    `columns` are the headings; those in `numbers`, separated by blanks, are aligned right.
+    """
     table = Table(header_style="bold", box=None, pad_edge=False)
     right = set(numbers.split())
     for column in columns:
@@ -70,12 +73,12 @@ def print_table(
 
 @contextmanager
 def following(what: str) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar for the video at work, on a terminal alone.
+    """Show a bar for the current video, on a terminal only; `what` is its first label.
 
     Yields
     ------
     callable
-        To be told: the video, how much of it is done, and of how much.
+        Call it with the video, the amount done, and the amount of all.
     """
     with Progress(console=err, disable=not err.is_terminal) as progress:
         bar = progress.add_task(what, total=None)
@@ -88,12 +91,12 @@ def following(what: str) -> Iterator[Callable[[str, int, int], None]]:
 
 @contextmanager
 def counting(what: str) -> Iterator[Callable[[str, int, int], None]]:
-    """Progress of long work: a bar with the time left on a terminal, elsewhere a line a minute.
+    """Show the progress of `what`: on a terminal a bar with the time left, else a line per minute.
 
     Yields
     ------
     callable
-        To be told: what is at work, how much is done, and of how much.
+        Call it with the current item, the amount done, and the amount of all.
     """
     spoke = time.monotonic()
     columns = (

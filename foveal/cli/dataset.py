@@ -1,4 +1,4 @@
-"""``foveal init`` and ``foveal check``: before a night is spent."""
+"""``foveal init`` and ``foveal check``: recognise and check a dataset before it is built."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from foveal.cli.build import load_recipe
-from foveal.cli.console import INCOMPLETE, ROWS, Json, err, out, print_json, print_table
+from foveal.cli.console import INCOMPLETE, ROWS, Json, counting, err, out, print_json, print_table
 from foveal.errors import RecipeError, writing
 
 if TYPE_CHECKING:
@@ -20,9 +20,9 @@ def init(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Recipe to write; default: print it.")
     ] = None,
-    store: Annotated[str | None, typer.Option(help="Where the store shall go.")] = None,
+    store: Annotated[str | None, typer.Option(help="Path or URL of the store to build.")] = None,
 ) -> None:
-    """Recognise which dataset lies in a folder and write a commented recipe for it."""
+    """Recognise which dataset a folder holds, and write a commented recipe for it."""
     from foveal.pipeline.check.recognise import recognise
 
     found = recognise(root, store)
@@ -41,25 +41,20 @@ def init(
 
 def check(
     recipe: Annotated[Path, typer.Argument(help="YAML recipe.")],
-    root: Annotated[Path | None, typer.Option(help="Where the raw dataset lies.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder of the raw dataset.")] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="Change a key. Repeatable.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N videos.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Read a dataset cheaply and say what a build would stumble over."""
-    from rich.progress import Progress
-
+    """Check a dataset in minutes, and list the problems that a build would have with it."""
     from foveal.pipeline.check.preflight import check as preflight
 
     resolved = load_recipe(recipe, root, None, overrides)
-    with Progress(console=err, disable=not err.is_terminal) as progress:
-        bar = progress.add_task("check", total=None)
+    with counting("check") as advance:
         report = preflight(
-            resolved,
-            limit=limit,
-            advance=lambda done, total: progress.update(bar, completed=done, total=total),
+            resolved, limit=limit, advance=lambda done, total: advance("videos", done, total)
         )
     if as_json:
         print_json(report.to_dict())

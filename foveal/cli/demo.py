@@ -1,4 +1,4 @@
-"""``foveal demo``: a raw dataset with known truth, built as a real one is."""
+"""``foveal demo``: write a raw dataset with known truth, and build it as a real one."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from foveal.cli.console import INCOMPLETE, out
 
 
 def demo(
-    folder: Annotated[Path, typer.Argument(help="Where dataset, store and pictures go.")] = Path(
+    folder: Annotated[Path, typer.Argument(help="Folder for dataset, store and pictures.")] = Path(
         "demo"
     ),
-    seed: Annotated[int, typer.Option(help="Another seed, another dataset.")] = 0,
+    seed: Annotated[int, typer.Option(help="Each seed gives another dataset.")] = 0,
 ) -> None:
     """Write the demo dataset, build its store, draw a preview and a report."""
     from foveal.pipeline.demo import write_demo

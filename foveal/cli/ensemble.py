@@ -1,4 +1,4 @@
-"""``foveal predict-ensemble`` and ``foveal baseline``: predictions that no network makes."""
+"""This module holds ``foveal predict-ensemble`` and ``foveal baseline``: maps without a network."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def predict_ensemble(
     only: Only = None,
     as_json: Json = False,
 ) -> None:
-    """Make several predictions into one, kept as one more array of each video.
+    """Combine several predictions into one, stored as one more array of each video.
 
-    Every map is stretched to [0, 1] by its own minimum and maximum first. What is complete is left
-    alone. Exit status 3: some videos lack a prediction.
+    Every map is first stretched to [0, 1] by its own minimum and maximum. What is complete is not
+    computed again. Exit status 3: some videos lack a prediction.
     """
     from foveal.pipeline.learn.ensemble import predict_ensemble as combine
 
@@ -61,7 +61,7 @@ def baseline(
 ) -> None:
     """Write a baseline as a prediction, to be scored and exported like any other.
 
-    Vertical videos get a Gaussian of their own. What is complete is left alone.
+    Vertical videos get a Gaussian of their own. What is complete is not computed again.
     """
     from foveal.pipeline.learn.centre import predict_centre
 

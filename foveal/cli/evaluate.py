@@ -1,4 +1,4 @@
-"""``foveal evaluate``: predictions of a store scored against its ground truth."""
+"""This module holds ``foveal evaluate``, which scores predictions against the ground truth."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from foveal.errors import RecipeError, writing
 
 if TYPE_CHECKING:
     from foveal.pipeline.learn.baselines import Each
-    from foveal.pipeline.learn.evaluate import Evaluation
+    from foveal.pipeline.learn.evaluation import Evaluation
 
 
 def evaluate(
@@ -56,7 +56,7 @@ def evaluate(
         ),
     ] = "mit",
     average: Annotated[
-        str, typer.Option(help="videos: frames of a video first; frames: all frames alike.")
+        str, typer.Option(help="videos: mean of each video first; frames: mean of all frames.")
     ] = "videos",
     mask: Annotated[
         str | None, typer.Option(help="Only frames that count in this mask (foveal mask).")
@@ -120,14 +120,14 @@ def evaluate(
 
 
 def _keep(store: str, result: dict[str, Any]) -> None:
-    """Into the store, for the report; one that cannot be written to is no reason to fail."""
+    """Write the scores to the store, for the report; a read-only store is not an error."""
     from foveal.storage.evaluation import write_evaluation
     from foveal.storage.location import Location
 
     try:
         write_evaluation(Location(store), result)
     except (OSError, ValueError) as error:
-        err.print(f"not kept for the report: {store} cannot be written to ({error})", markup=False)
+        err.print(f"not stored for the report: {store} is not writable ({error})", markup=False)
 
 
 def _show(scores: Evaluation, average: str, per_video: bool) -> None:
@@ -180,7 +180,7 @@ def _number(value: float | None) -> str:
 
 
 def _listed(option: str, text: str, allowed: Sequence[str]) -> list[str]:
-    """Names of a comma-separated list."""
+    """Return the names in a comma-separated list."""
     if text == "all":
         return list(allowed)
     if text == "none":

@@ -1,4 +1,4 @@
-"""``foveal experiment``: a paper's stores, trainings and tables, from one file."""
+"""This module holds ``foveal experiment``, which runs a paper's experiment from one file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Scale = Annotated[
 ]
 Folder = Annotated[
     Path | None,
-    typer.Option(help="Where all is written; by default beside the file, under its name."),
+    typer.Option(help="Folder of all results; by default beside the file, under its name."),
 ]
 Overrides = Annotated[
     list[str] | None,
@@ -57,7 +57,7 @@ def run(
     folder: Folder = None,
     overrides: Overrides = None,
     device: Annotated[
-        str | None, typer.Option(help="auto, cpu, cuda or cuda:N, in place of the file's.")
+        str | None, typer.Option(help="auto, cpu, cuda or cuda:N, instead of the file's.")
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List the steps, and do nothing.")
@@ -66,8 +66,8 @@ def run(
 ) -> None:
     """Do what is not done yet: build stores, train, predict, score; then write the tables.
 
-    Stores and checkpoints are the memory: after Ctrl-C or a kill the same command goes on. Exit
-    status 3: done, but some videos were left out.
+    After Ctrl-C or a kill the same command goes on from the stores and checkpoints. Exit status 3:
+    done, but some videos were left out.
     """
     from foveal.pipeline.experiment.steps import check
     from foveal.pipeline.experiment.work import Work
@@ -114,7 +114,7 @@ def table(
 ) -> None:
     """Print and write the tables: our numbers, the printed ones, and the difference.
 
-    Written are tables.html, tables.csv and a .tex file for each table, into the folder's tables/.
+    The folder's tables/ gets tables.html, tables.csv and one .tex file per table.
     """
     from foveal.pipeline.experiment.work import Work
 
@@ -122,7 +122,7 @@ def table(
 
 
 def load(file: str, scale: str, folder: Path | None, overrides: Sequence[str] | None) -> Experiment:
-    """The experiment of a file, or of the shipped one of that name.
+    """Read the experiment of a file, or the shipped experiment of that name.
 
     Raises
     ------
@@ -143,7 +143,7 @@ def load(file: str, scale: str, folder: Path | None, overrides: Sequence[str] | 
     }
     if file not in shipped:
         raise RecipeError(
-            f"there is no file {file}; foveal ships {', '.join(sorted(shipped))}, which go by name"
+            f"there is no file {file}; give a file, or one of {', '.join(sorted(shipped))}"
         )
     here = folder or Path(file if scale == "paper" else f"{file}-{scale}")
     with resources.as_file(shipped[file]) as path:
@@ -151,7 +151,7 @@ def load(file: str, scale: str, folder: Path | None, overrides: Sequence[str] | 
 
 
 def _builder(loaded: Experiment) -> Any:
-    """Tiny stores are built in this process, others as ``foveal build`` does."""
+    """Return the builder: tiny stores are built here, others as ``foveal build`` does."""
     from foveal.cli.build import run_build
     from foveal.pipeline.experiment.work import build_here
 
@@ -169,7 +169,7 @@ def _list(loaded: Experiment, steps: Sequence[Any], as_json: bool) -> None:
 
 
 def _finish(work: Work, outcomes: Sequence[Outcome], as_json: bool, stopped: bool) -> None:
-    """Write the tables, and say what they hold."""
+    """Write the tables, and print their content."""
     from foveal.pipeline.experiment.comparison import compare
     from foveal.pipeline.experiment.page import write_tables
 
@@ -213,7 +213,7 @@ def _show(comparison: Any, table: Any, target: Any) -> None:
 
 
 def _text(cell: Any) -> str:
-    """``ours (paper, difference)``."""
+    """Return ``ours (paper, difference)``."""
     from foveal.pipeline.experiment.page import number, printed, signed
 
     paper = printed(cell) or "-"
@@ -224,7 +224,7 @@ def _text(cell: Any) -> str:
 
 
 class _Watch:
-    """What is being done, with a bar for the piece under way on a terminal."""
+    """Shows the current step, with a bar on a terminal."""
 
     def __init__(self) -> None:
         self._progress = Progress(console=err, disable=not err.is_terminal)
@@ -239,11 +239,11 @@ class _Watch:
         self.stop()
 
     def stop(self) -> None:
-        """Leave the terminal as it was."""
+        """Stop the display."""
         self._progress.stop()
 
     def begins(self, step: str, *, own_bar: bool) -> None:
-        """Show a step; one that shows its own progress gets the terminal."""
+        """Show a step; a step with a bar of its own gets the terminal."""
         self._doing = step
         self._progress.reset(self._bar, description=step, total=None)
         if own_bar:

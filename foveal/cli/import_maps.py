@@ -1,4 +1,4 @@
-"""``foveal import-maps``: another model's maps, checked and kept beside this project's own."""
+"""This module holds ``foveal import-maps``, which checks and stores another model's maps."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ def import_maps(
     ] = None,
     size: Annotated[
         str | None,
-        typer.Option(help="Store at HEIGHTxWIDTH, or 'source'; default: as the maps came."),
+        typer.Option(help="Store at HEIGHTxWIDTH, or 'source'; default: the maps' own size."),
     ] = None,
     source: Annotated[
-        str, typer.Option(help="Whose maps: model, weights, paper. Kept with them.")
+        str, typer.Option(help="Whose maps: model, weights, paper. Stored with them.")
     ] = "",
     inside: Annotated[
-        str | None, typer.Option(help="Files lie in VIDEO/INSIDE rather than in VIDEO.")
+        str | None, typer.Option(help="The files are in VIDEO/INSIDE instead of VIDEO.")
     ] = None,
     variable: Annotated[
-        str | None, typer.Option(help="Of MAT files that hold several variables.")
+        str | None, typer.Option(help="Variable to read, in MAT files that hold several.")
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Only compare; write nothing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Take in another model's saliency maps, so that they are scored and drawn beside ours.
+    """Store another model's saliency maps, so that they are scored and drawn beside ours.
 
-    Names and counts are compared frame by frame with the store. What does not fit is listed and
-    left out; nothing is guessed. Exit status 3: something did not fit.
+    Names and numbers of files are compared with the frames of the store. What does not fit is
+    listed and left out; nothing is guessed. Exit status 3: something did not fit.
     """
     from foveal.pipeline.learn.import_maps import RULE
     from foveal.pipeline.learn.import_maps import import_maps as take_in

@@ -1,4 +1,4 @@
-"""``foveal inspect``: what a store holds."""
+"""This module holds ``foveal inspect``, which shows the content of a store."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def inspect(
     location = Location(store, read_only=True)
     attributes = check_format(location)
     if attributes is None:
-        raise StoreError(f"there is no store at {store}")
+        raise StoreError(f"there is no store at {store}; `foveal build` makes one")
     if video is None:
         _whole(location, attributes, as_json)
     else:
@@ -43,7 +43,7 @@ def _whole(location: Location, attributes: dict[str, Any], as_json: bool) -> Non
     damaged = read_damage(location)
     table = open_store(location.url).videos
     if damaged:
-        # The index does not know of it.
+        # The index does not know of the damage.
         table = index_from_journal(location).set_index("video")
         for column in JSON_COLUMNS:
             table[column] = table[column].map(json.loads)
@@ -76,7 +76,7 @@ def _whole(location: Location, attributes: dict[str, Any], as_json: bool) -> Non
     out.print(f"{len(rows)} videos, {frames} frames, {size_text(total)}")
     untrained = sorted({stage for row in rows for stage in row["random_weights"]})
     if untrained:
-        out.print(f"computed by random weights, to try things out: {', '.join(untrained)}")
+        out.print(f"computed by random weights, only for trials: {', '.join(untrained)}")
     for damage in damaged:
         out.print(damage.reason, markup=False, soft_wrap=True)
 
@@ -140,7 +140,7 @@ def _one(location: Location, video: str, as_json: bool) -> None:
 
 
 def _reading_order(mark: Mark) -> tuple[int, bool, str]:
-    """The timeline and pictures first, then as `KINDS` has it; predictions after ground truth."""
+    """Sort the timeline and pictures first, then by `KINDS`; predictions after ground truth."""
     from foveal.storage.kinds import KINDS
 
     kinds, infos = list(KINDS), list(mark.infos.values())
@@ -153,7 +153,7 @@ def _reading_order(mark: Mark) -> tuple[int, bool, str]:
 
 
 def _notes(mark: Mark) -> str:
-    """Counts and choices worth a glance; the whole provenance is in --json."""
+    """Return counts and choices worth a look; the whole provenance is in --json."""
     known = ("parameters", "contents", "source_sha256", "software", "video", "upstream")
     parts = ["random weights"] if mark.random_weights else []
     for key, value in mark.provenance.items():

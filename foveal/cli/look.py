@@ -1,4 +1,4 @@
-"""``foveal preview``, ``report``, ``statistics``, ``export``: a store for people and for others."""
+"""``foveal preview``, ``report``, ``statistics``, ``export``: look at a store, and export it."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def preview(
         Path, typer.Option("--output", "-o", help="x.png: contact sheet; x.mp4, x.gif: film.")
     ],
     frame: Annotated[
-        list[int] | None, typer.Option(help="Show this frame. Repeatable; default: spread evenly.")
+        list[int] | None, typer.Option(help="Show this frame. Repeatable; default: evenly spaced.")
     ] = None,
     columns: Annotated[int, typer.Option(min=1, max=24, help="Columns of a sheet.")] = 6,
     as_json: Json = False,
 ) -> None:
-    """Show everything stored of a video side by side: pictures, flow, gaze, predictions, curves."""
+    """Draw all arrays of a video side by side: pictures, flow, gaze, predictions, curves."""
     from foveal.pipeline.preview.preview import write_preview
 
     with counting("drawing") as advance:
@@ -72,9 +72,9 @@ def report(
     ),
     as_json: Json = False,
 ) -> None:
-    """Write one self-contained page about a store: what is wrong, flow, scores, statistics, videos.
+    """Write one self-contained page about a store: problems, flow, scores, statistics, videos.
 
-    A build leaves such a page in the store as report.html; this one tells of the store as it is.
+    A build writes such a page into the store as report.html; this one shows the store as it is now.
     """
     from foveal.pipeline.report.report import write_report
 
@@ -87,11 +87,11 @@ def report(
 
 def statistics(
     store: Store,
-    split: Annotated[str, typer.Option(help="Videos that count; 'all' for every one.")] = "train",
+    split: Annotated[str, typer.Option(help="Split of the videos; 'all' for every one.")] = "train",
     cluster: Cluster = None,
     as_json: Json = False,
 ) -> None:
-    """Channel means, flow magnitudes, centre bias, fixations a frame; kept in the store."""
+    """Compute and store channel means, flow magnitudes, centre bias, and fixations per frame."""
     from foveal.storage.location import Location
     from foveal.storage.reader import open_store
     from foveal.storage.statistics import compute_statistics, write_statistics
@@ -117,18 +117,18 @@ def statistics(
             if array.dtype.kind in "iuf"
         ],
     )
-    out.print("all of it, maps too: --json, or store.statistics() in Python", markup=False)
+    out.print("all values, also of maps: --json, or store.statistics() in Python", markup=False)
 
 
 def _finite(values: Any) -> Any:
-    """The same in JSON's terms, which has no infinity and no NaN: null."""
+    """The same values for JSON, where infinity and NaN become null."""
     if isinstance(values, list):
         return [_finite(value) for value in values]
     return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
 def _statistic(values: NDArray[Any]) -> str:
-    """Numbers in full where they stand in a row, the gist of a map."""
+    """All values of a row of numbers; shape, range and maximum of a map."""
     if values.ndim < 2:
         return ", ".join(f"{item:.6g}" for item in values) if values.ndim else f"{values:.6g}"
     height, width = values.shape[-2:]
@@ -138,7 +138,7 @@ def _statistic(values: NDArray[Any]) -> str:
 
 def export(
     store: Store,
-    folder: Annotated[Path, typer.Argument(help="Where the files go.")],
+    folder: Annotated[Path, typer.Argument(help="Folder for the files.")],
     what: Annotated[
         list[str],
         typer.Option("--array", help="frames, flow_tvl1, density, fixations, … Repeatable."),
@@ -157,32 +157,32 @@ def export(
         bool | None,
         typer.Option(
             "--flat/--no-flat",
-            help="0001/0001.png, as DHF1K's evaluation wants predictions; "
-            "the default for predictions at the source's size.",
+            help="0001/0001.png, as DHF1K's evaluation expects predictions; "
+            "default for predictions at the source's size.",
         ),
     ] = None,
     source_size: Annotated[
-        bool, typer.Option("--source-size", help="Scale pictures to the source video's size.")
+        bool, typer.Option("--source-size", help="Resize pictures to the source video's size.")
     ] = False,
     webdataset: Annotated[
         bool, typer.Option("--webdataset", help="Tar shards of clips instead of files.")
     ] = False,
-    clip_frames: Annotated[int, typer.Option(min=1, help="Frames a WebDataset sample.")] = 1,
+    clip_frames: Annotated[int, typer.Option(min=1, help="Frames per WebDataset sample.")] = 1,
     submission: Annotated[
         str | None,
-        typer.Option(help="ntire2026: a grey video of a prediction for each test video."),
+        typer.Option(help="ntire2026: a grey video of the prediction per test video."),
     ] = None,
     check: Annotated[
         bool,
-        typer.Option("--check", help="Write nothing: is the folder a whole tree for evaluation?"),
+        typer.Option("--check", help="Write nothing; check that the folder is a whole tree."),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Hand arrays on as files: pictures, .flo, .npy, WebDataset shards, or a submission.
+    """Export arrays as files: pictures, .flo, .npy, WebDataset shards, or a submission.
 
-    A prediction's pictures at the source's size are what DHF1K's evaluation takes; names, counts
-    and sizes of that tree are compared with the store once it is written. Exit status 3: videos
-    were skipped, or the tree is not whole.
+    DHF1K's evaluation expects predictions as pictures at the source's size. Names, counts and
+    sizes of that tree are compared with the store after writing. Exit status 3: videos were
+    skipped, or the tree is not whole.
     """
     if submission is not None:
         submit(store, folder, what, submission, only, split, source_size, as_json)
@@ -206,33 +206,12 @@ def export(
             raise typer.Exit(INCOMPLETE)
         return
     with counting("exporting") as advance:
+        options: dict[str, Any] = {"videos": only, "split": split, "advance": advance}
         if webdataset:
-            done = [
-                export_webdataset(
-                    store,
-                    folder,
-                    what,
-                    videos=only,
-                    split=split,
-                    clip_frames=clip_frames,
-                    advance=advance,
-                )
-            ]
+            done = [export_webdataset(store, folder, what, clip_frames=clip_frames, **options)]
         else:
-            done = [
-                write_files(
-                    store,
-                    folder,
-                    name,
-                    form,
-                    videos=only,
-                    split=split,
-                    flat=flat if len(what) == 1 else False,
-                    source_size=source_size,
-                    advance=advance,
-                )
-                for name in what
-            ]
+            options |= {"flat": flat if len(what) == 1 else False, "source_size": source_size}
+            done = [write_files(store, folder, name, form, **options) for name in what]
     skipped = {video: why for one in done for video, why in one.skipped.items()}
     files = sum(one.files for one in done)
     tree = check_tree(store, folder, videos=done[0].videos) if done[0].for_evaluation else None
@@ -255,7 +234,7 @@ def _check_values(tree: TreeCheck) -> dict[str, Any]:
 
 def _show_check(tree: TreeCheck) -> None:
     if tree.problems:
-        print_table("not as an evaluation expects", ("where", "what"), tree.problems[:ROWS])
+        print_table("not as expected for evaluation", ("where", "what"), tree.problems[:ROWS])
         if len(tree.problems) > ROWS:
             out.print(f"… {len(tree.problems)} in all; --json lists them")
     verdict = f"{len(tree.problems)} problems" if tree.problems else "a whole tree for evaluation"

@@ -1,4 +1,4 @@
-"""``foveal mask``: keep an evaluation subset in a store."""
+"""``foveal mask``: store which frames an evaluation counts."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from foveal.cli.console import ROWS, Json, out, print_json, print_table
 def mask(
     store: Annotated[str, typer.Argument(help="Path or URL of the store.")],
     frame_list: Annotated[Path, typer.Argument(help="CSV video,frame,mask at 30 Hz.")],
-    name: Annotated[str, typer.Option(help="The array is called mask_NAME.")] = "meta",
+    name: Annotated[str, typer.Option(help="Name of the array: mask_NAME.")] = "meta",
     as_json: Json = False,
 ) -> None:
-    """Keep a frame list (LEDOV-Meta, DIEM-Meta) in a store as per-frame masks."""
+    """Store a list of frames (LEDOV-Meta, DIEM-Meta) as a mask per video."""
     from foveal.pipeline.learn.masks import attach_masks
 
     counted = attach_masks(store, frame_list, name)

@@ -1,4 +1,4 @@
-"""``foveal plugins``: every dataset, stage, flow method, network and metric, and whose it is."""
+"""``foveal plugins``: list every dataset, stage, flow method, network and metric with its home."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from foveal.errors import MissingPackage, RecipeError
 
 
 def plugins(as_json: Json = False) -> None:
-    """List what is registered and where it comes from; what cannot be imported says why."""
+    """List all plug-ins with the package they come from, and why one cannot be imported."""
     from foveal.registry import GROUPS
     from foveal.registry import plugins as registered
 

@@ -1,4 +1,4 @@
-"""``foveal predict``: a trained network's maps, written into a store."""
+"""This module holds ``foveal predict``, which writes a trained network's maps to a store."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def predict(
         list[str] | None, typer.Option(help="Only this video (id). Repeatable.")
     ] = None,
     network: Annotated[
-        str | None, typer.Option(help="Network that a weight file of other origin is of.")
+        str | None, typer.Option(help="Network of a weight file that foveal did not write.")
     ] = None,
     overrides: Annotated[
         list[str] | None,
@@ -45,16 +45,16 @@ def predict(
         bool,
         typer.Option(
             "--inner",
-            help="Keep the way to the maps too, as arrays inner_NAME_…: gate, appearance and "
+            help="Store intermediate results too, as arrays inner_NAME_…: gate, appearance and "
             "motion of GFSalNet, attention of TP-CMRNet, state of SalEMA and SalCLSTM.",
         ),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Estimate saliency of a store's videos and keep it there as one more array of each.
+    """Estimate saliency of a store's videos and store it as one more array of each.
 
-    What is complete under the same weights and inputs is left alone. Exit status 3: some videos
-    were skipped.
+    What is complete from the same weights and inputs is not computed again. Exit status 3: some
+    videos were skipped.
     """
     from foveal.pipeline.learn.predict import Predictor, predict_store
 
@@ -81,7 +81,7 @@ def tell(
     as_json: bool,
     further: Mapping[str, Any] | None = None,
 ) -> None:
-    """What became of each video; exit status 3 where some were skipped."""
+    """Print the result of each video; exit with status 3 if some were skipped."""
     skipped = [result for result in results if result.status == "skipped"]
     if as_json:
         rows = [vars(result) for result in results]
@@ -100,14 +100,14 @@ def tell(
 
 
 def _network(weights: str, name: str | None, overrides: list[str]) -> tuple[Any, dict[str, Any]]:
-    """The network to run, and how it was trained as far as that is known."""
+    """Return the network to run, and how it was trained, if that is known."""
     from foveal.models import saliency
     from foveal.pipeline.learn.checkpoint import load_network
     from foveal.pipeline.recipe.yaml_files import override
 
     if name is None:
         if overrides:
-            raise RecipeError("--set goes with --network; a trained file knows its own options")
+            raise RecipeError("--set goes with --network; a file of `foveal train` has its options")
         if weights.startswith("hf://"):
             from foveal.pipeline.share.runs import fetched_run
 

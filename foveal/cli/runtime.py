@@ -1,4 +1,4 @@
-"""``foveal runtime``: what networks cost on this machine."""
+"""This module holds ``foveal runtime``, which measures what networks cost on this machine."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def runtime(
     flow: Annotated[
         str | None, typer.Option(help="Flow method instead of the papers' own.")
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="The median of so many runs counts.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="Runs, of which the median counts.")] = 3,
     windows: Annotated[int, typer.Option(min=1, help="I3D windows that are timed.")] = 8,
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads of torch; default as torch chooses.")
@@ -40,7 +40,7 @@ def runtime(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Measure networks: parameters, seconds per frame, with flow and features apart and in all.
+    """Measure networks: parameters, and seconds per frame of the network, its flow and features.
 
     At the papers' sizes, with random weights. The I3D features and the flow of a network are timed
     once and counted with each network that reads them.

@@ -1,4 +1,4 @@
-"""``foveal push`` and ``foveal pull``: a store to the Hugging Face Hub and back."""
+"""``foveal push`` and ``foveal pull``: share a store on the Hugging Face Hub, and fetch one."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ Public = Annotated[
 
 def push(
     store: Annotated[str, typer.Argument(help="Folder of a store.")],
-    address: Annotated[str, typer.Argument(help="hf://datasets/NAME/REPO, made if not there.")],
+    address: Annotated[
+        str, typer.Argument(help="hf://datasets/NAME/REPO, made if it does not exist.")
+    ],
     public: Public = False,
     as_json: Json = False,
 ) -> None:
-    """Share a store on the Hugging Face Hub, with a card of what it is and whose.
+    """Share a store on the Hugging Face Hub, with a card that describes it and its terms.
 
-    What lies there already stays, so the same command goes on where it was broken off. Everything
-    is compared with the hub's digests afterwards. Who you are: hf auth login, or HF_TOKEN.
+    Only files that differ are sent, so the same command continues an interrupted transfer. All
+    files are compared with the hub's digests afterwards. Account: hf auth login, or HF_TOKEN.
     """
     from foveal.pipeline.share.stores import push_store, terms_of
     from foveal.storage.reader import open_store
@@ -42,10 +44,10 @@ def push(
 
 def pull(
     address: Annotated[str, typer.Argument(help="hf://datasets/NAME/REPO.")],
-    folder: Annotated[Path, typer.Argument(help="Where the store shall lie.")],
+    folder: Annotated[Path, typer.Argument(help="Folder for the store.")],
     as_json: Json = False,
 ) -> None:
-    """Fetch a store from the Hugging Face Hub and verify it; goes on where it was broken off."""
+    """Fetch a store from the Hugging Face Hub and verify it; continue where it was interrupted."""
     from foveal.pipeline.share.stores import pull_store
 
     with counting("pulling") as advance:
@@ -54,7 +56,7 @@ def pull(
 
 
 def tell(moved: Moved, as_json: bool, warnings: list[str] | None = None) -> None:
-    """What a transfer did."""
+    """Print what a transfer did: `moved`, and `warnings` in JSON."""
     if as_json:
         print_json({**vars(moved), "warnings": warnings or []})
         return

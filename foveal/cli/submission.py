@@ -1,4 +1,4 @@
-"""``foveal export --submission``: a prediction as a challenge takes it."""
+"""This module holds ``foveal export --submission``: a prediction in a challenge's format."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def submit(
     source_size: bool,
     as_json: bool,
 ) -> None:
-    """Write and verify a submission; exit status 3 where a video is missing or wrong."""
+    """Write and verify a submission; exit with status 3 if a video is missing or wrong."""
     from foveal.pipeline.export.submission import write_submission
 
     if len(arrays) != 1:
-        raise RecipeError(f"a submission is of one prediction; --array names {', '.join(arrays)}")
+        raise RecipeError(f"a submission takes one prediction; --array names {', '.join(arrays)}")
     with following("submission") as advance:
         done = write_submission(
             store,
@@ -46,7 +46,7 @@ def submit(
         bad = [one for one in done if one.status != "written"]
         if bad:
             print_table(
-                "not as the challenge wants them",
+                "not as the challenge requires",
                 ("video", "status", "reason"),
                 [(one.video, one.status, one.reason) for one in bad[:ROWS]],
             )

@@ -1,4 +1,4 @@
-"""``foveal train``: a saliency network of the papers, trained on stores."""
+"""This module holds ``foveal train``, which trains a saliency network on stores."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def train(
         bool,
         typer.Option(
             "--explain",
-            help="Say of each setting what the paper has, what its code has, and why ours is so.",
+            help="Show what the paper and its code say of each setting, and why ours is so.",
         ),
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Train a network; the same command again goes on where it was stopped or killed.
 
-    Ctrl-C ends after the step under way and keeps it, a second Ctrl-C at once.
+    Ctrl-C ends it after the current step, with a checkpoint; a second Ctrl-C ends it at once.
     Several GPUs: torchrun --nproc-per-node 8 -m foveal train ….
     """
     from foveal.pipeline.learn.checkpoint import LAST
@@ -74,7 +74,7 @@ def train(
         try:
             result = learn(settings, watch)
         except KeyboardInterrupt:
-            kept = "nothing was saved yet, the same command begins anew"
+            kept = "nothing was saved yet, the same command starts anew"
             if (Path(settings.run).expanduser() / LAST).is_file():
                 kept = f"the same command goes on from the latest checkpoint, {settings.run}/{LAST}"
             err.print(f"\nstopped at once; {kept}", markup=False)
@@ -90,7 +90,7 @@ def train(
         print_json(vars(result))
         return
     nss = "not validated" if result.best_nss is None else f"{result.best_nss:.3f}"
-    ended = "no better NSS for long" if result.ended == "early" else "all steps done"
+    ended = "NSS no longer rose" if result.ended == "early" else "all steps done"
     print_table(
         f"{result.model} in {result.run}",
         ("parameters", "steps", "epochs", "best NSS", "at step", "time", "waiting for data"),
@@ -111,7 +111,7 @@ def train(
 
 
 def _explain(model: str, overrides: list[str], as_json: bool) -> None:
-    """Settings of a network beside its paper's."""
+    """Print the settings of a network beside its paper's."""
     from foveal.models import saliency
     from foveal.models.saliency.protocols import HEADS, explain
     from foveal.pipeline.recipe.yaml_files import override
@@ -130,7 +130,7 @@ def _explain(model: str, overrides: list[str], as_json: bool) -> None:
 
 
 class _Watch:
-    """A bar on a terminal; elsewhere a line for each validation, and one from time to time."""
+    """Shows a bar on a terminal; elsewhere prints a line per validation, and one now and then."""
 
     def __init__(self, shown: bool) -> None:
         self.shown = shown

@@ -1,4 +1,4 @@
-"""``foveal verify``: does the store still hold what was written?"""
+"""This module holds ``foveal verify``, which checks that a store holds what was written."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def verify(
         bool, typer.Option("--sources", help="Hash the raw files of the dataset again, too.")
     ] = False,
     root: Annotated[
-        Path | None, typer.Option(help="Where the raw dataset lies now; default: as it was built.")
+        Path | None, typer.Option(help="Where the raw dataset is now; default: as it was built.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -43,7 +43,7 @@ def verify(
     location = Location(store, read_only=True)
     attributes = check_format(location)
     if attributes is None:
-        raise StoreError(f"there is no store at {store}")
+        raise StoreError(f"there is no store at {store}; `foveal build` makes one")
     marks, quarantined, *_ = read_journal_with_damage(location, only)
     with Progress(console=err, disable=not err.is_terminal) as progress:
         bar = progress.add_task("verify", total=len(marks))

@@ -1,4 +1,4 @@
-"""``foveal view``: a store in motion, in the browser."""
+"""``foveal view``: play the videos of a store in the browser."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import Progress
 
-from foveal.cli.console import Json, err, out, print_json
+from foveal.cli.console import Json, counting, out, print_json
 
 
 def view(
@@ -27,9 +26,9 @@ def view(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Play a store's videos in the browser, with every layer and timeline; Ctrl-C ends it.
+    """Play a store's videos in the browser, with every layer and timeline; Ctrl-C stops it.
 
-    The page is served on 127.0.0.1 to whoever has the link.
+    The page is served on 127.0.0.1, and only its link opens it.
     """
     from foveal.errors import FovealError
     from foveal.storage.reader import open_store
@@ -44,13 +43,9 @@ def view(
             raise FovealError(
                 f"--rerun writes one video: foveal view {store} VIDEO --rerun {rerun}"
             )
-        with Progress(console=err, disable=not err.is_terminal) as progress:
-            bar = progress.add_task(str(rerun))
-
-            def advance(done: int, frames: int) -> None:
-                progress.update(bar, completed=done, total=frames)
-
-            logged = write_rerun(opened, video, rerun, advance)
+        name = video
+        with counting("writing") as advance:
+            logged = write_rerun(opened, name, rerun, lambda done, of: advance(name, done, of))
         if as_json:
             print_json({"store": store, "video": video, "rerun": str(rerun), "logged": logged})
         else:
@@ -63,8 +58,8 @@ def view(
     if as_json:
         print_json({"store": store, "link": link, "port": viewer.port})
     else:
-        out.print(f"{link}\nOnly this link opens the page. Ctrl-C ends it.", markup=False)
-    sys.stdout.flush()  # whoever reads a pipe waits for the link
+        out.print(f"{link}\nOnly this link opens the page. Ctrl-C stops the server.", markup=False)
+    sys.stdout.flush()  # readers of a pipe wait for the link
     if browser:
         _open_browser(viewer.link(video, frame, once=True))
     with suppress(KeyboardInterrupt):
@@ -72,7 +67,7 @@ def view(
 
 
 def _open_browser(link: str) -> None:
-    """Open the page; browsers that wait do so in a thread, and none at all is no error."""
+    """Open the page from a thread, as some browsers block; having no browser is no error."""
     import threading
     import webbrowser
 

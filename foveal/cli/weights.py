@@ -1,4 +1,4 @@
-"""``foveal weights``: which files networks want, where from, where they lie."""
+"""``foveal weights``: list, fetch, check and share the weights of networks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from foveal.models.weights import WeightsStatus
 
 weights = typer.Typer(
-    help="Files of weights: which there are, where they come from, where they lie.",
+    help="Weights of networks: list, fetch, check and share their files.",
     no_args_is_help=True,
 )
 
@@ -39,7 +39,7 @@ def fetch(
         str, typer.Argument(help="A name of `foveal weights list`, or a backbone: timm:NAME, …")
     ],
 ) -> None:
-    """Download a registered file, or a backbone's, into the folder and compare its digest."""
+    """Download a registered file or a backbone, and compare its digest."""
     from foveal.models.weights import fetch as download
 
     library, _, repository = name.partition(":")
@@ -66,7 +66,7 @@ def check(as_json: Json = False) -> None:
 @weights.command()
 def push(
     run: Annotated[str, typer.Argument(help="Folder of a run of foveal train.")],
-    address: Annotated[str, typer.Argument(help="hf://NAME/REPO, made if it is not there.")],
+    address: Annotated[str, typer.Argument(help="hf://NAME/REPO, made if it does not exist.")],
     public: Public = False,
     as_json: Json = False,
 ) -> None:
@@ -81,10 +81,10 @@ def push(
 @weights.command()
 def pull(
     address: Annotated[str, typer.Argument(help="hf://NAME/REPO.")],
-    folder: Annotated[Path, typer.Argument(help="Where the run shall lie.")],
+    folder: Annotated[Path, typer.Argument(help="Folder for the run.")],
     as_json: Json = False,
 ) -> None:
-    """Fetch a trained network; `foveal predict` takes the folder, or the address itself."""
+    """Fetch a trained network; `foveal predict` takes the folder or the address."""
     from foveal.pipeline.share.runs import pull_run
 
     with counting("pulling") as advance:

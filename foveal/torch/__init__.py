@@ -1,4 +1,4 @@
-"""Training data from stores: `Clips` (map-style) and `ClipLoader` (batches that can be resumed).
+"""This package reads training data from stores: `Clips` (map-style) and `ClipLoader` (batches).
 
 ::
 
@@ -17,6 +17,7 @@ with needing("train"):
     from foveal.torch.interface import Reading, Variable
     from foveal.torch.joined import JoinedClips
     from foveal.torch.loader import ClipLoader
+    from foveal.torch.sound import Sound
     from foveal.torch.transforms import (
         Augmentation,
         ColourJitter,
@@ -25,7 +26,7 @@ with needing("train"):
         Rotate,
         Subsample,
     )
-    from foveal.torch.variables import FixationMap, Flow, Items, Sound, Windows
+    from foveal.torch.variables import FixationMap, Flow, Items, Windows
 
 __all__ = [
     "Augmentation",

@@ -1,4 +1,4 @@
-"""Transforms one after the other, told what the entries of a clip are."""
+"""This module applies transforms to clips, and says what the entries of a clip are."""
 
 from __future__ import annotations
 
@@ -16,49 +16,51 @@ if TYPE_CHECKING:
     from foveal.torch.clips import Clips
 
 FIXATIONS = "fixations"
-"""What a map of fixated pixels is among the kinds of a sample's entries."""
+"""Kind of an entry that is a map of fixated pixels."""
 
 MOVED = ("picture", "flow", "map", FIXATIONS)
-"""Kinds of entries that lie on a grid of pixels, and so move."""
+"""Kinds of entries on a grid of pixels, which transforms move."""
 
 _STAYS = ("scalar", "waveform")
 
 Kinds = Mapping[str, str]
-"""What the entries of a sample are, by key: a word of `MOVED`; all other entries stay."""
+"""Kind of a sample's entries, by key, of `MOVED`; other entries are not changed."""
 
 
 class Transform(Protocol):
     """One random change of a clip.
 
-    Two more are asked for where a transform has them: ``leaves_values``, True for one that only
-    picks frames, so that cached features may stay; and ``check(clips, kinds)``, which raises a
-    StoreError where it cannot work on these clips.
+    A transform may have two more members: ``leaves_values``, True if it only selects frames, so
+    that cached features are allowed; and ``check(clips, kinds)``, which raises a StoreError if it
+    cannot work on these clips.
     """
 
     def change(self, sample: Sample, kinds: Kinds, random: np.random.Generator) -> Sample:
-        """Give the changed sample; `sample` itself is left as it was.
+        """Return the changed sample; `sample` itself is not changed.
 
         Parameters
         ----------
         sample : dict
-            As `foveal.torch.Clips` gives it: pictures [n, 3, height, width], flow
+            As `foveal.torch.Clips` returns it: pictures [n, 3, height, width], flow
             [n, 2 · maps, height, width] in pixels of its own grid, maps and fixated pixels
             [n, height, width].
         kinds : mapping of str to str
+            Kind of each entry that moves, by key; see `MOVED`.
         random : Generator
-            All that is random comes from here.
+            Source of all random numbers.
         """
 
 
 @dataclass(frozen=True, init=False)
 class Augmentation:
-    """Transforms one after the other, as the ``transform`` of `Clips`.
+    """Transforms in order, as the ``transform`` of `Clips`.
 
     Parameters
     ----------
     *transforms : Transform
+        Applied from first to last.
     kinds : mapping of str to str, optional
-        What the entries of a sample are; `Clips` fills it in.
+        Kind of each entry that moves, by key; `Clips` fills it in.
 
     Examples
     --------
@@ -75,12 +77,16 @@ class Augmentation:
         object.__setattr__(self, "kinds", kinds)
 
     def bound_to(self, clips: Clips) -> Augmentation:
-        """The same for the entries of these clips.
+        """Return the same transforms for the entries of these clips.
+
+        Parameters
+        ----------
+        clips : Clips
 
         Raises
         ------
         StoreError
-            An entry cannot be moved: features of windows, say.
+            An entry cannot be moved, for example features of windows.
         """
         leave = all(getattr(each, "leaves_values", False) for each in self.transforms)
         kinds = kinds_of(clips, features=leave)
@@ -96,28 +102,30 @@ class Augmentation:
         return self.change(sample, np.random.default_rng(seed))
 
     def change(self, sample: Sample, random: np.random.Generator) -> Sample:
-        """Change a sample by the random numbers given."""
+        """Change a sample by the given random numbers."""
         if self.kinds is None:
-            raise StoreError("Augmentation: say what the entries are: kinds=…, or bound_to(clips)")
+            raise StoreError(
+                "Augmentation: give the kinds of the entries: kinds=…, or bound_to(clips)"
+            )
         for transform in self.transforms:
             sample = transform.change(sample, self.kinds, random)
         return sample
 
 
 def kinds_of(clips: Clips, *, features: bool = False) -> dict[str, str]:
-    """What the entries of the samples of some clips are, those alone that lie on pixels.
+    """Return the kinds of the entries of clips that are on a grid of pixels, by key.
 
     Parameters
     ----------
     clips : Clips
     features : bool
-        Entries that cannot be moved may be there.
+        Whether entries that cannot be moved are allowed.
 
     Raises
     ------
     StoreError
         An entry is neither on a grid of pixels nor a number per frame: cached features cannot be
-        changed, since what they were computed from is gone.
+        changed, since what they were computed from is not there.
     """
     kinds: dict[str, str] = {}
     for variable in clips.variables:
@@ -129,7 +137,8 @@ def kinds_of(clips: Clips, *, features: bool = False) -> dict[str, str]:
             kinds[variable.key] = kind
         elif kind not in _STAYS and not features:
             raise StoreError(
-                f"{variable.key} holds {kind}, which cannot be mirrored, turned, cropped or "
-                "coloured; leave the augmentation out, or read what the features are computed from"
+                f"{variable.key} holds {kind}, which cannot be mirrored, rotated, cropped or "
+                "recoloured; leave the augmentation out, or read what the features are computed "
+                "from"
             )
     return kinds

@@ -1,4 +1,4 @@
-"""Samples into batches without copies: what was read side by side becomes one tensor."""
+"""This module makes batches of samples; samples read next to each other are not copied."""
 
 from __future__ import annotations
 
@@ -17,11 +17,16 @@ Sample = dict[str, Any]
 
 
 def collate(samples: Sequence[Sample]) -> Sample:
-    """Stack samples into a batch; what was read side by side becomes one without a copy.
+    """Stack samples into a batch, without a copy where they were read next to each other.
 
-    Pictures stay channels last in memory, so that nothing is turned. What some videos store in
-    another dtype than others comes in the one that holds both. Runs of unlike length (sound) end in
-    zeros.
+    Pictures stay channels-last in memory. If videos store an entry in different dtypes, the batch
+    has the dtype that holds both. Runs of different lengths (sound) are padded with zeros at the
+    end.
+
+    Parameters
+    ----------
+    samples : sequence of dict
+        As `foveal.torch.Clips` returns them.
     """
     batch = {}
     for key, first in samples[0].items():
@@ -46,7 +51,7 @@ def collate(samples: Sequence[Sample]) -> Sample:
 
 
 def _side_by_side(tensors: Sequence[Tensor]) -> bool:
-    """Whether equally laid out tensors fill one piece of memory in this order."""
+    """Tell whether tensors of one layout fill one piece of memory in this order."""
     first, last = tensors[0], tensors[-1]
     begin, step_bytes = first.data_ptr(), first.numel() * first.element_size()
     memory = first.untyped_storage().data_ptr()
@@ -63,14 +68,14 @@ def _side_by_side(tensors: Sequence[Tensor]) -> bool:
 
 
 def tensor_rows(values: NDArray[Any]) -> Sequence[Tensor]:
-    """Rows of an array as views of one tensor, that of `shared_empty` where it comes from there."""
+    """Return the rows of an array as views of one tensor: that of `shared_empty` if it made it."""
     memory = values.base
     whole = memory if isinstance(memory, Tensor) else torch.from_numpy(values)
     return whole.unbind()
 
 
 def shared_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Memory that a worker hands to its parent without copying it, as torch's own collate does."""
+    """Allocate memory that a worker passes to its parent without a copy, as torch does."""
     size = math.prod(shape) * dtype.itemsize
     memory = torch.UntypedStorage._new_shared(size)  # type: ignore[no-untyped-call]
     values: NDArray[Any] = torch.from_numpy(np.empty(0, dtype)).set_(memory).view(shape).numpy()

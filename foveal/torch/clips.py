@@ -1,4 +1,4 @@
-"""Clips: runs of consecutive frames with everything that belongs to them, as torch tensors."""
+"""This module reads clips: runs of consecutive frames with everything that belongs to them."""
 
 from __future__ import annotations
 
@@ -21,29 +21,19 @@ from torch.utils.data import Dataset
 
 from foveal.errors import StoreError
 from foveal.models.normalise import Normaliser, normaliser
-from foveal.storage.contents import Contents
 from foveal.storage.reader import Store, open_store
 from foveal.storage.schema import MAX_SHARD_ITEMS
 from foveal.storage.slices import Gatherer, Slice
 from foveal.torch.batch import Sample, shared_empty, tensor_rows
-from foveal.torch.cutting import (
-    Padding,
-    Short,
-    Tail,
-    choose_videos,
-    clip_frames,
-    clip_starts,
-    keep_complete,
-    read_facts,
-)
+from foveal.torch.cutting import Padding, Short, Tail, clip_frames
 from foveal.torch.interface import Indices, Reading, Variable, VideoFacts
-from foveal.torch.variables import make_variable
+from foveal.torch.planning import plan_clips, some_skipped
 
 if TYPE_CHECKING:
     from foveal.torch.joined import JoinedClips
 
 Draw = tuple[int, int, int]
-"""Number of a clip, seed and epoch: what a random transform depends on."""
+"""Number of a clip, seed and epoch, on which a random transform depends."""
 
 _WHOLE_VIDEOS = 256
 
@@ -53,50 +43,52 @@ class Clips(Dataset[Sample]):
 
     A sample is a dict: the wanted variables, and always ``video`` (its id), ``frame`` (int64 [n],
     numbers of its frames), ``time`` (float64 [n], seconds) and ``valid`` (bool [n], False where
-    padding repeats a frame). Values come as they are stored, channels first; normalise on the
-    device, or here by `normalise`.
+    padding repeats a frame). Values are as stored, channels first; normalise on the device, or here
+    by `normalise`.
 
     Parameters
     ----------
     store : Store, str or Path
+        The store, or its path or URL.
     split : str, optional
-        All videos by default.
+        Only videos of this split; by default all videos.
     frames : int
-        Frames in a clip.
+        Frames per clip.
     stride : int, optional
-        Frames between the starts of consecutive clips; by default `frames`, so that they tile.
+        Frames between the starts of consecutive clips; by default `frames`.
     variables : sequence of str or Variable
         Names of arrays along frames, pairs or windows (``frames``, ``density``, ``flow_<method>``,
         ``i3d_rgb``, …) or of sound (``audio``), ``fixation_map``, or `Flow`, `Windows`, `Sound`,
         `FixationMap` with options.
     videos : sequence of str, optional
-        Only these of the split.
+        Only these videos of the split.
     short : {'skip', 'pad'}
-        What becomes of videos with fewer frames than a clip.
+        Whether videos with fewer frames than a clip are left out or padded.
     tail : {'drop', 'shift', 'pad'}
-        What becomes of frames behind the last whole clip: left out, covered by a clip moved back to
-        end with the video, or given a padded one.
+        Frames after the last whole clip are left out, covered by a clip that ends with the video,
+        or covered by a padded clip.
     padding : {'repeat_last', 'repeat_first', 'loop'}
-        Repeat the clip's last frame behind it, its first before it (as ViNet does), or play it
-        again from its start (as TASED-Net does).
+        Repeat the clip's last frame after it, its first frame before it (as ViNet does), or the
+        whole clip from its start (as TASED-Net does).
     normalise : mapping of str to str, optional
         Normaliser (`foveal.models.normalise`) by variable: ``{"frames": "i3d"}``.
     transform : callable, optional
-        Takes and gives a sample. torch's random numbers inside it depend on the loader's seed, the
-        epoch and the clip alone. `foveal.torch.transforms` has some; one with a method ``bound_to``
-        is replaced by what that gives for these clips.
+        Takes and returns a sample. torch's random numbers in it depend on the loader's seed, the
+        epoch and the clip only. `foveal.torch.transforms` has some. A transform with a method
+        ``bound_to`` is replaced by what this method returns for these clips.
 
     Attributes
     ----------
+    location : Location
     infos : dict of str to ArrayInfo
-        What each array of the split is, by name.
+        Description of each array of the split, by name.
     skipped : dict of str to str
         Videos of the split that give no clip, and why.
 
     Raises
     ------
     StoreError
-        Where the split has no videos, no video has a variable, or no clip fits into any video.
+        The split has no videos, no video has a variable, or no clip fits into any video.
 
     Examples
     --------
@@ -121,9 +113,7 @@ class Clips(Dataset[Sample]):
         transform: Callable[[Sample], Sample] | None = None,
     ) -> None:
         if isinstance(store, list | tuple):
-            raise StoreError(
-                "Clips are of one store; Clips.of_stores([…], …) joins several, and so does +"
-            )
+            raise StoreError("Clips takes one store; Clips.of_stores([…], …) or + joins several")
         stride = frames if stride is None else stride
         if frames < 1 or stride < 1:
             raise StoreError(f"frames and stride are at least 1, not {frames} and {stride}")
@@ -136,45 +126,17 @@ class Clips(Dataset[Sample]):
         self.location = store.location
         self._gatherer = Gatherer(store.location)
         self._whole: OrderedDict[tuple[str, str], NDArray[Any]] = OrderedDict()
-
-        chosen = choose_videos(store, split, videos)
-        contents = store.contents(chosen)
-        self.variables = _made(variables, contents)
-        if lacking := [video for video in chosen if not _has_all(self.variables, contents, video)]:
-            # Written meanwhile, or beside the index?
-            contents |= store.contents_now(lacking)
-            self.variables = _made(variables, contents)
-        self.infos = {name: info for of in contents.values() for name, info in of.infos.items()}
+        plan = plan_clips(store, split, videos, variables, frames, stride, short, tail)
+        self.variables, self.infos, self.skipped = plan.variables, plan.infos, plan.skipped
+        self._facts, self._starts, self._first = plan.facts, plan.starts, plan.first
         bound_to = getattr(transform, "bound_to", None)
         self.transform = transform if bound_to is None else bound_to(self)
         self._normalise = _normalisers(normalise or {}, self.variables)
-        self._facts, self.skipped = read_facts(store, chosen, contents, self.variables)
-        self._starts = []
-        for facts in self._facts:
-            starts = clip_starts(facts.frames, frames, stride, short, tail)
-            why = f"no whole clip in its {facts.frames} frames"
-            for variable in self.variables:
-                if len(starts):
-                    why = f"no clip in which every frame has {variable.key} too"
-                starts = keep_complete(starts, variable.has(facts), frames)
-            self._starts.append(starts)
-            if not len(starts):
-                self.skipped[facts.video] = why
-        self._first: list[int] = np.cumsum([0, *map(len, self._starts)]).tolist()
-        some = "; ".join(f"{video}: {why}" for video, why in list(self.skipped.items())[:3])
-        some += "; …" if len(self.skipped) > 3 else ""
-        if not len(self):
-            raise StoreError(
-                f"{store.location}: no clip of {frames} frames fits into any of the {len(chosen)} "
-                f"videos{f' of split {split!r}' if split else ''}, the longest of which has "
-                f"{max((facts.frames for facts in self._facts), default=0)} frames ({some}); take "
-                "fewer frames, or short='pad'; where features are wanted, missing='mask', or "
-                "windows of a smaller stride"
-            )
         if self.skipped:
+            used = sum(len(starts) > 0 for starts in self._starts)
             warnings.warn(
-                f"{len(self.skipped)} of {len(chosen)} videos give no clip ({some}); "
-                "see Clips.skipped",
+                f"{len(self.skipped)} of {used + len(self.skipped)} videos give no clip "
+                f"({some_skipped(self.skipped)}); see Clips.skipped",
                 stacklevel=2,
             )
 
@@ -187,12 +149,14 @@ class Clips(Dataset[Sample]):
         weights: Sequence[float] | None = None,
         **options: Any,
     ) -> JoinedClips:
-        """Clips of several stores as one dataset, see `foveal.torch.JoinedClips`.
+        """Join clips of several stores to one dataset, see `foveal.torch.JoinedClips`.
 
         Parameters
         ----------
         stores : sequence of Store, str or Path
+            The stores, or their paths or URLs.
         split : str, optional
+            Only videos of this split.
         weights : sequence of float, optional
             How often clips of each store are drawn, in proportion.
         **options
@@ -214,7 +178,7 @@ class Clips(Dataset[Sample]):
         return self.__getitems__([draw])[0]
 
     def __getitems__(self, draws: Sequence[int | Draw]) -> list[Sample]:
-        """Several samples at once, their chunks gathered together."""
+        """Return several samples; their chunks are read together."""
         located = [self._frames_of(draw if isinstance(draw, int) else draw[0]) for draw in draws]
         missing = self._whole_missing({facts.video: facts for facts, _, _ in located})
         slices: list[Slice] = list(missing)
@@ -258,7 +222,7 @@ class Clips(Dataset[Sample]):
         return hashlib.sha256(json.dumps(about).encode()).hexdigest()
 
     def shard_groups(self) -> Indices:
-        """Which clips lie together on disk: a number by clip, equal within the largest shard.
+        """Return which clips share shards on the disk: clips of one shard have one number.
 
         Returns
         -------
@@ -273,27 +237,41 @@ class Clips(Dataset[Sample]):
         return np.concatenate(groups).astype(np.int64)
 
     def epoch_numbers(self, seed: int, epoch: int) -> Indices:
-        """Numbers of the clips of an epoch: every one once."""
+        """Return the numbers of an epoch's clips: each once, for any `seed` and `epoch`."""
         return np.arange(len(self))
 
     def parts_of(self, clips: Indices, epoch: tuple[int, int]) -> Indices:
-        """Which part each of these clips is of, in the epoch of (seed, epoch): there is one."""
+        """Return the part of each of these clips: always 0.
+
+        Parameters
+        ----------
+        clips : ndarray, int64
+            Numbers of clips.
+        epoch : (int, int)
+            Seed and epoch.
+        """
         return np.zeros(len(clips), np.int64)
 
     @property
     def only_reads(self) -> bool:
-        """Whether a sample takes nothing but reading: no Python code of a ``transform``."""
+        """Whether a sample is only read: no Python code of a ``transform`` runs."""
         return self.transform is None
 
     def cached(self, cache_bytes: int) -> Clips:
-        """These clips, for another thread too; with room, by whole shards that are kept decoded."""
+        """Return these clips for use in another thread.
+
+        Parameters
+        ----------
+        cache_bytes : int
+            If more than 0, whole shards are read and kept decoded, up to so many bytes.
+        """
         clips = copy(self)
         clips._gatherer = Gatherer(self.location, cache_bytes)
         clips._whole = OrderedDict()
         return clips
 
     def where(self, clip: int) -> tuple[str, int]:
-        """Video and first frame of a clip."""
+        """Return the video and first frame of the clip with number `clip`."""
         facts, start = self._locate(clip)
         return facts.video, start
 
@@ -320,7 +298,7 @@ class Clips(Dataset[Sample]):
             return self.transform(sample)
 
     def _whole_missing(self, videos: Mapping[str, VideoFacts]) -> list[Slice]:
-        """Those of the small arrays of these videos that are not in memory yet."""
+        """Return the small arrays of these videos that are not in memory yet."""
         names = {"time", *(name for variable in self.variables for name in variable.whole_arrays)}
         wanted = {(video, name) for video in videos for name in names}
         missing = sorted(wanted - self._whole.keys())
@@ -331,18 +309,8 @@ class Clips(Dataset[Sample]):
         return [Slice(video, name, 0, videos[video].infos[name].items) for video, name in missing]
 
 
-def _made(variables: Sequence[str | Variable], contents: Mapping[str, Contents]) -> list[Variable]:
-    known = {name: info for of in contents.values() for name, info in of.infos.items()}
-    return [make_variable(wanted, known) for wanted in variables]
-
-
-def _has_all(variables: Sequence[Variable], contents: Mapping[str, Contents], video: str) -> bool:
-    there = contents[video].infos if video in contents else {}
-    return all(name in there for each in variables for name in (*each.arrays, *each.whole_arrays))
-
-
 def _span(facts: VideoFacts, array: str, items: Indices) -> Slice:
-    """The least run of stored items that holds all wanted ones."""
+    """Return the shortest run of stored items that holds all wanted ones."""
     if not facts.infos[array].items or not items.size:
         return Slice(facts.video, array, 0, 0)
     if items.size == 1:

@@ -1,4 +1,4 @@
-"""How videos are cut into clips: decided from completion marks, before anything is read."""
+"""This module cuts videos into clips by their completion marks, before any frame is read."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Tail = Literal["drop", "shift", "pad"]
 
 
 def choose_videos(store: Store, split: str | None, videos: Sequence[str] | None) -> list[str]:
-    """Videos of a split, or those of them that are named.
+    """Return the videos of a split, or the named ones among them.
 
     Raises
     ------
     StoreError
-        Where the split has none, or a named video is not among them.
+        The split has none, or a named video is not in it.
     """
     found = store.select(split)
     if videos is None:
@@ -44,7 +44,7 @@ def read_facts(
     contents: Mapping[str, Contents],
     variables: Sequence[Variable],
 ) -> tuple[list[VideoFacts], dict[str, str]]:
-    """What the clips must know of each video.
+    """Return what the clips must know of each video.
 
     Parameters
     ----------
@@ -56,13 +56,15 @@ def read_facts(
 
     Returns
     -------
-    facts, skipped
-        Of the videos that have every array the variables need; and why the others are left out.
+    facts : list of VideoFacts
+        Of the videos that have every array that the variables need.
+    skipped : dict of str to str
+        The other videos, and why they are left out.
 
     Raises
     ------
     StoreError
-        Where an array is in none of them; the message lists those that are.
+        No video has an array; the message lists the arrays that exist.
     """
     arrays = {video: of.infos for video, of in contents.items() if of.source_size is not None}
     needed = [name for variable in variables for name in (*variable.arrays, *variable.whole_arrays)]
@@ -98,14 +100,13 @@ def read_facts(
 
 
 def clip_starts(frames: int, length: int, stride: int, short: Short, tail: Tail) -> Indices:
-    """First frame of each clip of a video.
+    """Return the first frame of each clip of a video.
 
     Parameters
     ----------
     frames : int
-        Of the video.
     length, stride : int
-        Frames in a clip and between the starts of clips.
+        Frames per clip and between the starts of clips.
     short, tail
         See `Clips`.
 
@@ -128,7 +129,7 @@ def clip_starts(frames: int, length: int, stride: int, short: Short, tail: Tail)
 def clip_frames(
     start: int, frames: int, length: int, padding: Padding
 ) -> tuple[Indices, NDArray[np.bool_]]:
-    """Frames of the clip that begins at `start`, and which of them are no padding.
+    """Return the frames of the clip that starts at `start`, and which of them are not padding.
 
     Examples
     --------
@@ -148,7 +149,7 @@ def clip_frames(
 
 
 def keep_complete(starts: Indices, has: NDArray[np.bool_], length: int) -> Indices:
-    """Those starts whose clip has every frame, by ``has`` of each frame of the video."""
+    """Return the starts whose clip has every frame, given ``has`` of each frame of the video."""
     if has.all():
         return starts
     before = np.concatenate([[0], np.cumsum(~has)])
@@ -158,17 +159,16 @@ def keep_complete(starts: Indices, has: NDArray[np.bool_], length: int) -> Indic
 
 
 def window_of_frames(starts: Indices, window: int | None, frames: int) -> Indices:
-    """Number of the window that belongs to each frame, -1 for none.
+    """Return the number of the window that belongs to each frame, -1 for none.
 
     Parameters
     ----------
     starts : ndarray, int64 [windows]
         First frame of each window, increasing.
     window : int or None
-        Frames in a window: it belongs to its last frame. None where they differ or are not known:
-        a frame then has the latest window that has begun.
+        Frames per window: it belongs to its last frame. None if the number differs or is unknown: a
+        frame then has the latest window that has started.
     frames : int
-        Of the video.
 
     Examples
     --------
@@ -187,7 +187,7 @@ def window_of_frames(starts: Indices, window: int | None, frames: int) -> Indice
 
 
 def nearest_items(seconds: NDArray[np.float64], starts: Indices, span: int) -> Indices:
-    """Number of the item whose middle is nearest in time to each frame, -1 where there is none.
+    """Return the number of the item whose middle is nearest in time to each frame, -1 for none.
 
     Parameters
     ----------
@@ -196,8 +196,8 @@ def nearest_items(seconds: NDArray[np.float64], starts: Indices, span: int) -> I
     starts : ndarray, int64 [items]
         First frame of each item, increasing.
     span : int
-        Frames from the first to the last of an item, both counted; 1 for items of single frames.
-        Of two that are equally near the earlier one is taken.
+        Frames that an item covers; 1 for items of single frames. If two items are equally near, the
+        earlier one counts.
 
     Examples
     --------
@@ -225,10 +225,10 @@ def _windows_of_frames(
     arrays: Mapping[str, Mapping[str, ArrayInfo]],
     names: Sequence[str],
 ) -> dict[str, dict[str, Indices]]:
-    """The item of each frame by video and array, of windows and of frames at another rate.
+    """Return the item of each frame, by video and array of windows or of frames at another rate.
 
-    Windows of a stage that records their ``span`` go by `nearest_items`, as kept frames do; all
-    others by `window_of_frames`.
+    Windows of a stage that records their ``span`` are assigned by `nearest_items`, as kept frames
+    are; all others by `window_of_frames`.
     """
     wanted = [
         (info, Slice(video, starts, 0, found[starts].items))
@@ -259,7 +259,7 @@ def _windows_of_frames(
 def _offsets(
     store: Store, arrays: Mapping[str, Mapping[str, ArrayInfo]], names: Sequence[str]
 ) -> dict[str, dict[str, Indices]]:
-    """Where each frame's run of items begins, by video and array."""
+    """Return where each frame's run of items starts, by video and array."""
     wanted = [
         (info.name, Slice(video, info.offset, 0, found[info.offset].items))
         for video, found in arrays.items()

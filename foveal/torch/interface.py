@@ -1,4 +1,4 @@
-"""What a variable of a clip must be able to say, and what it is told."""
+"""This module defines what a variable of a clip must provide, and what it receives."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class VideoFacts:
     source_size : (int, int)
         Height and width of the source video in pixels.
     infos : mapping of str to ArrayInfo
-        What each complete array is, by name.
+        Description of each complete array, by name.
     window_of : mapping of str to ndarray, int64 [frames]
-        By name of an array of windows or of frames at another rate, number of the item that belongs
-        to each frame, -1 for none.
+        By name of an array of windows or of frames at another rate, the number of the item that
+        belongs to each frame, -1 for none.
     offset_of : mapping of str to ndarray, int64 [frames + 1]
-        By name of an array of samples, where each frame's run of items begins.
+        By name of an array of samples, where each frame's run of items starts.
     """
 
     video: str
@@ -50,7 +50,7 @@ class Reading:
     ----------
     facts : VideoFacts
     frames, items : ndarray
-        Frames of the clip, and what `Variable.items` gave for them.
+        Frames of the clip, and what `Variable.items` returned for them.
     values : mapping of str to Tensor
         Those items of `Variable.arrays`.
     whole : mapping of str to ndarray
@@ -70,11 +70,11 @@ class Variable(Protocol):
     Attributes
     ----------
     key : str
-        Its name in the sample.
+        Name of the entry.
     arrays : tuple of str
-        Arrays read item by item.
+        Arrays that are read item by item.
     whole_arrays : tuple of str
-        Arrays read whole, once a video (small ones).
+        Small arrays that are read whole, once per video.
     """
 
     @property
@@ -87,10 +87,28 @@ class Variable(Protocol):
     def whole_arrays(self) -> tuple[str, ...]: ...
 
     def has(self, facts: VideoFacts) -> NDArray[np.bool_]:
-        """Which frames of the video may stand in a clip, bool [frames]."""
+        """Return which frames of the video may be in a clip, bool [frames].
+
+        Parameters
+        ----------
+        facts : VideoFacts
+        """
 
     def items(self, facts: VideoFacts, frames: Indices) -> Indices:
-        """Items of `arrays` that these frames need: [n], or [n, m] for m a frame."""
+        """Return the items of `arrays` that the frames need: [n], or [n, m] for m items per frame.
+
+        Parameters
+        ----------
+        facts : VideoFacts
+        frames : ndarray, int64 [n]
+            Numbers of frames.
+        """
 
     def tensors(self, read: Reading) -> dict[str, Tensor]:
-        """Entries of the sample."""
+        """Return entries of the sample, by key.
+
+        Parameters
+        ----------
+        read : Reading
+            What was read.
+        """

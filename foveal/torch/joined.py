@@ -1,4 +1,4 @@
-"""Clips of several datasets as one, drawn in proportions of one's choice."""
+"""This module joins clips of several datasets to one, drawn in any proportions."""
 
 from __future__ import annotations
 
@@ -17,24 +17,25 @@ from foveal.torch.interface import Indices
 
 
 class JoinedClips(Dataset[Sample]):
-    """Clips of several stores, which `ClipLoader` takes like those of one: ``a + b``.
+    """Clips of several stores, which `ClipLoader` takes like clips of one store: ``a + b``.
 
-    Numbers run through the parts one after the other. A sample has one entry more, ``part``: the
-    number of the part that it is of.
+    Clips are numbered part after part. A sample has one more entry, ``part``: the number of its
+    part.
 
     Parameters
     ----------
     parts : sequence of Clips
-        Of equally many frames and with the same entries.
+        With equal numbers of frames and the same entries.
     weights : sequence of float, optional
-        How often clips of each part are drawn, in proportion. An epoch stays as long as all parts
-        together; of a part that is drawn more often than it has clips, each comes once before any
-        comes twice, and a random transform draws anew each time. By default every clip comes once.
+        How often clips of each part are drawn, in proportion. An epoch is as long as all parts
+        together. If a part is drawn more often than it has clips, each of its clips comes once
+        before any comes twice, and a random transform draws anew each time. By default every clip
+        comes once.
 
     Raises
     ------
     StoreError
-        Where the parts do not go together, or weights are not positive numbers, one for each.
+        The parts do not fit together, or weights are not one positive number per part.
 
     Examples
     --------
@@ -49,8 +50,7 @@ class JoinedClips(Dataset[Sample]):
         _check_alike(self.parts)
         if weights is not None and (len(weights) != len(self.parts) or min(weights) <= 0):
             raise StoreError(
-                f"weights are positive, one for each of {len(self.parts)} parts; got "
-                f"{list(weights)}"
+                f"give one positive weight for each of {len(self.parts)} parts; got {list(weights)}"
             )
         self.weights = None if weights is None else [float(each) for each in weights]
         self._first = np.cumsum([0, *map(len, self.parts)])
@@ -59,12 +59,12 @@ class JoinedClips(Dataset[Sample]):
         more = other.parts if isinstance(other, JoinedClips) else [other]
         if self.weights is not None or getattr(other, "weights", None) is not None:
             raise StoreError(
-                "weights are of all parts together: join first, then .weighted(…), one for each"
+                "weights belong to all parts together: join first, then call .weighted(…)"
             )
         return JoinedClips([*self.parts, *more])
 
     def weighted(self, *weights: float) -> JoinedClips:
-        """The same parts, drawn in these proportions."""
+        """Return the same parts, drawn in proportions `weights`."""
         return JoinedClips(self.parts, weights)
 
     def __len__(self) -> int:
@@ -74,7 +74,7 @@ class JoinedClips(Dataset[Sample]):
         return self.__getitems__([draw])[0]
 
     def __getitems__(self, draws: Sequence[int | Draw]) -> list[Sample]:
-        """Several samples at once, each store asked once."""
+        """Return several samples; each store is read once."""
         places = [self._place(draw) for draw in draws]
         samples: list[Sample] = [{} for _ in draws]
         for part, clips in enumerate(self.parts):
@@ -85,10 +85,14 @@ class JoinedClips(Dataset[Sample]):
         return samples
 
     def epoch_numbers(self, seed: int, epoch: int) -> Indices:
-        """Numbers of the clips of an epoch, in the order of the parts.
+        """Return the numbers of the clips of an epoch, in the order of the parts.
 
-        A clip that comes again has its number plus the length of all parts together, once more for
-        each time.
+        A repeated clip has its number plus the number of all clips, once more for each repetition.
+
+        Parameters
+        ----------
+        seed, epoch : int
+            Which epoch.
         """
         if self.weights is None:
             return np.arange(len(self))
@@ -108,12 +112,20 @@ class JoinedClips(Dataset[Sample]):
         return np.concatenate(numbers)
 
     def parts_of(self, clips: Indices, epoch: tuple[int, int]) -> Indices:
-        """Which part each of these clips is of."""
+        """Return the part of each of these clips.
+
+        Parameters
+        ----------
+        clips : ndarray, int64
+            Numbers of clips.
+        epoch : (int, int)
+            Seed and epoch.
+        """
         found: Indices = np.searchsorted(self._first, clips % len(self), side="right") - 1
         return found
 
     def shard_groups(self) -> Indices:
-        """Which clips lie together on disk, see `Clips.shard_groups`."""
+        """Return which clips share shards on the disk, see `Clips.shard_groups`."""
         groups, following = [], 0
         for part in self.parts:
             numbers = part.shard_groups()
@@ -129,27 +141,33 @@ class JoinedClips(Dataset[Sample]):
 
     @property
     def transform(self) -> Any:
-        """That of a part that has one, None where none has."""
+        """The transform of the first part that has one; None if no part has one."""
         return next((part.transform for part in self.parts if part.transform is not None), None)
 
     @property
     def only_reads(self) -> bool:
-        """Whether samples take nothing but reading, see `Clips.only_reads`."""
+        """Whether samples are only read, see `Clips.only_reads`."""
         return all(part.only_reads for part in self.parts)
 
     def cached(self, cache_bytes: int) -> JoinedClips:
-        """These clips, for another thread too, see `Clips.cached`."""
+        """Return these clips for use in another thread, see `Clips.cached`.
+
+        Parameters
+        ----------
+        cache_bytes : int
+            Of all parts together.
+        """
         share = cache_bytes // len(self.parts)
         return JoinedClips([part.cached(share) for part in self.parts], self.weights)
 
     def where(self, clip: int) -> tuple[int, str, int]:
-        """Part, video and first frame of a clip."""
+        """Return the part, video and first frame of the clip with number `clip`."""
         part, local = self._place(clip)
         assert isinstance(local, int)
         return part, *self.parts[part].where(local)
 
     def unlike_sizes(self) -> str | None:
-        """The first entry that differs in size between parts, so that they share no batch."""
+        """Return a text on the first entry whose size differs between parts; None if none does."""
         first = self.parts[0]
         for part in self.parts[1:]:
             for one, other in zip(first.variables, part.variables, strict=True):
@@ -163,7 +181,7 @@ class JoinedClips(Dataset[Sample]):
         return None
 
     def _place(self, draw: int | Draw) -> tuple[int, int | Draw]:
-        """Part, and what to draw from it."""
+        """Return a part, and what to draw from it."""
         number = draw if isinstance(draw, int) else draw[0]
         if isinstance(draw, int):
             number = number + len(self) if number < 0 else number
@@ -174,7 +192,7 @@ class JoinedClips(Dataset[Sample]):
         local = clip - int(self._first[part])
         if isinstance(draw, int):
             return part, local
-        # Random numbers of its own for each part, and for each time that a clip comes.
+        # Each part, and each repetition of a clip, has random numbers of its own.
         return part, (local, draw[1] + ((again * len(self.parts) + part) << 32), draw[2])
 
 

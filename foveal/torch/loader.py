@@ -1,14 +1,14 @@
-"""Batches of clips in an order that depends on nothing but seed and epoch, and can be resumed.
+"""This module gives batches of clips in an order that depends on seed and epoch only.
 
-The order is made of plain numbers before a worker starts: all ranks draw the same one and each
-takes its own part of it. What is left of an epoch is therefore known exactly at any moment, and
-resuming skips what was delivered without reading it.
+The order is drawn as numbers before a worker starts: all ranks draw the same order, and each takes
+its own part of it. So it is always known exactly what is left of an epoch, and a resumed loader
+skips what was delivered without reading it.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -18,94 +18,77 @@ from torch.utils.data import DataLoader
 
 from foveal.errors import StoreError
 from foveal.torch.batch import Sample, collate
-from foveal.torch.clips import Clips, Draw
+from foveal.torch.clips import Clips
 from foveal.torch.interface import Indices
 from foveal.torch.joined import JoinedClips
+from foveal.torch.order import BatchList, Shuffle, batches_of_parts, epoch_order, in_lanes, rank_of
 from foveal.torch.readers import ThreadedReader
 
-Shuffle = Literal["clips", "shards", "none"]
 WorkerKind = Literal["threads", "processes"]
-
-
-def epoch_order(groups: Indices, shuffle: Shuffle, seed: int, epoch: int, mix: int) -> Indices:
-    """Every clip once, in the order of an epoch.
-
-    Parameters
-    ----------
-    groups : ndarray, int64 [clips]
-        Shard each clip lies in.
-    shuffle : {'clips', 'shards', 'none'}
-        A permutation of all clips; one of the shards, `mix` of which at a time are shuffled clip
-        by clip; or the order of the store.
-    seed, epoch, mix : int
-
-    Returns
-    -------
-    ndarray, int64 [clips]
-    """
-    clips = np.arange(len(groups))
-    if shuffle == "none":
-        return clips
-    random = np.random.default_rng([seed, epoch])
-    if shuffle == "clips":
-        return random.permutation(clips)
-    place = random.permutation(int(groups.max()) + 1)[groups] // mix
-    return np.lexsort([random.random(len(clips)), place])
 
 
 @dataclass
 class _Place:
-    """Where a pass over the clips stands: its epoch, and how many batches it has handed out."""
+    """The place of a pass over the clips: its epoch, and the number of batches handed out."""
 
     epoch: int
     batches: int
 
 
 class ClipLoader:
-    """Batches of clips for one rank; each ``iter`` begins the next epoch, as a DataLoader's does.
+    """Batches of clips for one rank; each ``iter`` starts the next epoch, as a DataLoader does.
 
-    Breaking off forgets the rest of an epoch; `state_dict` and `load_state_dict` keep it.
+    A pass that is broken off loses the rest of its epoch, unless `state_dict` and `load_state_dict`
+    save and restore its place.
 
     Parameters
     ----------
     clips : Clips or JoinedClips
+        The clips.
     batch_size : int or sequence of int
-        Clips of a batch; several numbers are for clips of several parts (`parts_of`), those of each
-        part: a batch then holds clips of one part alone.
+        Clips per batch. For clips of several parts (`parts_of`) it may be one number per part: a
+        batch then holds clips of one part only.
     shuffle : {'clips', 'shards', 'none'}
         ``clips`` draws at random from the whole split. ``shards`` streams: whole shards are read
-        once, in random order, and clips drawn at random from `mix` of them at a time; for object
-        stores, slow disks, and clips much shorter than a chunk.
+        once, in random order, and clips are drawn at random from `mix` of them at a time; for
+        object stores, slow disks, and clips much shorter than a chunk.
     seed : int
+        Determines the order, with the epoch.
     rank, world_size : int, optional
-        By default those of torch.distributed where it is initialised when an epoch begins (as under
+        By default those of torch.distributed if it is initialised when an epoch starts (as under
         Lightning and accelerate), else 0 of 1. Ranks share the clips without overlap or loss; their
-        numbers differ by one at most.
+        numbers of clips differ by at most one.
     drop_last : bool
-        Whole batches only, and the same number of them on every rank (what DDP needs).
+        Whether there are complete batches only, and equally many on every rank (what DDP needs).
     num_workers : int
         Threads or processes that read ahead; 0 reads when a batch is asked for.
     worker_kind : {'threads', 'processes'}, optional
-        Threads hand a batch over without copying it and take no memory of their own, processes run
-        Python code side by side. By default threads where clips are only read, processes where a
-        ``transform`` is to run, and where `start_method` is given.
+        Threads pass a batch on without a copy and take no memory of their own; processes run Python
+        code in parallel. By default threads if clips are only read, processes if a ``transform``
+        runs or `start_method` is given.
     start_method : {'fork', 'spawn', 'forkserver'}, optional
-        How processes start; the platform's own way by default.
+        How processes start; by default as usual on the platform.
     mix : int
-        Shards at a time, with ``shuffle="shards"``.
+        Number of shards at a time, with ``shuffle="shards"``.
     cache_bytes : int
-        Decoded shards kept by each worker, with ``shuffle="shards"``.
+        Bytes of decoded shards that each worker keeps, with ``shuffle="shards"``.
     prefetch_factor : int
         Batches that each worker reads ahead.
     collate_fn : callable
+        Makes a batch of samples.
     **options
         Further options of `torch.utils.data.DataLoader`: ``pin_memory``, …. A ``sampler`` is
-        refused: its own order is what a loader resumes, and shares between ranks.
+        refused, since a loader resumes its own order and shares it between ranks.
 
     Attributes
     ----------
     epoch : int
-        Of the latest pass; before the first one, that of the first.
+        Of the latest pass; before the first pass, its epoch.
+
+    Raises
+    ------
+    StoreError
+        An option is wrong, or parts that differ in size would share batches.
 
     Examples
     --------
@@ -145,7 +128,7 @@ class ClipLoader:
             unlike = clips.unlike_sizes()
             if unlike and clips.transform is None and collate_fn is collate:
                 raise StoreError(
-                    f"{unlike}, so they share no batch; give a batch size for each part "
+                    f"{unlike}, so they cannot share a batch; give a batch size for each part "
                     f"(batch_size={[batch_size] * len(clips.parts)}), or a transform that resizes"
                 )
         kind = _worker_kind(clips, worker_kind, start_method)
@@ -154,13 +137,13 @@ class ClipLoader:
         self.batch_size = batch_size if isinstance(batch_size, int) else batch_sizes
         self.shuffle, self.seed, self.mix = shuffle, seed, mix
         self._rank = rank, world_size
-        _rank_of(rank, world_size)
+        rank_of(rank, world_size)
         self.drop_last = drop_last
         self._place = self._upcoming = _Place(0, 0)
         self._lanes = max(1, num_workers) if shuffle == "shards" else 1
         self._groups = clips.shard_groups()
-        self._batches = _Batches()
-        # A generator of its own, so that reading leaves the trainer's random numbers alone.
+        self._batches = BatchList()
+        # A separate generator, so that reading does not change the trainer's random numbers.
         options["generator"] = torch.Generator()
         if num_workers and kind == "threads":
             readers = [clips.cached(cache_bytes) for _ in range(num_workers)]
@@ -182,13 +165,13 @@ class ClipLoader:
         )
 
     def __len__(self) -> int:
-        """Batches of this rank in a whole epoch."""
+        """Return the number of this rank's batches in a whole epoch."""
         return len(self._numbers(self.epoch))
 
     def __iter__(self) -> Generator[Any, None, None]:
-        """All batches of the next epoch; after `load_state_dict` those left of the state's.
+        """Yield all batches of the next epoch, or after `load_state_dict` the rest of its epoch.
 
-        A pass begins when its first batch is asked for.
+        A pass starts when its first batch is asked for.
         """
         place = self._place = self._upcoming
         self._upcoming = _Place(place.epoch + 1, 0)
@@ -205,11 +188,11 @@ class ClipLoader:
         return self._place.epoch
 
     def set_epoch(self, epoch: int) -> None:
-        """Make the next pass that of an epoch, from its start."""
+        """Make the next pass that of `epoch`, from its start."""
         self._place = self._upcoming = _Place(epoch, 0)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the reading stands: the batches handed out, whatever workers have read ahead."""
+        """Return the place in the epoch: the batches handed out, not those read ahead."""
         return {
             "epoch": self._place.epoch,
             "batches": self._place.batches,
@@ -217,14 +200,19 @@ class ClipLoader:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` stood: the next batch is the one that would have come.
+        """Go on where `state_dict` was called: the next batch is the one that would have followed.
 
-        A state from the end of an epoch leads into the next one.
+        A state from the end of an epoch leads to the next epoch.
+
+        Parameters
+        ----------
+        state : dict
+            As `state_dict` returned it.
 
         Raises
         ------
         StoreError
-            Where the clips, or a setting that determines their order, differ.
+            The clips, or a setting that determines their order, differ.
         """
         order = self._order_settings()
         differing = [name for name in order if state["order"].get(name) != order[name]]
@@ -248,7 +236,7 @@ class ClipLoader:
             "batch_size": self.batch_size,
             "shuffle": self.shuffle,
             "seed": self.seed,
-            "world_size": _rank_of(*self._rank)[1],
+            "world_size": rank_of(*self._rank)[1],
             "drop_last": self.drop_last,
         }
         if self.shuffle == "shards":
@@ -256,12 +244,12 @@ class ClipLoader:
         return settings
 
     def _numbers(self, epoch: int) -> list[Indices]:
-        """Clips of each batch of this rank, by their numbers.
+        """Return the clips of each batch of this rank, by their numbers.
 
-        With ``shards`` each rank and each worker gets a run of the order of its own, so that no
-        two of them read the same shards (but where the runs meet).
+        With ``shards`` each rank and each worker gets a run of its own of the order, so that no two
+        of them read the same shards (except where the runs meet).
         """
-        rank, world_size = _rank_of(*self._rank)
+        rank, world_size = rank_of(*self._rank)
         numbers = self.clips.epoch_numbers(self.seed, epoch)
         groups = self._groups[numbers % len(self._groups)]
         order = numbers[epoch_order(groups, self.shuffle, self.seed, epoch, self.mix)]
@@ -271,7 +259,16 @@ class ClipLoader:
             shares = [order[one::world_size] for one in range(world_size)]
         mine = shares[rank]
         if not isinstance(self.batch_size, int):
-            cut = [self._cut(share, self.batch_size, epoch) for share in shares]
+            drawn = self.seed, epoch
+            cut = [
+                batches_of_parts(
+                    share,
+                    self.clips.parts_of(share, drawn),
+                    self.batch_size,
+                    drop_last=self.drop_last,
+                )
+                for share in shares
+            ]
             batches = cut[rank]
             if self.drop_last:
                 batches = batches[: min(map(len, cut))]
@@ -288,41 +285,11 @@ class ClipLoader:
         if uneven and not self.drop_last:
             warnings.warn(
                 f"{len(order)} clips give some of {world_size} ranks one batch of "
-                f"{self.batch_size} more than others, for which DDP waits for ever: "
-                "drop_last=True gives all the same number",
+                f"{self.batch_size} more than others, for which DDP waits forever; "
+                "drop_last=True gives all ranks the same number",
                 stacklevel=3,
             )
-        return self._in_lanes(batches)
-
-    def _cut(self, clips: Indices, sizes: Sequence[int], epoch: int) -> list[Indices]:
-        """Batches of one part each, in the order in which their first clips are drawn."""
-        parts = self.clips.parts_of(clips, (self.seed, epoch))
-        found = []
-        for part, size in enumerate(sizes):
-            places = np.flatnonzero(parts == part)
-            found += [places[at : at + size] for at in range(0, len(places), size)]
-        if self.drop_last:
-            found = [one for one in found if len(one) == sizes[int(parts[one[0]])]]
-        return [clips[one] for one in sorted(found, key=lambda one: int(one[0]))]
-
-    def _in_lanes(self, batches: list[Indices]) -> list[Indices]:
-        """The batches in turn from the run of each worker."""
-        lanes = [part.tolist() for part in np.array_split(np.arange(len(batches)), self._lanes)]
-        turns = max(map(len, lanes))
-        return [batches[lane[turn]] for turn in range(turns) for lane in lanes if turn < len(lane)]
-
-
-class _Batches:
-    """What the workers are to read next; set anew before each pass."""
-
-    def __init__(self) -> None:
-        self.waiting: list[list[Draw]] = []
-
-    def __iter__(self) -> Iterator[list[Draw]]:
-        return iter(self.waiting)
-
-    def __len__(self) -> int:
-        return len(self.waiting)
+        return in_lanes(batches, self._lanes)
 
 
 def _refuse_orders(options: Mapping[str, Any]) -> None:
@@ -330,8 +297,8 @@ def _refuse_orders(options: Mapping[str, Any]) -> None:
         if name in options:
             raise StoreError(
                 f"ClipLoader takes no {name}: it draws its own order, so that it can resume and "
-                "share the clips between ranks. Choose by shuffle=, by weights (JoinedClips), by "
-                "videos= of Clips; or take torch.utils.data.DataLoader(clips, "
+                "share the clips between ranks. Use shuffle=, weights of JoinedClips, or videos= "
+                "of Clips; or use torch.utils.data.DataLoader(clips, "
                 f"{name}=…, collate_fn=foveal.torch.collate)"
             )
 
@@ -343,21 +310,9 @@ def _worker_kind(
         raise StoreError(f"worker_kind is threads or processes, not {wanted!r}")
     if wanted == "threads" and (start_method or getattr(clips, "transform", None)):
         raise StoreError(
-            "threads take no start_method, and no transform: the random numbers of torch are one "
-            "state for all threads; use worker_kind='processes'"
+            "threads take no start_method and no transform: all threads share one state of torch's "
+            "random numbers; use worker_kind='processes'"
         )
     if wanted is not None:
         return wanted
     return "threads" if clips.only_reads and start_method is None else "processes"
-
-
-def _rank_of(rank: int | None, world_size: int | None) -> tuple[int, int]:
-    """Those given, else those of torch.distributed at this moment."""
-    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-    if world_size is None:
-        world_size = torch.distributed.get_world_size() if distributed else 1
-    if rank is None:
-        rank = torch.distributed.get_rank() if distributed else 0
-    if not 0 <= rank < world_size:
-        raise StoreError(f"rank {rank} is none of a world of {world_size}: 0 … {world_size - 1}")
-    return rank, world_size

@@ -1,8 +1,7 @@
-"""Batches read ahead by threads.
+"""This module reads batches ahead in threads.
 
-Decoding and system calls leave Python's lock, so threads read as fast as processes do, and what
-they read needs no passage through shared memory: for batches of frames that passage takes longer
-than decoding them.
+Decoding and system calls release Python's lock, so threads read as fast as processes. What they
+read does not pass through shared memory, which takes longer than decoding a batch of frames.
 """
 
 from __future__ import annotations
@@ -25,12 +24,13 @@ class ThreadedReader(IterableDataset[Any]):
     Parameters
     ----------
     readers : sequence of Clips or JoinedClips
-        One a thread, that share no state.
+        One per thread; they share no state.
     batches : iterable of list of Draw
         Iterated anew for each pass.
     collate_fn : callable
+        Makes a batch of samples.
     prefetch_factor : int
-        Batches a thread reads ahead.
+        Batches that each thread reads ahead.
     """
 
     def __init__(

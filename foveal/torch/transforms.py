@@ -1,13 +1,12 @@
-"""Random changes of clips that move pictures, motion, density and fixations together.
+"""This module changes clips at random: pictures, motion, density and fixations move together.
 
 ::
 
     change = Augmentation(Mirror(), ResizedCrop((0.6, 1)), ColourJitter(brightness=0.2))
     clips = Clips("salicon.zarr", "train", frames=1, transform=change)
 
-What is drawn depends on the loader's seed, the epoch and the clip alone, and is the same for all
-frames of a clip. A transform is a frozen dataclass with a method `change`; one of your own needs no
-more.
+The changes depend on the loader's seed, the epoch and the clip only, and are the same for all
+frames of a clip. A transform is a frozen dataclass with a method `change`; your own needs no more.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ class Mirror:
     Parameters
     ----------
     probability : float
-        Of a clip to be mirrored, 0 … 1.
+        Probability that a clip is mirrored, 0 … 1.
     """
 
     probability: float = 0.5
@@ -80,19 +79,19 @@ class Mirror:
 
 @dataclass(frozen=True)
 class Rotate:
-    """Turn a clip about the middle of the picture; motion turns with it.
+    """Rotate a clip about the middle of the picture; motion rotates with it.
 
-    What comes in from outside the picture is black, still and not looked at. All entries turn in
-    one geometry, that of the pictures (without pictures, of the first entry that moves): an entry
-    on a grid of another aspect ratio is turned so that it still lies on the same things. Pictures,
-    flow and maps are interpolated bilinearly; fixated pixels are moved and rounded, those that
-    leave the picture are gone.
+    Areas from outside the picture are black, without motion and without fixations. All entries
+    rotate in one geometry, that of the pictures (without pictures, of the first entry that moves):
+    an entry on a grid of another aspect ratio still overlays the same objects. Pictures, flow and
+    maps are interpolated bilinearly; fixated pixels are moved and rounded, and those that leave the
+    picture are dropped.
 
     Parameters
     ----------
     degrees : float
-        The angle is drawn uniformly from -degrees … degrees, 0 … 180; positive turns clockwise on
-        the screen.
+        The angle is drawn uniformly from -degrees … degrees, 0 … 180; positive angles are clockwise
+        on the screen.
     """
 
     degrees: float
@@ -117,19 +116,19 @@ class Rotate:
 
 @dataclass(frozen=True)
 class ResizedCrop:
-    """Fill the picture with a random part of it; motion grows with it.
+    """Enlarge a random part of the picture to its full size; motion grows with it.
 
     Every entry keeps its size, so clips still make batches, and shows the same part. Pictures, flow
-    and maps are interpolated bilinearly; fixated pixels are moved and rounded, those outside the
-    part are gone. Values of maps stay as they are: one that summed to 1 no longer does.
+    and maps are interpolated bilinearly; fixated pixels are moved and rounded, and those outside
+    the part are dropped. Values of maps are not rescaled: a map that summed to 1 no longer does.
 
     Parameters
     ----------
     scale : (float, float)
-        The part's share of the area is drawn from here, within 0 … 1.
+        The part's share of the area is drawn from this range, within 0 … 1.
     ratio : (float, float)
-        Its width to height, as a multiple of the picture's own, is drawn from here, evenly in its
-        logarithm. Sides end at the picture's.
+        Its width-to-height ratio, as a multiple of the picture's own, is drawn from this range,
+        uniformly in the logarithm. Sides are at most the picture's.
     """
 
     scale: tuple[float, float] = (0.5, 1.0)
@@ -156,10 +155,10 @@ class ResizedCrop:
 
 @dataclass(frozen=True)
 class ColourJitter:
-    """Change brightness, contrast, saturation and hue, in this order; alike for all frames.
+    """Change brightness, contrast, saturation and hue, in this order and alike for all frames.
 
-    Pictures alone are changed, and must be as they are stored, uint8 0 … 255: normalise on the
-    device, or in a transform behind this one. Contrast grows about the mean grey of the whole clip.
+    Only pictures are changed. They must be as stored, uint8 0 … 255: normalise on the device, or in
+    a later transform. Contrast is changed about the mean grey of the whole clip.
 
     Parameters
     ----------
@@ -209,17 +208,17 @@ class ColourJitter:
 
 @dataclass(frozen=True)
 class Subsample:
-    """Keep some frames of a clip, evenly apart, from a random one on.
+    """Keep some frames of a clip at equal distances, from a random one on.
 
-    All entries keep the same frames, cached features of windows too. Motion stays as it is stored:
-    from each kept frame to the next frame of the video, not to the next kept one.
+    All entries keep the same frames, cached features of windows too. Motion stays as stored: from
+    each kept frame to the next frame of the video, not to the next kept frame.
 
     Parameters
     ----------
     frames : int
-        How many are kept.
+        Number of frames kept.
     steps : sequence of int
-        Frames from one kept frame to the next, one of these drawn for each clip. Clips must be long
+        Distances between kept frames, of which one is drawn for each clip. Clips must be long
         enough for the largest: (frames - 1) · step + 1.
     """
 
@@ -227,6 +226,7 @@ class Subsample:
     steps: tuple[int, ...] = (1, 2)
 
     leaves_values: ClassVar[bool] = True
+    """It only selects frames, so cached features are allowed."""
 
     def __post_init__(self) -> None:
         if self.frames < 1 or not self.steps or min(self.steps) < 1:
@@ -235,7 +235,7 @@ class Subsample:
             )
 
     def check(self, clips: Clips, kinds: Kinds) -> None:
-        """Raise a StoreError where the clips are too short."""
+        """Raise a StoreError where `clips` are too short, whatever `kinds` they have."""
         if clips.frames < self._length(max(self.steps)):
             raise StoreError(
                 f"Subsample: {self.frames} frames every {max(self.steps)} need clips of "
@@ -254,7 +254,7 @@ class Subsample:
         }
 
     def _length(self, step: int) -> int:
-        """Frames from the first kept one to the last."""
+        """Return the number of frames from the first kept frame to the last."""
         return (self.frames - 1) * step + 1
 
 

@@ -1,7 +1,7 @@
-"""What a clip can hold: each variable says which stored items belong to a frame.
+"""This module defines the entries of a clip: which stored items belong to each frame.
 
-Every value of a sample has one entry a frame of the clip along its first axis, so all variables are
-aligned by frame whatever their own leading dimension is.
+Every value of a sample has one entry per frame of the clip along its first axis, so all variables
+are aligned by frame, whatever their own leading axis is.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from torch import Tensor
 from foveal.errors import StoreError
 from foveal.storage.kinds import AXES, ArrayInfo
 from foveal.torch.interface import Indices, Reading, Variable, VideoFacts
+from foveal.torch.sound import Sound
 
 
 @dataclass(frozen=True)
 class _OfOneArray:
-    """What reads a single array along `axis`, item by item, under its own name."""
+    """A variable that reads one array along `axis`, item by item, under the array's name."""
 
     array: str
 
@@ -42,18 +43,22 @@ class _OfOneArray:
         found = facts.infos[self.array].axis
         if found != self.axis:
             raise StoreError(
-                f"{self.array} runs along {found!r}, and {type(self).__name__} reads along "
-                f"{self.axis!r}; by its bare name an array is read as its axis asks"
+                f"{self.array} runs along {found!r}, but {type(self).__name__} reads along "
+                f"{self.axis!r}; give the array's name alone, and it is read along its own axis"
             )
         return np.ones(facts.frames, bool)
 
 
 @dataclass(frozen=True)
 class Items(_OfOneArray):
-    """An array with one item a frame, as it is stored: ``frames``, ``density``, ….
+    """An array with one item per frame, as it is stored: ``frames``, ``density``, ….
 
-    Pictures come channel first: [n, 3, height, width]; all else as it is stored. Of an array of
-    frames at another rate, a frame of the clip gets the item that is nearest in time.
+    Pictures are channels-first: [n, 3, height, width]; everything else is as stored. For an array
+    of frames at another rate, a frame of the clip gets the item that is nearest in time.
+
+    Parameters
+    ----------
+    array : str
     """
 
     def items(self, facts: VideoFacts, frames: Indices) -> Indices:
@@ -67,10 +72,10 @@ class Items(_OfOneArray):
 
 @dataclass(frozen=True)
 class Flow(_OfOneArray):
-    """Optical flow of each frame, in pixels of its own grid; or whatever there is one of a pair.
+    """Optical flow of each frame, in pixels of its own grid; or any array with an item per pair.
 
-    The store holds pair k, the motion of frame k to frame k + 1. Frames that lack a pair (the last
-    one's outgoing motion, the first one's incoming) get the nearest pair there is, and
+    Item k of the store is the motion from frame k to frame k + 1. Frames without a pair (the last
+    frame's outgoing motion, the first frame's incoming motion) get the nearest pair, and
     ``<key>_valid`` says so.
 
     Parameters
@@ -78,16 +83,22 @@ class Flow(_OfOneArray):
     array : str
         ``flow_tvl1``, ….
     direction : {'outgoing', 'incoming'}
-        Motion of the frame to its successor (k → k + 1), or of its predecessor to it (k - 1 → k,
+        Motion from the frame to the next one (k → k + 1), or from the one before to it (k - 1 → k,
         as LSTS numbers it).
     stack : int
-        Consecutive maps a frame, channels (u, v) of the first, of the second, …: the outgoing ones
-        begin with the frame's own (TP-CMRNet: k … k + 8), the incoming ones end with it.
+        Number of consecutive maps per frame, with channels (u, v) of the first, of the second, ….
+        Outgoing stacks start with the frame's own map (TP-CMRNet: k … k + 8), incoming stacks end
+        with it.
+
+    Attributes
+    ----------
+    axis : str
+        The axis along which it reads.
 
     Notes
     -----
-    Gives float [n, 2 · stack, height, width] and bool [n, stack]. What is no flow comes as it is
-    stored, [n, stack, …] where `stack` is over 1.
+    Gives float [n, 2 · stack, height, width] and bool [n, stack]. Arrays of another kind are given
+    as stored, [n, stack, …] if `stack` is above 1.
     """
 
     direction: Literal["outgoing", "incoming"] = "outgoing"
@@ -126,11 +137,11 @@ class Flow(_OfOneArray):
 
 @dataclass(frozen=True)
 class Windows(_OfOneArray):
-    """Of each frame the item of the window that ends at it, such as its cached I3D features.
+    """For each frame, the item of the window that ends at it, such as its cached I3D features.
 
-    Where the stage that wrote the array records a ``span`` (`features` does), a frame has the
-    window whose middle is nearest in time, and every frame has one. Where it records neither that
-    nor how many frames a ``window`` has, a frame has the latest window that has begun.
+    If the stage that wrote the array records a ``span`` (`features` does), a frame has the window
+    whose middle is nearest in time, so that every frame has one. If it records neither that nor the
+    frames per ``window``, a frame has the latest window that has started.
 
     Parameters
     ----------
@@ -138,7 +149,13 @@ class Windows(_OfOneArray):
         ``i3d_rgb``, ….
     missing : {'skip', 'mask'}
         Frames without a window of their own (the first 78 of a video, and those between windows at
-        a stride over 1) stay out of all clips, or come as zeros that ``<key>_valid`` tells apart.
+        a stride above 1) are left out of all clips, or are zeros for which ``<key>_valid`` is
+        False.
+
+    Attributes
+    ----------
+    axis : str
+        The axis along which it reads.
 
     Notes
     -----
@@ -172,75 +189,6 @@ class Windows(_OfOneArray):
 
 
 @dataclass(frozen=True)
-class Sound:
-    """What sounds during a clip, or at each of its frames, of an array of samples or hops.
-
-    Parameters
-    ----------
-    array : str
-        ``audio``, ``log_mel``, ….
-    per_frame : int, optional
-        Of each frame so many items in a row, the middle one at the frame's time; zeros where the
-        video has none. By default the run of items that belong to the clip's frames, end to end.
-
-    Notes
-    -----
-    By default ``<array>`` [items, …] as stored and ``<array>_count``, an integer; a batch holds as
-    many items as its longest clip, zeros behind the others' own. With `per_frame` ``<array>``
-    [n, per_frame, …] and ``<array>_valid`` bool [n, per_frame]. A video without sound gives no
-    items, and zeros that are not valid.
-    """
-
-    array: str
-    per_frame: int | None = None
-
-    whole_arrays = ()
-
-    def __post_init__(self) -> None:
-        if self.per_frame is not None and self.per_frame < 1:
-            raise StoreError(f"per_frame is a number of items, at least 1, not {self.per_frame}")
-
-    @property
-    def key(self) -> str:
-        return self.array
-
-    @property
-    def arrays(self) -> tuple[str, ...]:
-        return (self.array,)
-
-    def has(self, facts: VideoFacts) -> NDArray[np.bool_]:
-        if self.array not in facts.offset_of:
-            raise StoreError(
-                f"{self.array} runs along {facts.infos[self.array].axis!r} and does not say which "
-                "array holds where each frame's items begin (its offset)"
-            )
-        return np.ones(facts.frames, bool)
-
-    def items(self, facts: VideoFacts, frames: Indices) -> Indices:
-        if self.per_frame is not None:
-            last = max(0, facts.infos[self.array].items - 1)
-            return np.clip(self._wanted(facts, frames), 0, last)
-        offset = facts.offset_of[self.array]
-        return np.arange(offset[frames.min()], offset[frames.max() + 1])
-
-    def tensors(self, read: Reading) -> dict[str, Tensor]:
-        values = read.values[self.array]
-        if self.per_frame is None:
-            return {self.key: values, f"{self.key}_count": torch.tensor(len(values))}
-        wanted = self._wanted(read.facts, read.frames)
-        valid = torch.from_numpy((wanted >= 0) & (wanted < read.facts.infos[self.array].items))
-        if not valid.all():
-            values = values.clone()
-            values[~valid] = 0
-        return {self.key: values, f"{self.key}_valid": valid}
-
-    def _wanted(self, facts: VideoFacts, frames: Indices) -> Indices:
-        assert self.per_frame is not None
-        first = facts.offset_of[self.array][frames] - self.per_frame // 2
-        return first[:, None] + np.arange(self.per_frame)
-
-
-@dataclass(frozen=True)
 class FixationMap:
     """Fixated pixels of each frame, drawn from the stored points: uint8 [n, height, width].
 
@@ -249,7 +197,7 @@ class FixationMap:
     size : (int, int), optional
         Height and width of the map; by default those of the source video.
     counts : bool
-        How many points fell on each pixel (255 at most) instead of 0 or 1.
+        Whether each pixel holds its number of points (at most 255) instead of 0 or 1.
     """
 
     size: tuple[int, int] | None = None
@@ -287,18 +235,19 @@ _BY_RUN = ("sample", "hop")
 
 
 def make_variable(wanted: str | Variable, known: Mapping[str, ArrayInfo]) -> Variable:
-    """The variable an array's bare name stands for, by its axis.
+    """Return the variable for an array's name, by its axis.
 
     Parameters
     ----------
     wanted : str or Variable
+        Name of an array, or a variable, which is returned.
     known : mapping of str to ArrayInfo
-        Arrays by name; one that is not there is looked for along frames, and found missing.
+        Arrays by name. An unknown array is read along frames, and found missing later.
 
     Raises
     ------
     StoreError
-        Its items belong to no frame in particular.
+        The array's items belong to no frame.
     """
     if not isinstance(wanted, str):
         return wanted
@@ -311,17 +260,17 @@ def make_variable(wanted: str | Variable, known: Mapping[str, ArrayInfo]) -> Var
         means = f" ({AXES[axis]})" if axis in AXES else ""
         raise StoreError(
             f"{wanted} runs along {axis!r}{means}; clips read arrays along {', '.join(_BY_AXIS)}. "
-            "fixation_map draws fixated points; for all else write a foveal.torch.Variable"
+            "fixation_map draws fixated points; for anything else write a foveal.torch.Variable"
         )
     return _BY_AXIS[axis](wanted)
 
 
 def _channels_first(values: Tensor, info: ArrayInfo) -> Tensor:
-    """Pictures and flow […, height, width, channel] with their channels first; nothing is moved."""
+    """Move the channels of pictures and flow […, height, width, channel] first, without a copy."""
     return values.movedim(-1, -3) if info.kind in ("picture", "flow") else values
 
 
 def _rescaled(position: NDArray[np.float32], source_px: int, map_px: int) -> Indices:
-    """Pixel of the map that a 0-based position in the source falls on."""
+    """Return the pixel of the map for a 0-based position in the source."""
     scaled = np.floor((position.astype(np.float64) + 0.5) * (map_px / source_px))
     return np.clip(scaled, 0, map_px - 1).astype(np.int64)

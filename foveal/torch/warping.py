@@ -1,4 +1,4 @@
-"""Entries of a clip moved by an affine map of pixel positions, each on its own grid."""
+"""This module moves entries of a clip by an affine map of pixel positions, each on its own grid."""
 
 from __future__ import annotations
 
@@ -8,20 +8,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Affine = NDArray[np.float64]
-"""2x3: new position (x, y) = left 2x2 block @ old position + last column, pixel centres whole."""
+"""2x3: new position (x, y) = left 2x2 block @ old position + last column. Pixel centres are whole
+numbers."""
 
 
 def warped(values: Tensor, affine: Affine, *, vectors: bool, edge: str = "black") -> Tensor:
-    """Entries [n, …, height, width] moved, interpolated bilinearly.
+    """Move entries [n, …, height, width], with bilinear interpolation.
 
     Parameters
     ----------
     values : Tensor
+        The entries.
     affine : ndarray
+        See `Affine`.
     vectors : bool
-        Channels are u, v, u, v, …, which are turned and scaled too.
+        Whether channels are u, v, u, v, …, which are rotated and scaled too.
     edge : {'black', 'repeat'}
-        What lies outside the grid: 0, or its nearest pixel.
+        The value outside the grid: 0, or that of the nearest pixel.
     """
     import cv2
 
@@ -44,7 +47,7 @@ def warped(values: Tensor, affine: Affine, *, vectors: bool, edge: str = "black"
 
 
 def moved_pixels(maps: Tensor, affine: Affine) -> Tensor:
-    """Fixated pixels [n, height, width] moved one by one; where two meet the larger value stays."""
+    """Move fixated pixels [n, height, width] one by one; if two meet, the larger value stays."""
     height, width = maps.shape[-2:]
     found = maps.numpy()
     frame, y, x = found.nonzero()
@@ -58,7 +61,7 @@ def moved_pixels(maps: Tensor, affine: Affine) -> Tensor:
 
 
 def turn(angle: float, geometry: tuple[int, int], grid: tuple[int, int]) -> Affine:
-    """Turn a grid (height, width) about its middle as `angle` turns the one of `geometry`."""
+    """Rotate a grid (height, width) about its middle, by `angle` in the grid `geometry`."""
     c, s = np.cos(angle), np.sin(angle)
     height, width = grid
     scale = np.diag([width / geometry[1], height / geometry[0]])
@@ -69,7 +72,7 @@ def turn(angle: float, geometry: tuple[int, int], grid: tuple[int, int]) -> Affi
 
 
 def window(left: float, top: float, share: tuple[float, float], grid: tuple[int, int]) -> Affine:
-    """Fill a grid (height, width) with a part of it: its corner and its (x, y) sides, 0 … 1."""
+    """Enlarge a part of a grid (height, width), given its corner and its sides (x, y), 0 … 1."""
     height, width = grid
     scale = np.array([1 / share[0], 1 / share[1]])
     corner = np.array([left * width, top * height])

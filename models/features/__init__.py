@@ -1,4 +1,4 @@
-"""Features of any network of pictures or clips, named ``library:network``.
+"""Features of any network of pictures or clips, by the name ``library:network``.
 
 ::
 
@@ -6,7 +6,7 @@
     extractor = Extractor(backbone, layers=("blocks.5", "blocks.11"), size=(224, 384))
     low, high = extractor(frames)  # uint8 [n, height, width, 3] to float32 [n, …]
 
-Nothing is downloaded here (``foveal weights get`` does that), and no code from a hub is run.
+Nothing is downloaded here (``foveal weights get`` does that), and no code from a hub runs.
 """
 
 from __future__ import annotations

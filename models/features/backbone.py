@@ -1,9 +1,8 @@
-"""What a backbone is to foveal, and where each library's are opened."""
+"""This module defines a backbone, and opens those of every library."""
 
 from __future__ import annotations
 
 import functools
-import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,46 +14,49 @@ from foveal.errors import MissingDependency, RecipeError
 from foveal.models.normalise import IMAGENET_MEAN, IMAGENET_STD
 
 Takes = Literal["picture", "clip"]
-Layout = Literal["channels_first", "channels_last"]
-LIBRARIES = ("torchvision", "timm", "huggingface", "module")
+"""What a network takes."""
 
-_RANDOM = re.compile(r"random(?::(\d+))?")
+Layout = Literal["channels_first", "channels_last"]
+"""Order of the axes of a map."""
+
+LIBRARIES = ("torchvision", "timm", "huggingface", "module")
+"""Libraries that a name may begin with."""
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A network whose activations are kept, and what it says of itself.
+    """A network whose activations are stored, and how to use it.
 
     Attributes
     ----------
     name : str
-        ``library:network``, as the recipe has it.
+        ``library:network``, as in the recipe.
     weights : str
-        What tells its weights from others: ``random:SEED`` or ``sha256:…``.
+        Identifies the weights: ``random:SEED`` or ``sha256:…``.
     takes : {'picture', 'clip'}
         Single pictures, or clips of consecutive frames.
     make : callable
-        Gives the network in evaluation mode, on the CPU; called when it is first needed.
+        Returns the network on the CPU; called when it is first needed.
     mean, std : tuple of float
-        Of RGB in 0 … 1, by which pictures are normalised: ``(x - mean) / std``.
+        Mean and deviation of RGB in 0 … 1; pictures become ``(x - mean) / std``.
     size : (int, int) or None
-        (height, width) that it was trained on; None where any will do.
+        (height, width) of its training; None if it takes any size.
     frames : int or None
-        Frames of a clip it was trained on.
+        Frames of a clip in its training.
     clip_order : {'channel', 'time'}
-        Which axis comes first in a clip that it takes: [n, channel, time, height, width] or
-        [n, time, channel, height, width].
+        Which axis comes first in a clip: [n, channel, time, height, width] or [n, time, channel,
+        height, width].
     layout : {'channels_first', 'channels_last'} or None
-        Of its maps; None where the network says it. Rows of tokens are told by their two axes.
+        Layout of its maps; None if the network says it. Tokens are recognised by their two axes.
     prefix_tokens : int or None
-        Tokens before those of the grid (class, registers); None where the network says it.
+        Tokens before those of the grid (class, registers); None if the network says it.
     last_layers : tuple of str
-        Where no layers are named, the first of these that it has is taken in place of its output.
+        If no layers are named, the first of these that the network has is used, else its output.
     about : mapping
-        Versions of libraries and the like, for the provenance.
+        Versions of libraries, for the provenance.
     running : Lock
-        Held while the network runs: videos are built by several threads, which share it, and what
-        one of them listens to must not be another's.
+        Held while the network runs, because the threads of several videos share it and listen to
+        its layers.
     """
 
     name: str
@@ -79,7 +81,7 @@ class Backbone:
 
     @property
     def is_random(self) -> bool:
-        """Whether nobody trained it."""
+        """Whether the weights are random."""
         return self.weights.startswith("random")
 
 
@@ -89,26 +91,26 @@ def open_backbone(
     size: tuple[int, int] | None = None,
     frames: int | None = None,
 ) -> Backbone:
-    """Find a backbone on this machine; its weights are read when they are first needed.
+    """Find a backbone on this machine; its weights are read at their first use.
 
     Parameters
     ----------
     name : str
         ``torchvision:swin3d_b``, ``timm:vit_base_patch14_dinov2``, ``huggingface:ORG/NAME`` (or the
-        path of a folder that ``save_pretrained`` wrote), ``module:package.factory``.
+        path of a folder of ``save_pretrained``), ``module:package.factory``.
     weights : str, optional
         ``random`` or ``random:SEED``; a file of tensors; for torchvision the name of a published
-        set (``KINETICS400_V1``). None takes the library's own published weights, which
-        ``foveal weights get NAME`` has fetched before.
+        set (``KINETICS400_V1``). None takes the library's published weights, which ``foveal weights
+        get NAME`` has fetched.
     size : (int, int), optional
-        (height, width) it will be used at, for networks that are built for one size.
+        (height, width) of the frames, for networks that are built for one size.
     frames : int, optional
-        Frames of the clips it will be used on; None where it gets single pictures.
+        Frames of the clips; None for single pictures.
 
     Raises
     ------
     RecipeError
-        No such library or network, or it takes pictures where clips are wanted, or the reverse.
+        There is no such library or network, or it takes pictures instead of clips, or the reverse.
     MissingDependency
         The library or the weights are not on this machine; the message says how to get them.
     """
@@ -131,28 +133,21 @@ def open_backbone(
     except MissingDependency as error:
         if weights is not None:
             raise
-        raise MissingDependency(f"{error}\nTo try things out untrained: weights: random") from None
+        raise MissingDependency(f"{error}\nFor a try without training: weights: random") from None
     if frames is not None and backbone.takes == "picture":
         raise RecipeError(
             f"backbone {name} takes single pictures: leave frames, stride and step out (every says "
-            "which pictures), or take a network of clips such as torchvision:r3d_18"
+            "which pictures), or choose a network of clips such as torchvision:r3d_18"
         )
     if frames is None and backbone.takes == "clip":
         raise RecipeError(
-            f"backbone {name} takes clips: say how long they are, e.g. frames: "
-            f"{backbone.frames or 16}"
+            f"backbone {name} takes clips: give their length, e.g. frames: {backbone.frames or 16}"
         )
     return backbone
 
 
-def random_seed(weights: str | None) -> int | None:
-    """The seed in ``random`` (0) or ``random:SEED``; None for anything else."""
-    match = _RANDOM.fullmatch(weights or "")
-    return None if match is None else int(match[1] or 0)
-
-
 def seeded(seed: int, make: Callable[[], nn.Module]) -> nn.Module:
-    """Make a network whose weights depend on the seed alone; torch's own state is left alone."""
+    """Run `make` so that its weights depend only on `seed`; torch's own random state stays."""
     import torch
 
     with torch.random.fork_rng(devices=[]):
@@ -161,7 +156,7 @@ def seeded(seed: int, make: Callable[[], nn.Module]) -> nn.Module:
 
 
 def triple(values: Any, default: tuple[float, ...]) -> tuple[float, ...]:
-    """Three numbers of a configuration, or the default where it has none."""
+    """Return `values` of a configuration if they are three numbers, else `default`."""
     if not isinstance(values, list | tuple) or len(values) != 3:
         return default
     return tuple(float(value) for value in values)

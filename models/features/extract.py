@@ -1,4 +1,4 @@
-"""Frames in, pooled activations out."""
+"""This module runs a backbone on frames and pools the activations of some of its layers."""
 
 from __future__ import annotations
 
@@ -17,30 +17,36 @@ from foveal.models.device import choose_device
 from foveal.models.features.backbone import Backbone
 
 Pooling = Literal["none", "mean", "cls", "grid"]
+"""How activations are pooled, see `Extractor`."""
+
 Precision = Literal["float32", "bfloat16", "float16"]
+"""Type that the network computes in."""
 
 
 class Extractor:
-    """Runs a backbone on pictures or clips of one size and keeps what some of its layers give.
+    """Run a backbone on pictures or clips of one size, and return the output of some layers.
 
     Parameters
     ----------
     backbone : Backbone
+        The network.
     layers : sequence of str
-        Names of submodules as ``named_modules`` gives them; empty takes the last features: those
-        before the classifier of torchvision's and timm's networks, else the output.
+        Names of submodules as in ``named_modules``. Empty takes the last features: those before the
+        classifier of torchvision's and timm's networks, else the output.
     size : (int, int)
         (height, width) of the frames.
     pooling : {'none', 'mean', 'cls', 'grid'}
-        ``none`` keeps maps [channel, (time,) y, x] and rows of tokens [token, channel] as they are;
-        ``mean`` and ``cls`` (the first token) give [channel]; ``grid`` averages maps, and tokens
-        laid out as a map, to [channel, (time,) *grid].
+        ``none`` keeps maps [channel, (time,) y, x] and tokens [token, channel] as they are;
+        ``mean`` and ``cls`` (the first token) return [channel]; ``grid`` averages maps, and tokens
+        arranged as a map, to [channel, (time,) *grid].
     grid : (int, int), optional
+        (height, width) of the pooled maps; only for ``grid``.
     device : str
+        See `foveal.models.device.choose_device`.
     precision : {'float32', 'bfloat16', 'float16'}
-        What computes; features come as float32.
+        Type that the network computes in; features are returned as float32.
     time : {'keep', 'mean'}
-        Whether maps of clips keep their time or give its mean, [channel, y, x].
+        Whether maps of clips keep their time axis or are averaged over it, [channel, y, x].
 
     Raises
     ------
@@ -67,11 +73,12 @@ class Extractor:
         self._shapes: dict[int | None, list[tuple[int, ...]]] = {}
 
     def __call__(self, items: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        """Features of some pictures or clips, computed together.
+        """Compute the features of some pictures or clips together.
 
         Parameters
         ----------
-        items : ndarray, uint8 [n, height, width, 3], or [n, frames, height, width, 3] for clips
+        items : ndarray, uint8 [n, height, width, 3] or [n, frames, height, width, 3]
+            Pictures, or clips.
 
         Returns
         -------
@@ -81,9 +88,9 @@ class Extractor:
         Raises
         ------
         MissingDependency
-            They do not fit into the memory of the GPU.
+            The items do not fit into the memory of the GPU.
         FovealError
-            The network gives no tensor there, or cannot be pooled so.
+            A layer returns no tensor, or its output cannot be pooled in this way.
         """
         try:
             with self.backbone.running, torch.inference_mode(), self._arithmetic():
@@ -101,7 +108,10 @@ class Extractor:
             ) from error
 
     def shapes(self, frames: int | None = None) -> list[tuple[int, ...]]:
-        """Shape of one item of each layer, found by running the network once on a black one."""
+        """Return the shape of one item of each layer; the network runs once on a black item.
+
+        `frames` is the length of a clip, None for pictures.
+        """
         if frames not in self._shapes:
             self._shapes[frames] = self._found_shapes(frames)
         return self._shapes[frames]
@@ -120,12 +130,13 @@ class Extractor:
             ) from error
 
     def check(self) -> None:
-        """Read the network and see that it has the layers.
+        """Load the network and check that it has the layers.
 
         Raises
         ------
         RecipeError
-            It has not, or its weights do not fit; the message lists those there are.
+            It does not have a layer (the message lists some that it has), or its weights do not
+            fit.
         """
         known = dict(self.backbone.network.named_modules())
         if not self.layers:
@@ -151,7 +162,7 @@ class Extractor:
             yield
 
     def _normalised(self, items: Tensor) -> Tensor:
-        """[n, (time,) y, x, rgb] to what the network takes."""
+        """Convert [n, (time,) y, x, rgb] to what the network takes."""
         mean = torch.tensor(self.backbone.mean, device=self.device) * 255
         scale = 1 / (torch.tensor(self.backbone.std, device=self.device) * 255)
         pixels = (items.float() - mean) * scale
@@ -179,17 +190,17 @@ class Extractor:
         for name in self.layers:
             if name not in found:
                 raise RecipeError(
-                    f"{self.backbone.name}: its layer {name!r} takes no part in the computation"
+                    f"{self.backbone.name}: its layer {name!r} is not used in the computation"
                 )
         return {name: found[name] for name in self.layers}
 
     def _pooled(self, name: str, values: Tensor, items: NDArray[np.uint8]) -> Tensor:
-        """[n, …] as `pooling` asks."""
+        """Pool the output of a layer [n, …]."""
         if values.ndim == 2:
             if self.pooling in ("cls", "grid"):
                 raise RecipeError(
-                    f"{self.backbone.name}: {name or 'its output'} is one vector, which pooling "
-                    f"{self.pooling} cannot take apart; write pooling: none"
+                    f"{self.backbone.name}: {name or 'its output'} is one vector, without tokens "
+                    f"or a grid for pooling {self.pooling}; write pooling: none"
                 )
             return values
         if values.ndim == 3:
@@ -252,7 +263,7 @@ def _keeper(found: dict[str, Tensor], name: str) -> Any:
 
 
 def _tensor(output: Any, name: str) -> Tensor:
-    """The tensor in what a module gives: itself, the last hidden state, the first of several."""
+    """Return the tensor in an output: itself, the last hidden state, or the first of several."""
     if isinstance(output, Tensor):
         return output
     hidden = getattr(output, "last_hidden_state", None)
@@ -260,15 +271,15 @@ def _tensor(output: Any, name: str) -> Tensor:
         return hidden
     if isinstance(output, tuple | list) and output and isinstance(output[0], Tensor):
         return output[0]
-    raise FovealError(f"{name} gives a {type(output).__name__}, no tensor; name another layer")
+    raise FovealError(f"{name} returns a {type(output).__name__}, not a tensor; name another layer")
 
 
 def _token_grid(
     tokens: int, sides: Sequence[int], network: nn.Module, name: str
 ) -> tuple[int, int, int]:
-    """(time, rows, columns) of tokens whose cells are square patches of the picture.
+    """Return (time, rows, columns) of tokens that are square patches of the picture.
 
-    Of clips several grids may have as many cells; then the network's own patches decide.
+    For clips, several grids may have this number of cells; then the network's own patches decide.
     """
     *time, height, width = sides
     frames = time[0] if time else 1
@@ -291,7 +302,7 @@ def _token_grid(
         fitting = own if side is not None else fitting
     if len(fitting) != 1:
         raise RecipeError(
-            f"{name}: {tokens} tokens are no certain grid of a {height}x{width} picture; write "
-            "pooling: none or mean, or a size that its patches fill"
+            f"{name}: it is not clear which grid {tokens} tokens form on a {height}x{width} "
+            "picture; write pooling: none or mean, or a size that its patches fill"
         )
     return fitting[0]

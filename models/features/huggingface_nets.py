@@ -1,4 +1,4 @@
-"""Backbones of transformers, from a folder on this machine; code from a hub is never run."""
+"""This module opens backbones of transformers from a folder; code from a hub never runs."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch import nn
 
 from foveal.errors import MissingDependency, RecipeError
 from foveal.machine import file_sha256
-from foveal.models.features.backbone import Backbone, random_seed, seeded, triple
+from foveal.models.features.backbone import Backbone, seeded, triple
 from foveal.models.normalise import IMAGENET_MEAN, IMAGENET_STD
-from foveal.models.weights import weights_folder
+from foveal.models.weights import random_seed, weights_folder
 
-CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
-FILES = (CONFIG, PROCESSOR, "*.safetensors", "*.safetensors.index.json", "LICENSE*", "README.md")
-"""What is fetched of a repository: plain descriptions and tensors, no code, nothing pickled."""
+_CONFIG, _PROCESSOR = "config.json", "preprocessor_config.json"
+FILES = (_CONFIG, _PROCESSOR, "*.safetensors", "*.safetensors.index.json", "LICENSE*", "README.md")
+"""Files that are fetched of a repository: plain descriptions and tensors, no code, no pickles."""
 
 _MAX_JSON_BYTES = 1 << 20
 
@@ -25,27 +25,27 @@ _MAX_JSON_BYTES = 1 << 20
 def open_huggingface(
     name: str, weights: str | None, size: tuple[int, int] | None, frames: int | None
 ) -> Backbone:
-    """See `open_backbone`; `name` is ``ORG/NAME`` once it was fetched, or the path of a folder."""
+    """Open the backbone ``huggingface:name``, see `open_backbone`."""
     transformers = _library()
     folder = _folder(name)
     seed = random_seed(weights)
     if weights is not None and seed is None:
         raise RecipeError(
-            f"backbone huggingface:{name}: its weights lie in its folder ({folder}); write the "
-            "folder's path as the backbone, or weights: random"
+            f"backbone huggingface:{name}: its weights are in its folder ({folder}); write the "
+            "path of a folder as the backbone, or weights: random"
         )
     config = _config(folder, name)
     tensors = sorted(folder.glob("*.safetensors"))
     if seed is None and not tensors:
-        raise MissingDependency(_how_to_get(name, f"{folder} holds no *.safetensors"))
+        raise MissingDependency(_how_to_get(name, f"{folder} has no *.safetensors"))
     identity = f"random:{seed}" if seed is not None else f"sha256:{_digest(folder, tensors)}"
-    about = _read_json(folder / PROCESSOR) if (folder / PROCESSOR).is_file() else {}
+    about = _read_json(folder / _PROCESSOR) if (folder / _PROCESSOR).is_file() else {}
 
     def make() -> nn.Module:
         if seed is not None:
             return seeded(seed, lambda: _module(transformers.AutoModel.from_config(config)))
         try:
-            model, told = transformers.AutoModel.from_pretrained(
+            model, loading = transformers.AutoModel.from_pretrained(
                 folder,
                 config=config,
                 local_files_only=True,
@@ -55,12 +55,12 @@ def open_huggingface(
             )
         except (OSError, ValueError, RuntimeError) as error:
             raise RecipeError(f"backbone huggingface:{name}: {str(error)[:500]}") from None
-        # A pooling head that a checkpoint for pretraining lacks has no part in hidden states.
-        missing = [key for key in told["missing_keys"] if "pooler" not in key]
-        if missing or told["mismatched_keys"]:
+        # Checkpoints of pretraining have no pooling head, and hidden states do not need it.
+        missing = [key for key in loading["missing_keys"] if "pooler" not in key]
+        if missing or loading["mismatched_keys"]:
             raise RecipeError(
                 f"backbone huggingface:{name}: {folder} lacks the weights of "
-                f"{', '.join(sorted(map(str, missing))[:4]) or told['mismatched_keys'][:2]}"
+                f"{', '.join(sorted(map(str, missing))[:4]) or loading['mismatched_keys'][:2]}"
             )
         return _module(model)
 
@@ -83,10 +83,15 @@ def open_huggingface(
 def fetch_huggingface(name: str) -> Path:
     """Download descriptions and tensors of a repository into the folder of weights.
 
+    Parameters
+    ----------
+    name : str
+        ``ORG/NAME``.
+
     Returns
     -------
     Path
-        The folder they lie in.
+        Their folder.
 
     Raises
     ------
@@ -98,7 +103,7 @@ def fetch_huggingface(name: str) -> Path:
     folder = weights_folder() / "huggingface" / _checked(name).replace("/", "--")
     try:
         snapshot_download(name, local_dir=folder, allow_patterns=list(FILES))
-    except Exception as error:  # of many kinds: HTTP, no connection, no such repository
+    except Exception as error:  # of many types: HTTP, no connection, no such repository
         raise MissingDependency(_how_to_get(name, f"{name} was not fetched: {error}")) from None
     if not any(folder.glob("*.safetensors")):
         raise MissingDependency(
@@ -131,7 +136,7 @@ def _folder(name: str) -> Path:
     if given.is_dir():
         return given
     folder = weights_folder() / "huggingface" / _checked(name).replace("/", "--")
-    if not (folder / CONFIG).is_file():
+    if not (folder / _CONFIG).is_file():
         raise MissingDependency(_how_to_get(name, f"huggingface:{name} is not on this machine"))
     return folder
 
@@ -139,17 +144,17 @@ def _folder(name: str) -> Path:
 def _how_to_get(name: str, problem: str) -> str:
     return (
         f"{problem}; run: foveal weights get huggingface:{name}\n"
-        f"or place {', '.join(FILES[:3])} of that repository by hand in "
+        f"or download {', '.join(FILES[:3])} of that repository by hand into "
         f"{weights_folder() / 'huggingface' / name.replace('/', '--')}"
     )
 
 
 def _config(folder: Path, name: str) -> Any:
     transformers = _library()
-    about = _read_json(folder / CONFIG)
+    about = _read_json(folder / _CONFIG)
     kind = about.get("model_type")
     if kind not in transformers.CONFIG_MAPPING:
-        own = " and brings code of its own, which is never run" if "auto_map" in about else ""
+        own = " and has code of its own, which never runs" if "auto_map" in about else ""
         raise RecipeError(
             f"backbone huggingface:{name}: transformers {transformers.__version__} has no network "
             f"of the type {kind!r}{own}; install the authors' package and write "
@@ -166,16 +171,16 @@ def _read_json(path: Path) -> dict[str, Any]:
             raise ValueError(f"it is larger than {_MAX_JSON_BYTES} bytes")
         values = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(values, dict):
-            raise ValueError("it is no mapping")
+            raise ValueError("it is not a mapping")
     except (OSError, ValueError) as error:
         raise RecipeError(f"{path} cannot be read: {error}") from None
     return values
 
 
 def _digest(folder: Path, tensors: list[Path]) -> str:
-    """Over the configuration and every file of tensors, in the order of their names."""
+    """Hash the configuration and every file of tensors, in the order of their names."""
     digest = hashlib.sha256()
-    for path in (folder / CONFIG, *tensors):
+    for path in (folder / _CONFIG, *tensors):
         digest.update(f"{path.name} {file_sha256(path)}\n".encode())
     return digest.hexdigest()
 
@@ -194,7 +199,7 @@ def _size(about: dict[str, Any], config: Any) -> tuple[int, int] | None:
 
 
 def _prefix_tokens(config: Any) -> int:
-    """Class and register tokens before the patches, by the type of network."""
+    """Return the number of class and register tokens before the patches."""
     registers = int(getattr(config, "num_register_tokens", 0) or 0)
     without = ("videomae", "swin", "vjepa2", "convnext", "resnet", "segformer", "hiera")
     return 0 if config.model_type.startswith(without) else 1 + registers

@@ -1,10 +1,9 @@
-"""Backbones of any installed package: a function or class that gives a torch module.
+"""This module opens backbones of any installed package: functions that return a torch module.
 
-Only a `torch.nn.Module` class, or a function whose return annotation is one, is called: a recipe
-that came from elsewhere cannot name some other function of the machine. The module may say of
-itself, by attributes, what a library would: ``mean``, ``std``, ``input_size`` (height, width),
-``layout``, ``prefix_tokens``. It takes pictures [n, 3, height, width], or clips
-[n, 3, time, height, width].
+Only a `torch.nn.Module` class, or a function whose return annotation is one, is called, so that a
+recipe from elsewhere cannot call another function on this machine. The module may have the
+attributes ``mean``, ``std``, ``input_size`` (height, width), ``layout`` and ``prefix_tokens``. It
+takes pictures [n, 3, height, width], or clips [n, 3, time, height, width].
 """
 
 from __future__ import annotations
@@ -19,16 +18,19 @@ import torch
 from torch import nn
 
 from foveal.errors import RecipeError
-from foveal.models.features.backbone import Backbone, random_seed, seeded, triple
+from foveal.models.features.backbone import Backbone, seeded, triple
 from foveal.models.normalise import IMAGENET_MEAN, IMAGENET_STD
 from foveal.models.strict_loading import load_strictly
-from foveal.models.weights import find, load_state_dict
+from foveal.models.weights import find, load_state_dict, random_seed
 
 
 def open_module(
     name: str, weights: str | None, size: tuple[int, int] | None, frames: int | None
 ) -> Backbone:
-    """See `open_backbone`; None as weights takes those that the function gives, by their digest."""
+    """Open the backbone ``module:name``, see `open_backbone`.
+
+    Without `weights`, those that the function returns are used, identified by their digest.
+    """
     factory = _factory(name)
     seed = random_seed(weights)
     if seed is not None:
@@ -55,7 +57,7 @@ def open_module(
 
 
 def state_digest(network: nn.Module) -> str:
-    """SHA-256 over names, shapes, dtypes and values of all weights and buffers."""
+    """Return the SHA-256 of names, shapes, dtypes and values of all tensors of `network`."""
     digest = hashlib.sha256()
     for key, value in sorted(network.state_dict().items()):
         digest.update(f"{key} {tuple(value.shape)} {value.dtype}\n".encode())
@@ -88,6 +90,6 @@ def _gives_module(found: Any) -> bool:
         return issubclass(found, nn.Module)
     try:
         returned = typing.get_type_hints(found).get("return")
-    except Exception:  # annotations of others may name anything
+    except Exception:  # annotations in other packages may contain anything
         return False
     return isinstance(returned, type) and issubclass(returned, nn.Module)

@@ -1,4 +1,4 @@
-"""Weights that libraries publish of their networks, by the names of backbones."""
+"""This module finds the weights that libraries publish for their networks, by backbone name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from foveal.models.weights_registry import Weights
 
 
 def published_weights(name: str) -> Weights:
-    """The file behind ``torchvision:NAME``, ``torchvision:NAME:SET`` or ``timm:NAME``.
+    """Return the entry of published weights of a backbone.
+
+    Parameters
+    ----------
+    name : str
+        ``torchvision:NAME``, ``torchvision:NAME:SET`` or ``timm:NAME``.
 
     Raises
     ------
@@ -28,7 +33,7 @@ def published_weights(name: str) -> Weights:
 
 
 def fetched(folder: Path) -> Iterator[Weights]:
-    """Those that lie in the folder of weights."""
+    """Yield the entries of weights that are in `folder`, the folder of weights."""
     places = [
         f"torchvision:{path.parent.name}:{path.name}" for path in folder.glob("torchvision/*/*")
     ]

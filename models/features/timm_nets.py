@@ -1,4 +1,4 @@
-"""Backbones of timm (PyTorch Image Models): pictures."""
+"""This module opens backbones of timm (PyTorch Image Models), which take pictures."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 from torch import nn
 
 from foveal.errors import RecipeError
-from foveal.models.features.backbone import Backbone, random_seed, seeded, triple
+from foveal.models.features.backbone import Backbone, seeded, triple
 from foveal.models.normalise import IMAGENET_MEAN, IMAGENET_STD
-from foveal.models.weights import find, load_state_dict
+from foveal.models.weights import find, load_state_dict, random_seed
 from foveal.models.weights_registry import Weights
 
 _HUB = "https://huggingface.co/"
@@ -20,7 +20,7 @@ _FILE = "model.safetensors"
 def open_timm(
     name: str, weights: str | None, size: tuple[int, int] | None, frames: int | None
 ) -> Backbone:
-    """See `open_backbone`; a network that is built for one size is built for `size`."""
+    """Open the backbone ``timm:name``, see `open_backbone`."""
     import timm
 
     config = _config(name)
@@ -54,7 +54,12 @@ def open_timm(
 
 
 def timm_weights(name: str) -> Weights:
-    """The file that timm publishes for a network.
+    """Return the entry of the weights that timm publishes for a network.
+
+    Parameters
+    ----------
+    name : str
+        timm's name of the network.
 
     Raises
     ------
@@ -64,7 +69,7 @@ def timm_weights(name: str) -> Weights:
     config = _config(name)
     if not config.hf_hub_id:
         raise RecipeError(
-            f"timm publishes no weights of {name} on its hub; give the path of a file, or random"
+            f"timm publishes no weights for {name} on its hub; give the path of a file, or random"
         )
     file = config.hf_hub_filename or _FILE
     return Weights(
@@ -86,16 +91,16 @@ def _config(name: str) -> Any:
         raise RecipeError(f"timm has no network {name!r}{guess}")
     config = get_pretrained_cfg(name)
     if config is None:
-        raise RecipeError(f"timm says nothing of {name!r}: no input size, no normalisation")
+        raise RecipeError(f"timm has no input size and no normalisation for {name!r}")
     return config
 
 
 def _create(name: str, options: dict[str, Any]) -> nn.Module:
-    """With its classifier, since timm compares a file's names only where none is left out."""
+    """Make the network with its classifier, because timm checks names only of whole networks."""
     import timm
 
     try:
         network: nn.Module = timm.create_model(name, **options)
     except (RuntimeError, TypeError, ValueError) as error:
-        raise RecipeError(f"timm cannot make {name} so: {str(error)[:500]}") from None
+        raise RecipeError(f"timm cannot make {name} for this size: {str(error)[:500]}") from None
     return network

@@ -1,4 +1,4 @@
-"""Backbones of torchvision, pictures and clips."""
+"""This module opens backbones of torchvision, which take pictures or clips."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Any
 from torch import nn
 
 from foveal.errors import RecipeError
-from foveal.models.features.backbone import Backbone, random_seed, seeded, triple
+from foveal.models.features.backbone import Backbone, seeded, triple
 from foveal.models.normalise import IMAGENET_MEAN, IMAGENET_STD
 from foveal.models.strict_loading import load_strictly
-from foveal.models.weights import find, load_state_dict
+from foveal.models.weights import find, load_state_dict, random_seed
 from foveal.models.weights_registry import Weights, published
 
 _LICENCE = "BSD-3-Clause (torchvision; the data they were trained on have terms of their own)"
 _CHANNELS_LAST = ("swin",)
 _LAST = ("layer4", "norm", "encoder.ln", "features")
-"""The last maps or tokens of all these networks, before they are averaged and classified."""
+"""Layers with the last maps or tokens of all these networks, before pooling and classifier."""
 
 
 def open_torchvision(
     name: str, weights: str | None, size: tuple[int, int] | None, frames: int | None
 ) -> Backbone:
-    """See `open_backbone`."""
+    """Open the backbone ``torchvision:name``, see `open_backbone`."""
     import torchvision
 
     builder, kinds = _found(name)
@@ -64,7 +64,12 @@ def open_torchvision(
 
 
 def torchvision_weights(name: str) -> Weights:
-    """The file that the library publishes for a network, by ``name`` or ``name:SET``.
+    """Return the entry of weights that torchvision publishes for a network.
+
+    Parameters
+    ----------
+    name : str
+        ``NETWORK`` or ``NETWORK:SET``.
 
     Raises
     ------
@@ -101,7 +106,7 @@ def _found(name: str) -> tuple[Any, Any]:
 
 
 def _published(name: str, kinds: Any, weights: str | None) -> Any:
-    """A published set of weights by its name, the default one for None; None where it is a file."""
+    """Return a published set of weights; the default one for None; None for a file or random."""
     if weights is None:
         return kinds.DEFAULT
     if random_seed(weights) is not None:

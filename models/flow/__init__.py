@@ -1,4 +1,4 @@
-"""Optical flow of consecutive frames: `make_estimator` builds any method by its name."""
+"""Optical flow of consecutive frames; `make_estimator` builds any method by its name."""
 
 from __future__ import annotations
 
@@ -16,38 +16,32 @@ from foveal.models.flow.base import FlowEstimator
 from foveal.models.flow.errors import FlowDeviceError
 from foveal.registry import find, plugins
 
-__all__ = ["FlowDeviceError", "FlowEstimator", "make_estimator", "method_names", "takes_weights"]
+__all__ = ["FlowDeviceError", "FlowEstimator", "make_estimator", "takes_device", "takes_weights"]
 
 _log = logging.getLogger("foveal")
 
 
-def method_names() -> tuple[str, ...]:
-    """Methods known by name; any other ptlflow model works too, given its weights."""
-    return ("auto", *plugins("flow"))
-
-
 def takes_weights(method: str) -> bool:
-    """Whether a method is a network."""
+    """Whether `method` is a network, see `make_estimator`."""
     return method not in plugins("flow") or "weights" in _parameters(find("flow", method))
 
 
 def make_estimator(
     method: str, *, weights: str | None = None, device: str = "auto", **settings: Any
 ) -> FlowEstimator:
-    """Flow estimator by the name of its method.
+    """Build a flow estimator by the name of its method.
 
     Parameters
     ----------
     method : str
-        A registered method (`method_names`), another ptlflow model, or ``auto``: RAFT where there
-        are a CUDA device and its weights, else TV-L1; which and why is logged and stands in
-        `FlowEstimator.provenance`.
+        A registered method, another ptlflow model, or ``auto``: RAFT if there are a CUDA device
+        and its weights, else TV-L1. Which and why is logged and in `FlowEstimator.provenance`.
     weights : str, optional
-        Of learned methods: variant, registered name, path, or ``random``
+        For learned methods: variant, registered name, path, or ``random``
         (see `foveal.models.flow.learned.Learned`).
     device : str
         ``auto``, ``cuda``, ``cuda:n`` or ``cpu``, for methods that have a choice: ``tvl1`` and
-        ``dis`` always run on the CPU, ``tvl1_cuda`` on a GPU or not at all.
+        ``dis`` always run on the CPU, ``tvl1_cuda`` only on a GPU.
     **settings
         Further settings of the method, see its class. ``auto`` takes none.
 
@@ -59,8 +53,8 @@ def make_estimator(
     Raises
     ------
     MissingDependency
-        numba, opencv-contrib, ptlflow, the weights or the GPU asked for are missing; the message
-        says how to mend it.
+        numba, opencv-contrib, ptlflow, the weights or the GPU are missing; the message says what
+        to do.
     ValueError
         Unknown method, setting, variant or device.
     """
@@ -69,31 +63,29 @@ def make_estimator(
             raise ValueError(f"method auto takes no settings, got {', '.join(settings)}")
         return _automatic(weights, device)
     if weights is not None and not takes_weights(method):
-        raise ValueError(f"{method} has no weights, got weights: {weights}")
+        raise ValueError(f"{method} has no weights, got weights: {weights}; leave weights out")
     factory = _factory(method)
     offered = {"weights": weights, "device": device}
     taken = {key: value for key, value in offered.items() if key in _parameters(factory)}
     try:
         estimator: FlowEstimator = factory(**taken, **settings)
     except TypeError as error:
-        raise ValueError(f"flow method {method} refuses a setting: {error}") from error
+        raise ValueError(f"flow method {method} does not take a setting: {error}") from error
     return estimator
 
 
 def takes_device(method: str) -> bool:
-    """Whether a method computes on the device asked for, rather than on the CPU always."""
+    """Whether `method` can compute on a chosen device, see `make_estimator`."""
     return method == "auto" or "device" in _parameters(_factory(method))
 
 
 def _factory(method: str) -> Callable[..., FlowEstimator]:
-    factory: Callable[..., FlowEstimator]
     if method in plugins("flow"):
-        factory = find("flow", method)
-    else:
-        from foveal.models.flow.learned import Learned
+        factory: Callable[..., FlowEstimator] = find("flow", method)
+        return factory
+    from foveal.models.flow.learned import Learned
 
-        factory = functools.partial(Learned, method)
-    return factory
+    return functools.partial(Learned, method)
 
 
 def _parameters(factory: Callable[..., FlowEstimator]) -> Mapping[str, inspect.Parameter]:
@@ -106,7 +98,7 @@ def _automatic(weights: str | None, device: str) -> FlowEstimator:
     try:
         found = choose_device(device)
         if found.type != "cuda":
-            raise FlowDeviceError(f"device {device} means the CPU here")
+            raise FlowDeviceError(f"device {device} is the CPU here")
         chosen = make_estimator("raft", weights=weights, device=str(found))
         reason = f"there are a CUDA device ({found}) and RAFT's weights"
     except (FlowDeviceError, MissingDependency) as error:
@@ -117,7 +109,7 @@ def _automatic(weights: str | None, device: str) -> FlowEstimator:
 
 
 class _Chosen:
-    """An estimator that remembers that, and why, ``auto`` chose it."""
+    """An estimator that ``auto`` chose, with the reason."""
 
     def __init__(self, estimator: FlowEstimator, reason: str) -> None:
         self.name = estimator.name

@@ -1,4 +1,4 @@
-"""The flow estimator seam: frames in, motion out."""
+"""This module defines a flow estimator: it takes frames and returns their motion."""
 
 from __future__ import annotations
 
@@ -9,18 +9,22 @@ from numpy.typing import NDArray
 
 
 class FlowEstimator(Protocol):
-    """Optical flow of consecutive frames.
+    """Compute the optical flow of consecutive frames.
+
+    An estimator may also have ``former_parameters() -> list of dict``: values of `parameters` under
+    which another implementation stored results under the same name that stay valid, because they
+    agree within a stated tolerance.
 
     Attributes
     ----------
     name : str
-        Method as it appears in array names (``tvl1``, ``raft``).
+        Method as in array names (``tvl1``, ``raft``).
     """
 
     name: str
 
     def __call__(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Motion of each frame to the next.
+        """Return the motion of each frame to the next.
 
         Parameters
         ----------
@@ -34,14 +38,10 @@ class FlowEstimator(Protocol):
         """
 
     def parameters(self) -> dict[str, Any]:
-        """Settings and weights (sha256) that determine the numbers; enters the fingerprint."""
+        """Return the settings and weights (sha256) that determine the numbers.
 
-    def former_parameters(self) -> list[dict[str, Any]]:
-        """`parameters` under which results stored earlier under this name stay valid.
-
-        What another implementation of the method computed with the same settings, within a stated
-        tolerance; empty where there was none. Never part of the fingerprint.
+        They enter the fingerprint.
         """
 
     def provenance(self) -> dict[str, Any]:
-        """What ran (device, precision, batch sizes, fallbacks); JSON-serialisable."""
+        """Return what ran (device, precision, batch sizes, fallbacks); JSON-serialisable."""

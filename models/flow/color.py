@@ -1,4 +1,7 @@
-"""Flow as colour: the Middlebury wheel (Baker et al. 2011, ``colorcode.cpp``)."""
+"""This module draws flow in the colours of the Middlebury wheel.
+
+Source: Baker et al. 2011, ``colorcode.cpp``.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ _TRANSITIONS = (
 
 
 def color_wheel() -> NDArray[np.float32]:
-    """The wheel's 55 colours from red over yellow, green, cyan, blue and magenta back.
+    """Return the wheel's 55 colours: red, yellow, green, cyan, blue, magenta and back to red.
 
     Returns
     -------
@@ -49,15 +52,15 @@ def flow_to_color(flow: NDArray[np.float32], max_px: float | None = None) -> NDA
     Parameters
     ----------
     flow : ndarray, float [..., height, width, 2]
-        (u, v) in pixels; one field or any batch of them.
+        (u, v) in pixels; one field or a batch of any shape.
     max_px : float, optional
-        Motion that gets full colour; faster motion is darkened. None takes the largest motion of
-        each image (Koçak et al.'s GFSalNet eats such images).
+        Motion with full colour; faster motion is darker. None takes the largest motion of each
+        image (the input of Koçak et al.'s GFSalNet).
 
     Returns
     -------
     ndarray, uint8 [..., height, width, 3]
-        RGB; white where nothing moves, black where the motion is unknown.
+        RGB; white for no motion, black for unknown motion.
 
     Raises
     ------

@@ -1,10 +1,10 @@
-"""Local correlation of two feature maps as banded matrix products.
+"""This module computes the local correlation of two feature maps as banded matrix products.
 
-ptlflow's fallback for PWC-Net and FlowNetC (where the CUDA-only ``spatial_correlation_sampler`` is
-not installed) repeats the second map once a displacement and samples it bilinearly at whole-pixel
-offsets: 81 copies for PWC-Net, 441 for FlowNetC (2.2 GB a pair at 640x480), and coordinates that
-half precision cannot hold. The same numbers are dot products of shifted rows; one matrix product
-of two rows gives all of them at once, of which a diagonal band is kept.
+ptlflow's fallback for PWC-Net and FlowNetC (if the CUDA-only ``spatial_correlation_sampler`` is not
+installed) copies the second map once per displacement and samples it bilinearly at whole-pixel
+offsets: 81 copies for PWC-Net, 441 for FlowNetC (2.2 GB per pair at 640x480), with coordinates
+that half precision cannot hold. The same numbers are dot products of shifted rows: one matrix
+product of two rows gives all of them at once, and a diagonal band of it is kept.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from torch import Tensor, nn
 
 
 def local_correlation(first: Tensor, second: Tensor, patch: int, step: int = 1) -> Tensor:
-    """Dot product of each place of `first` with its neighbours in `second`.
+    """Compute the dot product of each pixel of `first` with its neighbours in `second`.
 
     Parameters
     ----------
     first, second : Tensor, float [b, c, h, w]
+        Feature maps.
     patch : int
-        Odd number of displacements an axis.
+        Odd number of displacements per axis.
     step : int
         Pixels between displacements.
 
@@ -53,7 +54,13 @@ def local_correlation(first: Tensor, second: Tensor, patch: int, step: int = 1) 
 
 
 class LocalCorrelation(nn.Module):
-    """`local_correlation` in place of ptlflow's ``IterSpatialCorrelationSampler``."""
+    """Apply `local_correlation` in place of ptlflow's ``IterSpatialCorrelationSampler``.
+
+    Parameters
+    ----------
+    patch, step : int
+        See `local_correlation`.
+    """
 
     def __init__(self, patch: int, step: int) -> None:
         super().__init__()
@@ -61,19 +68,19 @@ class LocalCorrelation(nn.Module):
         self.step = step
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """Correlation [b, patch, patch, h, w] of two maps [b, c, h, w]."""
+        """Return the correlation [b, patch, patch, h, w] of `first` and `second` [b, c, h, w]."""
         return local_correlation(first, second, self.patch, self.step)
 
 
 def _flownetc_correlation(first: Tensor, second: Tensor) -> Tensor:
-    """FlowNetC's 21 x 21 displacements in steps of 2 px, mean over channels: [b, 441, h, w]."""
+    """Return FlowNetC's 21 x 21 displacements by 2 px, mean over channels: [b, 441, h, w]."""
     return local_correlation(first, second, 21, 2).flatten(1, 2) / first.shape[1]
 
 
 def use_local_correlation(model: nn.Module) -> None:
-    """Replace ptlflow's repeating samplers inside `model`, where it has any; nothing else changes.
+    """Replace the copying samplers inside a ptlflow `model`, if it has any.
 
-    The replacement holds no weights, so checkpoints load before or after.
+    The replacement has no weights, so checkpoints load before or after.
     """
     from ptlflow.models.flownet.submodules import correlate
     from ptlflow.utils.correlation import IterSpatialCorrelationSampler

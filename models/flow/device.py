@@ -1,4 +1,4 @@
-"""Where learned flow is computed and in which arithmetic."""
+"""This module sets the arithmetic of learned flow, and recognises failures of a GPU."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ PRECISIONS = {
     "float16": torch.float16,
     "bfloat16": torch.bfloat16,
 }
-"""Autocast dtype by name; None computes in float32, ``tf32`` with 10-bit products in convolutions
-(PyTorch's own default on CUDA)."""
+"""Autocast dtype by name; None computes in float32. ``tf32`` has 10-bit products in convolutions
+(PyTorch's default on CUDA)."""
 
 
 @contextmanager
 def arithmetic(device: torch.device, precision: str) -> Iterator[None]:
-    """Compute in one of `PRECISIONS`, without gradients."""
+    """Compute on `device` in a `precision` of `PRECISIONS`, without gradients."""
     dtype = PRECISIONS[precision]
     tf32_before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
@@ -34,14 +34,14 @@ def arithmetic(device: torch.device, precision: str) -> Iterator[None]:
 
 
 def device_name(device: torch.device) -> str:
-    """What the machine calls the device."""
+    """Return the name of a GPU `device`, or ``cpu`` with the number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"cpu, {torch.get_num_threads()} threads"
 
 
 def is_device_failure(error: RuntimeError) -> bool:
-    """Whether an error tells of the GPU itself rather than of the computation."""
+    """Whether an `error` comes from the GPU itself rather than from the computation."""
     lost = getattr(torch, "AcceleratorError", ())
     signs = ("CUDA error", "cuDNN error", "CUBLAS_STATUS", "cudaError")
     return isinstance(error, lost) or any(sign in str(error) for sign in signs)

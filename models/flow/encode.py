@@ -1,7 +1,7 @@
-"""How flow lies on disk, by name, and what that costs in accuracy.
+"""This module encodes flow for storage, and measures the error of that.
 
-Every encoding is understood by xarray without foveal: integers carry the CF attributes
-``scale_factor``, ``add_offset`` and ``_FillValue``.
+xarray understands every encoding without foveal: integers have the CF attributes ``scale_factor``,
+``add_offset`` and ``_FillValue``.
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ class FlowEncoding:
     Attributes
     ----------
     name : str
+        Name in recipes.
     dtype : numpy dtype
-        Of the stored values.
+        Type of the stored values.
     limit_px : float
-        Components beyond ±limit_px are stored as ±limit_px (counted by `EncodingRecord`).
+        Components beyond ±limit_px are stored as ±limit_px (`EncodingRecord` counts them).
     step_px : float or None
         Distance of neighbouring values; None for floating point.
     offset_px : float
         Motion that the stored value 0 means.
     fill : int or None
-        Stored value of non-finite motion; None where the dtype holds it itself (floats) or cannot
-        (``lsts8``: stored as no motion).
+        Stored value of non-finite motion; None if the dtype has such values itself (floats) or if
+        there is none (``lsts8`` stores no motion).
     """
 
     name: str
@@ -43,7 +44,7 @@ class FlowEncoding:
 
     @property
     def attributes(self) -> Mapping[str, Any]:
-        """CF attributes by which a reader gets pixels; empty for floating point."""
+        """CF attributes with which a reader computes pixels; empty for floating point."""
         if self.step_px is None:
             return {}
         attributes: dict[str, Any] = {"scale_factor": self.step_px, "add_offset": self.offset_px}
@@ -52,16 +53,17 @@ class FlowEncoding:
         return attributes
 
     def encode(self, flow: NDArray[np.float32]) -> NDArray[Any]:
-        """Pixels to stored values.
+        """Convert pixels to stored values.
 
         Parameters
         ----------
         flow : ndarray, float32 [..., 2]
+            Motion in pixels.
 
         Returns
         -------
         ndarray of `dtype`, same shape
-            Nearest representable motion.
+            The nearest motion that the encoding has.
         """
         clipped = np.clip(flow, -self.limit_px, self.limit_px)
         if self.step_px is None:
@@ -72,7 +74,7 @@ class FlowEncoding:
         return stored if self.fill is None else np.where(finite, stored, self.dtype.type(self.fill))
 
     def decode(self, stored: NDArray[Any]) -> NDArray[np.float32]:
-        """Stored values to pixels, float32; NaN where the fill value stands."""
+        """Convert `stored` values to pixels, float32; the fill value becomes NaN."""
         if self.step_px is None:
             return stored.astype(np.float32)
         flow = stored.astype(np.float32) * np.float32(self.step_px) + np.float32(self.offset_px)
@@ -91,12 +93,18 @@ ENCODINGS = {
     )
 }
 """``float16``: 11 significant bits, error at most 2^-11 of the motion. ``float32``: exact.
-``fixed16``: 1/64 px to ±512 px, error at most 1/128 px. ``lsts8``: Öztürk's and denseflow's 8 bit
-over ±20 px, error at most 0.079 px, larger motion cut off."""
+``fixed16``: 1/64 px up to ±512 px, error at most 1/128 px. ``lsts8``: Öztürk's and denseflow's 8
+bits for ±20 px, error at most 0.079 px; larger motion is clipped."""
 
 
 def flow_encoding(name: str) -> FlowEncoding:
-    """Encoding of that name; ValueError lists the names otherwise."""
+    """Return an encoding by its `name`, a key of `ENCODINGS`.
+
+    Raises
+    ------
+    ValueError
+        The name is unknown; the message lists all names.
+    """
     if name not in ENCODINGS:
         raise ValueError(f"flow encoding must be one of {', '.join(ENCODINGS)}, got {name!r}")
     return ENCODINGS[name]
@@ -107,11 +115,12 @@ _ADDED_UP = ("_values", "_error_sum", "_error_max", "_saturated", "_non_finite")
 
 @dataclass
 class EncodingRecord:
-    """What encoding did to a video's flow, added up batch by batch.
+    """Encode the flow of a video, and add up the error batch by batch.
 
     Attributes
     ----------
     encoding : FlowEncoding
+        How the flow is stored.
     """
 
     encoding: FlowEncoding
@@ -122,7 +131,7 @@ class EncodingRecord:
     _non_finite: int = field(default=0, init=False)
 
     def encode(self, flow: NDArray[np.float32]) -> NDArray[Any]:
-        """`FlowEncoding.encode`, with the error measured by decoding again."""
+        """Encode `flow` by `FlowEncoding.encode`, and measure the error by decoding it again."""
         stored = self.encoding.encode(flow)
         finite = np.isfinite(flow)
         error = np.zeros_like(flow)
@@ -136,16 +145,16 @@ class EncodingRecord:
         return stored
 
     def snapshot(self) -> list[float]:
-        """All that was added up."""
+        """Return the sums so far."""
         return [getattr(self, name) for name in _ADDED_UP]
 
     def restore(self, state: Sequence[float]) -> None:
-        """Go on adding to what a `snapshot` holds."""
+        """Continue from `state`, a `snapshot`."""
         for name, value in zip(_ADDED_UP, state, strict=True):
             setattr(self, name, type(getattr(self, name))(value))
 
     def summary(self) -> dict[str, Any]:
-        """Encoding by name, mean and largest error of a component in pixels, and counts."""
+        """Return the encoding's name, mean and largest error of a component in px, and counts."""
         return {
             "encoding": self.encoding.name,
             "encoding_mean_error_px": self._error_sum / max(self._values, 1),

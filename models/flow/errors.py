@@ -1,4 +1,4 @@
-"""The one error of flow estimation that a pipeline may answer with another method."""
+"""This module defines the error after which a pipeline may use another flow method."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from foveal.errors import FovealError
 
 
 class FlowDeviceError(FovealError):
-    """The device for flow is absent, lost, or out of memory even for one pair of frames.
+    """The device for flow is absent, lost, or has no memory for one pair of frames.
 
-    Nothing of the call's result exists. A build's ``fallback`` policy decides what follows.
+    The call has no result. The recipe's ``fallback`` decides what happens next.
     """

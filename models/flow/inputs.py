@@ -1,4 +1,4 @@
-"""The one check of what every flow estimator is given, and replicate padding to a least size."""
+"""This module checks the input of flow estimators, and pads small frames."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from numpy.typing import NDArray
 
 
 def check_frames(frames: NDArray[Any]) -> None:
-    """Refuse anything but two or more RGB frames.
+    """Raise an error unless the input is two or more RGB frames.
 
     Parameters
     ----------
     frames : ndarray
-        Wanted: uint8 [n + 1, height, width, 3], n >= 1, height and width >= 1.
+        It must be uint8 [n + 1, height, width, 3] with n, height and width >= 1.
 
     Raises
     ------
     ValueError
-        Naming the dtype and shape that came.
+        It has another dtype or shape.
     """
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3:
         raise ValueError(
@@ -38,13 +38,14 @@ def pad_to_minimum(
     Parameters
     ----------
     frames : ndarray, uint8 [n, height, width, ...]
+        The pictures.
     least_px : int
         Least height and width.
 
     Returns
     -------
     padded : ndarray, uint8 [n, max(height, least_px), max(width, least_px), ...]
-        `frames` itself where nothing is missing; else the picture lies in the middle.
+        The picture is in the middle; `frames` itself if it is large enough.
     inside : tuple of slice
         Rows and columns of the original picture in the padded one.
     """

@@ -1,8 +1,8 @@
-"""Learned optical flow through ptlflow: RAFT, PWC-Net, FlowNet2 and any other of its models.
+"""This module computes learned flow through ptlflow: RAFT, PWC-Net, FlowNet2 and its other models.
 
-Frames go to the device once, as bytes; pairs of consecutive frames are formed there and run in
-micro-batches. On a GPU the copies are pinned and asynchronous, and a micro-batch is computed while
-the one before travels back.
+Frames are copied to the device once, as bytes; there they form pairs, which run in micro-batches.
+On a GPU the copies are pinned and asynchronous: one micro-batch is computed while the result of the
+one before is copied back.
 """
 
 from __future__ import annotations
@@ -19,12 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from foveal.models.device import choose_device
-from foveal.models.flow.device import (
-    PRECISIONS,
-    arithmetic,
-    device_name,
-    is_device_failure,
-)
+from foveal.models.flow.device import PRECISIONS, arithmetic, device_name, is_device_failure
 from foveal.models.flow.errors import FlowDeviceError
 from foveal.models.flow.inputs import check_frames, pad_to_minimum
 from foveal.models.flow.ptlflow import (
@@ -36,7 +31,7 @@ from foveal.models.flow.ptlflow import (
 )
 
 MAX_EPE_PX = 0.05
-"""Mean end-point error against float32 above which a reduced precision is given up."""
+"""Largest mean end-point error against float32 at which a reduced precision is used."""
 
 _MEMORY_SHARE = 0.8
 _MOST_PAIRS = 64
@@ -45,7 +40,7 @@ _CPU_MOST_PAIRS = 8
 
 
 class Learned:
-    """A ptlflow network as a flow estimator.
+    """Use a ptlflow network as a flow estimator.
 
     Parameters
     ----------
@@ -53,32 +48,32 @@ class Learned:
         ptlflow's model name, e.g. ``raft``.
     weights : str, optional
         A variant (``sintel``), a registered name (``raft-sintel``), the path of a checkpoint, or
-        ``random`` (seeded, for trying out; recorded). None takes the method's default variant.
+        ``random`` (seeded, for tests; recorded). None takes the method's default variant.
     device : str
-        ``auto`` (CUDA where there is any), ``cuda``, ``cuda:n`` or ``cpu``.
+        See `foveal.models.device.choose_device`.
     precision : {'auto', 'float32', 'tf32', 'float16', 'bfloat16'}
-        ``auto`` is tf32 on CUDA and float32 on the CPU. Anything but float32 is compared with
-        float32 on the first pair and given up, loudly, where the mean end-point error exceeds
-        `MAX_EPE_PX`.
+        ``auto`` is tf32 on CUDA and float32 on the CPU. Any other precision than float32 is
+        compared with it on the first pair; if the mean end-point error exceeds `MAX_EPE_PX`, a
+        warning is logged and float32 is used.
     micro_batch : int, optional
-        Pairs at a time. None chooses: on CUDA from the memory one pair takes and what is free, on
-        the CPU from the frame size (beyond 256x256 one pair at a time is fastest).
+        Pairs computed together. By default, on CUDA as many as fit into the free memory, on the
+        CPU by the frame size (beyond 256x256 single pairs are fastest).
     seed : int
-        Of random weights.
+        Seed of random weights.
 
     Raises
     ------
     MissingDependency
-        The weights are not on this machine, or are not what was published.
+        The weights are not on this machine, or differ from the published ones.
     FlowDeviceError
-        A CUDA device is asked for that is not there.
+        There is no such CUDA device.
     ValueError
         Unknown method, variant, device or precision.
 
     Notes
     -----
-    Frames smaller than the network can take are padded by their border and the flow is cropped.
-    One instance may be shared by threads; calls take turns.
+    Frames that are too small for the network are padded with their border and the flow is cropped.
+    Threads may share one instance; their calls wait for each other.
     """
 
     def __init__(
@@ -111,7 +106,7 @@ class Learned:
         self._record: dict[str, Any] = {}
 
     def __call__(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Motion of each frame to the next.
+        """Return the motion of each frame to the next.
 
         Parameters
         ----------
@@ -126,7 +121,7 @@ class Learned:
         Raises
         ------
         FlowDeviceError
-            The device ran out of memory with a single pair, or was lost.
+            The device has no memory for a single pair, or is lost.
         """
         check_frames(frames)
         padded, (rows, columns) = pad_to_minimum(frames, least_side_px(self.name))
@@ -150,19 +145,15 @@ class Learned:
         return np.ascontiguousarray(flow[:, rows, columns])
 
     def parameters(self) -> dict[str, Any]:
-        """Method, weights by their digest (or ``random`` and the seed), and precision."""
+        """Return method, digest of the weights (or ``random`` and the seed), and precision."""
         if self._file is None:
             weights: dict[str, Any] = {"weights": "random", "seed": self._seed}
         else:
             weights = {"weights_sha256": self._file.sha256}
         return {"method": self.name, **weights, "precision": self._asked_precision}
 
-    def former_parameters(self) -> list[dict[str, Any]]:
-        """None: nothing was stored under this name by another implementation."""
-        return []
-
     def provenance(self) -> dict[str, Any]:
-        """Weights by name, device, precision that ran, micro-batches and versions."""
+        """Return name of the weights, device, precision, micro-batches and versions."""
         from importlib.metadata import version
 
         return {
@@ -180,7 +171,7 @@ class Learned:
         }
 
     def _compute(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Flow of `frames` (large enough for the network), micro-batch by micro-batch."""
+        """Compute the flow of frames that are large enough, micro-batch by micro-batch."""
         network = self._ready_network(frames)
         size = frames.shape[1:3]
         pairs = len(frames) - 1
@@ -210,7 +201,7 @@ class Learned:
         return flow
 
     def _run(self, network: FlowNetwork, frames: NDArray[np.uint8], precision: str) -> Tensor:
-        """Flow of one micro-batch on the device: uint8 [m + 1, h, w, 3] -> float32 [m, h, w, 2]."""
+        """Compute a micro-batch on the device: uint8 [m + 1, h, w, 3] to float32 [m, h, w, 2]."""
         pixels = torch.from_numpy(np.ascontiguousarray(frames))
         if self._device.type == "cuda":
             pixels = pixels.pin_memory().to(self._device, non_blocking=True)
@@ -219,7 +210,7 @@ class Learned:
             return network(images).float().permute(0, 2, 3, 1).contiguous()
 
     def _send_back(self, flow: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
-        """Start the copy to the host; the event tells when it has arrived."""
+        """Start the copy to the host; the event marks its end."""
         if self._device.type != "cuda":
             return flow, None
         host = torch.empty(flow.shape, dtype=flow.dtype, pin_memory=True)
@@ -229,7 +220,7 @@ class Learned:
         return host, arrived
 
     def _ready_network(self, frames: NDArray[np.uint8]) -> FlowNetwork:
-        """Load on first use; then choose precision and, once a frame size, the micro-batch."""
+        """Load the network at first use; choose the precision, and a micro-batch per frame size."""
         if self._network is None:
             self._network = load_network(self.name, self._file, self._device, self._seed)
             if self._precision != "float32":
@@ -245,7 +236,7 @@ class Learned:
         return self._network
 
     def _batching_agrees(self, network: FlowNetwork, size: tuple[int, ...]) -> bool:
-        """Whether pairs in a batch give what they give alone, for models not known to.
+        """Whether a pair has the same flow in a batch as alone, for models not known to.
 
         Some of ptlflow's models fail on batches or, worse, broadcast over them (liteflownet).
         """
@@ -281,7 +272,7 @@ class Learned:
         self._record[f"{self._precision}_error_px"] = error_px
         if not error_px <= MAX_EPE_PX:
             logging.getLogger("foveal").warning(
-                "%s in %s is %.3g px off float32 on average (at most %g): float32 is used instead",
+                "%s in %s differs from float32 by %.3g px on average (allowed: %g); using float32",
                 self.name,
                 self._precision,
                 error_px,
@@ -299,6 +290,13 @@ def _take_in(
 
 
 raft = functools.partial(Learned, "raft")
+"""`Learned` with RAFT."""
+
 raft_small = functools.partial(Learned, "raft_small")
+"""`Learned` with RAFT-Small."""
+
 pwcnet = functools.partial(Learned, "pwcnet")
+"""`Learned` with PWC-Net."""
+
 flownet2 = functools.partial(Learned, "flownet2")
+"""`Learned` with FlowNet2."""

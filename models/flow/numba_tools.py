@@ -1,4 +1,4 @@
-"""What numba kernels share: decorators, and two instructions that Python has no word for."""
+"""This module has what numba kernels share: decorators, and two instructions of the CPU."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 
 
 def part(function: Function) -> Function:
-    """Compile as part of the functions that call it: no fast-math, nothing is reordered."""
+    """Compile a `function` as part of its callers; without fast-math, so nothing is reordered."""
     return njit(**_OPTIONS)(function)  # type: ignore[no-any-return]
 
 
 def kernel(function: Function) -> Function:
-    """Compile at the first call and keep the code; runs without Python's lock.
+    """Compile a `function` at its first call and keep the code; it runs without Python's lock.
 
-    Code is kept beside the source, or in the user's cache where that folder is read-only; where
-    neither can be written, every process compiles anew.
+    The code is kept in the source's folder, or in the user's cache if that folder is read-only. If
+    neither can be written, every process compiles again.
     """
     try:
         compiled = njit(cache=True, **_OPTIONS)(function)
@@ -41,7 +41,7 @@ def kernel(function: Function) -> Function:
 
 
 def digest(*modules: ModuleType) -> str:
-    """SHA-256 of the source of modules."""
+    """Return the SHA-256 of the source of `modules`."""
     sources = (Path(str(module.__file__)).read_bytes() for module in modules)
     return hashlib.sha256(b"".join(sources)).hexdigest()
 
@@ -54,7 +54,7 @@ def _fma(context: Any, a: Any, b: Any, c: Any) -> Any:
 
 
 fma: Any = intrinsic(_fma)
-"""``fma(a, b, c)``: float32 a b + c, rounded once, on every machine."""
+"""``fma(a, b, c)``: float32 a b + c, rounded only once, on every machine."""
 
 
 def _add_taps(
@@ -93,20 +93,20 @@ def _add_taps(
 
 
 add_taps: Any = intrinsic(_add_taps)
-"""``add_taps(image, at, row, taps, first, out, to)``: 16 weighted pixels of four channels.
+"""``add_taps(image, at, row, taps, first, out, to)``: add 16 weighted pixels of four channels.
 
-``out[to:to + 4] = sum_ji taps[first + 4 j + i] image[at + j row + 4 i:][:4]`` for i, j in 0 … 3;
-all are float32 [n], rows are summed first, four channels in one vector. Indices are not checked.
+``out[to:to + 4] = sum_ji taps[first + 4 j + i] image[at + j row + 4 i:][:4]`` for i, j in 0 … 3.
+All are float32 [n]; rows are summed first, four channels in one vector. Indices are not checked.
 """
 
 
 def cubic_taps() -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-    """Bicubic weights (A = -0.75) of every 1/32 px, as OpenCV's remap rounds them.
+    """Return the bicubic weights (A = -0.75) for every 1/32 px, as OpenCV's remap rounds them.
 
     Returns
     -------
     ndarray, float32 [32 * 32 * 16]
-        16 weights (row by row) of the shift (x, y) / 32 px begin at 16 (32 y + x).
+        The 16 weights (row by row) of the shift (x, y) / 32 px begin at 16 (32 y + x).
     """
     a = np.float32(-0.75)
     x = np.arange(32, dtype=np.float32) / np.float32(32)

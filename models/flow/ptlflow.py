@@ -1,4 +1,4 @@
-"""ptlflow networks as one function: consecutive frames in, flow out."""
+"""This module builds ptlflow networks as functions from consecutive frames to flow."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from foveal.models.weights_registry import REGISTRY, Weights, published
 from foveal.registry import plugins
 
 FlowNetwork = Callable[[Tensor], Tensor]
-"""BGR frames in [0, 1], float [n + 1, 3, h, w] -> flow in pixels, float [n, 2, h, w]."""
+"""Takes BGR frames in [0, 1], float [n + 1, 3, h, w]; returns flow in px, float [n, 2, h, w]."""
 
 DEFAULT_VARIANTS = {
     "raft": "sintel",
@@ -30,22 +30,22 @@ DEFAULT_VARIANTS = {
     "pwcnet": "sintel",
     "flownet2": "things",
 }
-"""Weights a method takes when none are named."""
+"""Weights of a method if none are named."""
 
 _RESIZES_ITSELF = ("pwcnet", "flownet2")
 
 
 def least_side_px(method: str) -> int:
-    """Smallest height and width the network can take.
+    """Return the least height and width that the network of `method` can take.
 
-    RAFT's correlation pyramid gives NaN below 128 px a side; PWC-Net and FlowNet2 enlarge small
-    frames to a multiple of 64 themselves. Of other models the safe 128 is assumed.
+    RAFT's correlation pyramid gives NaN for a side below 128 px; PWC-Net and FlowNet2 enlarge small
+    frames to a multiple of 64 themselves. For other models 128 is assumed, to be safe.
     """
     return 1 if method in _RESIZES_ITSELF else 128
 
 
 def find_weights(method: str, weights: str | None) -> WeightsFile | None:
-    """Checkpoint for a ptlflow model; None stands for random weights.
+    """Find the checkpoint of a ptlflow model; None stands for random weights.
 
     Parameters
     ----------
@@ -58,9 +58,9 @@ def find_weights(method: str, weights: str | None) -> WeightsFile | None:
     Raises
     ------
     MissingDependency
-        The file is not on this machine, or is not what was published.
+        The file is not on this machine, or differs from the published one.
     ValueError
-        ptlflow has no such model or the model no such variant.
+        ptlflow has no such model, or the model has no such variant.
     """
     if method not in DEFAULT_VARIANTS:
         _model_class(method)
@@ -88,7 +88,7 @@ def find_weights(method: str, weights: str | None) -> WeightsFile | None:
 
 
 def ptlflow_weights(name: str) -> Weights | None:
-    """Entry for ``<ptlflow model>-<variant>`` from ptlflow's own list, or None."""
+    """Return the entry of ptlflow's own list for `name`, ``<ptlflow model>-<variant>``, or None."""
     method, _, variant = name.partition("-")
     if method not in ptlflow_names() or variant not in _variants(method):
         return None
@@ -106,14 +106,16 @@ def load_network(
     method : str
         ptlflow's model name.
     file : WeightsFile or None
-        Checkpoint (loaded as plain tensors); None initialises from `seed`.
+        Checkpoint, loaded as plain tensors; None takes random weights.
     device : torch.device
+        Where the network runs.
     seed : int
+        Seed of random weights.
 
     Raises
     ------
     FovealError
-        The checkpoint belongs to another network, or is no plain state dict.
+        The checkpoint belongs to another network, or is not a plain state dict.
     """
     _model_class(method)
     ptlflow = _import_ptlflow()
@@ -135,7 +137,7 @@ def load_network(
 
 
 def ptlflow_names() -> list[str]:
-    """Every model ptlflow can build; importing it takes seconds."""
+    """Return the names of all models of ptlflow; importing it takes seconds."""
     return list(_import_ptlflow().get_model_names())
 
 
@@ -163,20 +165,19 @@ def _model_class(method: str) -> Any:
 
 
 def _import_ptlflow() -> Any:
-    """Import ptlflow."""
     logging.getLogger("dinov2").setLevel(logging.ERROR)  # warns that xFormers is not installed
     try:
         with _quiet():
             return importlib.import_module("ptlflow")
     except ImportError as error:
         raise MissingDependency(
-            f"learned optical flow needs ptlflow ({error}); run: pip install 'ptlflow>=0.4.2'"
+            f"learned optical flow needs ptlflow ({error}); run: pip install 'foveal[flow]'"
         ) from error
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Swallow the notices about optional extensions that ptlflow and its models print."""
+    """Hide the notices about optional extensions that ptlflow and its models print."""
     with (
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(io.StringIO()),

@@ -1,4 +1,4 @@
-"""Figures that tell whether a video's flow can be trusted, without knowing the truth."""
+"""This module measures whether a video's flow can be trusted, without knowing the true flow."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _BINS = 1 << 16
 
 
 class FlowQuality:
-    """Streaming figures over the flow of one video.
+    """Measure the quality of the flow of one video, batch by batch.
 
     Parameters
     ----------
     estimator : FlowEstimator, optional
-        Asked for the backward flow of a sample of pairs; None leaves that figure out.
+        Computes the backward flow of a sample of pairs; without it that figure is left out.
     sample_every : int
-        Forward-backward inconsistency is measured on the first of every so many pairs.
+        Forward-backward inconsistency is measured on pairs 0, `sample_every`, 2 `sample_every`, ….
     """
 
     def __init__(self, estimator: FlowEstimator | None = None, *, sample_every: int = 64) -> None:
@@ -51,6 +51,11 @@ class FlowQuality:
             RGB on the flow's grid.
         flow : ndarray, float32 [n, height, width, 2]
             Motion of frame k to k + 1.
+
+        Raises
+        ------
+        ValueError
+            The shapes do not fit together.
         """
         if frames.shape[1:3] != flow.shape[1:3] or len(frames) != len(flow) + 1:
             raise ValueError(f"frames {frames.shape} do not fit flow {flow.shape}")
@@ -66,7 +71,7 @@ class FlowQuality:
             self._pairs += 1
 
     def summary(self) -> dict[str, Any]:
-        """The figures so far; None where nothing could be measured.
+        """Return the figures so far; None where nothing could be measured.
 
         Returns
         -------
@@ -74,9 +79,9 @@ class FlowQuality:
             ``pairs``; ``mean_magnitude_px``; ``p99_magnitude_px`` (rounded down to 1/64 px, at most
             1024);
             ``photometric_error`` and ``photometric_error_unwarped``, mean absolute difference in
-            grey levels (0 … 255) of frame k to k + 1 fetched along the flow, and in place;
-            ``forward_backward_px``, mean length of going there and back; ``non_finite_values``;
-            ``flags``.
+            grey levels (0 … 255) of frame k and frame k + 1, with frame k + 1 warped back along the
+            flow, and without; ``forward_backward_px``, mean distance after following the forward
+            and then the backward flow; ``non_finite_values``; ``flags``.
         """
         return {
             "pairs": self._pairs,
@@ -90,7 +95,7 @@ class FlowQuality:
         }
 
     def snapshot(self) -> dict[str, Any]:
-        """All that was added up: plain JSON types and one array."""
+        """Return the sums so far: plain JSON types and one array."""
         means = [[mean.total, mean.count] for mean in self._means()]
         return {
             "pairs": self._pairs,
@@ -101,7 +106,7 @@ class FlowQuality:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on adding to what a `snapshot` holds."""
+        """Continue from `state`, a `snapshot`."""
         self._pairs, self._non_finite = int(state["pairs"]), int(state["non_finite"])
         self._diagonal_px = float(state["diagonal_px"])
         self._magnitudes = np.array(state["magnitudes"], np.int64).reshape(_BINS)
@@ -113,8 +118,11 @@ class FlowQuality:
         return [*single, *self._component, *self._square]
 
     def _flags(self) -> list[str]:
-        """``non_finite``; ``constant``: the same vector everywhere although the picture changes;
-        ``exploding``: one vector in a hundred is longer than the picture's diagonal."""
+        """Name what is wrong.
+
+        ``constant``: the same vector everywhere although the picture changes. ``exploding``: one
+        vector in a hundred is longer than the picture's diagonal.
+        """
         flags = []
         if self._non_finite:
             flags.append("non_finite")
@@ -176,7 +184,7 @@ class FlowQuality:
 def _fetch_along(
     image: NDArray[np.float32], motion: NDArray[np.float32], finite: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """`image` at (x + u, y + v), bilinear, and where that lies inside the picture."""
+    """Return `image` at (x + u, y + v), bilinear, and whether that is inside the picture."""
     import cv2
 
     height, width = motion.shape[:2]

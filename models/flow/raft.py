@@ -1,8 +1,8 @@
-"""RAFT's inference (Teed & Deng 2020) over consecutive frames, without work nobody reads.
+"""This module runs RAFT (Teed & Deng 2020) on consecutive frames, without results nobody uses.
 
 ptlflow's ``raft.forward`` takes separate pairs: it runs the feature network twice on every frame,
 and predicts and applies the upsampling mask after each of the 32 iterations although only the
-last flow is returned. Here each frame meets the feature network once and only the last flow is
+last flow is returned. Here the feature network runs once per frame and only the last flow is
 upsampled; every operation is the model's own.
 """
 
@@ -15,14 +15,14 @@ from torch import Tensor
 
 
 def raft_flow(model: Any, frames: Tensor) -> Tensor:
-    """Flow of consecutive frames by ptlflow's ``raft`` or ``raft_small``.
+    """Compute the flow of consecutive frames by ptlflow's ``raft`` or ``raft_small``.
 
     Parameters
     ----------
     model : ptlflow RAFT
         In evaluation mode.
     frames : Tensor, float [n + 1, 3, h, w]
-        BGR in [0, 1]; at least 128 px a side.
+        BGR in [0, 1]; each side has at least 128 px.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Resizing flow: vectors are pixels of their own grid, so they scale with it."""
+"""This module resizes flow; vectors are in pixels of their own grid, so they are scaled with it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 def resize_flow(
     flow: NDArray[np.float32], size: tuple[int, int], *, scale_flow_on_resize: bool = True
 ) -> NDArray[np.float32]:
-    """Bring flow to another grid.
+    """Resize flow to another grid.
 
     Parameters
     ----------
@@ -23,8 +23,8 @@ def resize_flow(
     Returns
     -------
     ndarray, float32 [n, *size, 2]
-        Averaged over areas where both sides shrink, else bilinear (half-pixel centres); `flow`
-        itself where the size is right already. A non-finite vector spoils those it is mixed into.
+        Averaged over areas if both sides shrink, else bilinear (half-pixel centres); `flow` itself
+        if it has the size. A non-finite vector makes every vector it is mixed into non-finite.
     """
     height, width = flow.shape[1:3]
     if (height, width) == tuple(size):

@@ -1,4 +1,4 @@
-"""TV-L1 optical flow on the CPU (Zach, Pock & Bischof 2007) by foveal's own compiled kernel."""
+"""This module computes TV-L1 flow (Zach, Pock & Bischof 2007) on the CPU, in compiled code."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ from foveal.models.flow.inputs import check_frames
 from foveal.models.flow.opencv import grey_frames
 from foveal.models.flow.tvl1_settings import TVL1Settings, check_threads
 
-_MOST_PAIRS = 8  # of a run of pairs that one thread computes; each run prepares one frame more
+_MOST_PAIRS = 8  # in a run of pairs in one thread; each run prepares one frame more
 
 _log = logging.getLogger("foveal")
 
 
 class TVL1:
-    """TV-L1 on grey frames, pairs in parallel over the cores; the same bits on every machine.
+    """Run TV-L1 on grey frames, with pairs in parallel; the same bits on every machine.
 
     Parameters
     ----------
     threads : int, optional
-        Pairs at a time; None takes every core the process may use. The numbers do not depend on it.
+        Pairs computed together; None takes every core of the process. The numbers do not depend
+        on it.
     **settings
-        Those of `foveal.models.flow.tvl1_settings.TVL1Settings`, except that `gamma` must be 0.
-        LSTS uses the defaults on frames resized to 112x112.
+        See `foveal.models.flow.tvl1_settings.TVL1Settings`; `gamma` must be 0. LSTS uses the
+        defaults on frames resized to 112x112.
 
     Raises
     ------
@@ -44,10 +45,10 @@ class TVL1:
 
     Notes
     -----
-    Algorithm, settings and iterations are those of OpenCV's DualTVL1, and so is the result: to the
-    bit with OpenCV 4.13 on x86-64 Linux at the default `scale_step`; where OpenCV's resize rounds
-    otherwise, within 0.005 px in the mean and 0.05 px at the 99th percentile. The first call on a
-    machine compiles the kernel (about 10 s) and says so.
+    Algorithm, settings and iterations are those of OpenCV's DualTVL1. The result is the same too:
+    to the bit with OpenCV 4.13 on x86-64 Linux at the default `scale_step`; if OpenCV's resize
+    rounds differently, within 0.005 px in the mean and 0.05 px at the 99th percentile. The first
+    call on a machine compiles the kernel (about 10 s) and logs this.
     """
 
     name = "tvl1"
@@ -64,12 +65,12 @@ class TVL1:
         self._threads = threads or available_cores()
 
     def __call__(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Motion of each frame to the next.
+        """Return the motion of each frame to the next.
 
         Parameters
         ----------
         frames : ndarray, uint8 [n + 1, height, width, 3]
-            RGB, n >= 1, any size. Along a side of one pixel nothing moves.
+            RGB, n >= 1, any size. There is no motion along a side of one pixel.
 
         Returns
         -------
@@ -93,7 +94,7 @@ class TVL1:
         return flow
 
     def parameters(self) -> dict[str, Any]:
-        """Implementation and its version, every setting, and the grey conversion."""
+        """Return the implementation and its version, every setting, and the grey conversion."""
         return {
             "method": self.name,
             "implementation": "foveal",
@@ -103,11 +104,11 @@ class TVL1:
         }
 
     def former_parameters(self) -> list[dict[str, Any]]:
-        """`parameters` of OpenCV's DualTVL1, which this method was: its arrays stay valid."""
+        """Return the parameters of OpenCV's DualTVL1, which this method used before."""
         return [{"method": self.name, "grey": "rec601", **self._settings.values()}]
 
     def provenance(self) -> dict[str, Any]:
-        """Implementation, what compiled it and for which CPU, and the number of threads."""
+        """Return the implementation, its compiler, the CPU, and the number of threads."""
         import numba
         from llvmlite import binding
 
@@ -155,7 +156,7 @@ def _said_when_compiling(kernel: Any) -> Iterator[None]:
         return
     folder = solve.stats.cache_path
     if folder is None or not any(Path(folder).glob("tvl1_kernel*.nbi")):
-        kept = f"kept in {folder}" if folder else "no folder to keep it in can be written"
+        kept = f"the code is kept in {folder}" if folder else "there is no folder to keep the code"
         _log.warning("compiling TV-L1 for this CPU, once, about 10 s; %s", kept)
     start = time.monotonic()
     yield

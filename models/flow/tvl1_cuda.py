@@ -1,8 +1,8 @@
-"""TV-L1 optical flow on a CUDA device: OpenCV's algorithm, many pairs at once.
+"""This module computes TV-L1 flow on a CUDA device: OpenCV's algorithm, many pairs at once.
 
-The kernels are in `foveal.models.flow.tvl1_triton`; here is the order in which they run. Each
-level of the pyramid of all pairs is worked on together; a pair that has converged costs nothing
-more, and the host asks only now and then whether any is left.
+The kernels are in `foveal.models.flow.tvl1_triton`; this module runs them in order. Each level of
+the pyramid is computed for all pairs together. A pair that has converged costs nothing more; the
+host asks only every few iterations whether any pair is left.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ from foveal.models.flow.tvl1_images import gradient, grey, resize
 from foveal.models.flow.tvl1_settings import TVL1Settings
 
 VERSION = 2
-"""Of the numbers: a change of them raises it, and enters the fingerprint."""
+"""Version of the numbers: raised whenever they change; enters the fingerprint."""
 
 LEAST_SIDE_PX = 16
-"""Levels of the pyramid with a smaller side are left out, as by OpenCV."""
+"""Levels of the pyramid with a smaller side are left out, as in OpenCV."""
 
 _TILE_PX = {"cuda": 256, "cpu": 4096}
-"""Pixels a program works on: on a GPU one a thread, or registers are too few to hide latency."""
+"""Pixels per program: one per thread on a GPU; with more, registers are too few to hide latency."""
 _WARPS = 8
 _LEAST_TILES = 64
-"""Sums of so many tiles are read at once at least: fewer kernels to compile."""
+"""Least number of sums of tiles that are read at once: fewer kernels to compile."""
 _ITERATIONS_BETWEEN_QUESTIONS = 6
 _PIXEL_BYTES = 140
-"""Memory a pixel of a pair takes, over all levels."""
+"""Memory per pixel of a pair, over all levels."""
 _MEMORY_SHARE = 0.5
 _MOST_PAIRS = 512
 _PIECE_BYTES = 2**24
-"""So much flow is copied from the device at a time."""
+"""Bytes of flow that are copied from the device together."""
 _COPYING_THREADS = 4
 
 
 class TVL1Cuda:
-    """TV-L1 as `foveal.models.flow.tvl1.TVL1` computes it, on a GPU.
+    """Run the TV-L1 of `foveal.models.flow.tvl1.TVL1` on a GPU.
 
     Parameters
     ----------
@@ -54,11 +54,16 @@ class TVL1Cuda:
         ``cuda`` or ``cuda:n`` (``auto`` is ``cuda``). ``cpu`` only under Triton's interpreter
         (``TRITON_INTERPRET=1`` before the first import), which is for tests.
     pairs_at_once : int, optional
-        At most so many pairs on the device together; None takes what fits into half of the free
-        memory, at most 512. The numbers do not depend on it.
+        Most pairs on the device together; by default what fits into half of the free memory, at
+        most 512. The numbers do not depend on it.
     **settings
-        Those of `foveal.models.flow.tvl1_settings.TVL1Settings`, except that `median_filtering`
-        must be 5 and `gamma` 0.
+        See `foveal.models.flow.tvl1_settings.TVL1Settings`; `median_filtering` must be 5 and
+        `gamma` 0.
+
+    Attributes
+    ----------
+    iterations : ndarray, int64 [n]
+        Inner iterations of each pair of the last call, over all levels.
 
     Raises
     ------
@@ -71,9 +76,9 @@ class TVL1Cuda:
 
     Notes
     -----
-    The numbers are those of method `tvl1`: every operation rounds as there. Only the sums that
-    decide when a pair has converged are added in another (fixed) order, so that rarely a pair may
-    stop an iteration sooner or later. No pair depends on its neighbours or on the batch.
+    The numbers are those of method `tvl1`: every operation rounds in the same way. Only the sums
+    that decide when a pair has converged are added in another (fixed) order, so that in rare cases
+    a pair stops one iteration earlier or later. No pair depends on its neighbours or on the batch.
     """
 
     name = "tvl1_cuda"
@@ -87,7 +92,7 @@ class TVL1Cuda:
             if value != only:
                 raise ValueError(
                     f"{name} must be {only} for method tvl1_cuda, got {value}; "
-                    "others: method tvl1_opencv"
+                    "use method tvl1_opencv for other values"
                 )
         if pairs_at_once is not None and pairs_at_once < 1:
             raise ValueError(f"pairs_at_once must be at least 1 (or None), got {pairs_at_once}")
@@ -106,7 +111,7 @@ class TVL1Cuda:
         self.iterations = np.zeros(0, np.int64)
 
     def __call__(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Motion of each frame to the next.
+        """Return the motion of each frame to the next.
 
         Parameters
         ----------
@@ -116,8 +121,7 @@ class TVL1Cuda:
         Returns
         -------
         ndarray, float32 [n, height, width, 2]
-            (u, v): pixels right and down until the next frame. `iterations` then holds the inner
-            iterations of each pair, int64 [n], over all levels.
+            (u, v): pixels right and down until the next frame.
         """
         check_frames(frames)
         pairs, (height, width) = len(frames) - 1, frames.shape[1:3]
@@ -126,7 +130,7 @@ class TVL1Cuda:
         self.iterations = np.zeros(pairs, np.int64)
         piece = max(1, _PIECE_BYTES // flow[0].nbytes)
         with ThreadPoolExecutor(_COPYING_THREADS, "copy") as pool, torch.inference_mode():
-            # A new array has no memory yet: to find some takes longer than to copy.
+            # A new array has no memory yet: getting memory takes longer than copying.
             starts = range(0, pairs, piece)
             filled = [pool.submit(flow[start : start + piece].fill, 0) for start in starts]
             copies = []
@@ -146,7 +150,7 @@ class TVL1Cuda:
         return flow
 
     def _fetch(self, found: Tensor, into: NDArray[np.float32]) -> None:
-        """Copy from the device while it goes on computing: through pinned memory, own stream."""
+        """Copy from the device while it computes, through pinned memory in a stream of its own."""
         if self._device.type != "cuda":
             into[...] = found.numpy()
             return
@@ -157,16 +161,19 @@ class TVL1Cuda:
             into[...] = pinned.numpy()
 
     def on_device(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Flow of consecutive grey images that are on the device already.
+        """Compute the flow of consecutive grey images that are on the device.
 
         Parameters
         ----------
-        images : Tensor, float32 [n + 1, height, width], 0 ... 255
+        images : Tensor, float32 [n + 1, height, width]
+            Values in 0 … 255.
 
         Returns
         -------
         flow : Tensor, float32 [n, 2, height, width]
+            (u, v) in pixels.
         iterations : Tensor, int32 [n]
+            Inner iterations of each pair.
         """
         step = self._settings.scale_step
         levels = [images]
@@ -189,7 +196,7 @@ class TVL1Cuda:
         return flow, iterations
 
     def parameters(self) -> dict[str, Any]:
-        """Version, every setting, and the grey conversion."""
+        """Return the version, every setting, and the grey conversion."""
         return {
             "method": self.name,
             "version": VERSION,
@@ -198,7 +205,7 @@ class TVL1Cuda:
         }
 
     def provenance(self) -> dict[str, Any]:
-        """Implementation, its version, and the device."""
+        """Return the implementation, its version, and the device."""
         return {
             "implementation": f"foveal TV-L1 in Triton, version {VERSION}",
             "triton": importlib.import_module("triton").__version__,
@@ -215,7 +222,7 @@ class TVL1Cuda:
         return int(max(1, min(_MOST_PAIRS, free * _MEMORY_SHARE / (pixels * _PIXEL_BYTES))))
 
     def _level(self, images: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
-        """All warpings of one level: [n + 1, h, w] and [n, 2, h, w] to flow and iterations."""
+        """Run all warpings of one level on images [n + 1, h, w] and flow [n, 2, h, w]."""
         run, s = self._kernels, self._settings
         pairs, _, height, width = flow.shape
         size, device = height * width, flow.device
@@ -266,7 +273,7 @@ class TVL1Cuda:
 
 
 def _padded(tiles: int) -> int:
-    """The next power of 4 from `_LEAST_TILES` on."""
+    """Return the least `_LEAST_TILES` times a power of 4 that is at least `tiles`."""
     padded = _LEAST_TILES
     while padded < tiles:
         padded *= 4

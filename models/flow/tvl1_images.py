@@ -1,4 +1,4 @@
-"""What TV-L1 on a GPU does to images in PyTorch: luma, gradient, resizing."""
+"""This module has the image operations of TV-L1 on a GPU, in PyTorch: luma, gradient, resizing."""
 
 from __future__ import annotations
 
@@ -7,18 +7,16 @@ from torch import Tensor
 
 
 def grey(frames: Tensor) -> Tensor:
-    """Luma of RGB as OpenCV rounds it: uint8 [n, h, w, 3] to float32 [n, h, w]."""
+    """Return the luma of RGB `frames` [n, h, w, 3] as OpenCV rounds it, float32 [n, h, w]."""
     weights = torch.tensor([9798, 19235, 3735], dtype=torch.int32, device=frames.device)
     products: Tensor = frames.int() * weights
     return ((products.sum(3, dtype=torch.int32) + 16384) >> 15).float()
 
 
 def gradient(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Half the difference of the two neighbours along x and y; the border repeats.
+    """Return half the difference of the neighbours of each pixel of `images` [n, h, w] in x and y.
 
-    Parameters
-    ----------
-    images : Tensor, float32 [n, h, w]
+    Pixels at the border are repeated.
     """
     found = []
     for dim in (2, 1):
@@ -32,16 +30,19 @@ def gradient(images: Tensor) -> tuple[Tensor, Tensor]:
 def resize(
     images: Tensor, size: tuple[int, int], ratio: tuple[float, float], *, shrinks: bool = False
 ) -> Tensor:
-    """Bilinear, rounded as OpenCV's: `ratio` source pixels a pixel along y and x, centres meet.
+    """Resize bilinearly with half-pixel centres, rounded as OpenCV's resize.
 
     Parameters
     ----------
     images : Tensor, float32 [..., h, w]
+        Images or flow components.
     size : (height, width)
-    ratio : (y, x)
+        Wanted size.
+    ratio : (float, float)
+        Source pixels per pixel along y and x.
     shrinks : bool
-        Beyond the last pixel's centre take the last step in full, as OpenCV does when it shrinks
-        by a factor, instead of that pixel: these differ by rounding.
+        Beyond the last pixel's centre take the whole last step, as OpenCV does when it shrinks by a
+        factor, instead of that pixel: the two differ by rounding.
     """
     back = int(shrinks)
     for dim in (-1, -2):
@@ -54,7 +55,7 @@ def resize(
         low = torch.where(beyond, max(last - back, 0), lower.long().clamp_(0))
         below = images.index_select(dim, low)
         step = images.index_select(dim, (low + 1).clamp_(max=last)) - below
-        # A product of two float32 is exact in float64: rounded once, as a fused operation rounds.
+        # A product of two float32 is exact in float64: it is rounded once, as in a fused operation.
         exact = step.double() * (share.double()[:, None] if dim == -2 else share.double())
         images = exact.add_(below).float()
     return images

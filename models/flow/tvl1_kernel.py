@@ -1,13 +1,12 @@
-"""TV-L1 of one pair of grey frames in compiled loops, to the bit what OpenCV's DualTVL1 computes.
+"""This module computes TV-L1 of one pair of grey frames, with the same bits as OpenCV's DualTVL1.
 
 Algorithm: Zach, Pock & Bischof 2007, as in Sánchez Pérez, Meinhardt-Llopis & Facciolo (IPOL 2013).
-One pass over memory an iteration: row y of the flow, then row y - 1 of its dual variables, while
-both are in cache. Every operation rounds as OpenCV's does and in its order (no fast-math), hence
-the result depends neither on the width of the vector unit nor on threads. Where OpenCV adds up the
-change of all pixels one by one, columns are added side by side; only a sum too near the threshold
-for its rounding to be harmless is added up again in that order, so that iterations agree, too.
-
-Change `VERSION` when numbers change: it is part of the identity of stored flow.
+An iteration passes over memory once: row y of the flow, then row y - 1 of its dual variables, while
+both are in cache. Every operation rounds as OpenCV's and is in its order (no fast-math), so the
+result depends neither on the width of the vector unit nor on threads. OpenCV adds up the change of
+all pixels one by one; here columns are added in parallel. Only if the sum is so close to the
+threshold that rounding matters is it computed again in OpenCV's order, so that the number of
+iterations is the same.
 """
 
 from __future__ import annotations
@@ -44,20 +43,22 @@ from foveal.models.flow.tvl1_settings import TVL1Settings
 from foveal.models.flow.tvl1_warp import warp
 
 VERSION = 1
+"""Version of the numbers: raise it whenever they change; enters the fingerprint."""
 
 
 class Scheme(NamedTuple):
-    """Numbers of the scheme, in the types that `solve` is compiled for.
+    """Numbers of the scheme, in the types that `solve` is compiled for; see `TVL1Settings`.
 
     Attributes
     ----------
-    scale_step : float
+    scale_step, epsilon : float
+        Size ratio of neighbouring levels; stopping threshold in pixels.
     warps, outer, inner : int
-    epsilon : float
+        Warpings, outer and inner iterations.
     reach, theta, dual_step : float32
         lambda theta, theta, and tau / theta.
     median : int
-        1, 3 or 5.
+        Side of the median filter: 1, 3 or 5.
     """
 
     scale_step: float
@@ -72,7 +73,7 @@ class Scheme(NamedTuple):
 
 
 def make_scheme(settings: TVL1Settings) -> Scheme:
-    """The scheme of TV-L1's settings."""
+    """Convert `settings` of TV-L1 for the kernel."""
     s = settings
     return Scheme(
         scale_step=float(s.scale_step),
@@ -96,7 +97,7 @@ def _ratio(a: Any, b: Any, inverse: Any) -> Any:
 
 @part
 def _threshold(u: Any, v: Any, gx: Any, gy: Any, rho: Any, inverse: Any, reach: Any) -> Any:
-    # factor of the gradient by which (u, v) moves towards equal grey values
+    # the multiple of the gradient by which (u, v) moves towards equal grey values
     rho = rho + (gx * u + gy * v)
     square = gx * gx + gy * gy
     far = reach * square
@@ -107,7 +108,7 @@ def _threshold(u: Any, v: Any, gx: Any, gy: Any, rho: Any, inverse: Any, reach: 
 
 @part
 def _dual(p: Any, q: Any, across: Any, down: Any, step: Any) -> Any:
-    x, y = np.float64(across), np.float64(down)  # as hypotf: squares and root in double
+    x, y = np.float64(across), np.float64(down)  # as in hypotf: squares and root in double
     length = F(1) + step * F(np.sqrt(x * x + y * y))
     inverse = F(1) / length
     return _ratio(p + step * across, length, inverse), _ratio(q + step * down, length, inverse)
@@ -115,7 +116,7 @@ def _dual(p: Any, q: Any, across: Any, down: Any, step: Any) -> Any:
 
 @part
 def _iterate(planes: Floats, sums: Floats, height: int, width: int, scheme: Scheme) -> Any:
-    # one iteration of a level; gives the sum of squared changes of u and v, kept by pixel in CHANGE
+    # one iteration of a level; returns the sum of squared changes of u and v, per pixel in CHANGE
     theta, reach, step = scheme.theta, scheme.reach, scheme.dual_step
     count = ((width + LANES - 1) // LANES) * LANES
     stride = np.uintp(planes.shape[2])
@@ -149,7 +150,7 @@ def _iterate(planes: Floats, sums: Floats, height: int, width: int, scheme: Sche
                 u[k] = (a + f * gx[k]) + theta * ((pux[k] + puy[k]) - puy[k - stride])
                 v[k] = (b + f * gy[k]) + theta * ((pvx[k] + pvy[k]) - pvy[k - stride])
                 change[k] = (u[k] - a) * (u[k] - a) + (v[k] - b) * (v[k] - b)
-            k = here + np.uintp(width)  # the next column equals the last: no gradient beyond it
+            k = here + np.uintp(width)  # one more column like the last: no gradient at the border
             u[k], v[k] = u[k - ONE], v[k - ONE]
         if y > 1:
             above = here - stride
@@ -219,7 +220,7 @@ def _solve(
     flow: Floats,
     counts: NDArray[np.int64],
 ) -> None:
-    """Flow of one pair of prepared frames.
+    """Compute the flow of one pair of prepared frames.
 
     Parameters
     ----------
@@ -228,6 +229,7 @@ def _solve(
     levels : ndarray, int64
         From `pyramid_levels`.
     scheme : Scheme
+        From `make_scheme`.
     flow : ndarray, float32 [h, w, 2]
         Written: (u, v) in pixels.
     counts : ndarray, int64 [2]
@@ -274,6 +276,6 @@ def _compiled(parts: str) -> tuple[Any, Any]:
     return prepare, solve
 
 
-# numba's cache watches the file of a compiled function, not those of its parts, and the values of
-# its free variables: hence this one
+# numba's cache depends on the file of a compiled function and the values of its free variables, not
+# on the files of its parts: so their digest is a free variable.
 prepare, solve = _compiled(digest(numba_tools, tvl1_median, tvl1_planes, tvl1_pyramid, tvl1_warp))

@@ -1,4 +1,4 @@
-"""The part of TV-L1's kernel that filters: medians of 3x3 and 5x5 pixels by sorting networks."""
+"""This part of TV-L1's kernel filters flow: medians of 3x3 and 5x5 pixels by sorting networks."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def _median3(around: Floats, ranks: Floats, y: int, out: Floats, end: int) -> No
 
 @part
 def _median5(around: Floats, ranks: Floats, y: int, out: Floats, end: int) -> None:
-    # 18 minima and maxima sort the five pixels of each column, shared by five windows; 88 more find
-    # the 13th of 25 in five sorted columns (a pruned network, proved on every 0-1 input)
+    # 18 minima and maxima sort the five pixels of each column, for five windows; 88 more find the
+    # 13th of 25 in five sorted columns (a pruned network, proved on every input of zeros and ones)
     row = np.uintp(y)
     r0, r1, r2 = around[row], around[row + ONE], around[row + TWO]
     r3, r4 = around[row + TWO + ONE], around[row + TWO + TWO]
@@ -131,7 +131,11 @@ def _median5(around: Floats, ranks: Floats, y: int, out: Floats, end: int) -> No
 
 @part
 def blur(plane: Floats, height: int, width: int, side: int, around: Floats, ranks: Floats) -> None:
-    # median of side x side pixels; the border is repeated
+    """Filter `plane` by the median of `side` x `side` pixels (3 or 5); the border repeats.
+
+    The picture of `height` and `width` begins in row 1 and column `LEFT`. `around` [height + 4,
+    stride] and `ranks` [5, stride] are memory to work in.
+    """
     end = LEFT + ((width + LANES - 1) // LANES) * LANES
     for y in range(height + 4):
         row, into = plane[min(max(y - 2, 0), height - 1) + 1], around[y]

@@ -1,27 +1,23 @@
-"""TV-L1 optical flow by OpenCV's DualTVL1: the same numbers as foveal's kernel, but slower."""
+"""This module computes TV-L1 flow by OpenCV's DualTVL1: the same numbers as `tvl1`, but slower."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from foveal.machine import available_cores
-from foveal.models.flow.inputs import check_frames
-from foveal.models.flow.opencv import grey_frames, map_pairs, require_optflow
-from foveal.models.flow.tvl1_settings import TVL1Settings, check_threads
+from foveal.models.flow.opencv import Calc, OpenCVEstimator, require_optflow
+from foveal.models.flow.tvl1_settings import TVL1Settings
 
 
-class OpenCVTVL1:
-    """OpenCV's DualTVL1 on grey frames, pairs in parallel over the cores; deterministic.
+class OpenCVTVL1(OpenCVEstimator):
+    """Run OpenCV's DualTVL1 on grey frames, with pairs in parallel; deterministic.
 
     Parameters
     ----------
     threads : int, optional
-        Pairs at a time; None takes every core the process may use. The numbers do not depend on it.
+        Pairs computed together; None takes every core of the process. The numbers do not depend
+        on it.
     **settings
-        Those of `foveal.models.flow.tvl1_settings.TVL1Settings`. LSTS uses the defaults on frames
+        See `foveal.models.flow.tvl1_settings.TVL1Settings`. LSTS uses the defaults on frames
         resized to 112x112.
 
     Raises
@@ -33,49 +29,18 @@ class OpenCVTVL1:
     """
 
     name = "tvl1_opencv"
+    _implementation = "OpenCV DualTVL1"
 
     def __init__(self, *, threads: int | None = None, **settings: Any) -> None:
         self._cv2 = require_optflow()
         self._settings = TVL1Settings(**settings)
-        check_threads(threads)
-        self._threads = threads or available_cores()
-
-    def __call__(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Motion of each frame to the next.
-
-        Parameters
-        ----------
-        frames : ndarray, uint8 [n + 1, height, width, 3]
-            RGB, n >= 1, any size (of one-row and one-column pictures OpenCV reads beyond the
-            memory: their flow is not defined).
-
-        Returns
-        -------
-        ndarray, float32 [n, height, width, 2]
-            (u, v): pixels right and down until the next frame.
-        """
-        check_frames(frames)
-        return map_pairs(self._make_calc, grey_frames(frames), self._threads)
+        super().__init__(threads)
 
     def parameters(self) -> dict[str, Any]:
-        """Every DualTVL1 setting and the grey conversion."""
+        """Return every setting and the grey conversion."""
         return {"method": self.name, "grey": "rec601", **self._settings.values()}
 
-    def former_parameters(self) -> list[dict[str, Any]]:
-        """None: no array was stored under this name before."""
-        return []
-
-    def provenance(self) -> dict[str, Any]:
-        """Implementation, its version, and the number of threads."""
-        return {
-            "implementation": "OpenCV DualTVL1",
-            "opencv": self._cv2.__version__,
-            "device": "cpu",
-            "precision": "float32",
-            "threads": self._threads,
-        }
-
-    def _make_calc(self) -> Any:
+    def _make_calc(self) -> Calc:
         s = self._settings
         solver = self._cv2.optflow.DualTVL1OpticalFlow_create(
             tau=s.tau,
@@ -84,7 +49,7 @@ class OpenCVTVL1:
             nscales=s.scales,
             warps=s.warps,
             epsilon=s.epsilon,
-            innnerIterations=s.inner_iterations,  # spelled so in OpenCV's binding
+            innnerIterations=s.inner_iterations,  # OpenCV's spelling
             outerIterations=s.outer_iterations,
             scaleStep=s.scale_step,
             gamma=s.gamma,

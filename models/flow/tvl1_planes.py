@@ -1,4 +1,4 @@
-"""How TV-L1's kernel lays out its memory, and the types its modules share."""
+"""This module defines the memory layout of TV-L1's kernel, and the types its modules share."""
 
 from __future__ import annotations
 

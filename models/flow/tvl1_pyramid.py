@@ -1,4 +1,4 @@
-"""The part of TV-L1's kernel that a frame's two pairs share: pyramid and gradients."""
+"""This part of TV-L1's kernel prepares a frame for its two pairs: pyramid and gradients."""
 
 from __future__ import annotations
 
@@ -11,17 +11,26 @@ from foveal.models.flow.numba_tools import fma, part
 from foveal.models.flow.tvl1_planes import MARGIN, F, Floats
 
 LEAST_PX = 16
-"""Smaller levels are left out."""
+"""Levels of the pyramid with a smaller side are left out."""
 
 
 def pyramid_levels(height: int, width: int, scales: int, scale_step: float) -> NDArray[np.int64]:
-    """Where the levels of a prepared frame lie.
+    """Return size and place of the levels of a prepared frame.
+
+    Parameters
+    ----------
+    height, width : int
+        Size of the frame.
+    scales : int
+        Most levels.
+    scale_step : float
+        Size ratio of neighbouring levels, in (0, 1).
 
     Returns
     -------
     ndarray, int64 [levels + 1, 3]
-        Height, width and first value of each level, the finest first; the last row holds the
-        number of values of a frame.
+        Height, width and first value of each level, the finest first; the last row has the number
+        of values of a frame.
     """
     rows, first = [], 0
     while True:
@@ -34,6 +43,7 @@ def pyramid_levels(height: int, width: int, scales: int, scale_step: float) -> N
 
 @part
 def clear(values: Floats) -> None:
+    """Set `values` [n] to 0."""
     for k in range(len(values)):
         values[k] = F(0)
 
@@ -42,9 +52,24 @@ def clear(values: Floats) -> None:
 def resize(
     source: Floats, rows: int, columns: int, out: Floats, ratio: Any, factor: Any, back: int
 ) -> None:
-    # Bilinear, rounded as OpenCV's: across, then down. ratio is (source / out) of y and x. Beyond
-    # the last pixel's centre OpenCV takes that pixel (back 0), or when it shrinks by a factor the
-    # last step in full (back 1): these differ by rounding.
+    """Resize bilinearly, first across, then down, rounded as OpenCV's resize.
+
+    Parameters
+    ----------
+    source : ndarray, float32
+        Its first `rows` rows and `columns` columns are the picture.
+    rows, columns : int
+        Size of the picture.
+    out : ndarray, float32 [height, width]
+        Written.
+    ratio : (float, float)
+        Source pixels per pixel along y and x.
+    factor : float32
+        The result is multiplied by it.
+    back : int
+        Beyond the last pixel's centre, take that pixel (0), or the whole last step (1), as OpenCV
+        does when it shrinks by a factor: the two differ by rounding.
+    """
     height, width = out.shape
     at = np.empty(width, np.int64)
     part = np.empty(width, np.float32)
@@ -81,17 +106,19 @@ def _place(index: int, ratio: float, count: int, back: int) -> Any:
 def prepare_frame(
     grey: NDArray[np.uint8], levels: NDArray[np.int64], scale_step: float, frame: Floats
 ) -> None:
-    """Pyramid and gradients of a frame, which its two pairs share.
+    """Compute pyramid and gradients of a frame, which its two pairs share.
 
     Parameters
     ----------
     grey : ndarray, uint8 [h, w]
+        Luma of the frame.
     levels : ndarray, int64
         From `pyramid_levels` for h and w.
     scale_step : float
+        Size ratio of neighbouring levels.
     frame : ndarray, float32 [levels[-1, 2]]
-        Written: each level [h + 8, w + 8, 4] of grey value, its half differences along x and y,
-        and 0, in a margin of zeros.
+        Written: for each level [h + 8, w + 8, 4] the grey value, its half differences along x and
+        y, and 0, with a margin of zeros.
     """
     clear(frame)
     rows, columns = levels[0, 0], levels[0, 1]

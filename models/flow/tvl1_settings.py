@@ -1,4 +1,4 @@
-"""Settings of TV-L1, the same for foveal's kernel and OpenCV's class."""
+"""This module defines the settings of TV-L1, for all of its implementations."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class TVL1Settings:
-    """Numbers of the method; defaults are those of OpenCV 4.13's DualTVL1.
+    """Settings of TV-L1; the defaults are those of OpenCV 4.13's DualTVL1.
 
     Attributes
     ----------
@@ -19,13 +19,13 @@ class TVL1Settings:
     theta : float
         Tightness of the coupling between data and smoothness terms.
     scales : int
-        Levels of the image pyramid (levels under 16 px a side are left out).
+        Most levels of the image pyramid (levels with a side under 16 px are left out).
     warps : int
         Warpings per level.
     epsilon : float
         Stopping threshold: root mean square change of an iteration in pixels.
     inner_iterations, outer_iterations : int
-        Iterations between and of the median filterings.
+        Iterations between two median filterings, and number of median filterings per warping.
     scale_step : float
         Size ratio of neighbouring levels, in (0, 1).
     median_filtering : int
@@ -55,18 +55,18 @@ class TVL1Settings:
         if self.median_filtering not in (1, 3, 5):
             raise ValueError(f"median_filtering must be 1, 3 or 5, got {self.median_filtering}")
         if not 0 < self.scale_step < 1:
-            raise ValueError(f"scale_step must lie in (0, 1), got {self.scale_step}")
+            raise ValueError(f"scale_step must be in (0, 1), got {self.scale_step}")
         for name in ("scales", "warps", "inner_iterations", "outer_iterations"):
             value = getattr(self, name)
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
 
     def values(self) -> dict[str, Any]:
-        """Every setting by name."""
+        """Return every setting by name."""
         return asdict(self)
 
 
 def check_threads(threads: int | None) -> None:
-    """ValueError unless `threads` is None or at least 1."""
+    """Raise a ValueError unless `threads` is None (every core) or at least 1."""
     if threads is not None and threads < 1:
         raise ValueError(f"threads must be at least 1 (or None for every core), got {threads}")

@@ -1,17 +1,17 @@
-"""Triton kernels of TV-L1: many pairs at once, the inner iteration in one pass over memory.
+"""These are the Triton kernels of TV-L1: many pairs at once, one pass over memory per iteration.
 
-Images are float32 [pair, channel, height * width]; a program works on one tile of one pair. State
-is kept twice, and an iteration reads one copy and writes the other, so that no program waits for
-another: what its neighbours compute in the same iteration it computes itself. Which copy is
-current follows from the number of iterations that the pair has had, and whether it still iterates
-from the sums of squared updates that its tiles left: nothing is asked of the host, and no result
-depends on the order of programs.
+Images are float32 [pair, channel, height * width]; a program computes one tile of one pair. There
+are two copies of the state: an iteration reads one and writes the other, so that no program waits
+for another. What its neighbours compute in the same iteration, a program computes itself. The
+number of iterations of a pair says which copy is current; the sums of squared updates of its tiles
+say whether it goes on. So the kernels do not need the host, and no result depends on the order of
+programs.
 
-Every operation rounds as that of `foveal.models.flow.tvl1_kernel` does, and in its order, so that
-launches must switch off the fusing of products and sums (``enable_fp_fusion=False``). With
-``FUSED`` roots and divisions are made of fused products by hand; they equal IEEE's in all but about
-one case in a million. Without, IEEE's own are taken: Triton's interpreter has no fused product.
-The kernels run in it on a CPU, too (``TRITON_INTERPRET=1``).
+Every operation rounds as that of `foveal.models.flow.tvl1_kernel` and is in its order, so launches
+must switch off the fusing of products and sums (``enable_fp_fusion=False``). With ``FUSED``, roots
+and divisions are computed from fused products; they equal IEEE's in all but about one case in a
+million. Without it, IEEE's own are used, because Triton's interpreter has no fused product. The
+kernels also run in the interpreter, on a CPU (``TRITON_INTERPRET=1``).
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from foveal.models.flow.tvl1_triton_median import median25
 _FLT_EPSILON = tl.constexpr(1.1920929e-07)
 _CUBIC = tl.constexpr(-0.75)
 _WHOLE = tl.constexpr(12582912.0)
-"""1.5 * 2^23: adding and taking it away rounds a float32 to the nearest whole, ties to even."""
+"""1.5 * 2^23: adding and subtracting it rounds a float32 to the nearest integer, ties to even."""
 _SIZES = ("pairs", "height", "width", "size", "tiles")
-"""Not compiled anew for each size of picture: every level has another."""
+"""Arguments for which kernels are not compiled again: every level has another size."""
 
 
 @triton.jit
 def _error(sums, pair, tiles, TILES: tl.constexpr):
-    """Sum of squared updates of a pair's last iteration."""
+    """Return the sum of squared updates of a pair's last iteration."""
     n = tl.arange(0, TILES)
     return tl.sum(tl.load(sums + pair * tiles + n, mask=n < tiles, other=0.0))
 
 
 @triton.jit
 def _quotient(a, b, inverse, FUSED: tl.constexpr):
-    """a / b, correctly rounded, given 1 / b (Markstein)."""
+    """Return a / b, correctly rounded, given 1 / b (Markstein)."""
     if FUSED:
         q = a * inverse
         return tl.fma(tl.fma(-q, b, a), inverse, q)
@@ -47,7 +47,7 @@ def _quotient(a, b, inverse, FUSED: tl.constexpr):
 
 @triton.jit
 def _inverse(b, FUSED: tl.constexpr):
-    """1 / b for b > 0, correctly rounded but for one case in a million."""
+    """Return 1 / b for b > 0, correctly rounded except in one case in a million."""
     guess = 1.0 / b
     if FUSED:
         return tl.fma(guess, tl.fma(-guess, b, 1.0), guess)
@@ -56,9 +56,9 @@ def _inverse(b, FUSED: tl.constexpr):
 
 @triton.jit
 def _length(x, y, FUSED: tl.constexpr):
-    """The root of x x + y y as double precision gives it, rounded to float32."""
+    """Return the root of x x + y y as computed in double precision, rounded to float32."""
     if FUSED:
-        # The square in two parts, a root of the first, and Newton's step with both.
+        # The square in two parts, the root of the first part, and one Newton step with both.
         xx, yy = x * x, y * y
         square = xx + yy
         rest = tl.minimum(xx, yy) - (square - tl.maximum(xx, yy))
@@ -73,7 +73,7 @@ def _length(x, y, FUSED: tl.constexpr):
 
 @triton.jit
 def _divergence(p, at, inside, left, above, width, size):
-    """Of one dual variable, in OpenCV's order, which is another one in the first column."""
+    """Return the divergence of a dual variable in OpenCV's order, which differs in column 0."""
     along_x = tl.load(p + at, mask=inside, other=0.0)
     along_y = tl.load(p + size + at, mask=inside, other=0.0)
     before_y = tl.load(p + size + at - width, mask=above, other=0.0)
@@ -83,7 +83,7 @@ def _divergence(p, at, inside, left, above, width, size):
 
 @triton.jit
 def _primal(u, p, g, at, x, y, inside, width, size, bound, theta, FUSED: tl.constexpr):
-    """Old and new flow of some pixels: thresholding step, then the divergence of the dual."""
+    """Return old and new flow of some pixels: thresholding step, then divergence of the dual."""
     u1 = tl.load(u + at, mask=inside, other=0.0)
     u2 = tl.load(u + size + at, mask=inside, other=0.0)
     gx = tl.load(g + at, mask=inside, other=0.0)
@@ -106,7 +106,7 @@ def _primal(u, p, g, at, x, y, inside, width, size, bound, theta, FUSED: tl.cons
 
 @triton.jit
 def _dual(p_old, p_new, at, inside, dx, dy, taut, size, FUSED: tl.constexpr):
-    """Write one dual variable moved by the gradient (dx, dy) of its component of the flow."""
+    """Write one dual variable, updated by the gradient (dx, dy) of its component of the flow."""
     length = 1.0 + taut * _length(dx, dy, FUSED)
     inverse = _inverse(length, FUSED)
     along_x = tl.load(p_old + at, mask=inside, other=0.0) + taut * dx
@@ -139,7 +139,7 @@ def iterate(
     BLOCK: tl.constexpr,
     FUSED: tl.constexpr,
 ):
-    """One inner iteration of every pair whose last one moved it by more than `epsilon`."""
+    """Run one inner iteration of every pair that moved by more than `epsilon` in its last one."""
     tile = tl.program_id(0) % tiles
     pair = (tl.program_id(0) // tiles).to(tl.int64)
     count = tl.load(count_in + pair)
@@ -189,7 +189,7 @@ def iterate(
 
 @triton.jit
 def _cubic(t):
-    """Weights of the four pixels around a coordinate, OpenCV's (Keys with -0.75)."""
+    """Return OpenCV's weights of the four pixels around a coordinate (Keys with -0.75)."""
     far = ((_CUBIC * (t + 1) - 5 * _CUBIC) * (t + 1) + 8 * _CUBIC) * (t + 1) - 4 * _CUBIC
     near = ((_CUBIC + 2) * t - (_CUBIC + 3)) * t * t + 1
     s = 1 - t
@@ -199,7 +199,7 @@ def _cubic(t):
 
 @triton.jit
 def _row(total, frame, left, row, w0, w1, w2, w3, inside, height, width):
-    """Four weighted pixels of a row, added up, and added to `total` one by one.
+    """Return the sum of four weighted pixels of a row, and `total` with them added one by one.
 
     Pixels outside the picture are 0.
     """
@@ -214,9 +214,9 @@ def _row(total, frame, left, row, w0, w1, w2, w3, inside, height, width):
 
 @triton.jit
 def _sample(frame, left, top, x0, x1, x2, x3, y0, y1, y2, y3, inside, height, width):
-    """Cubic interpolation of an image [height, width] at the pixels from (left, top) on.
+    """Interpolate an image [height, width] cubically at the pixels from (left, top) on.
 
-    Where a pixel lies outside, OpenCV adds in another order.
+    If a pixel is outside the image, OpenCV adds in another order.
     """
     a, total = _row(
         0.0, frame, left, top, y0 * x0, y0 * x1, y0 * x2, y0 * x3, inside, height, width
@@ -248,9 +248,9 @@ def warp(
     BLOCK: tl.constexpr,
     FUSED: tl.constexpr,
 ):
-    """Second image and gradient of each pair seen through its flow; writes what `iterate` reads.
+    """Warp second image and gradient of each pair by its flow; write what `iterate` reads.
 
-    Coordinates are rounded to 1/32 px, as OpenCV's remap rounds them.
+    Coordinates are rounded to 1/32 px, as in OpenCV's remap.
     """
     tile = tl.program_id(0) % tiles
     pair = (tl.program_id(0) // tiles).to(tl.int64)
@@ -261,7 +261,7 @@ def warp(
     u_own = u + current * 2 * size
     u1 = tl.load(u_own + at, mask=inside, other=0.0)
     u2 = tl.load(u_own + size + at, mask=inside, other=0.0)
-    # Far outside every pixel is 0, wherever it is; this keeps the integers in range.
+    # All pixels far outside are 0; clamping keeps the integers in range.
     sx = tl.minimum(tl.maximum((x + u1) * 32, -96.0), 32.0 * (width + 1))
     sy = tl.minimum(tl.maximum((y + u2) * 32, -96.0), 32.0 * (height + 1))
     ix = ((sx + _WHOLE) - _WHOLE).to(tl.int32)
@@ -303,7 +303,7 @@ def median(
     TILES: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """The flow of every pair that still iterates, median-filtered over 5x5 pixels."""
+    """Filter the flow of every pair that still iterates by the median of 5x5 pixels."""
     tile = tl.program_id(0) % tiles
     pair = (tl.program_id(0) // tiles).to(tl.int64)
     active = True

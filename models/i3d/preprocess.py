@@ -1,41 +1,36 @@
-"""Frames and flow to what the towers were trained on: 224 x 224, values in [-1, 1].
+"""This module prepares frames and flow as in the towers' training: 224 x 224, values in [-1, 1].
 
-Two ways, by name:
+There are two ways:
 
 ``lsts``
-    The whole frame resized to the network's size, no crop (Öztürk's LSTS). Flow is resized the same
-    way, its vectors with it.
+    Resize the whole frame to the network's size, without a crop (Öztürk's LSTS). Flow is resized
+    in the same way, and its vectors are scaled.
 ``deepmind``
-    The shorter side resized to 256 (for a network size of 224, and in proportion for others), then
-    the centre cropped (Carreira & Zisserman 2017, ``kinetics-i3d`` README).
+    Resize the shorter side to 256 (for a network size of 224; in proportion for other sizes), then
+    crop the centre (Carreira & Zisserman 2017, ``kinetics-i3d`` README).
 
 RGB becomes x / 127.5 - 1; flow is clipped to ±20 px and divided by 20. Resizing is bilinear with
-half-pixel centres and without antialiasing, as ``cv2.INTER_LINEAR`` and ``tf.image`` do it, but
+half-pixel centres and without antialiasing, as in ``cv2.INTER_LINEAR`` and ``tf.image``, but
 without rounding to whole grey levels in between.
 """
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from foveal.models.i3d.network import Tower
+from foveal.models.i3d.layers import Tower
 
 Preprocessing = Literal["lsts", "deepmind", "none"]
+"""How frames or flow are prepared."""
 
 FLOW_CLIP_PX = 20.0
+"""Largest absolute flow component in pixels."""
+
 DEEPMIND_SHORT_SIDE = 256 / 224
-
-
-def check_preprocessing(name: str) -> Preprocessing:
-    """Return `name` if it is one of the three; ValueError names them otherwise."""
-    for known in get_args(Preprocessing):
-        if name == known:
-            return known  # type: ignore[no-any-return]
-    allowed = ", ".join(get_args(Preprocessing))
-    raise ValueError(f"preprocessing {name!r} is unknown; allowed: {allowed}")
+"""Length of the resized shorter side, relative to the network's size."""
 
 
 def preprocess(
@@ -52,10 +47,11 @@ def preprocess(
     values : Tensor [n, h, w, 3 or 2]
         RGB, 0 … 255 in any dtype; or flow (u, v) in pixels of its own grid.
     tower : {"rgb", "flow"}
+        What the values are.
     how : {"lsts", "deepmind", "none"}
-        ``none`` takes values that are prepared already, and of the right size.
+        ``none`` takes values that are already prepared and have the right size.
     size : (height, width)
-        What the network takes, e.g. (224, 224).
+        Input size of the network, e.g. (224, 224).
     scale_flow_on_resize : bool
         Multiply u and v by the resize factors, so that they stay pixels of the new grid.
 
@@ -63,6 +59,11 @@ def preprocess(
     -------
     Tensor, float32 [n, height, width, 3 or 2]
         Values in [-1, 1].
+
+    Raises
+    ------
+    ValueError
+        `how` is ``none`` and the values have another size.
     """
     x = values.float()
     if how == "none":

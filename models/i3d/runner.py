@@ -1,4 +1,4 @@
-"""Where and how the steps are computed: device, precision, batch size, and what to do when full."""
+"""This module runs the step network: it chooses device, precision and how much runs at once."""
 
 from __future__ import annotations
 
@@ -15,24 +15,26 @@ from torch import Tensor
 from foveal.errors import MissingDependency
 from foveal.models.device import choose_device
 from foveal.models.i3d.half_precision import LEAST_SPEEDUP, half_precision, trial
-from foveal.models.i3d.network import I3D, Endpoint
+from foveal.models.i3d.layers import Endpoint, check_name
+from foveal.models.i3d.network import I3D
 from foveal.models.i3d.step_network import State, StepNetwork
 from foveal.models.i3d.window_plan import Plan
 
 Precision = Literal["float32", "float16", "bfloat16", "auto"]
+"""What the network computes in."""
 
 HALF_TOLERANCE = 1e-2
-"""Largest relative difference from float32 that `auto` accepts of half precision."""
+"""Largest relative difference from float32 at which `auto` uses half precision."""
 
 MOST_WINDOWS = {"cpu": 8, "cuda": 64}
-"""Windows computed together where memory allows: on a CPU more gain nothing (measured)."""
+"""Most windows computed together if memory allows: more are not faster on a CPU (measured)."""
 
 CPU_BATCH_FRAMES = 32
-"""Frames a batch of windows advances on a CPU at most; more only spill its caches (measured)."""
+"""Most frames by which a batch of windows advances on a CPU; more exceed its caches (measured)."""
 
 
 def available_memory_bytes() -> int | None:
-    """Memory that programs can still take (Linux), None where the system does not say."""
+    """Return the memory that programs can still take (Linux); None if the system does not say."""
     meminfo = Path("/proc/meminfo")
     if not meminfo.is_file():
         return None
@@ -41,14 +43,17 @@ def available_memory_bytes() -> int | None:
 
 
 def relative_difference(values: Tensor, reference: Tensor) -> float:
-    """Largest absolute difference over the reference's largest magnitude; infinite for NaN."""
+    """Return the largest difference of `values` over the largest magnitude of a `reference`.
+
+    It is infinite if a value is NaN.
+    """
     difference = (values - reference).abs().max() / reference.abs().max().clamp_min(1e-30)
     return float(difference.nan_to_num(nan=float("inf")))
 
 
 @contextlib.contextmanager
 def _exact_arithmetic() -> Iterator[None]:
-    """No gradients, and no TF32: float32 convolutions on CUDA round to 10 bits otherwise."""
+    """Compute without gradients and without TF32, which rounds to 10 bits on CUDA."""
     cudnn = torch.backends.cudnn
     with (
         torch.inference_mode(),
@@ -62,19 +67,17 @@ def _exact_arithmetic() -> Iterator[None]:
         yield
 
 
-def _as_it_is(results: Tensor) -> Tensor:
-    return results
-
-
 class StepRunner:
-    """Runs plans on one device, keeps the shared steps, halves the batch when memory is full.
+    """Run plans on one device, keep the shared steps, halve the batch when memory is full.
+
+    `network`, `endpoint`, `device`, `precision` and `size` are those of `WindowFeatures`.
 
     Attributes
     ----------
     precision : str
-        What computes. Until the first run, `auto` stands for what it will try.
+        What the network computes in; before the first run of `auto`, what it will try.
     given : callable
-        What is made of the results before anyone sees them; `auto` compares this.
+        Makes the final features of the results; `auto` compares those.
     """
 
     def __init__(
@@ -85,13 +88,10 @@ class StepRunner:
         precision: Precision,
         size: tuple[int, int] = (224, 224),
     ) -> None:
-        if precision not in get_args(Precision):
-            allowed = ", ".join(get_args(Precision))
-            raise ValueError(f"precision {precision!r} is unknown; allowed: {allowed}")
+        check_name("precision", precision, get_args(Precision))
         self.device = choose_device(device)
-        self.requested = precision
         self._network, self._endpoint, self._size = network, endpoint, size
-        self.given: Callable[[Tensor], Tensor] = _as_it_is
+        self.given: Callable[[Tensor], Tensor] = lambda results: results
         self.precision: str = precision
         self._because: str | None = None
         self._verify = False
@@ -107,21 +107,24 @@ class StepRunner:
 
     @functools.cached_property
     def steps(self) -> StepNetwork:
-        """The folded network (49 MB), made when first used: a plan holds runners of all videos."""
+        """The folded network (49 MB), made at its first use: a build has runners of all videos."""
         return self._build(self.precision)
 
     def _build(self, precision: str) -> StepNetwork:
         return StepNetwork(self._network, self._endpoint, self.device, getattr(torch, precision))
 
     def windows_that_fit(self, window: int, stride: int, size: tuple[int, int]) -> int:
-        """How many windows to compute together, from the memory that is free."""
+        """Return how many windows of `window` frames of a `size` fit into the free memory together.
+
+        `stride` is the number of frames from one window's start to the next one's.
+        """
         on_cuda = self.device.type == "cuda"
         free = torch.cuda.mem_get_info(self.device)[0] if on_cuda else available_memory_bytes()
         most = MOST_WINDOWS["cuda" if on_cuda else "cpu"]
         if not on_cuda:
             most = min(most, max(CPU_BATCH_FRAMES // stride, 1))
         itemsize = getattr(torch, self.precision).itemsize
-        # 130 MB a window of 79 x 224 x 224 in float32, where nothing is shared (measured).
+        # 130 MB per window of 79 x 224 x 224 in float32 if nothing is shared (measured).
         window_bytes = window * size[0] * size[1] * 10 * itemsize
         return most if free is None else int(min(max(free // 2 // window_bytes, 1), most))
 
@@ -132,14 +135,26 @@ class StepRunner:
         plan_for: Callable[[int], Plan],
         count: int,
     ) -> tuple[Tensor, tuple[tuple[int, ...], ...]]:
-        """Compute up to `count` items (windows, or steps of a whole video).
+        """Compute up to `count` windows.
+
+        Parameters
+        ----------
+        frames : Tensor [n, h, w, c]
+            From `StepNetwork.frames`; `first_frame` is the number of the first, as the plan counts.
+        plan_for : callable
+            Returns the plan for a number of windows.
 
         Returns
         -------
         results : Tensor, float32 [steps, height, width, channels]
-            Of as many items as fitted.
+            Of as many windows as fit into memory.
         kept : tuple of tuple of int
             Anchors of the steps kept for the next run, level by level.
+
+        Raises
+        ------
+        MissingDependency
+            A single window does not fit into the memory of the GPU.
         """
         if self._verify and self.device.type == "cpu":
             self._try_speed()
@@ -174,7 +189,7 @@ class StepRunner:
         return results.float(), kept
 
     def _try_speed(self) -> None:
-        """Stay with float32 where half precision is no faster on this machine."""
+        """Go back to float32 if half precision is not faster on this machine."""
         self._speedup = trial(
             self._network, self._endpoint, self.device, self.precision, self._size
         )
@@ -182,7 +197,7 @@ class StepRunner:
             self._fall_back(f"{self.precision} ran at {self._speedup:.2f}x float32 in a trial")
 
     def _agrees(self, frames: Tensor, first_frame: int, first: Plan, results: Tensor) -> bool:
-        """Compare the first of the results with float32's; go on in float32 if they differ."""
+        """Compare the first results with those of float32; go on in float32 if they differ."""
         exact = self._build("float32")
         reference, _ = exact.run(frames, first_frame, first, [() for _ in first.reads])
         self._half_difference = relative_difference(
@@ -208,12 +223,12 @@ class StepRunner:
         return sum(x.numel() * x.element_size() for state in self._kept for x in state)
 
     def forget(self) -> None:
-        """Free the kept steps and the folded network: a video is through."""
+        """Free the kept steps and the folded network at the end of a video."""
         self._kept = []
         self.__dict__.pop("steps", None)
 
     def provenance(self) -> dict[str, Any]:
-        """Return what ran."""
+        """Return what ran: device, precision, counts and the reasons."""
         ran: dict[str, Any] = {
             "device": str(self.device),
             "precision": self.precision,

@@ -1,124 +1,41 @@
-"""The I3D tower cut into single time steps, so that each can be computed once and kept.
+"""This module cuts the I3D tower into single time steps, so that each is computed once and kept.
 
-A convolution over time reads `kernel` steps of the level below, laid side by side on channels, as a
-two-dimensional convolution: same products, same sum, and any set of steps makes one batch. Batch
-normalisation is folded into the weights. Whatever concerns one step alone (1x1 convolutions, the
-spatial part of max-pooling) runs when the step is made, and its result is what is kept. Tensors are
-[steps, height, width, channels].
+A convolution over time reads `kernel` steps of the level below, side by side on channels, as a
+two-dimensional convolution: the same products, the same sum, and any set of steps is one batch.
+Batch normalisation is folded into the weights. What needs one step only (1x1 convolutions, the
+spatial part of max-pooling) runs when the step is made, and its result is kept. Tensors are [steps,
+height, width, channels].
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import reduce
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from foveal.models.i3d.network import (
-    I3D,
-    IN_CHANNELS,
-    POOLS,
-    Endpoint,
-    Mixed,
-    Tower,
-    Unit,
-    layers_until,
-    same_padding,
-    time_layers,
-)
+from foveal.models.i3d.layers import IN_CHANNELS, POOLS, Endpoint, Tower, layers_until, time_layers
+from foveal.models.i3d.network import I3D, Mixed, Unit, same_padding
+from foveal.models.i3d.step_layers import Conv, Taps, gather, gather_max, spatial_max
 from foveal.models.i3d.window_plan import ZERO, Plan, plan_windows, window_levels
 
 State = tuple[Tensor, ...]
 """What is kept of time steps: one or more tensors [steps, height, width, channels]."""
 
-Taps = tuple[int, int]
-"""Half-open range of a kernel's time steps."""
-
 LEAST_STEPS_APART = 4
-"""Steps that read the same taps are computed apart from the others if there are so many: products
-with the zeros of a window's ends are left out (8 % of all at stride 1)."""
+"""Least number of steps that read the same taps to be computed apart from the others: this saves
+the products with the zeros at the ends of a window (8 % of all at stride 1)."""
 
 CHUNK_BYTES = {"cpu": 16 << 20, "cuda": 256 << 20}
-"""Bytes gathered for one convolution at a time; on a CPU they should stay in its caches."""
-
-
-def fold(unit: Unit) -> tuple[Tensor, Tensor]:
-    """Weight [out, in, t, y, x] and bias [out] that do convolution and BatchNorm at once."""
-    bn = unit.bn
-    if bn.running_mean is None or bn.running_var is None:
-        raise ValueError("batch normalisation without running statistics cannot be folded")
-    scale = bn.weight.double() / (bn.running_var.double() + bn.eps).sqrt()
-    weight = unit.conv3d.weight.double() * scale[:, None, None, None, None]
-    bias = bn.bias.double() - bn.running_mean.double() * scale
-    return weight.float().detach(), bias.float().detach()
-
-
-def _gather(steps: Tensor, rows: Tensor) -> Tensor:
-    """[n, h, w, c] and rows [m, kernel] to [m, h, w, kernel * c]."""
-    return torch.cat([steps.index_select(0, taps) for taps in rows.unbind(1)], dim=3)
-
-
-def _gather_max(steps: Tensor, rows: Tensor) -> Tensor:
-    """[n, h, w, c] and rows [m, kernel] to the maximum over the kernel, [m, h, w, c]."""
-    return reduce(torch.maximum, [steps.index_select(0, taps) for taps in rows.unbind(1)])
-
-
-def _max_of_neighbours(x: Tensor, dim: int) -> Tensor:
-    """Maximum of each item and the two beside it along an axis."""
-    y, last = x.clone(), x.shape[dim] - 1
-    for into, beside in ((1, 0), (0, 1)):
-        inside = y.narrow(dim, into, last)
-        torch.maximum(inside, x.narrow(dim, beside, last), out=inside)
-    return y
-
-
-def _spatial_max(x: Tensor, kernel: tuple[int, int], stride: tuple[int, int]) -> Tensor:
-    if (kernel, stride) == ((3, 3), (1, 1)) and x.device.type == "cpu":
-        # torch's pooling also writes 8 bytes of indices for each value (measured: 1.5 to 2.7x).
-        return _max_of_neighbours(_max_of_neighbours(x, 2), 1)
-    front = [same_padding(n, k, s)[0] for n, k, s in zip(x.shape[1:3], kernel, stride, strict=True)]
-    y: Tensor = F.max_pool2d(x.permute(0, 3, 1, 2), kernel, stride, padding=front, ceil_mode=True)
-    return y.permute(0, 2, 3, 1)
-
-
-class _Conv:
-    """Folded units that read the same input, as one two-dimensional convolution with ReLU."""
-
-    def __init__(self, units: Sequence[Unit], device: torch.device, dtype: torch.dtype) -> None:
-        folded = [fold(unit) for unit in units]
-        weight = torch.cat([w for w, _ in folded]).permute(0, 2, 1, 3, 4).flatten(1, 2)
-        self.weight = weight.to(device, dtype).contiguous(memory_format=torch.channels_last)
-        self.bias = torch.cat([b for _, b in folded]).to(device, dtype)
-        self.stride = units[0].stride
-        self.padding = units[0].kernel // 2 if self.stride == 1 else 0
-        self.widths = [len(b) for _, b in folded]
-
-        self.kernel = units[0].kernel
-        self._of_taps: dict[Taps, Tensor] = {}
-
-    def __call__(self, x: Tensor, taps: Taps | None = None) -> Tensor:
-        weight = self.weight if taps is None else self._weight_of(taps)
-        y = F.conv2d(x.permute(0, 3, 1, 2), weight, self.bias, self.stride, self.padding)
-        return y.relu_().permute(0, 2, 3, 1)
-
-    def _weight_of(self, taps: Taps) -> Tensor:
-        """The part of the weight that some of the time steps meet."""
-        if taps == (0, self.kernel):
-            return self.weight
-        if taps not in self._of_taps:
-            channels = self.weight.shape[1] // self.kernel
-            part = self.weight[:, taps[0] * channels : taps[1] * channels]
-            self._of_taps[taps] = part.contiguous(memory_format=torch.channels_last)
-        return self._of_taps[taps]
+"""Most bytes gathered for one convolution; on a CPU they should stay in its caches."""
 
 
 class _Stage:
-    """One level: how its steps come from those below, and what is done to each alone after.
+    """One level: `mix` makes its steps from those below, `after` and `split` change each alone.
 
-    `mix` is given the taps at which rows are read, all others being zeros.
+    `mix` takes the range of taps that it reads; all others are zeros.
     """
 
     def __init__(
@@ -136,9 +53,7 @@ class _Stage:
 
 
 class StepNetwork:
-    """A tower up to an endpoint, evaluated step by step as a `Plan` says. The stages are those of
-    `network.time_layers`, in order.
-    """
+    """The tower `network` up to an `endpoint`, computed step by step as a `Plan` says."""
 
     def __init__(
         self,
@@ -151,15 +66,15 @@ class StepNetwork:
         self.in_channels = IN_CHANNELS[network.tower]
         self._stages: list[_Stage] = []
 
-        def conv(*units: Unit) -> _Conv:
-            return _Conv(units, device, dtype)
+        def conv(*units: Unit) -> Conv:
+            return Conv(units, device, dtype)
 
         def add_conv(unit: Unit) -> None:
             convolve = conv(unit)
             stage = _Stage(
                 unit.kernel,
                 unit.stride,
-                lambda below, rows, taps: convolve(_gather(below[0], rows[:, slice(*taps)]), taps),
+                lambda below, rows, taps: convolve(gather(below[0], rows[:, slice(*taps)]), taps),
             )
             self._stages.append(stage)
 
@@ -174,7 +89,7 @@ class StepNetwork:
             def split(x: Tensor) -> State:
                 return (
                     *torch.split(heads(x), heads.widths, dim=3),
-                    _spatial_max(x, (3, 3), (1, 1)),
+                    spatial_max(x, (3, 3), (1, 1)),
                 )
 
             def mix(below: State, rows: Tensor, taps: Taps) -> Tensor:
@@ -182,9 +97,9 @@ class StepNetwork:
                 read = rows[:, slice(*taps)]
                 branches = [
                     b0.index_select(0, rows[:, 1]),
-                    b1b(_gather(b1, read), taps),
-                    b2b(_gather(b2, read), taps),
-                    b3b(_gather_max(pooled, read)),
+                    b1b(gather(b1, read), taps),
+                    b2b(gather(b2, read), taps),
+                    b3b(gather_max(pooled, read)),
                 ]
                 return torch.cat(branches, dim=3)
 
@@ -193,12 +108,12 @@ class StepNetwork:
 
         def add_pool(name: str) -> None:
             (kernel, high, wide), (stride, down, across) = POOLS[name]
-            self._stages[-1].after.append(lambda x: _spatial_max(x, (high, wide), (down, across)))
+            self._stages[-1].after.append(lambda x: spatial_max(x, (high, wide), (down, across)))
             if kernel > 1:
                 stage = _Stage(
                     kernel,
                     stride,
-                    lambda below, rows, taps: _gather_max(below[0], rows[:, slice(*taps)]),
+                    lambda below, rows, taps: gather_max(below[0], rows[:, slice(*taps)]),
                 )
                 self._stages.append(stage)
 
@@ -215,7 +130,7 @@ class StepNetwork:
                 add_conv(layer)
 
     def frames(self, x: Tensor) -> Tensor:
-        """Pad frames [n, h, w, c] as Conv3d_1a_7x7 wants them; `run` takes these."""
+        """Pad preprocessed frames `x` [n, h, w, c] as Conv3d_1a_7x7 needs them, for `run`."""
         top, bottom = same_padding(x.shape[1], 7, 2)
         left, right = same_padding(x.shape[2], 7, 2)
         return F.pad(x, (0, 0, left, right, top, bottom))
@@ -232,8 +147,9 @@ class StepNetwork:
         first_frame : int
             Number of ``frames[0]`` as the plan counts.
         plan : Plan
+            What to compute.
         kept : sequence of State
-            What the run before gave, one entry a level; empty states at first.
+            What the run before returned, one entry per level; empty states at first.
 
         Returns
         -------
@@ -255,7 +171,7 @@ class StepNetwork:
     def _compute(
         self, stage: _Stage, below: State, reads: Sequence[Sequence[int]]
     ) -> Iterator[tuple[slice | Tensor, State]]:
-        """Fresh steps of a level and their places, in chunks that bound what is gathered."""
+        """Yield fresh steps of a level and their places, in chunks of bounded size."""
         step_bytes = stage.kernel * sum(x[0].numel() * x.element_size() for x in below)
         at_once = max(1, CHUNK_BYTES.get(self.device.type, CHUNK_BYTES["cpu"]) // step_bytes)
         for taps, places in steps_by_taps(reads, stage.kernel).items():
@@ -267,12 +183,12 @@ class StepNetwork:
                 yield where, stage(below, self._rows([reads[i] for i in some]), taps)
 
     def _rows(self, rows: Sequence[int] | Sequence[Sequence[int]]) -> Tensor:
-        """Rows of a store, whose row 0 is the step of zeros (`ZERO` is -1)."""
+        """Return rows of a store, whose row 0 is the step of zeros (`ZERO` is -1)."""
         return self._index(rows).add_(1)
 
     def _index(self, rows: Sequence[int] | Sequence[Sequence[int]]) -> Tensor:
         index = torch.tensor(rows, dtype=torch.long)
-        if self.device.type == "cuda":  # not waiting for the device: it has work queued
+        if self.device.type == "cuda":  # does not wait for the device, which has work queued
             return index.pin_memory().to(self.device, non_blocking=True)
         return index.to(self.device)
 
@@ -283,11 +199,11 @@ class StepNetwork:
     def macs(
         self, size: tuple[int, int], reads: Sequence[Sequence[Sequence[int]]] | None = None
     ) -> list[int]:
-        """Multiply-accumulates of each level 1 … last, for frames of `size`.
+        """Count the multiply-accumulates of each level 1 … last for frames of a `size`.
 
-        Of the steps that `reads` lists for each level (as in `Plan`), products with padding in time
-        left out as they are when computing; of one step that reads no padding without `reads`.
-        Counted by running every stage, so build the network on the meta device for this.
+        Every stage runs for this, so build the network on the meta device. `reads` lists the steps
+        of each level, as in `Plan`; products with padding in time do not count. By default one step
+        that reads no padding.
         """
         frame = torch.empty(1, *size, self.in_channels, device=self.device)
         state: State = (self.frames(frame),)
@@ -305,9 +221,10 @@ class StepNetwork:
 
 
 def steps_by_taps(reads: Sequence[Sequence[int]], kernel: int) -> dict[Taps, list[int]]:
-    """Which steps read which range of taps; the rest of their taps is zeros.
+    """Group steps by the range of taps that they read; the rest of their taps is zeros.
 
-    Ranges that fewer than `LEAST_STEPS_APART` steps share are joined to the whole kernel.
+    `reads` are the rows that each step reads with its `kernel`, `ZERO` for padding. Ranges that
+    fewer than `LEAST_STEPS_APART` steps share are joined to the whole kernel.
     """
     groups: dict[Taps, list[int]] = {}
     for place, rows in enumerate(reads):
@@ -320,7 +237,7 @@ def steps_by_taps(reads: Sequence[Sequence[int]], kernel: int) -> dict[Taps, lis
 
 
 def _store(kept: State, fresh: Iterable[tuple[slice | Tensor, State]], count: int) -> State:
-    """Rows of a level: a step of zeros, those kept, then `count` fresh ones, given in chunks."""
+    """Return the rows of a level: a step of zeros, the kept steps, then `count` fresh ones."""
     store: State = ()
     filled = 1 + (len(kept[0]) if kept else 0)
     for where, chunk in fresh:
@@ -346,8 +263,11 @@ def count_macs(
     endpoint: Endpoint = "mixed_5c",
     width: float = 1.0,
 ) -> tuple[int, int]:
-    """Multiply-accumulates a window costs in the plain network, and among overlapping ones
-    (steady state).
+    """Count the multiply-accumulates per window: alone in the plain network, and among others.
+
+    Others are the overlapping windows of a long video that are computed `batch_windows` at a time.
+    `tower`, `size`, `window`, `stride`, `endpoint` and `width` are those of `WindowFeatures` and
+    `I3D`.
     """
     network = StepNetwork(I3D(tower, width).to("meta"), endpoint, torch.device("meta"))
     levels = window_levels(window, time_layers(endpoint))

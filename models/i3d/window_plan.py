@@ -1,12 +1,11 @@
-"""Which activations overlapping windows share, and in which order to compute them.
+"""This module finds the activations that overlapping windows share, and plans their order.
 
-Only time matters here, and only integers. A *level* is the output of a layer that mixes time steps;
-level 0 is the frames. Step ``i`` of a window that starts at frame ``s`` stands at the *anchor*
-``s + scale * i``. Inside a window, the steps that no zero padding has reached depend on frames
-alone: two windows that hold such a step at the same anchor hold the same numbers. These are
-*shared*, named ``(SHARED, anchor)``; the others belong to one window, named ``(start, i)``. A plan
-names every step once, so nothing is ever computed twice, whatever the stride: windows at even and
-odd starts simply meet at different anchors, and windows too far apart to share anything do not.
+It computes with integers, and only over time. A *level* is the output of a layer that mixes time
+steps; level 0 is the frames. Step ``i`` of a window that starts at frame ``s`` has the *anchor*
+``s + scale * i``. Steps of a window that zero padding does not reach depend only on frames: two
+windows with such a step at the same anchor have the same numbers there. These steps are *shared*
+and have the name ``(SHARED, anchor)``; each other step belongs to one window and has the name
+``(start, i)``. A plan names every step once, so nothing is computed twice at any stride.
 """
 
 from __future__ import annotations
@@ -16,26 +15,29 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 SHARED = -1
+"""Stands in the name of a shared step for the start of a window."""
+
 ZERO = -1
 """Row number of the step of zeros that padding reads."""
 
 Key = tuple[int, int]
+"""Name of a step."""
 
 
 @dataclass(frozen=True)
 class Level:
-    """One level of a window; steps and anchors as the module explains.
+    """One level of a window; the module's docstring explains steps and anchors.
 
     Attributes
     ----------
     kernel, stride, front : int
-        How a step reads the level below: steps ``i * stride - front`` … ``+ kernel - 1``.
+        What a step reads of the level below: steps ``i * stride - front`` … ``+ kernel - 1``.
     steps : int
         Time steps in one window.
     scale : int
         Frames from one step to the next.
     first, stop : int
-        The half-open range of steps that no zero padding reaches; empty where first == stop.
+        The half-open range of steps that no zero padding reaches; empty if both are equal.
     """
 
     kernel: int
@@ -48,7 +50,10 @@ class Level:
 
 
 def window_levels(window: int, layers: Iterable[tuple[int, int]]) -> tuple[Level, ...]:
-    """Levels of a window of `window` frames under (kernel, stride) layers with SAME padding."""
+    """Return the levels of a window under layers with SAME padding.
+
+    `window` is its number of frames; `layers` are kernel and stride over time of each layer.
+    """
     levels = [Level(1, 1, 0, window, 1, 0, window)]
     for kernel, stride in layers:
         below = levels[-1]
@@ -63,7 +68,7 @@ def window_levels(window: int, layers: Iterable[tuple[int, int]]) -> tuple[Level
 
 @dataclass(frozen=True)
 class Plan:
-    """What to compute for a batch, level by level (lists run over levels 0 … last).
+    """What to compute for a batch, level by level (each tuple has an entry per level 0 … last).
 
     At each level the rows are the kept steps of earlier batches, then the fresh ones.
 
@@ -71,13 +76,13 @@ class Plan:
     ----------
     reads : tuple of tuple of tuple of int
         For each fresh step the `kernel` rows of the level below, `ZERO` for padding; at level 0 the
-        frames themselves, as one-tuples.
+        numbers of the frames, as one-tuples.
     kept : tuple of tuple of int
-        Anchors of the steps the next batches will use, in the order they are to be kept.
+        Anchors of the steps that the next batches will use, in the order of keeping.
     keep_rows : tuple of tuple of int
-        Where these lie among this batch's rows.
+        Rows of these steps in this batch.
     results : tuple of int
-        Rows of the last level that make up the wanted steps, in order.
+        Rows of the last level with the wanted steps, in order.
     """
 
     reads: tuple[tuple[tuple[int, ...], ...], ...]
@@ -134,12 +139,12 @@ def _plan(
 def plan_windows(
     levels: tuple[Level, ...], stride: int, count: int, kept: tuple[tuple[int, ...], ...]
 ) -> Plan:
-    """Plan `count` windows that start at frames 0, stride, 2 stride …
+    """Plan `count` windows that start at frames 0, `stride`, 2 `stride` …
 
-    Frame numbers are relative to the first of these windows, which makes the plan of every batch
-    after the first few the same one. `kept` holds the anchors kept from the batch before, counted
-    from the same frame; those of the answer are counted from there too (the caller shifts them).
-    Frames themselves are never kept: level 0 reads them anew.
+    Frame numbers count from the start of the first window, so that all batches after the first few
+    have the same plan. `kept` are the anchors kept from the batch before, by level, counted from
+    the same frame; those of the plan count from there too, and the caller shifts them. Frames are
+    never kept: level 0 reads them again.
     """
 
     def key(level: int, start: int, step: int) -> Key:

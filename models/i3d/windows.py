@@ -1,12 +1,12 @@
-"""I3D features of every window of a video.
+"""This module computes the I3D features of every window of a video.
 
-`WindowFeatures` gives, for each window, what the tower gives for that window alone; what several
-windows share is computed once (see `sharing`).
+`WindowFeatures` returns, for each window, what the tower returns for that window alone; activations
+that several windows share are computed once (see `window_plan`).
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -14,21 +14,25 @@ import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from foveal.models.i3d.network import I3D, Endpoint, endpoint_channels, map_size, time_layers
+from foveal.models.i3d.frame_queue import FrameQueue
+from foveal.models.i3d.layers import Endpoint, check_name, map_size, time_layers
+from foveal.models.i3d.network import I3D, endpoint_channels
 from foveal.models.i3d.preprocess import Preprocessing
 from foveal.models.i3d.runner import Precision
-from foveal.models.i3d.stream import Stream
 from foveal.models.i3d.window_plan import plan_windows, window_levels
 
 Pooling = Literal["paper", "k3s1", "none"]
+"""Average pooling of the endpoint's map."""
+
 ShortClips = Literal["skip", "repeat_first"]
+"""What a video that is shorter than a window gives."""
 
 POOLINGS: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]] | None] = {
-    # average over (time, y, x): kernel, stride
     "paper": ((2, 3, 3), (2, 1, 1)),
     "k3s1": ((3, 3, 3), (1, 1, 1)),
     "none": None,
 }
+"""Kernel and stride over (time, y, x) of each average pooling."""
 
 
 def window_starts(
@@ -38,7 +42,15 @@ def window_starts(
     first_start: int = 0,
     short_clips: ShortClips = "skip",
 ) -> list[int]:
-    """First frames of the windows of a video, as `WindowFeatures` will give them."""
+    """Return the first frames of a video's windows, as `WindowFeatures` will return them.
+
+    Parameters
+    ----------
+    frames : int
+        Length of the video.
+    window, stride, first_start, short_clips
+        See `WindowFeatures`.
+    """
     if frames < window:
         return [frames - window] if frames and short_clips == "repeat_first" else []
     return list(range(first_start, frames - window + 1, stride))
@@ -51,15 +63,26 @@ def feature_shape(
     size: tuple[int, int] = (224, 224),
     width: float = 1.0,
 ) -> tuple[int, ...]:
-    """Shape of one window's feature: [channels, time, y, x], or [channels] for ``global``.
+    """Return the shape of one window's feature.
+
+    Parameters
+    ----------
+    window, pooling, endpoint, size
+        See `WindowFeatures`.
+    width : float
+        Factor on every channel count.
+
+    Returns
+    -------
+    tuple of int
+        [channels, time, y, x], or [channels] for ``global``.
 
     Raises
     ------
     ValueError
-        For a pooling whose kernel is larger than the endpoint's map.
+        The pooling is unknown, or its kernel is larger than the endpoint's map.
     """
-    if pooling not in POOLINGS:
-        raise ValueError(f"pooling {pooling!r} is unknown; allowed: {', '.join(POOLINGS)}")
+    check_name("pooling", pooling, POOLINGS)
     channels = endpoint_channels(endpoint, width)
     if endpoint == "global":
         return (channels,)
@@ -77,15 +100,16 @@ def feature_shape(
     return (channels, *((n - k) // s + 1 for n, k, s in zip(grid, kernel, stride, strict=True)))
 
 
-class WindowFeatures(Stream):
-    """Features of all windows of one video, as they become complete.
+class WindowFeatures(FrameQueue):
+    """Compute the features of all windows of one video.
 
-    The result of each window equals ``network(window)`` (float32: within 1e-4 relative; what
-    differs is the order of sums). One object serves one video.
+    The result of each window equals ``network(window)`` (float32: within 1e-4 relative, because
+    the order of sums differs). One object serves one video.
 
     Parameters
     ----------
     network : I3D
+        The tower.
     window : int
         Frames in a window.
     stride : int
@@ -95,41 +119,42 @@ class WindowFeatures(Stream):
         pairs RGB frames s … s + 78 with the motion that ends in each, so flow windows that start at
         ``stride - 1``, ``2 stride - 1`` … belong to the RGB windows at ``stride``, ``2 stride`` …)
     pooling : {"paper", "k3s1", "none"}
-        Average pooling of the endpoint's map. ``paper``: kernel (2, 3, 3), stride (2, 1, 1), which
-        takes 10 x 7 x 7 to the 5 x 5 x 5 of Öztürk's LSTS; ``k3s1``: kernel 3, stride 1, to
-        8 x 5 x 5. Has no effect on the endpoint ``global``.
+        Average pooling of the endpoint's map. ``paper``: kernel (2, 3, 3), stride (2, 1, 1), from
+        10 x 7 x 7 to the 5 x 5 x 5 of Öztürk's LSTS; ``k3s1``: kernel 3, stride 1, to 8 x 5 x 5.
+        The endpoint ``global`` has no pooling.
     endpoint : {"mixed_5c", "mixed_4f", "global"}
+        The layer whose output is the feature.
     short_clips : {"skip", "repeat_first"}
         A video shorter than a window has no windows, or one that begins with copies of its first
-        frame: that window's start is then negative and its `valid_frames` fewer than `window`.
+        frame: that window's start is negative and its `valid_frames` are fewer than `window`.
     preprocessing : {"lsts", "deepmind", "none"}
         See `preprocess`.
     scale_flow_on_resize : bool
+        See `preprocess`.
     size : (height, width)
         Input size of the network.
     device : str
-        ``auto`` takes CUDA where there is one; else a torch device.
+        See `foveal.models.device.choose_device`.
     precision : {"float32", "float16", "bfloat16", "auto"}
-        ``auto`` is float16 on CUDA, and bfloat16 on a CPU that has instructions for it and is
-        faster with them in a short trial, if the features of the first window agree with those of
-        float32 within 1e-2 (largest difference over largest magnitude); else float32. Which ran,
-        and why, stands in `provenance`.
+        ``auto`` takes half precision where it is fast, see `half_precision`, if the features of
+        the first window agree with those of float32 within 1e-2 (largest difference over largest
+        magnitude); else float32. `provenance` says which ran, and why.
     batch_windows : int, optional
-        Windows computed together; by default from the memory that is free.
+        Windows computed together; by default from the free memory.
 
     Attributes
     ----------
     window_starts : list of int
         First frame of every window returned so far.
     valid_frames : list of int
-        Frames of each of these windows that are the video's own.
+        Frames of each of these windows that belong to the video.
     feature_shape : tuple of int
         Shape of one window's feature, e.g. (1024, 5, 5, 5).
 
     Raises
     ------
     ValueError
-        For a name that is not allowed, or a pooling larger than the endpoint's map.
+        A name or number is not allowed, or the pooling is larger than the endpoint's map.
     """
 
     def __init__(
@@ -157,9 +182,7 @@ class WindowFeatures(Stream):
                 raise ValueError(f"{name} {value} is not allowed; it counts frames, 1 or more")
         if first_start < 0:
             raise ValueError(f"first_start {first_start} is not allowed; frames count from 0")
-        if short_clips not in get_args(ShortClips):
-            allowed = ", ".join(get_args(ShortClips))
-            raise ValueError(f"short_clips {short_clips!r} is unknown; allowed: {allowed}")
+        check_name("short_clips", short_clips, get_args(ShortClips))
         self.window, self.stride = window, stride
         self.pooling, self.short_clips = pooling, short_clips
         self.first_start = first_start
@@ -171,21 +194,27 @@ class WindowFeatures(Stream):
         self.batch_windows = batch_windows or fitting
         self._kept_anchors: tuple[tuple[int, ...], ...] = tuple(() for _ in self._levels)
         self._next_start = first_start
-        self._runner.given = self._features_of
+        self._runner.given = lambda results: self._pooled(self._by_window(results))
 
     def push(self, values: ArrayLike) -> NDArray[np.float32]:
-        """Take the next frames (or flow), give the windows computed by now.
+        """Take the next frames (or flow) and return the windows computed by now.
 
         Windows are computed in batches, so a complete window may come with a later call.
 
         Parameters
         ----------
-        values : array [n, h, w, 3] RGB 0 … 255, or [n, h, w, 2] flow in pixels
+        values : array [n, h, w, 3] or [n, h, w, 2]
+            RGB 0 … 255, or flow in pixels.
 
         Returns
         -------
         ndarray, float32 [m, *feature_shape]
             m may be 0; the starts are the last m of `window_starts`.
+
+        Raises
+        ------
+        InputError
+            A value is not finite.
         """
         self._take(values)
         if self.window_starts and self._received < self._next_start:
@@ -193,7 +222,7 @@ class WindowFeatures(Stream):
         return self._compute_complete(self.batch_windows)
 
     def finish(self) -> NDArray[np.float32]:
-        """Give the windows that still wait; none can be added afterwards."""
+        """Return the windows that still wait; no frames can be added afterwards."""
         rest = self._compute_complete(1)
         if 0 < self._received < self.window and self.short_clips == "repeat_first":
             frames = self._frames()
@@ -208,7 +237,7 @@ class WindowFeatures(Stream):
         return rest
 
     def _compute_complete(self, at_least: int) -> NDArray[np.float32]:
-        """Compute waiting windows while at least so many are complete."""
+        """Compute waiting windows while at least `at_least` of them are complete."""
         features = []
         while True:
             complete = (self._received - self._next_start - self.window) // self.stride + 1
@@ -226,7 +255,7 @@ class WindowFeatures(Stream):
         return np.concatenate([np.zeros((0, *self.feature_shape), np.float32), *features])
 
     def _run(self, count: int) -> Tensor:
-        """Compute the next windows, fewer than `count` if memory asks for it.
+        """Compute the next windows, fewer than `count` if memory is short.
 
         Returns
         -------
@@ -246,14 +275,11 @@ class WindowFeatures(Stream):
         return maps
 
     def _by_window(self, results: Tensor) -> Tensor:
-        """[windows * steps, ...] to [windows, steps, ...]."""
+        """Reshape [windows * steps, ...] to [windows, steps, ...]."""
         return results.view(-1, self._levels[-1].steps, *results.shape[1:])
 
-    def _features_of(self, results: Tensor) -> Tensor:
-        return self._pooled(self._by_window(results))
-
     def _pool(self, maps: Tensor) -> NDArray[np.float32]:
-        # Transposed on the device; there pinned memory, which is used again, comes back fastest.
+        # Transposed on the device; pinned memory is copied fastest, and torch reuses it.
         pooled = self._pooled(maps).contiguous()
         if pooled.device.type == "cuda":
             pooled = torch.empty(pooled.shape, pin_memory=True).copy_(pooled)
@@ -268,15 +294,3 @@ class WindowFeatures(Stream):
         elif pool is not None:
             x = F.avg_pool3d(x, *pool)
         return x
-
-    def parameters(self) -> dict[str, Any]:
-        """Return what determines the numbers, apart from the weights."""
-        return {
-            **super().parameters(),
-            "mode": "windows",
-            "window": self.window,
-            "stride": self.stride,
-            "first_start": self.first_start,
-            "pooling": self.pooling,
-            "short_clips": self.short_clips,
-        }

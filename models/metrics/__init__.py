@@ -1,4 +1,4 @@
-"""Saliency metrics on tensors [n, h, w], batched, deterministic, on CPU and GPU alike."""
+"""Saliency metrics on tensors [n, h, w]: in batches, deterministic, on CPU and GPU."""
 
 from foveal.models.metrics.auc import auc_judd, auc_shuffled
 from foveal.models.metrics.base import (

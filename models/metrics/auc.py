@@ -1,4 +1,4 @@
-"""AUC-Judd and shuffled AUC, exact with ties and without any random draw."""
+"""This module computes AUC-Judd and shuffled AUC, exactly, with ties and without random numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from foveal.models.metrics import challenge
 from foveal.models.metrics.base import Metric, Variant, check_variant
 from foveal.models.metrics.pixels import FixatedPixels, MapRows, as_fixated_pixels
 
-# Keys of stretched values in [2**-24, 2]: 8192 an octave, from the leading bits of a float32
+# Keys of stretched values in [2**-24, 2]: 8192 per octave, from the leading bits of a float32
 _KEY_RANGE = (2.0**-24, 2.0)
 _KEY_SHIFT = 10
 _FIRST_KEY, _LAST_KEY = (
@@ -25,7 +25,7 @@ _STEPS = 10
 
 
 _JITTER = 1e-7
-"""Largest amount that ``AUC_Judd.m`` adds to a pixel, so that no two are equal."""
+"""Largest value that ``AUC_Judd.m`` adds to a pixel, so that no two are equal."""
 
 
 def auc_judd(
@@ -35,31 +35,32 @@ def auc_judd(
     *,
     jitter_seed: int | None = None,
 ) -> Tensor:
-    """Area under the ROC curve of fixated pixels against the picture.
+    """Compute the area under the ROC curve of fixated pixels against the picture.
 
-    ``mit``, ``dhf1k``: the curve of ``AUC_Judd.m`` (Judd et al. 2009; MIT saliency benchmark, of
-    which the DHF1K evaluation holds a copy). Its points lie at the saliency of the fixated pixels;
-    the rest of the picture are the negatives. The script breaks ties by random jitter; here tied
-    pixels pass the threshold together, so that a constant map scores 0.5. On maps of 8 bits that is
-    0.0016 below the script in the mean and 0.0155 in the worst frame; `jitter_seed` follows it.
-    ``pysaliency``: ``AUC_per_image(nonfixations='uniform')``, the whole curve with all pixels as
-    negatives and each fixation counting, ties counting half (the Mann-Whitney statistic).
+    ``mit``, ``dhf1k``: the curve of ``AUC_Judd.m`` (Judd et al. 2009; MIT saliency benchmark, which
+    the DHF1K evaluation copies). Its thresholds are the saliency values of the fixated pixels; the
+    other pixels are the negatives. The script breaks ties by random jitter. Here pixels with equal
+    values pass the threshold together, so that a constant map scores 0.5. On maps of 8 bits this is
+    0.0016 below the script in the mean and 0.0155 in the worst frame; `jitter_seed` adds the
+    jitter. ``pysaliency``: ``AUC_per_image(nonfixations='uniform')``, the whole curve with all
+    pixels as negatives; each fixation counts, and ties count half (the Mann-Whitney statistic).
     ``ntire2026``: see `foveal.models.metrics.challenge`.
 
     Parameters
     ----------
     saliency : Tensor, real [n, h, w]
-        Finite values; invariant to strictly increasing maps of each frame.
+        Finite values; a strictly increasing function of a frame's values changes nothing.
     fixations : Tensor [n, h, w] or FixatedPixels
-        Number of fixations on each pixel; ``mit`` asks only whether there is any.
+        Number of fixations on each pixel; ``mit`` uses only whether there are any.
     variant : {'mit', 'dhf1k', 'pysaliency', 'ntire2026'}
+        Whose definition.
     jitter_seed : int, optional
-        Break ties as the authors' script does, by noise of this seed; None breaks none.
+        Seed of noise that breaks ties as in the authors' script; by default ties stay.
 
     Returns
     -------
     Tensor, float64 [n]
-        In [0, 1]; NaN where no pixel is fixated, or (not for pysaliency) every pixel is.
+        In [0, 1]; NaN if no pixel is fixated, or (except for pysaliency) if every pixel is.
     """
     if variant == challenge.NAME:
         if jitter_seed is not None:
@@ -90,28 +91,31 @@ def auc_shuffled(
     other_fixations: Tensor | FixatedPixels,
     variant: Variant = "mit",
 ) -> Tensor:
-    """Area under the ROC curve of fixated pixels against pixels fixated in other pictures.
+    """Compute the area under the ROC curve of fixated pixels against those of other pictures.
 
-    ``mit``, ``dhf1k``: ``AUC_shuffled.m`` (Borji et al. 2013; MIT saliency benchmark): the map is
-    stretched to [0, 1] and thresholded at 0, 0.1, ..., 1, so this is not invariant to monotone
-    maps. The script averages 100 random splits of as many other locations as there are fixations;
-    its score is linear in the false alarm rates, so its expectation, given here, is the score with
-    all other locations at once.
-    ``pysaliency``: ``AUC_per_image(nonfixations='shuffled')``: the whole curve, each fixation and
-    each other fixation counting, ties counting half.
+    ``mit``, ``dhf1k``: ``AUC_shuffled.m`` (Borji et al. 2013; MIT saliency benchmark). The map is
+    stretched to [0, 1] and thresholded at 0, 0.1, ..., 1, so monotone functions of the map change
+    the score. The script averages 100 random splits of as many other locations as there are
+    fixations. Its score is linear in the false alarm rates, so its expectation, returned here, is
+    the score with all other locations at once. ``pysaliency``:
+    ``AUC_per_image(nonfixations='shuffled')``, the whole curve; each fixation and each other
+    fixation counts, and ties count half.
 
     Parameters
     ----------
     saliency : Tensor, real [n, h, w]
+        Finite values.
     fixations : Tensor [n, h, w] or FixatedPixels
+        Number of fixations on each pixel.
     other_fixations : Tensor [n, h, w] or [h, w], or FixatedPixels of n frames or of one
-        Fixations on other pictures, as `OtherFixations` chooses them; one frame serves all.
+        Fixations on other pictures, as `OtherFixations` chooses them; one frame is used for all.
     variant : {'mit', 'dhf1k', 'pysaliency'}
+        Whose definition.
 
     Returns
     -------
     Tensor, float64 [n]
-        In [0, 1]; NaN without fixations or without others; 0.5 for a constant map.
+        In [0, 1]; NaN without fixations or without other fixations; 0.5 for a constant map.
     """
     check_variant(variant)
     rows = MapRows.of(saliency)
@@ -133,11 +137,14 @@ def auc_shuffled(
 
 
 AUC_JUDD = Metric("AUC-Judd", ("fixations",), auc_judd)
+"""`auc_judd` as a registered metric."""
+
 AUC_SHUFFLED = Metric("s-AUC", ("fixations", "other_fixations"), auc_shuffled)
+"""`auc_shuffled` as a registered metric."""
 
 
 def _trapezoid(false_alarms: Tensor, hits: Tensor) -> Tensor:
-    """Area under the curve through (0, 0), the points [n, k] in order, and (1, 1); float64 [n]."""
+    """Return the area under the curve through (0, 0), the points [n, k] in order, and (1, 1)."""
     zero, one = torch.zeros_like(hits[:, :1]), torch.ones_like(hits[:, :1])
     if hits.shape[1] == 0:
         return hits.new_full((len(hits),), math.nan)
@@ -153,7 +160,7 @@ def _mann_whitney(
     negative_counts: Tensor | None,
     rows: MapRows,
 ) -> Tensor:
-    """Share of (positive, negative) pairs in the right order, ties counting half; float64 [n]."""
+    """Return the share of (positive, negative) pairs in the right order; ties count half."""
     above = positives.nextafter(positives.new_tensor(math.inf))
     thresholds, order = torch.cat([positives, above], 1).sort(1)
     sorted_counts = count_at_least(thresholds, negatives, negative_counts, rows)
@@ -171,7 +178,10 @@ def _mann_whitney(
 def count_at_least(
     thresholds: Tensor, values: Tensor, weights: Tensor | None, rows: MapRows
 ) -> Tensor:
-    """Number (sum of weights) of `values` [n, m] >= each of the ascending `thresholds` [n, k]."""
+    """Count the `values` [n, m] that reach each of the ascending `thresholds` [n, k], float64.
+
+    With `weights` [n, m] their sum is returned; `rows` have the minimum and maximum of each row.
+    """
     n, k = thresholds.shape
     if values.is_cuda or values.shape[1] <= _FEW_VALUES:
         ranks = _search(thresholds, values)
@@ -189,11 +199,11 @@ def count_at_least(
 
 
 class _TableSearch:
-    """Rank of each of many values among few thresholds, on a CPU.
+    """Find the rank of each of many values among few thresholds, on a CPU.
 
-    A binary search a value costs ten times what a table costs. The table is indexed by the leading
-    bits of the value stretched to [0, 1] as float32, which never change the order; only values
-    that share their entry with a threshold are searched for exactly. Buffers serve all rows.
+    A binary search per value takes ten times as long as a table. The index of the table is the
+    leading bits of the value, stretched to [0, 1] as float32, which keeps the order; only values
+    with the same entry as a threshold are searched for exactly. All rows use the same buffers.
     """
 
     def __init__(self, values: int, thresholds: int) -> None:
@@ -205,22 +215,22 @@ class _TableSearch:
     def rank_histogram(
         self, thresholds: Tensor, values: Tensor, weights: Tensor | None, low: float, high: float
     ) -> Tensor:
-        """How many (how much weight) of `values` [m] reach exactly 0 ... k of `thresholds` [k].
+        """Count (or weight) the values [m] that reach exactly 0 ... k of the thresholds [k].
 
-        `thresholds` ascend; no value is below `low`, and those above `high` are few.
+        The thresholds ascend; no value is below `low`, and few are above `high`.
         """
         k = len(thresholds)
         scale = 1.0 / (high - low) if high > low else math.inf
         if not 1e-30 < scale < 1e30:
             return torch.bincount(_search(thresholds, values), weights, k + 1)
-        passed = int((thresholds <= low).sum())  # by every value; many may tie with these
+        passed = int((thresholds <= low).sum())  # every value reaches these; many may equal them
         above = thresholds[passed:]
         keys = self._keys(above, low, scale, torch.empty(k - passed)).numpy()
         table = self._table.numpy()
         edges = [0, *(keys + 1).tolist(), len(table)]
         for rank, (start, stop) in enumerate(itertools.pairwise(edges), passed):
-            table[start:stop] = 2 * rank  # twice the thresholds below each key ...
-        table[keys] |= 1  # ... odd where a threshold shares it
+            table[start:stop] = 2 * rank  # twice the number of thresholds below each key ...
+        table[keys] |= 1  # ... and odd if a threshold has the same key
         value_keys = self._keys(values, low, scale, self._stretched)
         codes = torch.index_select(self._table, 0, value_keys, out=self._codes)
         histogram = torch.bincount(codes, weights, 2 * k + 2)[: 2 * k + 2 : 2]

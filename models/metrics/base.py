@@ -1,4 +1,4 @@
-"""What a metric is, and the registered ones by name."""
+"""This module defines a metric, and finds the registered ones by name."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ from foveal.models.metrics import challenge
 from foveal.registry import find, plugins
 
 Variant = Literal["mit", "dhf1k", "pysaliency", "ntire2026"]
+"""Whose definitions scores follow."""
+
 DEFINITIONS: tuple[str, ...] = get_args(Variant)
-"""Whose definitions scores can follow."""
+"""All variants."""
 
 VARIANTS = DEFINITIONS[:3]
-"""Those that define every metric of foveal."""
+"""Variants that define every metric of foveal."""
 
 SCORED_BY: Mapping[str, tuple[str, ...]] = {challenge.NAME: challenge.METRICS}
-"""The metrics of definitions that are not for all of them."""
+"""The metrics of each variant that does not define all of them."""
 
 Need = Literal["fixations", "density", "other_fixations"]
+"""Ground truth that a metric takes."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +37,12 @@ class Metric:
     label : str
         Head of its column in tables.
     needs : tuple of {'fixations', 'density', 'other_fixations'}
-        The ground truth it takes, see `ScoreTable.update`.
+        The ground truth that it takes, see `ScoreTable.update`.
     score : callable
         Takes the maps (`MapRows`), what it `needs` in that order (`FixatedPixels`; `MapRows` for
-        the density) and the variant, and gives a Tensor, float64 [n], NaN where it is undefined.
+        the density) and the variant; returns a Tensor, float64 [n], NaN where it is undefined.
     higher_is_better : bool
+        Whether a larger score is better.
     """
 
     label: str
@@ -48,17 +52,22 @@ class Metric:
 
 
 def names() -> tuple[str, ...]:
-    """Names of all registered metrics."""
+    """Return the names of all registered metrics."""
     return tuple(plugins("metrics"))
 
 
 def find_metric(name: str) -> Metric:
-    """The metric that is registered under a name.
+    """Return the metric that is registered under a name.
+
+    Parameters
+    ----------
+    name : str
+        One of `names`.
 
     Raises
     ------
     RecipeError
-        None is, or what is registered is no `Metric`.
+        Nothing is registered under this name, or it is not a `Metric`.
     """
     found = find("metrics", name)
     if not isinstance(found, Metric):
@@ -70,7 +79,7 @@ def find_metric(name: str) -> Metric:
 
 
 def check_variant(variant: str) -> None:
-    """Refuse a variant that is none of `VARIANTS`, by ValueError."""
+    """Raise a ValueError unless `variant` is one of `VARIANTS`."""
     if variant in SCORED_BY:
         raise ValueError(f"{variant} defines {', '.join(SCORED_BY[variant])} and no other metric")
     if variant not in VARIANTS:
@@ -80,12 +89,17 @@ def check_variant(variant: str) -> None:
 
 
 def metrics_of(variant: str) -> tuple[str, ...]:
-    """Names of the registered metrics that a variant defines.
+    """Return the names of the registered metrics that a variant defines.
+
+    Parameters
+    ----------
+    variant : str
+        One of `DEFINITIONS`.
 
     Raises
     ------
     ValueError
-        The variant is none of `DEFINITIONS`.
+        The variant is unknown.
     """
     if variant in SCORED_BY:
         return SCORED_BY[variant]

@@ -1,11 +1,9 @@
-"""CC, SIM, NSS and AUC-Judd as the NTIRE 2026 and AIM 2024 challenges compute them (``bench.py``).
+"""This module computes CC, SIM, NSS and AUC-Judd as the NTIRE 2026 and AIM 2024 challenges do.
 
-The saliency comes as `on_grid` gives it: stretched to 256 levels between its own frame's minimum
-and maximum, as a submission holds it, then brought to the size of the ground truth. The density is
-stretched here. Nothing is undefined but a frame without fixations: small constants keep constant
-maps at a score of 0.
-
-Sums are taken in float64; the organisers' own are float32, which differs by about 1e-6.
+Source: ``bench.py`` of the organisers. The saliency comes from `on_grid`: each frame is stretched
+to 256 levels, as in a submission, then resized to the ground truth. The density is stretched here.
+Only a frame without fixations has no score: small constants give constant maps a score of 0. Sums
+are float64; those of the organisers are float32, which differs by about 1e-6.
 """
 
 from __future__ import annotations
@@ -24,24 +22,27 @@ from torch import Tensor
 from foveal.models.metrics.pixels import FixatedPixels, MapRows
 
 NAME = "ntire2026"
+"""Name of the variant."""
+
 METRICS = ("cc", "sim", "nss", "auc_judd")
-"""What the challenge scores; its script has no other metric."""
+"""The metrics of the challenge; its script has no others."""
 
 _EPS = 1e-7
 _STRETCH_EPS = float(np.finfo(np.float32).eps)
 
 
 def levels(maps: NDArray[Any] | Tensor) -> NDArray[np.uint8]:
-    """Maps as a submission holds them: 0 … 255 between each frame's minimum and maximum.
+    """Stretch each map to 0 … 255 between its minimum and maximum, as in a submission.
 
     Parameters
     ----------
     maps : ndarray or Tensor, real [n, h, w]
+        Saliency of any scale.
 
     Returns
     -------
     ndarray, uint8 [n, h, w]
-        A constant map is zero.
+        A constant map becomes zero.
 
     Raises
     ------
@@ -52,22 +53,22 @@ def levels(maps: NDArray[Any] | Tensor) -> NDArray[np.uint8]:
     low = values.min(axis=(1, 2), keepdims=True)
     span = values.max(axis=(1, 2), keepdims=True) - low
     if not np.isfinite(span).all():
-        raise ValueError("saliency is not finite; mend it before scoring")
+        raise ValueError("saliency is not finite; correct it before scoring")
     return np.asarray(np.rint((values - low) * (255 / np.where(span > 0, span, 1))), np.uint8)
 
 
 def on_grid(maps: NDArray[Any] | Tensor, size: tuple[int, int]) -> Tensor:
-    """Maps as the challenge takes them from a submission, on the grid of the ground truth.
+    """Convert maps as the challenge does with a submission: 256 levels, size of the ground truth.
 
-    Eight bits matter: AUC-Judd has no jitter here, so that pixels of one level pass together, and
-    the many that round to 0 cost it up to a tenth.
+    The 256 levels change the scores: AUC-Judd has no jitter here, so pixels of one level pass a
+    threshold together, and the many that round to 0 lower it by up to 0.1.
 
     Parameters
     ----------
     maps : ndarray or Tensor, real [n, h, w]
-        Brought to 256 levels by `levels`.
+        Saliency of any scale.
     size : (height, width)
-        Resized by OpenCV's bilinear rule, which averages nothing where a side shrinks.
+        Size of the ground truth; maps are resized by OpenCV's bilinear rule, without averaging.
 
     Returns
     -------
@@ -90,7 +91,7 @@ def on_grid(maps: NDArray[Any] | Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def density_rows(maps: Tensor | MapRows) -> MapRows:
-    """Rows of density maps [n, h, w] of any real dtype, which they keep: nothing is copied."""
+    """Return the rows of density `maps` [n, h, w] in their own dtype, without a copy."""
     if isinstance(maps, MapRows) or maps.dtype.is_floating_point or maps.device.type != "cpu":
         return MapRows.of(maps, "density")
     pixels = maps.detach().flatten(1).numpy()
@@ -102,7 +103,10 @@ def density_rows(maps: Tensor | MapRows) -> MapRows:
 
 
 def nss(rows: MapRows, fixations: FixatedPixels) -> Tensor:
-    """(map - mean) / (deviation + 1e-7), its mean over the fixations, repeated ones counting."""
+    """Return the mean of (map - mean) / (deviation + 1e-7) over all fixations, float64 [n].
+
+    `rows` are the saliency; each of the `fixations` counts.
+    """
     first, second = _sums(rows)
     pixels = rows.values.shape[1]
     mean = first / pixels
@@ -113,11 +117,15 @@ def nss(rows: MapRows, fixations: FixatedPixels) -> Tensor:
 
 
 def cc(rows: MapRows, truth: MapRows) -> Tensor:
-    """Sum of products of both standardised maps over the root of (sum of squares + 1e-7)."""
+    """Return the correlation of saliency `rows` and the density `truth`, float64 [n].
+
+    It is the sum of products of both standardised maps over the root of (product of the sums of
+    squares + 1e-7).
+    """
     pixels = rows.values.shape[1]
     low, scale = _stretch(truth)
     a, aa, b, bb, ab = _products(rows, truth).unbind(1)
-    # The density is stretched afterwards: sums of (b - low) * scale follow from those of b.
+    # The sums of the stretched density, (b - low) * scale, follow from those of b.
     bb = (bb - 2 * low * b + pixels * low**2) * scale**2
     ab = (ab - low * a) * scale
     b = (b - pixels * low) * scale
@@ -131,7 +139,10 @@ def cc(rows: MapRows, truth: MapRows) -> Tensor:
 
 
 def sim(rows: MapRows, truth: MapRows) -> Tensor:
-    """Sum of the minima of both maps, each divided by (its sum + 1e-7)."""
+    """Return the similarity of saliency `rows` and the density `truth`, float64 [n].
+
+    It is the sum of the minima of both maps, each divided by (its sum + 1e-7).
+    """
     low, scale = _stretch(truth)
     a, _, b, _, _ = _products(rows, truth).unbind(1)
     b = (b - rows.values.shape[1] * low) * scale
@@ -146,11 +157,18 @@ def sim(rows: MapRows, truth: MapRows) -> Tensor:
 
 
 def auc_judd(rows: MapRows, fixations: FixatedPixels) -> Tensor:
-    """Area under the challenge's curve: one threshold for each fixation, repeated ones too.
+    """Return the area under the challenge's curve, with one threshold per fixation, float64 [n].
 
     The organisers count the fixated pixels by ``np.unique(F, axis=1).shape[-1]``, which counts the
-    distinct columns of the n x 2 array of points: 2, or 1 where row and column agree in every
-    point. That slip is repeated here.
+    distinct columns of the n x 2 array of points: 2, or 1 if row and column are equal in every
+    point. This mistake is repeated here, so that the scores are the same.
+
+    Parameters
+    ----------
+    rows : MapRows
+        Saliency.
+    fixations : FixatedPixels
+        Each fixation counts.
     """
     height, width = rows.shape[1:]
     values, counts = fixations.repeated().gather(rows.values, math.inf)
@@ -175,7 +193,7 @@ def auc_judd(rows: MapRows, fixations: FixatedPixels) -> Tensor:
 
 
 def _area(above: NDArray[np.float64], distinct: int, pixels: int) -> float:
-    """Of one frame; `above` are the pixels that reach each threshold, the highest first."""
+    """Return the area of one frame; `above` counts the pixels per threshold, highest first."""
     n = len(above)
     if n == 0:
         return math.nan
@@ -187,18 +205,18 @@ def _area(above: NDArray[np.float64], distinct: int, pixels: int) -> float:
 
 
 def _is_compiled(rows: MapRows) -> bool:
-    """Whether the loops of `challenge_kernels` run; elsewhere torch computes the same."""
+    """Whether the loops of `challenge_kernels` run; on other devices torch computes the same."""
     return rows.values.device.type == "cpu"
 
 
 def _stretch(truth: MapRows) -> tuple[Tensor, Tensor]:
-    """Least value of each density map, and what stretches it to [0, 1]."""
+    """Return the least value of each density map, and the factor that stretches it to [0, 1]."""
     low = truth.low.double()
     return low, 1 / (truth.high.double() - low + _STRETCH_EPS)
 
 
 def _sums(rows: MapRows) -> tuple[Tensor, Tensor]:
-    """Sum and sum of squares of each row, float64."""
+    """Return sum and sum of squares of each row, float64."""
     if not _is_compiled(rows):
         values = rows.values.double()
         return values.sum(1), values.square().sum(1)
@@ -209,7 +227,7 @@ def _sums(rows: MapRows) -> tuple[Tensor, Tensor]:
 
 
 def _products(rows: MapRows, truth: MapRows) -> Tensor:
-    """Sums of a, a², b, b² and ab of each frame, float64 [n, 5]."""
+    """Return the sums of a, a², b, b² and ab of each frame, float64 [n, 5]."""
     if not _is_compiled(rows):
         a, b = rows.values.double(), truth.values.double()
         return torch.stack([one.sum(1) for one in (a, a * a, b, b * b, a * b)], 1)
@@ -219,10 +237,7 @@ def _products(rows: MapRows, truth: MapRows) -> Tensor:
 
 
 def _by_frame(kernel: Callable[..., None], *rows: Tensor, width: int) -> Tensor:
-    """What a kernel writes of each frame, float64 [n, width].
-
-    Frames are spread over as many threads as torch uses.
-    """
+    """Run a kernel on each frame, in as many threads as torch uses; float64 [n, width]."""
     found = np.empty((len(rows[0]), width))
     arrays = [one.contiguous().numpy() for one in rows]
     _each_frame(lambda n: kernel(*(array[n] for array in arrays), found[n]), len(found))

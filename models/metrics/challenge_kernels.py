@@ -1,6 +1,6 @@
-"""Loops over the pixels of one frame for the challenge's scores, compiled by numba.
+"""This module has the loops over the pixels of a frame for the challenge's scores, in numba.
 
-Sums may be reordered by the compiler, so that they run in vectors; they are float64.
+The compiler may reorder sums to use vector instructions; they are float64.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 BINS = 4096
+"""Bins of `at_least`."""
+
 _BLOCK = 1024
 
 Row = NDArray[Any]
@@ -28,7 +30,7 @@ def _compiled(function: Any) -> Any:
 
 @_compiled
 def sums(values: Row, out: Row) -> None:
-    """Sum and sum of squares."""
+    """Write sum and sum of squares of `values` to `out` [2]."""
     total = squares = 0.0
     for i in range(values.shape[0]):
         value = np.float64(values[i])
@@ -39,7 +41,7 @@ def sums(values: Row, out: Row) -> None:
 
 @_compiled
 def products(first: Row, second: Row, out: Row) -> None:
-    """Sums of a, a², b, b² and ab."""
+    """Write the sums of a, a², b, b² and ab to `out` [5]; a is `first`, b is `second`."""
     a = aa = b = bb = ab = 0.0
     for i in range(first.shape[0]):
         x, y = np.float64(first[i]), np.float64(second[i])
@@ -53,7 +55,7 @@ def products(first: Row, second: Row, out: Row) -> None:
 
 @_compiled
 def minima(first: Row, second: Row, gains: Row, out: Row) -> None:
-    """Sum of min(a g0, (b - g2) g1)."""
+    """Write the sum of min(a g0, (b - g2) g1) to `out` [1], for `first`, `second` and `gains`."""
     total = 0.0
     for i in range(first.shape[0]):
         p = first[i] * gains[0]
@@ -64,11 +66,11 @@ def minima(first: Row, second: Row, gains: Row, out: Row) -> None:
 
 @_compiled
 def at_least(values: Row, thresholds: Row, stretch: Row, out: Row) -> None:
-    """How many values reach each of the ascending thresholds; infinite ones are reached by none.
+    """Write to `out` how many `values` reach each of the ascending `thresholds`.
 
-    Values are counted in `BINS` bins of (value - stretch[0]) * stretch[1], which runs from 0 (at
-    the least value) to `BINS` and never changes the order; only those in a bin that holds a
-    threshold are compared.
+    No value reaches an infinite one. Values are counted in `BINS` bins of (value - stretch[0]) *
+    stretch[1], which goes from 0 (for the least value) to `BINS` and keeps the order. Only values
+    in a bin with a threshold are compared.
     """
     low, scale = stretch[0], stretch[1]
     different = np.empty(thresholds.shape[0], values.dtype)
@@ -76,7 +78,7 @@ def at_least(values: Row, thresholds: Row, stretch: Row, out: Row) -> None:
     count = 0
     for k in range(thresholds.shape[0]):
         threshold = thresholds[k]
-        # Every value reaches the least one, where most pixels of a map lie.
+        # Every value reaches the least one, which is the value of most pixels of a map.
         if low < threshold < np.inf and (count == 0 or different[count - 1] < threshold):
             different[count] = threshold
             first[np.int32((threshold - low) * scale) + 1] += 1
@@ -97,7 +99,7 @@ def at_least(values: Row, thresholds: Row, stretch: Row, out: Row) -> None:
                 while rank < first[number + 1] and different[rank] <= values[start + i]:
                     rank += 1
                 reached[rank] += 1
-            # Two tables, as neighbours often fall into one bin and would wait for each other.
+            # Two tables: neighbours often have the same bin, and would wait for each other in one.
             elif i & 1:
                 odd[number] += 1
             else:

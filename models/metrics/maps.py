@@ -1,9 +1,8 @@
-"""NSS, CC, SIM and KL divergence; undefined scores are NaN.
+"""This module computes NSS, CC, SIM and KL divergence; undefined scores are NaN.
 
-The definitions of ``ntire2026`` stand in `foveal.models.metrics.challenge`.
-
-float64 maps are scored in float64 throughout. Everything else is scored in float32 with pairwise
-sums, which agrees with float64 to about 1e-6 at a third of the time.
+The definitions of ``ntire2026`` are in `foveal.models.metrics.challenge`. Maps in float64 are
+scored in float64. All others are scored in float32 with pairwise sums, which differs from float64
+by about 1e-6 and takes a third of the time.
 """
 
 from __future__ import annotations
@@ -27,23 +26,25 @@ _CACHED_PIXELS = 2**18
 def nss(
     saliency: Tensor | MapRows, fixations: Tensor | FixatedPixels, variant: Variant = "mit"
 ) -> Tensor:
-    """Normalised scanpath saliency: mean standardised saliency of the fixated pixels.
+    """Compute the normalised scanpath saliency: mean standardised saliency of fixated pixels.
 
     ``mit``, ``dhf1k``: ``NSS.m`` (Peters et al. 2005; MIT saliency benchmark), standard deviation
-    over N - 1 pixels, each fixated pixel once. ``pysaliency``: ``metrics.NSS``, over N pixels, each
-    fixation counting.
+    over N - 1 pixels; each fixated pixel counts once. ``pysaliency``: ``metrics.NSS``, over N
+    pixels; each fixation counts. ``ntire2026``: see `foveal.models.metrics.challenge`.
 
     Parameters
     ----------
     saliency : Tensor, real [n, h, w]
-        Invariant to ``a * saliency + b`` with a > 0.
+        ``a * saliency + b`` with a > 0 has the same score.
     fixations : Tensor [n, h, w] or FixatedPixels
-    variant : {'mit', 'dhf1k', 'pysaliency'}
+        Number of fixations on each pixel.
+    variant : {'mit', 'dhf1k', 'pysaliency', 'ntire2026'}
+        Whose definition.
 
     Returns
     -------
     Tensor, float64 [n]
-        NaN without fixations and for a constant map (where pysaliency gives 0).
+        NaN without fixations and for a constant map (for which pysaliency itself returns 0).
     """
     rows = MapRows.of(saliency)
     if variant == challenge.NAME:
@@ -56,7 +57,7 @@ def nss(
     def mean_and_deviation(values: Tensor, scratch: Tensor) -> Tensor:
         mean = values.mean(1, keepdim=True)
         torch.sub(values, mean, out=scratch)
-        rest = scratch.mean(1).double()  # what float32 rounded off the mean
+        rest = scratch.mean(1).double()  # the rounding error of the float32 mean
         variance = scratch.square_().sum(1).double() / freedom
         return torch.stack([mean[:, 0].double() + rest, variance.sqrt()], 1)
 
@@ -66,20 +67,22 @@ def nss(
 
 
 def cc(saliency: Tensor | MapRows, density: Tensor | MapRows, variant: Variant = "mit") -> Tensor:
-    """Pearson's correlation of saliency and density over the pixels.
+    """Compute Pearson's correlation of saliency and density over the pixels.
 
-    All variants agree: ``CC.m`` (MIT saliency benchmark), ``metrics.CC`` (pysaliency).
+    ``mit``, ``dhf1k`` and ``pysaliency`` agree: ``CC.m`` (MIT saliency benchmark), ``metrics.CC``
+    (pysaliency). ``ntire2026``: see `foveal.models.metrics.challenge`.
 
     Parameters
     ----------
     saliency, density : Tensor, real [n, h, w]
-        Invariant to affine maps with a > 0 of either.
-    variant : {'mit', 'dhf1k', 'pysaliency'}
+        ``a * map + b`` with a > 0 has the same score, for both.
+    variant : {'mit', 'dhf1k', 'pysaliency', 'ntire2026'}
+        Whose definition.
 
     Returns
     -------
     Tensor, float64 [n]
-        In [-1, 1]; NaN where either map is constant (where pysaliency gives 0 for a constant
+        In [-1, 1]; NaN if one map is constant (pysaliency itself returns 0 for a constant
         prediction).
     """
     rows, truth = _matching_rows(saliency, density)
@@ -99,22 +102,24 @@ def cc(saliency: Tensor | MapRows, density: Tensor | MapRows, variant: Variant =
 
 
 def sim(saliency: Tensor | MapRows, density: Tensor | MapRows, variant: Variant = "mit") -> Tensor:
-    """Similarity: histogram intersection of saliency and density as distributions.
+    """Compute the similarity: histogram intersection of saliency and density as distributions.
 
     ``mit``, ``dhf1k``: ``similarity.m`` (Judd et al. 2012; MIT saliency benchmark), which first
-    stretches both maps to [0, 1]. ``pysaliency``: ``metrics.SIM``, which does not, lifts a map
-    with negative values to minimum 0 and takes an all-zero prediction as uniform.
+    stretches both maps to [0, 1]. ``pysaliency``: ``metrics.SIM``, which does not stretch; it
+    subtracts a negative minimum and takes an all-zero prediction as uniform. ``ntire2026``: see
+    `foveal.models.metrics.challenge`.
 
     Parameters
     ----------
     saliency, density : Tensor, real [n, h, w]
-    variant : {'mit', 'dhf1k', 'pysaliency'}
+        Maps of any scale.
+    variant : {'mit', 'dhf1k', 'pysaliency', 'ntire2026'}
+        Whose definition.
 
     Returns
     -------
     Tensor, float64 [n]
-        In [0, 1]; NaN where the density is empty and, except for pysaliency, where either map is
-        constant.
+        In [0, 1]; NaN if the density is empty and, except for pysaliency, if one map is constant.
     """
     rows, truth = _matching_rows(saliency, density)
     if variant == challenge.NAME:
@@ -133,24 +138,24 @@ def sim(saliency: Tensor | MapRows, density: Tensor | MapRows, variant: Variant 
 def kldiv(
     saliency: Tensor | MapRows, density: Tensor | MapRows, variant: Variant = "mit"
 ) -> Tensor:
-    """Kullback-Leibler divergence of the saliency from the density; lower is better.
+    """Compute the Kullback-Leibler divergence of the saliency from the density; lower is better.
 
     ``sum(q * log(eps + q / (p + eps)))`` with both maps divided by their sums. ``mit``, ``dhf1k``:
-    ``KLdiv.m`` (MIT saliency benchmark), an all-zero prediction staying zero. ``pysaliency``:
-    ``metrics.MIT_KLDiv``, which lifts a map with negative values to minimum 0 and takes an all-zero
-    prediction as uniform.
+    ``KLdiv.m`` (MIT saliency benchmark); an all-zero prediction stays zero. ``pysaliency``:
+    ``metrics.MIT_KLDiv``, which subtracts a negative minimum and takes an all-zero prediction as
+    uniform.
 
     Parameters
     ----------
     saliency, density : Tensor, real [n, h, w]
-        Invariant to positive scale.
+        A positive factor changes nothing.
     variant : {'mit', 'dhf1k', 'pysaliency'}
+        Whose definition.
 
     Returns
     -------
     Tensor, float64 [n]
-        NaN where the density is empty and, except for pysaliency, where the saliency is negative
-        somewhere.
+        NaN if the density is empty and, except for pysaliency, if a saliency value is negative.
     """
     check_variant(variant)
     rows, truth = _matching_rows(saliency, density)
@@ -169,15 +174,22 @@ def kldiv(
 
 
 NSS = Metric("NSS", ("fixations",), nss)
+"""`nss` as a registered metric."""
+
 CC = Metric("CC", ("density",), cc)
+"""`cc` as a registered metric."""
+
 SIM = Metric("SIM", ("density",), sim)
+"""`sim` as a registered metric."""
+
 KLDIV = Metric("KLD", ("density",), kldiv, higher_is_better=False)
+"""`kldiv` as a registered metric."""
 
 
 def _rowwise(score: Callable[..., Tensor], *maps: MapRows, scratch: int) -> Tensor:
-    """float64 scores [n, ...]; `score` gets some rows of each map, and as many `scratch` buffers.
+    """Score rows and return float64 [n, ...]; `score` takes rows of each map and `scratch` buffers.
 
-    On a CPU it gets so few rows at once that they stay in the cache.
+    On a CPU it takes few rows at once, so that they stay in the cache.
     """
     n, pixels = maps[0].values.shape
     on_cpu = maps[0].values.device.type == "cpu"
@@ -192,11 +204,11 @@ def _rowwise(score: Callable[..., Tensor], *maps: MapRows, scratch: int) -> Tens
 
 
 def _log_(values: Tensor) -> Tensor:
-    """Natural logarithm in place; NumPy's takes a third of the time of torch's on a CPU."""
+    """Compute the natural logarithm in place; on a CPU NumPy takes a third of torch's time."""
     if values.device.type != "cpu":
         return values.log_()
     array = values.numpy()
-    # What has no logarithm becomes NaN, which leaves that frame out; a warning would say no more.
+    # A value without a logarithm becomes NaN, so that its frame is left out; no warning is needed.
     with np.errstate(invalid="ignore", divide="ignore"):
         np.log(array, out=array)
     return values
@@ -208,26 +220,26 @@ def _matching_rows(
     rows, truth = MapRows.of(saliency), MapRows.of(density, "density")
     if rows.shape != truth.shape:
         raise ValueError(
-            f"density {truth.shape} and saliency {rows.shape} differ in shape; bring both to the "
+            f"density {truth.shape} and saliency {rows.shape} differ in shape; resize both to the "
             "same [frames, height, width]"
         )
     return rows, truth
 
 
 def _as_density(rows: Tensor, out: Tensor) -> None:
-    """pysaliency's convert_saliency_map_to_density with a minimum value of 0."""
+    """Apply pysaliency's convert_saliency_map_to_density with a minimum value of 0."""
     torch.sub(rows, rows.amin(1, keepdim=True).clamp(max=0.0), out=out)
     out[~out.any(1)] = 1.0
     out /= out.sum(1, keepdim=True)
 
 
 def _as_stretched_density(rows: Tensor, out: Tensor) -> None:
-    """Minus the minimum, divided by the sum: NaN for a constant map."""
+    """Subtract the minimum and divide by the sum: NaN for a constant map."""
     torch.sub(rows, rows.amin(1, keepdim=True), out=out)
     out /= out.sum(1, keepdim=True)
 
 
 def _divide_by_sum(rows: Tensor, out: Tensor) -> None:
-    """Divided by the sum; an all-zero map stays zero."""
+    """Divide by the sum; an all-zero map stays zero."""
     total = rows.sum(1, keepdim=True)
     torch.div(rows, torch.where(total != 0, total, 1.0), out=out)

@@ -1,4 +1,4 @@
-"""Which fixations of other pictures the shuffled AUC takes as negatives."""
+"""This module chooses the fixations of other pictures that shuffled AUC takes as negatives."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from foveal.models.metrics.pixels import FixatedPixels
 
 
 class OtherFixations:
-    """Fixations of other pictures for each frame of a set of videos, reproducible.
+    """Choose fixations of other pictures for each frame of a set of videos, reproducibly.
 
-    ``mit``: the pixels fixated in 10 fixated frames drawn from the other videos (Borji's M = 10,
-    ``AUC_shuffled.m``). ``dhf1k``: in 10 frames drawn from all frames of all videos, the video
-    itself and frames without fixations included, as the DHF1K evaluation draws them.
-    ``pysaliency``: every fixation of all other videos, each counting, nothing drawn.
-    A frame's draw depends on the seed, the video's name and the frame's number alone, not on
-    batches or on the order of videos asked for.
+    ``mit``: the fixated pixels of 10 frames with fixations, drawn from the other videos (Borji's
+    M = 10, ``AUC_shuffled.m``). ``dhf1k``: of 10 frames drawn from all frames of all videos, with
+    the video itself and frames without fixations, as in the DHF1K evaluation. ``pysaliency``: every
+    fixation of all other videos; nothing is drawn. The draw for a frame depends only on the seed,
+    the video's name and the frame's number, not on batches or on the order of calls.
 
     Parameters
     ----------
     videos : mapping of str to FixatedPixels
-        Fixated pixels of every video, frame by frame, on a grid of its own.
+        Fixated pixels of every video, frame by frame, each on its own grid.
     variant : {'mit', 'dhf1k', 'pysaliency'}
+        Whose definition.
     seed : int
+        Seed of the draw.
     pictures : int
         Frames drawn for ``mit`` and ``dhf1k``.
     """
@@ -56,17 +57,31 @@ class OtherFixations:
         self._ends = np.cumsum([len(self._drawable[name]) for name in self._names])
 
     def of(self, video: str, start: int, stop: int, size: tuple[int, int]) -> FixatedPixels:
-        """Other fixations of frames [`start`, `stop`) of `video` on maps of (height, width) `size`.
+        """Return the other fixations for some frames of a video.
+
+        Parameters
+        ----------
+        video : str
+            Name of the video.
+        start, stop : int
+            Half-open range of frames.
+        size : (height, width)
+            Size of the maps.
 
         Returns
         -------
         FixatedPixels
-            Of ``stop - start`` frames, or (pysaliency) of one that serves all.
+            Of ``stop - start`` frames, or (pysaliency) of one frame for all.
+
+        Raises
+        ------
+        ValueError
+            The video is unknown.
         """
         if video not in self._videos:
             raise ValueError(
-                f"video {video!r} is not among the {len(self._videos)} videos whose fixations were "
-                "given to OtherFixations; give those of the whole evaluation"
+                f"video {video!r} is not one of the {len(self._videos)} videos of OtherFixations; "
+                "give the fixations of all videos of the evaluation"
             )
         if self._variant == "pysaliency":
             parts = [
@@ -101,7 +116,7 @@ class OtherFixations:
 
 
 def _on_grid(fixated: FixatedPixels, part: slice, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Pixels and counts of some entries on a grid of another size (coordinates cut to integers)."""
+    """Return pixels and counts of some entries on another grid (coordinates are rounded down)."""
     _, height, width = fixated.shape
     pixel = fixated.pixel[part]
     if (height, width) != size:
@@ -112,7 +127,7 @@ def _on_grid(fixated: FixatedPixels, part: slice, size: tuple[int, int]) -> tupl
 
 
 def _merged(frames: list[list[tuple[Tensor, Tensor]]], size: tuple[int, int]) -> FixatedPixels:
-    """One frame from each list of (pixels, counts), counts added where pixels coincide."""
+    """Merge each list of (pixels, counts) into one frame; add the counts of equal pixels."""
     number, pixel, count = [], [], []
     for k, parts in enumerate(frames):
         if not parts:

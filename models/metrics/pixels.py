@@ -1,7 +1,7 @@
-"""What the metrics score: maps as checked rows of pixels, and fixated pixels kept sparse.
+"""This module holds the input of metrics: maps as checked rows of pixels, and fixated pixels.
 
-Metrics take plain tensors; to score several metrics on one batch, make a `MapRows` and a
-`FixatedPixels` of it once.
+Metrics take plain tensors; for several metrics on one batch, make its `MapRows` and `FixatedPixels`
+once.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class MapRows:
-    """Maps [n, h, w] flattened to rows of pixels, with the extremes of each.
+    """Maps [n, h, w] as rows of pixels, with the minimum and maximum of each.
 
     Attributes
     ----------
     values : Tensor, float32 or float64 [n, h * w]
-        Finite; float64 where the maps were, else float32. Those of `challenge.density_rows` may be
+        Finite; float64 if the maps are, else float32. Those of `challenge.density_rows` may be
         integers.
     low, high : Tensor [n]
         Least and greatest value of each map.
     shape : (frames, height, width)
+        Shape of the maps.
     """
 
     values: Tensor
@@ -34,7 +35,13 @@ class MapRows:
 
     @classmethod
     def of(cls, maps: Tensor | MapRows, name: str = "saliency") -> MapRows:
-        """Rows of `maps` [n, h, w] of any real dtype; ValueError where they are not finite."""
+        """Make the rows of `maps` [n, h, w] of any real dtype, which messages call by `name`.
+
+        Raises
+        ------
+        ValueError
+            They are not finite or have no pixels.
+        """
         if isinstance(maps, MapRows):
             return maps
         if maps.ndim != 3 or 0 in maps.shape[1:]:
@@ -46,7 +53,7 @@ class MapRows:
         if not bool(finite.all()):
             raise ValueError(
                 f"{name} of {int((~finite).sum())} of {len(values)} frames is not finite, first "
-                f"frame {int((~finite).nonzero()[0])} of the batch; mend it before scoring"
+                f"frame {int((~finite).nonzero()[0])} of the batch; correct it before scoring"
             )
         frames, height, width = maps.shape
         return cls(values, low, high, (frames, height, width))
@@ -62,7 +69,7 @@ class MapRows:
 
 @dataclass(frozen=True)
 class FixatedPixels:
-    """Pixels that at least one fixation falls on, frame by frame.
+    """Pixels with at least one fixation, frame by frame.
 
     Attributes
     ----------
@@ -73,6 +80,7 @@ class FixatedPixels:
     count : Tensor, float64 [m]
         Fixations on the pixel, > 0.
     shape : (frames, height, width)
+        Shape of the maps.
     """
 
     frame: Tensor
@@ -82,7 +90,7 @@ class FixatedPixels:
 
     @classmethod
     def from_maps(cls, maps: Tensor) -> FixatedPixels:
-        """From fixation maps [n, h, w] of any dtype: the number of fixations on each pixel."""
+        """Read fixation `maps` [n, h, w] of any dtype: the number of fixations on each pixel."""
         if maps.ndim != 3:
             raise ValueError(f"fixation maps must be [n, h, w], got {tuple(maps.shape)}")
         n, height, width = maps.shape
@@ -105,7 +113,7 @@ class FixatedPixels:
         source_size: tuple[int, int],
         map_size: tuple[int, int],
     ) -> FixatedPixels:
-        """From fixated points, put on the grid of the saliency maps.
+        """Put fixated points on the grid of the saliency maps.
 
         Parameters
         ----------
@@ -114,7 +122,14 @@ class FixatedPixels:
         x, y : Tensor [m]
             0-based coordinates in pixels of the source video, inside its picture.
         frames : int
+            Number of frames.
         source_size, map_size : (height, width)
+            Sizes of the source video and of the maps.
+
+        Raises
+        ------
+        ValueError
+            A point is outside the picture.
         """
         height, width = map_size
         columns = _scaled(x.double(), source_size[1], width)
@@ -125,19 +140,19 @@ class FixatedPixels:
         return cls(key // pixels, key % pixels, count.double(), (frames, height, width))
 
     def offsets(self) -> Tensor:
-        """Entries of frame k are ``[offsets[k], offsets[k + 1])``, int64 [frames + 1]."""
+        """Return the range of entries of frame k, ``offsets[k]`` to ``offsets[k + 1]``, int64."""
         frames = torch.arange(self.shape[0] + 1, device=self.frame.device)
         return torch.searchsorted(self.frame, frames)
 
     def frames(self, wanted: Tensor) -> FixatedPixels:
-        """Only the frames where `wanted` (bool [frames]) holds, renumbered from 0."""
+        """Return only the frames where `wanted` (bool [frames]) is true, numbered from 0."""
         keep = wanted[self.frame]
         number = wanted.cumsum(0) - 1
         shape = (int(wanted.sum()), *self.shape[1:])
         return FixatedPixels(number[self.frame[keep]], self.pixel[keep], self.count[keep], shape)
 
     def repeated(self) -> FixatedPixels:
-        """An entry for each fixation: pixels with several stand there several times."""
+        """Return one entry per fixation: a pixel with several fixations has several entries."""
         times = self.count.long()
         ones = torch.ones(int(times.sum()), dtype=torch.float64, device=self.count.device)
         return FixatedPixels(
@@ -148,17 +163,18 @@ class FixatedPixels:
         )
 
     def to(self, device: torch.device | str) -> FixatedPixels:
+        """Copy the tensors to `device`."""
         return FixatedPixels(
             self.frame.to(device), self.pixel.to(device), self.count.to(device), self.shape
         )
 
     def gather(self, values: Tensor, fill: float) -> tuple[Tensor, Tensor]:
-        """Values at the fixated pixels and their counts, a row a frame.
+        """Return the values at the fixated pixels and their counts, one row per frame.
 
         Parameters
         ----------
         values : Tensor [n, h * w]
-            Where this has a single frame and `values` more, that frame serves all of them.
+            Rows of maps. If this object has a single frame, it is used for all of them.
         fill : float
             Pads the rows to the same length; the count there is 0.
 
@@ -182,7 +198,10 @@ class FixatedPixels:
 def as_fixated_pixels(
     fixations: Tensor | FixatedPixels, shape: tuple[int, ...], *, shared: bool = False
 ) -> FixatedPixels:
-    """Fixations of saliency maps of this `shape`; `shared` allows one frame for all of them."""
+    """Return `fixations` as `FixatedPixels` after checking that they fit maps of a `shape`.
+
+    With `shared`, one frame may be used for all maps; if they do not fit, a ValueError is raised.
+    """
     pixels = (
         fixations
         if isinstance(fixations, FixatedPixels)
@@ -191,7 +210,7 @@ def as_fixated_pixels(
     frames = {shape[0], 1} if shared else {shape[0]}
     if pixels.shape[0] not in frames or pixels.shape[1:] != tuple(shape[1:]):
         raise ValueError(
-            f"fixations {pixels.shape} do not fit saliency maps {tuple(shape)}; bring both to the "
+            f"fixations {pixels.shape} do not fit saliency maps {tuple(shape)}; resize both to the "
             "same [frames, height, width]"
         )
     return pixels
@@ -200,7 +219,7 @@ def as_fixated_pixels(
 def _scaled(position: Tensor, source_length: int, map_length: int) -> Tensor:
     if len(position) and not bool(((position >= -0.5) & (position < source_length - 0.5)).all()):
         raise ValueError(
-            f"points lie outside the picture: coordinates run from {float(position.min())} to "
+            f"points are outside the picture: coordinates from {float(position.min())} to "
             f"{float(position.max())} on an axis of {source_length} px"
         )
     index = ((position + 0.5) * (map_length / source_length)).floor().long()

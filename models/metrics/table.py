@@ -1,4 +1,4 @@
-"""Scores of many videos, streamed in batch by batch and averaged into a table."""
+"""This module collects the scores of many videos, batch by batch, and averages them in a table."""
 
 from __future__ import annotations
 
@@ -19,24 +19,31 @@ from foveal.models.metrics.pixels import FixatedPixels, MapRows, as_fixated_pixe
 
 
 class ScoreTable:
-    """Accumulates scores over the frames of videos; 8 bytes a frame and metric are kept.
+    """Collect scores over the frames of videos, with 8 bytes per frame and metric.
 
-    A score that is undefined is excluded from every average and counted by its reason, never
-    scored 0 or 1: ``masked``, ``no_fixations``, ``empty_density``, ``constant_prediction``, and
-    ``undefined`` for what is rarer (a constant density, no other fixations, every pixel fixated, a
-    negative saliency under KL divergence).
+    An undefined score is never 0 or 1: it is left out of every average and counted by its reason:
+    ``masked``, ``no_fixations``, ``empty_density``, ``constant_prediction``, and ``undefined`` for
+    rarer ones (a constant density, no other fixations, every pixel fixated, a negative saliency
+    with KL divergence).
 
     Parameters
     ----------
     metrics : sequence of str, optional
-        Registered names; by default all there are.
+        Registered names; by default all that the variant defines.
     variant : {'mit', 'dhf1k', 'pysaliency', 'ntire2026'}
         Whose definitions the metrics follow; ``ntire2026`` defines CC, SIM, NSS and AUC-Judd.
+
+    Attributes
+    ----------
+    metrics : tuple of str
+        Names of the metrics.
+    variant : str
+        Whose definitions they follow.
 
     Raises
     ------
     RecipeError
-        No metric has one of these names, or the variant does not define it.
+        A metric is unknown, or the variant does not define it.
     """
 
     def __init__(self, metrics: Sequence[str] | None = None, variant: Variant = "mit") -> None:
@@ -65,8 +72,9 @@ class ScoreTable:
         Parameters
         ----------
         video : str
+            Id of the video.
         saliency : Tensor, real [n, h, w]
-            Predictions, on the device to compute on.
+            Predictions, on the device that computes.
         fixations : Tensor [n, h, w] or FixatedPixels
             For AUC-Judd, shuffled AUC and NSS.
         density : Tensor, real [n, h, w]
@@ -74,19 +82,24 @@ class ScoreTable:
         other_fixations : Tensor [n, h, w] or [h, w], or FixatedPixels
             For shuffled AUC; see `OtherFixations`.
         mask : bool [n], optional
-            Frames that count (an evaluation subset such as DIEM-Meta); the others are not scored.
+            Frames that are scored (a part such as DIEM-Meta).
 
         Returns
         -------
         dict of str to ndarray, float64 [n]
             The scores by metric, NaN where excluded.
+
+        Raises
+        ------
+        ValueError
+            Shapes do not fit, or a metric lacks its ground truth.
         """
         n = len(saliency)
         wanted = torch.ones(n, dtype=torch.bool) if mask is None else torch.as_tensor(mask).cpu()
         if wanted.shape != (n,) or wanted.dtype != torch.bool:
             raise ValueError(
-                f"mask must be bool [{n}], got {wanted.dtype} {tuple(wanted.shape)}; one value a "
-                "frame of this batch"
+                f"mask must be bool [{n}], got {wanted.dtype} {tuple(wanted.shape)}; give one "
+                "value per frame of this batch"
             )
         here = wanted.to(saliency.device)
         rows = MapRows.of(_only(saliency, here))
@@ -112,28 +125,44 @@ class ScoreTable:
         return scores
 
     def join(self, other: ScoreTable) -> None:
-        """Take over the scores of further videos, from a table of the same metrics."""
+        """Add the scores of other videos from `other`, a table with the same metrics."""
         self._scores |= other._scores
         self._excluded |= other._excluded
 
     def per_frame(self, video: str) -> dict[str, NDArray[np.float64]]:
-        """Scores of all frames of a video so far, float64 [frames], NaN where excluded."""
+        """Return the scores of all frames of a video so far, by metric.
+
+        Parameters
+        ----------
+        video : str
+            Id of the video.
+
+        Returns
+        -------
+        dict of str to ndarray, float64 [frames]
+            NaN where excluded.
+
+        Raises
+        ------
+        ValueError
+            The video has no scores.
+        """
         if video not in self._scores:
             raise ValueError(f"video {video!r} has no scores; scored: {sorted(self._scores)}")
         return {metric: np.concatenate(parts) for metric, parts in self._scores[video].items()}
 
     def table(self) -> dict[str, Any]:
-        """All averages, as plain dicts that JSON takes.
+        """Return all averages as plain JSON types.
 
         Returns
         -------
         dict
-            ``variant``; ``videos``: by name the ``frames`` given, and by metric the ``mean`` over
-            its scored frames (None without any), ``scored`` frames and ``excluded`` counts;
-            ``dataset``: by metric ``mean_of_videos`` (frames of a video first, then videos with a
-            score: Linardos et al. 2019, Koçak et al., Tangemann et al. 2020), ``mean_of_frames``
-            (flat over all scored frames: the DHF1K script), the numbers ``videos`` and ``frames``
-            they rest on, and ``excluded`` counts.
+            ``variant``; ``videos``: by name the number of ``frames``, and by metric the ``mean``
+            over its scored frames (None without any), ``scored`` frames and ``excluded`` counts;
+            ``dataset``: by metric ``mean_of_videos`` (first over the frames of each video, then
+            over videos with a score: Linardos et al. 2019, Koçak et al., Tangemann et al. 2020),
+            ``mean_of_frames`` (over all scored frames: the DHF1K script), their numbers of
+            ``videos`` and ``frames``, and ``excluded`` counts.
         """
         videos: dict[str, Any] = {}
         dataset: dict[str, Any] = {}
@@ -168,7 +197,7 @@ class ScoreTable:
         return {"variant": self.variant, "dataset": dataset, "videos": videos}
 
     def _score(self, name: str, rows: MapRows, given: dict[str, Any]) -> Tensor:
-        """Scores [n]; ground truth is brought into the form that metrics take, once for all."""
+        """Return scores [n]; ground truth is converted to the form of metrics only once."""
         for need in self._registered[name].needs:
             if given[need] is None:
                 raise ValueError(f"{name} needs {need}; give it, or leave {name} out")
@@ -185,7 +214,7 @@ class ScoreTable:
     def _reasons(
         self, name: str, rows: MapRows, given: dict[str, Any]
     ) -> Iterator[tuple[str, Tensor]]:
-        """Why a frame may have no score, and whether that holds, bool [n]; the first one counts."""
+        """Yield reasons why a frame has no score, and whether each is true, bool [n]."""
         for need in self._registered[name].needs:
             if need == "density":
                 yield "empty_density", given[need].is_zero()

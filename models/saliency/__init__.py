@@ -1,7 +1,7 @@
 """Saliency networks by name: ``build("salema", weights="random")``.
 
 They are entry points of the group ``foveal.networks``: callables that take ``name=…`` and options
-and give a `SaliencyNetwork`. Those of the papers:
+and return a `SaliencyNetwork`. Those of the papers:
 
 =====================  ===========================================================================
 ``lsts_rgb``           cached I3D features of frames
@@ -51,12 +51,17 @@ log = logging.getLogger(__name__)
 
 
 def names() -> tuple[str, ...]:
-    """Names of all registered networks."""
+    """Return the names of all registered networks."""
     return tuple(plugins("networks"))
 
 
 def options(name: str) -> dict[str, object]:
-    """Options of a network and their defaults, those of the paper wherever it gives them.
+    """Return the options of a network and their defaults; those of the paper if it has them.
+
+    Parameters
+    ----------
+    name : str
+        One of `names`.
 
     Raises
     ------
@@ -70,7 +75,14 @@ def options(name: str) -> dict[str, object]:
 
 
 def spec(name: str, **network_options: object) -> Spec:
-    """What a network reads and how it is trained, without allocating its weights.
+    """Return what a network reads and how it is trained, without memory for its weights.
+
+    Parameters
+    ----------
+    name : str
+        One of `names`.
+    **network_options
+        See `options` and the network's class.
 
     Raises
     ------
@@ -96,12 +108,11 @@ def build(
         One of `names`.
     weights : str or path
         All weights, of this project or of the authors: a file, or a name registered in
-        `foveal.models.weights`; or ``"random"``, which must be asked for (seed it with
-        ``torch.manual_seed``).
+        `foveal.models.weights`; or ``"random"`` (set the seed with ``torch.manual_seed``).
     backbone : str or path, optional
-        Only with random weights: likewise for the part that the paper starts from (ResNet-50 or a
-        trained single stream for GFSalNet; VGG-16, SalGAN or SalBCE for SalBCE, SalEMA and
-        SalCLSTM).
+        Weights of the part that the paper does not train from scratch (ResNet-50 or a trained
+        single stream for GFSalNet; VGG-16, SalGAN or SalBCE for SalBCE, SalEMA and SalCLSTM); only
+        with random weights.
     **network_options
         See `options` and the network's class.
 
@@ -114,7 +125,7 @@ def build(
     """
     if weights != "random" and backbone is not None:
         raise RecipeError(
-            f"{name}: weights={str(weights)!r} already holds the backbone; leave backbone out"
+            f"{name}: weights={str(weights)!r} has the backbone too; leave backbone out"
         )
     network = _construct(name, network_options)
     if weights != "random":
@@ -142,7 +153,7 @@ def _construct(name: str, network_options: dict[str, object]) -> SaliencyNetwork
         ) from error
     if not isinstance(network, SaliencyNetwork):
         raise RecipeError(
-            f"network {name!r} ({plugins('networks')[name].target}) gives a "
-            f"{type(network).__name__}, no foveal.models.saliency.SaliencyNetwork"
+            f"network {name!r} ({plugins('networks')[name].target}) returns a "
+            f"{type(network).__name__}, not a foveal.models.saliency.SaliencyNetwork"
         )
     return network

@@ -1,4 +1,4 @@
-"""What all saliency networks share: the calling convention, state, and loading of weights."""
+"""This module defines what all saliency networks share: calls, state, and loading of weights."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ State = tuple[Tensor, ...]
 
 @dataclass(frozen=True)
 class Inner:
-    """Something that a network computes for each frame on the way to its map.
+    """An intermediate result that a network computes for each frame.
 
     Attributes
     ----------
@@ -33,10 +33,10 @@ class Inner:
     kind : {'map', 'features'}
         What one item is, see `foveal.storage.kinds`.
     module : Module or None
-        Whose output shows it; None where the state after a frame does.
+        The module with this output; None if the state after a frame has it.
     view : callable
-        Gives items [n, …] from the module's output for n frames; from the state after one frame,
-        an item for each video of the batch.
+        Returns items [n, …] of the module's output for n frames, or, of the state after one frame,
+        one item per video of the batch.
     """
 
     name: str
@@ -49,16 +49,17 @@ class Inner:
 class SaliencyNetwork(nn.Module, ABC):
     """A network that turns clips of inputs into clips of saliency maps.
 
-    Every network is called alike: ``saliency, state = network(inputs, state)``. A video is
-    streamed by passing each clip's state to the next, so clip length does not change the result of
-    a recurrent network; a new video starts from None; training on clips detaches the state in
-    between (`detach`). Networks without memory give None.
+    Every network is called in the same way: ``saliency, state = network(inputs, state)``. The state
+    of each clip is passed to the next one, so the clip length does not change the result of a
+    recurrent network. A new video starts with None; training on clips detaches the state between
+    them (`detach`). Networks without memory return None.
 
     Attributes
     ----------
     spec : Spec
+        What the network reads and how it is trained.
     provenance : mapping of str to str
-        Where the weights come from: ``random``, or names and sha256 of the files that were loaded.
+        Where the weights come from: ``random``, or names and sha256 of the loaded files.
     """
 
     spec: Spec
@@ -71,25 +72,26 @@ class SaliencyNetwork(nn.Module, ABC):
     def forward(
         self, inputs: Mapping[str, Tensor], state: State | None = None
     ) -> tuple[Tensor, State | None]:
-        """Saliency of consecutive frames.
+        """Compute the saliency of consecutive frames.
 
         Parameters
         ----------
         inputs : mapping of str to Tensor, floating [batch, time, *shape]
-            One entry for each of ``spec.inputs``, normalised as that says.
+            One entry for each of ``spec.inputs``, normalised as it says.
         state : tuple of Tensor, optional
-            What the call on the frames just before returned.
+            What the call on the frames before returned.
 
         Returns
         -------
         saliency : Tensor, float32 [batch, time, height, width]
-            Not negative; within 0 … 1 where the network ends in a sigmoid.
+            Not negative; in 0 … 1 if the network ends with a sigmoid.
         state : tuple of Tensor or None
+            For the next call.
 
         Raises
         ------
         ValueError
-            An input is missing or its shape is not the one the network was built for.
+            An input is missing, or the network was built for another shape.
         """
         tensors = []
         for wanted in self.spec.inputs:
@@ -119,18 +121,18 @@ class SaliencyNetwork(nn.Module, ABC):
         """Compute ``forward`` on checked inputs in the order of ``spec.inputs``."""
 
     def inner(self) -> tuple[Inner, ...]:
-        """What the network can show of its way to a map; nothing unless it says otherwise."""
+        """Return the intermediate results that the network can show; by default none."""
         return ()
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Trainable parameters as ``torch.optim`` takes them.
+        """Return the trainable parameters as ``torch.optim`` takes them.
 
-        A group without its own ``lr`` or ``weight_decay`` gets that of ``spec.training``.
+        A group without ``lr`` or ``weight_decay`` uses that of ``spec.training``.
         """
         return [{"params": [p for p in self.parameters() if p.requires_grad]}]
 
     def load_weights(self, weights: str | Path) -> None:
-        """Load all weights: this project's, or the authors' where a format is known.
+        """Load all weights: this project's, or the authors' if their format is known.
 
         Parameters
         ----------
@@ -142,9 +144,9 @@ class SaliencyNetwork(nn.Module, ABC):
         MissingDependency
             The file does not exist.
         RecipeError
-            Its names or shapes do not fit the network as built, or no such name is registered.
+            Its names or shapes do not fit the network, or no such name is registered.
         FovealError
-            It is no file of named tensors.
+            It is not a file of named tensors.
         """
         file = find(weights)
         state = self._canonical(load_state_dict(file.path))
@@ -152,10 +154,17 @@ class SaliencyNetwork(nn.Module, ABC):
         self.provenance = {"weights": file.name, "weights_sha256": file.sha256}
 
     def load_backbone(self, weights: str | Path) -> None:
-        """Load pretrained weights into the part of the network that the paper starts from.
+        """Load pretrained weights into the part that the paper does not train from scratch.
 
-        Parameters and errors are those of `load_weights`; a network that starts from no such
-        weights raises RecipeError.
+        Parameters
+        ----------
+        weights : str or path
+            See `load_weights`, also for errors.
+
+        Raises
+        ------
+        RecipeError
+            The network has no such part.
         """
         file = find(weights)
         self._load_backbone(load_state_dict(file.path), file.path)
@@ -167,23 +176,23 @@ class SaliencyNetwork(nn.Module, ABC):
 
     def _load_backbone(self, state: dict[str, Tensor], path: Path) -> None:
         raise RecipeError(
-            f"{self.spec.name} has no pretrained backbone to load {path} into; leave it out"
+            f"{self.spec.name} has no backbone that {path} could be loaded into; leave it out"
         )
 
     def _canonical(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Rename the entries of a foreign weight file to this network's."""
+        """Rename the entries of another project's file to the names of this network."""
         return state
 
 
 DARK_LOGIT = -3.0
-"""Bias at which a sigmoid output starts in training from scratch: saliency maps are mostly dark."""
+"""First bias of a sigmoid output in training from scratch: saliency maps are mostly dark."""
 
 
 @contextmanager
 def watching(inner: Sequence[Inner]) -> Iterator[dict[str, Tensor]]:
-    """Keep what some modules show of the latest call: a dict by name, filled by every call.
+    """Yield a dict that every call fills with the results `inner` by name.
 
-    Those that the state shows are not in it.
+    Results that the state has are left out.
     """
     seen: dict[str, Tensor] = {}
 
@@ -204,20 +213,21 @@ def watching(inner: Sequence[Inner]) -> Iterator[dict[str, Tensor]]:
 
 
 def detach(state: State | None) -> State | None:
-    """Cut a state off its history, so that back-propagation ends at the clip's first frame."""
+    """Detach a `state`, so that back-propagation ends at the clip's first frame."""
     return None if state is None else tuple(tensor.detach() for tensor in state)
 
 
 def scaled(channels: int, width: float) -> int:
-    """Channels of a layer in a network `width` times as wide as the paper's, no fewer than four.
+    """Return the `channels` of a layer in a network `width` times as wide, at least four.
 
-    A layer that has fewer in the paper keeps them all: so few units with ReLU easily all die.
+    A layer with fewer than four in the paper keeps them all: with so few units, ReLU easily makes
+    all of them zero.
     """
     return max(min(channels, 4), round(channels * width))
 
 
 def check_size(name: str, size: tuple[int, int], multiple: int) -> tuple[int, int]:
-    """Give `size` back if the network can work on it, as two integers.
+    """Check an input `size` (height, width) of the network `name`; return it as two integers.
 
     Raises
     ------
@@ -235,11 +245,16 @@ def check_size(name: str, size: tuple[int, int], multiple: int) -> tuple[int, in
 
 
 def check_choice(name: str, option: str, value: object, allowed: tuple[object, ...]) -> None:
-    """Refuse a value of an option that is not among the allowed ones.
+    """Raise a RecipeError unless the value of an option is one of the allowed ones.
 
-    Raises
-    ------
-    RecipeError
+    Parameters
+    ----------
+    name, option : str
+        Names of the network and of the option, for the message.
+    value : object
+        The value.
+    allowed : tuple
+        The allowed values.
     """
     if value not in allowed:
         raise RecipeError(

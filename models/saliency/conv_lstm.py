@@ -1,4 +1,4 @@
-"""One step of a convolutional LSTM (Shi et al. 2015), shared by SalCLSTM and TP-CMRNet."""
+"""This module computes a step of a convolutional LSTM (Shi et al. 2015)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 
 def conv_lstm_gates(in_channels: int, hidden_channels: int) -> nn.Conv2d:
-    """Give the 3x3 convolution of all four gates; Xavier-normal weights, zero bias.
+    """Build the 3x3 convolution of all four gates, with Xavier-normal weights and zero bias.
 
-    Takes [input, hidden] on channels; gives input, forget and output gate and candidate cell, in
-    that order (the order of Linardos et al.'s released SalCLSTM).
+    It takes `in_channels` of the input and `hidden_channels` of the hidden state; it returns input
+    gate, forget gate, output gate and candidate cell, in this order (that of Linardos et al.'s
+    released SalCLSTM).
     """
     gates = nn.Conv2d(in_channels + hidden_channels, 4 * hidden_channels, 3, padding=1)
     nn.init.xavier_normal_(gates.weight)
@@ -27,20 +28,21 @@ def conv_lstm_step(
     *,
     output_sees_new_cell: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Hidden state and cell after one more frame.
+    """Return hidden state and cell after one more frame.
 
     Parameters
     ----------
     gates : Conv2d
         From `conv_lstm_gates`.
     x : Tensor, [batch, channels, height, width]
+        Features of the frame.
     state : (hidden, cell) or None
         None starts from zeros.
     peepholes : Tensor, [3, hidden channels, 1, 1], optional
-        Weights through which input, forget and output gate see the cell before this frame, as in
-        equations 1-3 of Linardos et al. 2019; a value a channel, so that any picture size fits.
+        Weights with which input, forget and output gate see the cell of the frame before, as in
+        equations 1-3 of Linardos et al. 2019; one value per channel, so that any picture size fits.
     output_sees_new_cell : bool
-        The output gate sees the cell of this frame, as Shi et al. 2015 have it.
+        Whether the output gate sees the cell of this frame, as in Shi et al. 2015.
 
     Returns
     -------

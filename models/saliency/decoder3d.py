@@ -1,11 +1,11 @@
-"""``decoder3d``: a small hierarchical decoder on cached features of several scales.
+"""This module defines ``decoder3d``, a small hierarchical decoder of stored features.
 
 The idea is ViNet's (Jain et al., IROS 2021): features of a video backbone at several depths, from
-coarse to fine, each upsampled to the next one's grid and merged by a 3D convolution. Here the
-backbone stays outside: its features lie in the store (recipe section ``features``), so that any
-backbone will do and training costs the decoder alone. Everything else is this project's: group
-normalisation, one width for all scales, a learned map of where people look anyway, and sound, which
-scales and shifts the coarsest features.
+coarse to fine; each is upsampled to the next one's grid and merged by a 3D convolution. Here the
+features come from the store (recipe section ``features``), so that any backbone can be used and
+only the decoder is trained. The rest is this project's: group normalisation, one width for all
+scales, a learned map of where people look in any frame, and sound, which scales and shifts the
+coarsest features.
 """
 
 from __future__ import annotations
@@ -22,24 +22,26 @@ from foveal.models.saliency.spec import Input, Spec, Training
 
 PAPER = "after ViNet (Jain et al., IROS 2021); the decoder is foveal's own"
 PRIOR_SIZE = (9, 16)
+"""Size of the learned map."""
+
 _GROUPS = 8
 
 
 class Decoder3D(SaliencyNetwork):
-    """Cached features to maps.
+    """Turn stored features into saliency maps.
 
     Parameters
     ----------
     features : sequence of str
         Arrays of the store, in any order of their scales.
     feature_shapes : sequence of shapes
-        One item of each: [channel, y, x] of networks of pictures, or [channel, time, y, x] of
-        windows. Where all are of pictures, time is that of the clip, and a frame sees those around
-        it; else each frame is estimated by its own windows.
+        Shape of one item of each: [channel, y, x] for networks of pictures, or [channel, time, y,
+        x] for windows. If all are of pictures, the convolutions run over the time of the clip, so a
+        frame sees those around it; else each frame uses only its own windows.
     output_size : (int, int)
         (height, width) of the map.
     channels : int
-        Of every scale in the decoder, a multiple of 8.
+        Channels of every scale in the decoder, a multiple of 8.
     sound : str or None
         An array of hops, such as ``log_mel``.
     sound_shape : (int, int)
@@ -48,6 +50,8 @@ class Decoder3D(SaliencyNetwork):
         Whether a learned map, the same for all frames, is added.
     clip_frames : int
         Frames of a clip in training and prediction.
+    name : str
+        Registered name.
     """
 
     def __init__(
@@ -135,14 +139,14 @@ class Decoder3D(SaliencyNetwork):
         return logits.sigmoid().view(batch, time, *size), None
 
     def _with_time(self, features: Tensor) -> Tensor:
-        """[batch, clip, channel, (t,) y, x] to [n, channel, t, y, x]."""
+        """Reshape [batch, clip, channel, (t,) y, x] to [n, channel, t, y, x]."""
         if not self._of_windows:
             return features.transpose(1, 2)
         features = features.flatten(0, 1)
         return features if features.ndim == 5 else features.unsqueeze(2)
 
     def parameter_groups(self) -> list[dict[str, object]]:
-        """The learned map starts from nothing and takes larger steps."""
+        """Return all weights, and separately the learned map, with a larger learning rate."""
         rest = [value for key, value in self.named_parameters() if key != "prior"]
         groups: list[dict[str, object]] = [{"params": rest}]
         if self.prior is not None:
@@ -152,10 +156,10 @@ class Decoder3D(SaliencyNetwork):
 
 
 class _Sound(nn.Module):
-    """What sounds around a frame, as a factor and an addend of each channel; nothing for silence.
+    """Turn the sound around a frame into a factor and an addend for each channel.
 
-    Hops that are all zero stand for no sound (a logarithm of power is never 0 in every band), so
-    that videos without any are decoded as if there were no such branch.
+    Hops that are zero mean no sound (the logarithm of power is never 0 in all bands), so videos
+    without sound are decoded as without this branch.
     """
 
     def __init__(self, bands: int, channels: int) -> None:
@@ -168,7 +172,7 @@ class _Sound(nn.Module):
         nn.init.zeros_(self.film.bias)
 
     def forward(self, features: Tensor, sound: Tensor, of_windows: bool) -> Tensor:
-        """Features [n, channel, t, y, x] with sound [batch, clip, hops, bands]."""
+        """Modulate features [n, channel, t, y, x] by sound [batch, clip, hops, bands]."""
         batch, time = sound.shape[:2]
         heard = (sound != 0).any(dim=-1).any(dim=-1, keepdim=True)  # [batch, clip, 1]
         hops = sound.flatten(0, 1).transpose(1, 2) / 10
@@ -192,14 +196,14 @@ def _check(
 ) -> None:
     if not features or len(features) != len(shapes) or len(set(features)) != len(features):
         raise RecipeError(
-            f"{name}: features names arrays, each once, and feature_shapes has a shape for each; "
-            f"got {list(features)} and {[list(shape) for shape in shapes]}"
+            f"{name}: give each array once in features, and its shape in feature_shapes; got "
+            f"{list(features)} and {[list(shape) for shape in shapes]}"
         )
     for feature, shape in zip(features, shapes, strict=True):
         if len(shape) not in (3, 4) or min(shape) < 1:
             raise RecipeError(
-                f"{name}: {feature} has items of {list(shape)}; it reads maps [channel, y, x] or "
-                "[channel, time, y, x] (pooling: none or grid, not vectors or rows of tokens)"
+                f"{name}: {feature} has items of {list(shape)}; it needs maps [channel, y, x] or "
+                "[channel, time, y, x] (pooling: none or grid), not vectors or tokens"
             )
     if channels < 8 or channels % 8:
-        raise RecipeError(f"{name}: channels is a multiple of 8, not {channels}")
+        raise RecipeError(f"{name}: channels must be a multiple of 8, got {channels}")

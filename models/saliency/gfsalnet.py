@@ -1,7 +1,8 @@
-"""GFSalNet (Koçak, Erdem & Erdem 2021): two ResNet-50 streams, mixed pixel by pixel by a gate.
+"""This module defines GFSalNet (Koçak, Erdem & Erdem 2021): two ResNet-50 streams and a gate.
 
-The spatial stream sees the frame, the temporal one a picture of the motion. Only a figure of the
-network was published; kernel sizes and channel counts are this project's choice.
+The spatial stream sees the frame, the temporal one a picture of the motion; the gate mixes both
+pixel by pixel. Only a figure of the network was published; kernel sizes and channel counts are this
+project's choice.
 """
 
 from __future__ import annotations
@@ -27,46 +28,56 @@ from foveal.models.strict_loading import load_strictly
 
 PAPER = "Koçak, Erdem & Erdem, A gated fusion network for dynamic saliency prediction"
 READS = {"spatial": "frame", "temporal": "flow_image"}
+"""Input of each stream."""
 
 
 class SpatialAttention(nn.Module):
-    """Multiply all channels by one map: 1x1 convolution, sigmoid."""
+    """Multiply all channels by one map: 1x1 convolution, sigmoid.
+
+    Parameters
+    ----------
+    channels : int
+        Channels of the features.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.score = nn.Conv2d(channels, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[n, channels, h, w] to the same."""
+        """Map `x` [n, channels, h, w] to the same shape."""
         attended: Tensor = x * self.score(x).sigmoid()
         return attended
 
 
 class ChannelAttention(nn.Module):
-    """Multiply each channel by one number: global average, two layers with ReLU."""
+    """Multiply each channel by one number: global average, two layers with ReLU.
+
+    The first layer has `reduction` times fewer units than there are channels.
+    """
 
     def __init__(self, channels: int, reduction: int = 4) -> None:
         super().__init__()
         self.squeeze = nn.Linear(channels, max(1, channels // reduction))
         self.excite = nn.Linear(max(1, channels // reduction), channels)
-        nn.init.ones_(self.excite.bias)  # starts near the identity; ReLU could start all dead
+        nn.init.ones_(self.excite.bias)  # starts near the identity; ReLU could start all at zero
 
     def forward(self, x: Tensor) -> Tensor:
-        """[n, channels, h, w] to the same."""
+        """Map `x` [n, channels, h, w] to the same shape."""
         weights = self.excite(self.squeeze(x.mean(dim=(2, 3))).relu()).relu()
         attended: Tensor = x * weights[:, :, None, None]
         return attended
 
 
 class Stream(nn.Module):
-    """One stream: picture to saliency.
+    """One stream, from picture to saliency.
 
     Parameters
     ----------
     spatial_attention, multi_level, channel_attention : bool
-        Leave a part of the stream out, as in the paper's ablation.
+        False leaves a part of the stream out, as in the paper's ablation.
     width : float
-        Multiplies all channel counts.
+        Factor on all channel counts.
     """
 
     def __init__(
@@ -113,7 +124,7 @@ class Stream(nn.Module):
             self.out.weight.abs_()  # a ReLU that starts at 0 everywhere would never learn
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """[n, 3, h, w] to saliency [n, 1, h, w], not negative."""
+        """Map `pictures` [n, 3, h, w] to saliency [n, 1, h, w], not negative."""
         stages = self.backbone(pictures)
         deepest = self.spatial_attention(stages[-1])  # [n, 2048, h/32, w/32]
         x = self.main(deepest)  # [n, 64, h/4, w/4]
@@ -135,6 +146,7 @@ class GFSalNet(SaliencyNetwork):
     Parameters
     ----------
     streams : {"both", "spatial", "temporal"}
+        Which streams.
     fusion : {"gated", "conv1x1"}
         How both streams are mixed; ``conv1x1`` (then ReLU) is the ablation without the gate.
     spatial_attention, multi_level, channel_attention : bool
@@ -142,7 +154,9 @@ class GFSalNet(SaliencyNetwork):
     input_size : (int, int)
         (height, width) in pixels, multiples of 32; also the output's size.
     width : float
-        Multiplies all channel counts.
+        Factor on all channel counts.
+    name : str
+        Registered name.
     """
 
     def __init__(
@@ -172,7 +186,7 @@ class GFSalNet(SaliencyNetwork):
         self.mix: nn.Conv2d | None = nn.Conv2d(2, 1, 1) if streams == "both" else None
         if self.mix is not None and fusion == "conv1x1":
             assert self.mix.bias is not None
-            nn.init.constant_(self.mix.weight, 0.5)  # starts as the mean, never dead
+            nn.init.constant_(self.mix.weight, 0.5)  # starts as the mean, which is never all zero
             nn.init.zeros_(self.mix.bias)
         shape = (3, height, input_width)
         self.spec = Spec(
@@ -225,7 +239,7 @@ class GFSalNet(SaliencyNetwork):
         return saliency.view(batch, time, *self.spec.output_size), None
 
     def inner(self) -> tuple[Inner, ...]:
-        """The maps of both streams and the gate between them; nothing of a single stream."""
+        """Return the maps of both streams and their gate; nothing for a single stream."""
         if self.mix is None:
             return ()
         found = [
@@ -238,11 +252,11 @@ class GFSalNet(SaliencyNetwork):
         return tuple(found)
 
     def _load_backbone(self, state: dict[str, Tensor], path: Path) -> None:
-        """Start each stream from ImageNet's ResNet-50 or from a trained single stream.
+        """Load each stream from ImageNet's ResNet-50 or from a trained single stream.
 
-        A ResNet-50 file of torchvision (``layer1.0.conv1.weight``, …; its classifier is left out)
-        fills the backbones. A file of a single-stream GFSalNet fills whole streams: the paper
-        trains the appearance stream on SALICON and starts both from it.
+        A ResNet-50 file of torchvision (``layer1.0.conv1.weight``, …; without its classifier) fills
+        the backbones. A file of a single-stream GFSalNet fills whole streams: the paper trains the
+        appearance stream on SALICON and starts both streams with it.
         """
         single = {key.split(".", 2)[1] for key in state if key.startswith("streams.")}
         for stream in self.streams.values():
@@ -258,7 +272,7 @@ class GFSalNet(SaliencyNetwork):
 
 
 def _map(values: Tensor) -> Tensor:
-    """[n, 1, h, w] as [n, h, w]."""
+    """Reshape [n, 1, h, w] to [n, h, w]."""
     return values[:, 0]
 
 

@@ -1,15 +1,15 @@
-"""SalBCE, SalEMA and SalCLSTM (Linardos et al. 2019, "Simple vs complex temporal recurrences").
+"""This module defines SalBCE, SalEMA and SalCLSTM.
 
-All three are one sequence of 62 layers, `salgan_layers`: VGG-16 without its last pool, then its
-mirror image with nearest upsampling. SalBCE is that sequence; SalEMA averages the output of one or
-two of its layers over time; SalCLSTM puts a convolutional LSTM at the bottleneck. Names of weights
-are those of the authors' release (github.com/Linardos/SalEMA), whose files load as they are.
+Source: Linardos et al. 2019, "Simple vs complex temporal recurrences". SalBCE is a sequence of 62
+layers, see `salgan`. SalEMA averages the output of one or two of these layers over time. SalCLSTM
+has a convolutional LSTM at the bottleneck. Names of weights are those of the authors' release
+(github.com/Linardos/SalEMA), so its files load without changes.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
@@ -22,7 +22,6 @@ from torch.nn import functional
 from foveal.errors import RecipeError
 from foveal.models.normalise import IMAGENET_STD
 from foveal.models.saliency.base import (
-    DARK_LOGIT,
     Inner,
     SaliencyNetwork,
     State,
@@ -31,63 +30,27 @@ from foveal.models.saliency.base import (
     scaled,
 )
 from foveal.models.saliency.conv_lstm import conv_lstm_gates, conv_lstm_step
+from foveal.models.saliency.salgan import BOTTLENECK, run_layers, salgan_layers
 from foveal.models.saliency.spec import Input, Spec, Training
 from foveal.models.strict_loading import load_strictly
 
 PAPER = "Linardos et al. 2019, Simple vs complex temporal recurrences for video saliency prediction"
-BOTTLENECK = 30
 PLACEMENTS: tuple[tuple[int, ...], ...] = ((7,), (30,), (54,), (56,), (61,), (7, 54), (7, 56))
-"""The paper's tables call the late one 54 (a ReLU), its text 56 (a convolution)."""
-
-ENCODER = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
-"""3x3 convolutions by their channels, each with ReLU; max pooling between the groups."""
-
-DECODER = ((512, 512, 512), (512, 512, 512), (256, 256, 256), (128, 128), (64, 64))
-"""Likewise, with upsampling between the groups."""
-
-_PIXEL_SCALE = 64.0
-"""Rough deviation of pixels 0 … 255 less their mean."""
-
-
-def salgan_layers(width: float = 1.0) -> nn.Sequential:
-    """Give the 62 layers, indices 0 … 61: pixels of `bgr_mean` in, saliency 0 … 1 out.
-
-    Random weights are He-normal, the first layer divided by the scale of its input, the last one
-    small with a bias for mostly dark maps: the released code never trains from scratch, and from
-    saturated or grey maps the first steps kill the last layers' units.
-    """
-    layers: list[nn.Module] = []
-    channels = 3
-    for groups, between in ((ENCODER, nn.MaxPool2d(2)), (DECODER, nn.Upsample(scale_factor=2))):
-        for index, group in enumerate(groups):
-            if index > 0:
-                layers.append(between)
-            for step in group:
-                out_channels = scaled(step, width)
-                layers += [nn.Conv2d(channels, out_channels, 3, padding=1), nn.ReLU()]
-                channels = out_channels
-    layers += [nn.Conv2d(channels, 1, 1), nn.Sigmoid()]
-    convolutions = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
-    for convolution in convolutions:
-        assert convolution.bias is not None
-        nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
-        last = convolution is convolutions[-1]
-        nn.init.constant_(convolution.bias, DARK_LOGIT if last else 0)
-    with torch.no_grad():
-        convolutions[0].weight /= _PIXEL_SCALE
-        convolutions[-1].weight /= 10
-    return nn.Sequential(*layers)
+"""Layers that can be averaged. The late one is 54 (a ReLU) in the paper's tables and 56 (a
+convolution) in its text."""
 
 
 class SalBCE(SaliencyNetwork):
-    """The static network: every frame for itself.
+    """The network without memory: it sees every frame alone.
 
     Parameters
     ----------
     input_size : (int, int)
         (height, width) in pixels, multiples of 16; also the output's size.
     width : float
-        Multiplies all channel counts.
+        Factor on all channel counts.
+    name : str
+        Registered name.
     """
 
     def __init__(
@@ -100,15 +63,15 @@ class SalBCE(SaliencyNetwork):
 
     def _saliency(self, tensors: list[Tensor], state: State | None) -> tuple[Tensor, State | None]:
         frames, shape = _flat(tensors[0])
-        return _run(self.salgan, frames, 0, len(self.salgan)).view(shape), None
+        return run_layers(self.salgan, frames, 0, len(self.salgan)).view(shape), None
 
     def _load_backbone(self, state: dict[str, Tensor], path: Path) -> None:
-        """Load the layers shared by the family from VGG-16 or from a trained SalBCE.
+        """Load the shared layers from VGG-16 or from a trained SalBCE.
 
-        A VGG-16 file of torchvision (``features.0.weight``, …) fills the encoder; its first layer
-        is rescaled and its input channels swapped so that it sees `bgr_mean` pixels as it saw
-        ImageNet-normalised RGB (but for half a grey level between the two published means). A
-        SalBCE or SalGAN file (``salgan.0.weight`` or ``0.weight``, …) fills all 62 layers.
+        A VGG-16 file of torchvision (``features.0.weight``, …) fills the encoder. Its first layer
+        is rescaled and its input channels are swapped, so that `bgr_mean` pixels have the same
+        effect as ImageNet-normalised RGB (except for half a grey level between the two published
+        means). A SalBCE or SalGAN file (``salgan.0.weight`` or ``0.weight``, …) fills all layers.
         """
         if "features.0.weight" not in state:
             shared = {
@@ -132,9 +95,9 @@ class SalBCE(SaliencyNetwork):
 
 
 class SalEMA(SalBCE):
-    """SalBCE with an exponential moving average over time of a layer's output.
+    """SalBCE with an exponential moving average of a layer's output over time.
 
-    ``E_t = a S_t + (1 - a) E_{t-1}``, ``E_0 = S_0``; the next layer gets ``E_t``. The released
+    ``E_t = a S_t + (1 - a) E_{t-1}``, ``E_0 = S_0``; the next layer takes ``E_t``. The released
     inference script loads ``SalEMA30.pt`` into a network with ``alpha_mode="learned"``.
 
     Parameters
@@ -143,19 +106,23 @@ class SalEMA(SalBCE):
         Index of the averaged layer, 7, 30 (the bottleneck), 54, 56 or 61, or (7, 54) or (7, 56)
         for two.
     alpha : float, optional
-        Weight of the new frame, 0 … 1; for ``learned`` the value before the sigmoid. Default 0.1
-        (two placements 0.3, ``learned`` 0, a weight of 0.5; the released code starts at 0.25).
+        Weight of the new frame, 0 … 1; for ``learned`` the value before the sigmoid. By default
+        0.1, for two placements 0.3, for ``learned`` 0 (a weight of 0.5; the released code starts at
+        0.25).
     alpha_mode : {"fixed", "learned", "released"}
-        Use `alpha` as it is; make ``sigmoid(alpha)`` a parameter; or apply the sigmoid to a fixed
-        alpha as the released code does, where 0.1 acts as 0.525.
+        ``fixed`` uses `alpha`; ``learned`` makes ``sigmoid(alpha)`` a parameter; ``released``
+        applies the sigmoid to a fixed alpha as the released code does, so that 0.1 means 0.525.
     residual : bool
-        Add the averaged layer's input to its average; the layer must keep its input's shape.
+        Whether the averaged layer's input is added to its average; the layer must not change the
+        shape.
     dropout : float, optional
-        Probability with which channels of the averaged layer's input are dropped in training (the
-        released code drops them at inference too). Default 0.5 at the bottleneck, else 0.
+        Probability that a channel of the averaged layer's input is dropped in training (the
+        released code drops at inference too). By default 0.5 at the bottleneck, else 0.
     released_inplace_relu : bool
-        Rectify the average at placement 7 as well, as the released code does because VGG's next
-        ReLU works in place: for weights that were trained that way.
+        Whether the average at placement 7 is rectified too, for weights that were trained in this
+        way: in the released code VGG's next ReLU works in place.
+    input_size, width, name
+        See `SalBCE`.
     """
 
     def __init__(
@@ -181,8 +148,8 @@ class SalEMA(SalBCE):
             )
         if released_inplace_relu and (7 not in placements or residual):
             raise RecipeError(
-                f"{name}: released_inplace_relu=True acts at placement 7 without residual alone, "
-                f"not at {placements} with residual={residual}; leave it out"
+                f"{name}: released_inplace_relu=True has an effect only at placement 7 without "
+                f"residual, not at {placements} with residual={residual}; leave it out"
             )
         if alpha is None:
             alpha = 0.0 if alpha_mode == "learned" else 0.1 if len(placements) == 1 else 0.3
@@ -217,9 +184,9 @@ class SalEMA(SalBCE):
         x, shape = _flat(tensors[0])
         after, position = [], 0
         for index, placement in enumerate(self.placements):
-            x = _run(self.salgan, x, position, placement)
+            x = run_layers(self.salgan, x, position, placement)
             dropped = functional.dropout2d(x, self.dropout, self.training)
-            new = _run(self.salgan, dropped, placement, placement + 1)
+            new = run_layers(self.salgan, dropped, placement, placement + 1)
             averages = self._average(
                 new.view(*shape[:2], *new.shape[1:]),
                 None if state is None else state[index],
@@ -229,10 +196,10 @@ class SalEMA(SalBCE):
             average = averages.flatten(0, 1)
             x = average + x if self.residual else average
             position = placement + 1
-        return _run(self.salgan, x, position, len(self.salgan)).view(shape), tuple(after)
+        return run_layers(self.salgan, x, position, len(self.salgan)).view(shape), tuple(after)
 
     def _average(self, new: Tensor, previous: Tensor | None, *, rectified: bool) -> Tensor:
-        """Moving average along time of [batch, time, channels, height, width]."""
+        """Average [batch, time, channels, height, width] along time."""
         alpha = self.alpha.sigmoid() if isinstance(self.alpha, Tensor) else self.alpha
         averages = []
         for frame in new.unbind(dim=1):
@@ -242,20 +209,14 @@ class SalEMA(SalBCE):
         return torch.stack(averages, dim=1)
 
     def inner(self) -> tuple[Inner, ...]:
-        """The moving average after each frame, of every averaged layer."""
-        return tuple(
-            Inner(
-                f"ema_{placement}",
-                f"moving average of layer {placement} after the frame",
-                "features",
-                None,
-                itemgetter(index),
-            )
-            for index, placement in enumerate(self.placements)
+        """Return the moving average after each frame, of every averaged layer."""
+        return _states(
+            (f"ema_{placement}", f"moving average of layer {placement}")
+            for placement in self.placements
         )
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """All weights, and apart from them a learned alpha: learning rate 0.1, no decay."""
+        """Return all weights, and separately a learned alpha: learning rate 0.1, no decay."""
         groups: list[dict[str, Any]] = [{"params": list(self.salgan.parameters())}]
         if isinstance(self.alpha, nn.Parameter):
             groups.append({"params": [self.alpha], "lr": 0.1, "weight_decay": 0.0})
@@ -263,16 +224,19 @@ class SalEMA(SalBCE):
 
 
 class SalCLSTM(SalBCE):
-    """SalBCE with a convolutional LSTM on the encoder's output; the decoder gets its cell.
+    """SalBCE with a convolutional LSTM on the encoder's output; the decoder takes its cell.
 
     Parameters
     ----------
     peepholes : {"paper", "shi", "none"}
-        How the gates see the cell: all three that of the frame before (equations 1-3); the output
-        gate that of this frame (Shi et al. 2015); or not at all, as in the released code, whose
-        files want this. Files of earlier versions say False for ``none`` and True for ``shi``.
+        Which cell the gates see. ``paper``: all three see that of the frame before (equations 1-3);
+        ``shi``: the output gate sees that of this frame (Shi et al. 2015); ``none``: no cell, as in
+        the released code and its files. Files of earlier versions have False for ``none`` and True
+        for ``shi``.
     residual : bool
-        Add the encoder's output to the cell.
+        Whether the encoder's output is added to the cell.
+    input_size, width, name
+        See `SalBCE`.
     """
 
     def __init__(
@@ -300,7 +264,7 @@ class SalCLSTM(SalBCE):
 
     def _saliency(self, tensors: list[Tensor], state: State | None) -> tuple[Tensor, State | None]:
         frames, shape = _flat(tensors[0])
-        encoded = _run(self.salgan, frames, 0, BOTTLENECK)
+        encoded = run_layers(self.salgan, frames, 0, BOTTLENECK)
         cells = []
         for features in encoded.view(*shape[:2], *encoded.shape[1:]).unbind(dim=1):
             state = conv_lstm_step(
@@ -313,29 +277,28 @@ class SalCLSTM(SalBCE):
             cells.append(state[1])
         cell = torch.stack(cells, dim=1).flatten(0, 1)
         x = cell + encoded if self.residual else cell
-        return _run(self.salgan, x, BOTTLENECK, len(self.salgan)).view(shape), state
+        return run_layers(self.salgan, x, BOTTLENECK, len(self.salgan)).view(shape), state
 
     def _canonical(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Say what to do about a file of the authors' release, which has no peepholes."""
+        """Refuse a file of the authors' release if this network has peepholes."""
         if self.peepholes is not None and "Gates.weight" in state and "peepholes" not in state:
             raise RecipeError(
-                f"{self.spec.name}: the file has no peepholes, as the authors' released code; "
-                "build the network for it with peepholes=none"
+                f"{self.spec.name}: the file has no peepholes, as in the authors' released code; "
+                "build the network with peepholes=none"
             )
         return super()._canonical(state)
 
     def inner(self) -> tuple[Inner, ...]:
-        """Output and cell of the LSTM after each frame."""
-        return tuple(
-            Inner(
-                name,
-                f"{name} of the LSTM after the frame",
-                "features",
-                None,
-                itemgetter(index),
-            )
-            for index, name in enumerate(("hidden", "cell"))
-        )
+        """Return output and cell of the LSTM after each frame."""
+        return _states((name, f"{name} of the LSTM") for name in ("hidden", "cell"))
+
+
+def _states(named: Iterable[tuple[str, str]]) -> tuple[Inner, ...]:
+    """Describe each tensor of the state."""
+    return tuple(
+        Inner(name, f"{about} after the frame", "features", None, itemgetter(index))
+        for index, (name, about) in enumerate(named)
+    )
 
 
 def _spec(
@@ -367,15 +330,8 @@ def _spec(
     )
 
 
-def _run(layers: nn.Sequential, x: Tensor, start: int, stop: int) -> Tensor:
-    """Run layers [`start`, `stop`) alone; the sigmoid works in float32 also under autocast."""
-    for layer in layers[start:stop]:
-        x = layer(x.float() if isinstance(layer, nn.Sigmoid) else x)
-    return x
-
-
 def _flat(clips: Tensor) -> tuple[Tensor, tuple[int, int, int, int]]:
-    """Give [batch x time, channels, height, width], and the shape of the maps to come."""
+    """Return [batch x time, channels, height, width], and the shape of the maps."""
     batch, time, _, height, width = clips.shape
     return clips.flatten(0, 1), (batch, time, height, width)
 

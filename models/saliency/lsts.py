@@ -1,8 +1,8 @@
-"""LSTS-RGB, LSTS-Flow and LSTS-RGB&Flow (Öztürk): a decoder on cached I3D features.
+"""This module defines LSTS-RGB, LSTS-Flow and LSTS-RGB&Flow (Öztürk): decoders of I3D features.
 
-I3D stays frozen; a network reads the features of the window of 79 frames that ends at the frame
-whose saliency it estimates. No code was published: the output padding of the decoder is the only
-one that gives 360x640, channel counts and the last 3D kernel are this project's choice.
+I3D is not trained. For each frame, a network reads the features of the window of 79 frames that
+ends with it. No code was published: the output padding of the decoder is the only one that gives
+360x640; channel counts and the last 3D kernel are this project's choice.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ PAPER = "Öztürk, LSTS"
 I3D_CHANNELS = 1024
 
 DECODER = (
-    # kernel, padding, stride, output padding, each (height, width)
     ((3, 3), (1, 1), (2, 2), (1, 1)),
     ((4, 3), (1, 1), (3, 2), (1, 1)),
     ((1, 3), (0, 1), (1, 2), (0, 1)),
@@ -29,6 +28,8 @@ DECODER = (
     ((3, 3), (1, 1), (2, 2), (1, 1)),
     ((3, 3), (1, 1), (2, 2), (1, 1)),
 )
+"""Kernel, padding, stride and output padding of each layer, over (height, width)."""
+
 UPSCALING = (72, 128)
 """Product of the decoder's strides: a 5x5 grid of features becomes 360x640."""
 
@@ -37,30 +38,35 @@ STREAMS: dict[str, tuple[str, ...]] = {
     "flow": ("i3d_flow",),
     "rgb_flow": ("i3d_rgb", "i3d_flow"),
 }
+"""Inputs of each network."""
+
 EPOCHS = {"rgb": 10, "flow": 2, "rgb_flow": 1}
+"""Epochs of training in the paper."""
 
 
 class LSTS(SaliencyNetwork):
-    """3D convolution over the window's time, then seven deconvolutions to the map.
+    """A 3D convolution over the window's time, then seven deconvolutions to the map.
 
     Parameters
     ----------
     streams : {"rgb", "flow", "rgb_flow"}
         Which features it reads; both are concatenated on channels.
     feature_shape : (int, int, int)
-        (time, height, width) of the cached features: (5, 5, 5) as pooled in the paper, (8, 5, 5)
-        or (10, 7, 7) for other poolings. The last 3D kernel spans the whole time, and the output
-        is 72 times as high and 128 times as wide.
+        (time, height, width) of the features: (5, 5, 5) as pooled in the paper, (8, 5, 5) or
+        (10, 7, 7) for other poolings. The last 3D kernel covers the whole time, and the output is
+        72 times as high and 128 times as wide.
     feature_channels : int
-        Channels of the cached features of one stream.
+        Channels of the features of one stream.
     channels : tuple of seven int
-        Channels before each deconvolution; the last one gives the map.
+        Channels before each deconvolution; the last one makes the map.
     literal_schedule : bool
-        Halve the learning rate after each 50 iterations, as printed: of 249,497 windows in batches
-        of 128 an epoch has 1,949 iterations, after 500 of which the rate is a thousandth. False
-        keeps it constant, as does the setting ``schedule: constant``.
+        Whether the learning rate is halved after every 50 iterations, as the paper says. With
+        249,497 windows in batches of 128, an epoch has 1,949 iterations; after 500 of them the rate
+        is a thousandth. False keeps it constant, and so does the setting ``schedule: constant``.
     width : float
-        Multiplies `channels`.
+        Factor on `channels`.
+    name : str
+        Registered name.
     """
 
     def __init__(

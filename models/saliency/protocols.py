@@ -1,7 +1,7 @@
-"""What the papers say of each setting, what their code does, and why ours is as it is.
+"""This module lists each setting of a network in its paper, in its released code, and here.
 
-docs/training.md and ``foveal train NETWORK --explain`` print these tables; our own values beside
-them come from the networks themselves.
+docs/training.md and ``foveal train NETWORK --explain`` print these tables; foveal's own values come
+from the networks.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ class Said:
     Attributes
     ----------
     setting : str
-        What it is called here: a setting of `foveal train`, or ``options.NAME`` of the network.
+        A setting of `foveal train`, ``options.NAME`` of the network, or another name.
     paper : str
-        The paper's value, with the section, table or equation that says so.
+        The paper's value, with its section, table or equation.
     ours : callable or str
-        Our default, as a function of the network's `Spec`, or in words.
+        Foveal's default, as a function of the network's `Spec`, or in words.
     released : str
-        The released code's value where it differs; empty where it does not or there is no code.
+        The released code's value if it differs; else empty.
     reason : str
-        Why ours is what it is, where it is not simply the paper's.
+        Why foveal's default is not simply the paper's value.
     """
 
     setting: str
@@ -41,9 +41,9 @@ class Said:
 
 
 def explain(spec: Spec) -> list[tuple[str, str, str, str, str]]:
-    """Setting, paper, released code, ours and reason of each setting of a network.
+    """Return setting, paper, released code, ours and reason for each setting in a network's `spec`.
 
-    Networks that reproduce no paper, and those of other packages, are told by their `Spec` alone.
+    For networks without a paper, and those of other packages, the values come from the `Spec`.
     """
     said = PROTOCOLS.get(spec.name)
     if said is None:
@@ -61,10 +61,11 @@ def explain(spec: Spec) -> list[tuple[str, str, str, str, str]]:
 
 
 HEADS = ("setting", "paper", "released code", "ours", "why")
+"""Column heads of the table."""
 
 
 def markdown(spec: Spec) -> str:
-    """The table as docs/training.md has it."""
+    """Return the table of docs/training.md for a network's `spec`."""
     lines = [
         f"| {' | '.join(HEADS)} |",
         f"|{'---|' * len(HEADS)}",

@@ -1,4 +1,4 @@
-"""ResNet-50 without its classifier, plain modules with torchvision's names of weights."""
+"""This module defines ResNet-50 without its classifier, with torchvision's names of weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class ResNet50(nn.Module):
     Parameters
     ----------
     width : float
-        Multiplies all channel counts.
+        Factor on all channel counts.
     """
 
     def __init__(self, width: float = 1.0) -> None:
@@ -43,7 +43,10 @@ class ResNet50(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Output of each stage: [n, 256 | 512 | 1024 | 2048, h / s, w / s] at width 1."""
+        """Return the output of each stage for pictures `x` [n, 3, h, w].
+
+        At width 1 they are [n, 256 | 512 | 1024 | 2048, h / s, w / s].
+        """
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         stages = []
         for index in range(len(BLOCKS)):

@@ -1,4 +1,4 @@
-"""What a trainer must know of a network: inputs, output, and the paper's way to train it."""
+"""This module describes networks for a trainer: inputs, output, and the paper's training."""
 
 from __future__ import annotations
 
@@ -14,22 +14,21 @@ class Input:
     Attributes
     ----------
     kind : str
-        What it is made of, and the key under which ``forward`` wants it. ``frame``: an RGB
-        picture. ``flow_image``: an RGB picture of the motion t → t + 1 on Middlebury's colour
-        wheel. ``flow_stack``: consecutive flow maps, the first t → t + 1, channels (u, v) of the
-        first, of the second, …; the video's last map is repeated. Anything else names an array of
-        the store, read as its axis asks: ``i3d_rgb``, cached I3D features of the window that ends
-        at frame t.
+        What it is, and its key in ``forward``. ``frame``: an RGB picture. ``flow_image``: an RGB
+        picture of the motion t → t + 1 in the colours of Middlebury. ``flow_stack``: consecutive
+        flow maps, the first t → t + 1, with channels (u, v) of the first, of the second, …; the
+        video's last map is repeated. Any other value is the name of an array of the store, read by
+        its axis: ``i3d_rgb``, the I3D features of the window that ends at frame t.
     shape : tuple of int
-        (channels, height, width), or that of an item of the array.
+        (channels, height, width), or the shape of an item of the array.
     normaliser : str
         Name in `foveal.models.normalise`.
     resize : str or None
-        How the paper brings frames to this size (``area``, ``bilinear``); None for features.
+        How the paper resizes frames (``area``, ``bilinear``); None for features.
     flow_method : str or None
-        Flow method that the paper makes it from; None where it is made of no flow, or of any.
+        Flow method of the paper; None if the input needs no flow, or any flow.
     per_frame : int or None
-        Of an array of sound: so many items in a row around each frame.
+        For an array of sound: number of consecutive items around each frame.
     """
 
     kind: str
@@ -42,7 +41,7 @@ class Input:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Multiply the learning rate by `factor` after each `every` iterations or epochs."""
+    """Multiply the learning rate by `factor` after every `every` iterations or epochs (`unit`)."""
 
     factor: float
     every: int
@@ -58,28 +57,29 @@ class Training:
     loss : str
         Terms for `foveal.models.losses.saliency_loss`.
     optimiser : {"adam", "rmsprop"}
+        The optimiser.
     learning_rate, weight_decay : float
-        For all parameters but those `SaliencyNetwork.parameter_groups` treats apart.
+        For all parameters without their own in `SaliencyNetwork.parameter_groups`.
     schedule : Schedule or None
         None keeps the learning rate constant.
     batch_size : int
-        Clips (or single items, where `clip_frames` is 1) in a batch.
+        Clips (or single items, if `clip_frames` is 1) in a batch.
     batch_size_of : mapping of str to int
-        By kind of dataset, where the paper has another batch size for it.
+        Other batch sizes of the paper, by kind of dataset.
     clip_frames : int
-        Consecutive frames a network gets at once.
+        Consecutive frames in a clip.
     epochs : int or None
-        None where the paper gives none.
+        None if the paper gives none.
     loss_over_time : {"mean", "sum"}
         Whether the frames of a clip are averaged or summed.
     gradient_clip_norm : float or None
         Largest norm of the gradient of all parameters together.
     short : {"skip", "pad"}
-        What becomes of videos with fewer frames than a clip.
+        Whether videos with fewer frames than a clip are left out or padded.
     augment : mapping of str to float
-        Settings of `foveal.torch.transforms.Augment`; none of them changes nothing.
+        Settings of `foveal.torch.transforms.Augment`; empty for no augmentation.
     on_pictures : Training or None
-        How the paper trains on still pictures; None: likewise, with clips of one frame.
+        How the paper trains on still pictures; None for the same, with clips of one frame.
     """
 
     loss: str
@@ -98,13 +98,13 @@ class Training:
     on_pictures: Training | None = None
 
     def of_pictures(self) -> Training:
-        """The training on still pictures: `on_pictures`, or this one with clips of one frame."""
+        """Return the training on pictures: `on_pictures`, or this one with clips of one frame."""
         return self.on_pictures or replace(self, clip_frames=1)
 
 
 @dataclass(frozen=True)
 class Spec:
-    """A network as built, in terms of the data around it.
+    """What a network reads and returns, and how it is trained.
 
     Attributes
     ----------
@@ -113,15 +113,16 @@ class Spec:
     paper : str
         Source of the network.
     inputs : tuple of Input
-        Everything ``forward`` wants at a time step.
+        Everything that ``forward`` needs at a time step.
     output_size : tuple of int
         (height, width) of the saliency map.
     training : Training
+        The paper's training.
     recurrent : bool
-        Whether ``forward`` gives a state to pass on to the next clip of the same video.
+        Whether ``forward`` returns a state for the next clip of the same video.
     options : mapping
-        Every option the network was built with, JSON-serialisable; ``build(name, **options)``
-        gives the same network.
+        Every option of the network, JSON-serialisable; ``build(name, **options)`` builds the same
+        network.
     """
 
     name: str

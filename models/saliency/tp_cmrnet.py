@@ -1,8 +1,8 @@
-"""TP-CMRNet (Malladi et al.): two pathways of cascaded multiplicative residual blocks.
+"""This module defines TP-CMRNet (Malladi et al.): two pathways of multiplicative residual blocks.
 
-One pathway sees the frame, the other a stack of the flow maps that follow it; after every block
-the frame's features are gated by the motion's. A bidirectional convolutional LSTM joins groups of
-five frames. No code was published; this is the plan whose size is the paper's 4.9 M parameters.
+One pathway sees the frame, the other a stack of the flow maps that follow it; after every block the
+motion's features gate the frame's. A bidirectional convolutional LSTM joins groups of five frames.
+No code was published; this is the design that has the paper's 4.9 M parameters.
 """
 
 from __future__ import annotations
@@ -28,10 +28,13 @@ from foveal.models.saliency.spec import Input, Schedule, Spec, Training
 PAPER = "Malladi et al., TP-CMRNet"
 CHANNELS = 32
 INNER_CHANNELS = (56, 64, 64, 64)
+"""Channels in each block, see `CMRBlock`."""
+
 POOLED_AFTER = (True, True, False, False)
-"""Whether the features are halved in size after a block: 112, 56, 28, 28 of a 224 input."""
+"""Whether a block is followed by pooling: sizes 112, 56, 28, 28 for an input of 224."""
 
 DOWNSCALING = 8
+"""Ratio of the sizes of the input and of the last features."""
 
 
 class CMRBlock(nn.Module):
@@ -39,11 +42,13 @@ class CMRBlock(nn.Module):
 
     Parameters
     ----------
-    channels, inner_channels : int
-        Channels in and out, and of each convolution of the first level; the second has twice those.
+    channels : int
+        Channels of input and output.
+    inner_channels : int
+        Channels of each convolution of the first level; the second level has twice as many.
     combine : {"x*r", "x+x*r", "x+r"}
-        How the input x and the residual r become the output; the paper's text multiplies. Both
-        products grow like a power of the input: float16 overflows, float32 and bfloat16 hold at
+        How the input x and the residual r give the output; the paper's text multiplies. Both
+        products grow like a power of the input: float16 overflows, float32 and bfloat16 do not at
         the paper's learning rate.
     """
 
@@ -58,10 +63,10 @@ class CMRBlock(nn.Module):
         self.combine = combine
         if combine == "x*r":
             assert self.join.bias is not None
-            nn.init.ones_(self.join.bias)  # starts near the identity; products of products vanish
+            nn.init.ones_(self.join.bias)  # starts near the identity: other products would vanish
 
     def forward(self, x: Tensor) -> Tensor:
-        """[n, channels, h, w] to the same."""
+        """Map `x` [n, channels, h, w] to the same shape."""
         t, f = self.first3(x).relu(), self.first5(x).relu()
         t2 = self.second3(torch.cat([t, f], dim=1)).relu()
         f2 = self.second5(torch.cat([f, t], dim=1)).relu()
@@ -76,6 +81,11 @@ class Attention(nn.Module):
 
     3x3 convolution to half the channels, ReLU, BatchNorm, 1x1 convolution, sigmoid, spatial
     softmax: the attention of STRA-Net's code.
+
+    Parameters
+    ----------
+    channels : int
+        Channels of the features.
     """
 
     def __init__(self, channels: int) -> None:
@@ -90,30 +100,30 @@ class Attention(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """[n, channels, h, w] to the same."""
+        """Map `x` [n, channels, h, w] to the same shape."""
         return x + attention_of(self.score(x)) * x
 
 
 def attention_of(score: Tensor) -> Tensor:
-    """Scores [n, 1, h, w] as attention that sums to 1 over the picture."""
+    """Turn `score` [n, 1, h, w] into attention that sums to 1 over the picture."""
     return score.flatten(1).softmax(dim=1).view(score.shape)
 
 
 class TPCMRNet(SaliencyNetwork):
-    """Frame and flow pathway, recurrence over the group, auto-encoder, decoder.
+    """Frame and flow pathways, recurrence over a group of frames, auto-encoder, decoder.
 
     Parameters
     ----------
     flow_maps : int
         Flow maps in the stack, 3 … 11 (9 in the paper's best); 0 leaves the flow pathway out.
     fusion : {"every_block", "last_sum"}
-        Gate the frame's features by the motion's after every block, or (ablation) only add both
-        after the last.
+        Whether the motion's features gate the frame's after every block, or (ablation) both are
+        only added after the last one.
     attention : bool
-        Spatial attention after every block.
+        Whether there is spatial attention after every block.
     recurrence : {"bidirectional", "forward"}
-        Look at the group's later frames too, or (ablation) only at the past; the latter carries
-        its state from group to group.
+        Whether the group's later frames are used too, or (ablation) only earlier ones; ``forward``
+        keeps its state from group to group.
     combine : {"x*r", "x+x*r", "x+r"}
         See `CMRBlock`.
     inner_channels : sequence of four int
@@ -121,7 +131,9 @@ class TPCMRNet(SaliencyNetwork):
     input_size : (int, int)
         (height, width) in pixels, multiples of 8; also the output's size.
     width : float
-        Multiplies all channel counts.
+        Factor on all channel counts.
+    name : str
+        Registered name.
     """
 
     def __init__(
@@ -145,7 +157,7 @@ class TPCMRNet(SaliencyNetwork):
         height, input_width = check_size(name, input_size, DOWNSCALING)
         if len(inner_channels) != len(POOLED_AFTER):
             raise RecipeError(
-                f"{name}: inner_channels needs {len(POOLED_AFTER)} entries, one a block, got "
+                f"{name}: inner_channels needs {len(POOLED_AFTER)} entries, one per block, got "
                 f"{tuple(inner_channels)}"
             )
         channels = scaled(CHANNELS, width)
@@ -222,7 +234,7 @@ class TPCMRNet(SaliencyNetwork):
         return saliency.view(batch, time, *self.spec.output_size), state
 
     def _features(self, tensors: list[Tensor]) -> Tensor:
-        """Spatio-temporal features [n, 32, h/8, w/8] of frames and flow stacks."""
+        """Compute the features [n, 32, h/8, w/8] of frames and flow stacks."""
         frame: Tensor = self.frame_path[0](tensors[0]).relu()
         flow = None if self.flow_path is None else self.flow_path[0](tensors[1]).relu()
         for block, pooled in enumerate(POOLED_AFTER, start=1):
@@ -240,7 +252,7 @@ class TPCMRNet(SaliencyNetwork):
         return frame
 
     def inner(self) -> tuple[Inner, ...]:
-        """The attention after each block; nothing where attention is left out."""
+        """Return the attention after each block; nothing without attention."""
         return tuple(
             Inner(
                 f"attention_{block}",
@@ -254,7 +266,7 @@ class TPCMRNet(SaliencyNetwork):
         )
 
     def _recur(self, features: Tensor, state: State | None) -> tuple[Tensor, State | None]:
-        """Run the LSTM over [batch, time, channels, h, w], forwards and perhaps backwards too."""
+        """Run the LSTM over [batch, time, channels, h, w], forwards and maybe backwards too."""
         frames = list(features.unbind(dim=1))
         bidirectional = len(self.recurrent) == 2
         outputs, state = _scan(self.recurrent[0], frames, None if bidirectional else state)

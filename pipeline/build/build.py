@@ -268,6 +268,7 @@ class Build:
         Parameters
         ----------
         results : iterable of VideoResult
+            Results of this build; videos that are not in it keep their rows.
         plan : BuildPlan, optional
             Rows of unchanged videos are taken from it and not read again.
 

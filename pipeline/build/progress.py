@@ -32,7 +32,7 @@ class Listener(Protocol):
         """So many frames of a video are done; the meter says where the time went."""
 
     def ended(self, result: VideoResult) -> None:
-        """A video is complete, quarantined or failed."""
+        """A video is complete, quarantined or failed, as its `result` says."""
 
 
 class Silent:

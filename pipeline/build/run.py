@@ -33,7 +33,21 @@ batch."""
 
 
 class Status(StrEnum):
-    """How a video ended."""
+    """How the work on a video ended.
+
+    Attributes
+    ----------
+    COMPLETE : str
+        Every wanted stage is there; some were computed now.
+    UNCHANGED : str
+        Every wanted stage was complete already.
+    QUARANTINED : str
+        The video or its annotation is unusable.
+    FAILED : str
+        Another cause (disk, device, a defect); the next build tries again.
+    ELSEWHERE : str
+        Another process has claimed the video; it is not decided yet.
+    """
 
     COMPLETE = "complete"
     UNCHANGED = "unchanged"

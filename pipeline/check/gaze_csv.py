@@ -1,4 +1,4 @@
-"""A table of gaze beside videos of no known dataset: which of its columns is what."""
+"""Guess the meaning of the columns in a table of gaze beside videos of an unknown dataset."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import yaml
 from foveal.pipeline.sources.readers.files import VIDEO_SUFFIXES, file_names
 
 _ROWS = 1_000_000
-"""So many rows of the table are looked at."""
+"""Number of rows that are read, from the start of the table."""
 
 _NAMES = {
     "video": "video clip name file filename stimulus stimuli media movie videoid videoname clipid",
@@ -26,20 +26,21 @@ _NAMES = {
     "y": "y gy gazey ypx fixationy fixy posy ypos ypixel gazeypx ycoord pointy normy ynorm",
     "event": "event type label eventtype category kind what",
 }
-"""Headings that stand for each column, without case, spaces and signs."""
+"""Headings that name each column, in lower case, without spaces and signs; the likelier first."""
 
 _MILLISECONDS = ("ms", "milliseconds", "timems", "timestampms")
 
 
 @dataclass(frozen=True)
 class GazeCsv:
-    """A recipe's ``gaze`` section for a table, and what a person should know of it.
+    """A recipe's ``gaze`` section for a table, and what a person should know about it.
 
     Attributes
     ----------
     section : mapping or None
-        None where the coordinates, or what tells the frame, were not found among the columns.
+        None where the table has no columns for coordinates or for frame or time.
     remarks : tuple of str
+        Sentences about what was guessed, or what is missing.
     """
 
     section: Mapping[str, Any] | None
@@ -47,18 +48,19 @@ class GazeCsv:
 
 
 def find_gaze_csv(root: Path, videos: Path) -> GazeCsv | None:
-    """The table of gaze of a folder of videos: one CSV file, or one for each video.
+    """Find the table of gaze of a folder of videos: one CSV file, or one per video.
 
     Parameters
     ----------
     root : Path
-        Where the table is looked for, and in the folder of the videos.
+        Folder that is searched first; the folder of the videos is searched next.
     videos : Path
+        Folder of the videos.
 
     Returns
     -------
     GazeCsv or None
-        None where there is no table, or several that are not named like the videos.
+        None where there is no table, or several whose names differ from those of the videos.
     """
     stems = {Path(name).stem for name in _video_files(videos)}
     for folder in dict.fromkeys((root, videos)):
@@ -74,7 +76,14 @@ def find_gaze_csv(root: Path, videos: Path) -> GazeCsv | None:
 
 
 def with_gaze(text: str, found: GazeCsv) -> str:
-    """The ready recipe of videos with a table of gaze, its last sections uncommented."""
+    """Add the table of gaze to the ready recipe of videos, and uncomment its last sections.
+
+    Parameters
+    ----------
+    text : str
+        Content of ``recipes/videos.yaml``.
+    found : GazeCsv
+    """
     if found.section is None:
         return text
     head = re.compile(r"^# With a table .*?(?=^dataset:)", re.MULTILINE | re.DOTALL)
@@ -106,38 +115,38 @@ def _described(table: Path, place: str, videos: Path, stems: set[str], *, each: 
     if lacking:
         return GazeCsv(
             None,
-            (f"{table} lies there too, but its columns ({heads}) do not tell {', '.join(lacking)}; "
-             "name them in the recipe's gaze section (docs/datasets.md)",),
+            (f"{table} is there too, but none of its columns ({heads}) seems to be "
+             f"{', '.join(lacking)}; name them in the recipe's gaze section (docs/datasets.md)",),
         )  # fmt: skip
     section: dict[str, Any] = {"path": place, "columns": columns}
     remarks = [f"{table}: gaze; check the recipe's gaze section against its columns: {heads}"]
     x, y = (rows[columns[name]] for name in "xy")
     if max(x.max(), y.max()) <= 1.5:
         section["units"] = "fraction"
-        remarks.append("its coordinates lie within 0 … 1: taken for fractions of the picture")
+        remarks.append("its coordinates are within 0 … 1: taken as fractions of the picture")
     if columns["frame"] is not None:
         first = int(rows[columns["frame"]].min())
         section["first_frame"] = 1 if first == 1 else 0
-        remarks.append(f"its least frame number is {first}: frames count from {min(first, 1)}")
+        remarks.append(f"its lowest frame number is {first}: frames count from {min(first, 1)}")
     else:
         section["fps"] = _fps(videos)
         if _plain(columns["seconds"]) in _MILLISECONDS:
             section["seconds_per_unit"] = 0.001
-        remarks.append("its times become frames by the fps of the first video")
+        remarks.append("the fps of the first video turns its times into frames")
     remarks += _of_events(rows, columns, section)
     if columns["video"] is not None:
         named = {str(value) for value in rows[columns["video"]].unique()}
         if not named & stems:
-            told, there = (", ".join(sorted(names)[:3]) for names in (named, stems))
+            own, there = (", ".join(sorted(names)[:3]) for names in (named, stems))
             remarks.append(
-                f"it names videos {told}, …, the files are {there}, …: make them the same, without "
-                "suffix"
+                f"it names videos {own}, …, but the files are {there}, …: make the names the same, "
+                "without suffix"
             )
     return GazeCsv(section, tuple(remarks))
 
 
 def _of_events(rows: Any, columns: dict[str, Any], section: dict[str, Any]) -> Iterator[str]:
-    """Which kind of sample counts; no column of events where no value tells of fixations."""
+    """Find the event of fixations; forget the column where no value looks like one."""
     if columns["event"] is None:
         return
     kinds = [str(kind) for kind in rows[columns["event"]].dropna().unique()]
@@ -146,11 +155,11 @@ def _of_events(rows: Any, columns: dict[str, Any], section: dict[str, Any]) -> I
         columns["event"] = None
         return
     section["fixation_event"] = kept
-    yield f"rows of {kept!r} alone are kept, of {', '.join(kinds)}"
+    yield f"only rows of {kept!r} are kept, of {', '.join(kinds)}"
 
 
 def _column(heads: Any, name: str) -> str | None:
-    """The heading that stands for a column, the likelier first."""
+    """The likeliest heading of a column."""
     by_plain = {_plain(head): str(head) for head in reversed(list(heads))}
     return next((by_plain[one] for one in _NAMES[name].split() if one in by_plain), None)
 
@@ -160,7 +169,7 @@ def _plain(head: object) -> str:
 
 
 def _fps(videos: Path) -> float:
-    """Of the first video; 25 where it cannot be opened, which `foveal check` then tells."""
+    """Frame rate of the first video; 25 where it cannot be opened, as `foveal check` reports."""
     from foveal.errors import FovealError
     from foveal.pipeline.video.probe import probe
     from foveal.pipeline.video.types import Video

@@ -1,7 +1,7 @@
-"""Reads a dataset cheaply before a night is spent on it, and says what is wrong or odd.
+"""Check a dataset in minutes, before a build spends hours on it.
 
-Every file is looked at, but few are read whole: videos up to their first frame, gaze tables whole,
-of pictures only the first, middle and last of each video.
+Every file is checked, but few are read to the end: videos up to their first frame, tables of gaze
+completely, and of the pictures of a video only the first, middle and last.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from foveal.pipeline.recipe.recipe import Recipe
 from foveal.pipeline.sources import list_videos, open_source
 from foveal.registry import find
 
-__all__ = ["Finding", "Report", "Row", "check"]
-
 
 @dataclass(frozen=True)
 class Report:
-    """The outcome of a preflight.
+    """The result of a check.
 
     Attributes
     ----------
     dataset, form, root : str
+        Kind of the dataset, its published form, and its folder.
     reconcile : str
-        The rule in the recipe for frames and annotation that differ in number.
-    videos : dict of str to int
-        Found by split.
-    published : dict of str to int
-        As the dataset's authors count them; empty where unknown.
+        The recipe's rule for frames and annotation that differ in number.
+    videos : mapping of str to int
+        Number of videos found, by split.
+    published : mapping of str to int
+        Number of videos by the dataset's authors; empty where it is unknown.
     rows : tuple of Row
+        One per video.
     findings : tuple of Finding
-        The dataset's first, then in the order of the videos.
+        Those about the dataset first, then in the order of the videos.
     """
 
     dataset: str
@@ -49,11 +49,11 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing would be quarantined."""
+        """Whether a build would quarantine no video."""
         return not any(finding.severity == "error" for finding in self.findings)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as plain JSON types."""
+        """Convert the report to plain JSON types."""
         return {**asdict(self), "ok": self.ok}
 
 
@@ -64,26 +64,22 @@ def check(
     workers: int = 4,
     advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
-    """Look at every video of a recipe's dataset and its annotation.
+    """Check every video of a recipe's dataset and its annotation.
 
     Parameters
     ----------
     recipe : Recipe
     limit : int, optional
-        Only the first so many videos.
+        Number of videos to check, from the first; default is all.
     workers : int
         Threads that read.
     advance : callable
-        Called with videos done and in all.
-
-    Returns
-    -------
-    Report
+        Called with the number of videos done and of all videos.
 
     Raises
     ------
     RecipeError
-        Where the dataset cannot be listed at all.
+        The dataset cannot be listed.
     """
     source = open_source(recipe.dataset, recipe.fixations)
     videos = list_videos(source, recipe.dataset)[:limit]

@@ -1,4 +1,4 @@
-"""Which dataset, in which form, lies in a folder; and a commented recipe for it."""
+"""Recognise which dataset a folder holds, and write a commented recipe for it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from foveal.pipeline.sources.readers.files import folder_names
 from foveal.registry import find, plugins
 
 _SUBFOLDERS = 30
-"""So many folders below the given one are tried where nothing lies directly in it."""
+"""Number of folders below the given one that are tried where it holds no dataset itself."""
 
 _PLAIN_RECIPE = """\
 # {title}. Every key is explained in docs/recipes.md.
@@ -35,14 +35,14 @@ frames:
 
 @dataclass(frozen=True)
 class Guess:
-    """How far a folder looks like a form.
+    """Which signs of a form a folder shows.
 
     Attributes
     ----------
     dataset : Dataset
     form : Form
     root : Path
-        Where it lies: the given folder or one below.
+        The folder: the given one or one below it.
     found, missing : tuple of str
         Patterns of the parts that are there, and of those that are not.
     """
@@ -56,16 +56,16 @@ class Guess:
 
 @dataclass(frozen=True)
 class Recognition:
-    """What lies in a folder.
+    """What a folder holds.
 
     Attributes
     ----------
     guess : Guess or None
-        The form recognised; None where there is none.
+        The recognised form; None where there is none.
     recipe : str
         Commented YAML for it; empty where nothing was recognised.
     message : str
-        For a person: what was recognised, or what was found and what is missing.
+        For people: what was recognised, or what was found and what is missing.
     """
 
     guess: Guess | None
@@ -74,21 +74,21 @@ class Recognition:
 
 
 def recognise(root: Path, store: str | None = None) -> Recognition:
-    """Find out which dataset and form lies in a folder, and write a recipe for it.
+    """Find out which dataset and form a folder holds, and write a recipe for it.
 
-    The registry's datasets are tried in the folder, then in those below. Of several forms that
+    All registered datasets are tried in the folder, then in the folders below. Where several forms
     match, the one with the most signs is taken.
 
     Parameters
     ----------
     root : Path
     store : str, optional
-        Where the store is to be; ``<dataset>.zarr`` in the current folder where left out.
+        Path or URL of the store; default is ``<dataset>.zarr`` in the current folder.
 
     Raises
     ------
     RecipeError
-        Where the folder is not there.
+        The folder does not exist.
     """
     if not root.is_dir():
         raise RecipeError(f"{root} is no folder; give the one the dataset was unpacked into")
@@ -143,17 +143,17 @@ def _recognised(whole: list[Guess], root: Path, store: str | None) -> Recognitio
     text = _set(_ready_recipe(dataset), "store", store or f"{dataset.kind}.zarr", indent="")
     for key, value in settings.items():
         text = _set(text, key, value, indent="  ")
-    told = list(_told(guess, others))
+    remarks = list(_remarks(guess, others))
     if dataset.kind == "videos" and settings.get("form", "files") == "files":
         gaze = find_gaze_csv(root, guess.root)
         if gaze is not None:
             text = with_gaze(text, gaze)
-            told += gaze.remarks
+            remarks += gaze.remarks
     Recipe.parse(yaml.safe_load(text))
-    return Recognition(guess, text, "\n".join(told))
+    return Recognition(guess, text, "\n".join(remarks))
 
 
-def _told(guess: Guess, others: list[Guess]) -> Iterator[str]:
+def _remarks(guess: Guess, others: list[Guess]) -> Iterator[str]:
     yield f"{guess.root}: {guess.form.title} ({', '.join(guess.found)})"
     if others:
         titles = ", ".join(other.form.title for other in others)
@@ -172,7 +172,7 @@ def _ready_recipe(dataset: Dataset) -> str:
 
 
 def _set(text: str, key: str, value: Any, indent: str) -> str:
-    """Give a key of a ready recipe another value, keeping its comment; new keys follow ``root``."""
+    """Give a key of a ready recipe another value and keep its comment; new keys follow ``root``."""
     written = json.dumps(value, ensure_ascii=False)
     line = re.compile(rf"^{indent}{key}:[^\n#]*?(\s+#[^\n]*)?$", re.MULTILINE)
     if line.search(text):

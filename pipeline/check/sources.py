@@ -1,4 +1,4 @@
-"""Whether the raw files of a dataset still hold what a store was made from."""
+"""Check whether the raw files of a dataset are still those that a store was made from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from foveal.storage.marks import Mark
 from foveal.storage.verify import Problem
 
 _IDENTITY = {"content_sha256": "video", "annotations_sha256": "annotations"}
-"""What a stage's identity calls the contents that it was computed from."""
+"""Files by the key of a stage's identity that remembers their content."""
 
 
 def check_sources(
@@ -27,16 +27,16 @@ def check_sources(
     Parameters
     ----------
     recipe : Recipe
-        The store's own, with ``dataset.root`` where the dataset lies now.
+        The store's own recipe, with the present folder of the dataset as ``dataset.root``.
     marks : mapping
-        Of the store, by video and stage.
+        Marks of the store, by video and stage.
     progress : callable
-        Called with videos done and in all.
+        Called with the number of videos done and of all videos.
 
     Returns
     -------
     list of Problem
-        A line for each stage whose files are gone, unreadable or hold something else.
+        One per stage whose files are missing, unreadable or changed.
 
     Raises
     ------
@@ -69,9 +69,9 @@ def check_sources(
 
 
 def _hash(what: str, paths: list[Path]) -> tuple[str, str]:
-    """What files hold now, and what to say where a store remembers something else."""
+    """SHA-256 of files now, and the message for a store that remembers another."""
     try:
         sha256 = content_of(paths, None, InputError).sha256
     except InputError as error:
         return "", str(error)
-    return sha256, f"{what}: the files hold something else than when the stage was computed"
+    return sha256, f"{what}: the files have changed since the stage was computed"

@@ -1,4 +1,4 @@
-"""What a preflight looks at in one video."""
+"""The check of one video: its files, its pictures and its gaze."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from foveal.pipeline.video.types import Fixations, Video, VideoInfo
 Severity = Literal["error", "warning", "note"]
 
 SUSPICIOUS_SHARE = 0.2
-"""More samples than this off the screen, or after the video's end, hint at a wrong mapping."""
+"""A larger share of samples off the screen or after the video's end hints at a wrong mapping."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,11 @@ class Finding:
     Attributes
     ----------
     severity : {'error', 'warning', 'note'}
-        An error quarantines the video when it is built; a warning may mean a silent mistake.
+        A build quarantines a video with an error; a warning may mean a silent mistake.
     video : str
-        Empty where it concerns the dataset.
+        Id of the video; empty where the finding is about the dataset.
     message : str
+        What was found.
     """
 
     severity: Severity
@@ -53,23 +54,30 @@ class Finding:
 
 @dataclass(frozen=True)
 class Row:
-    """What was seen of one video; None where it could not be seen.
+    """What is known about one video; None where it could not be read.
 
     Attributes
     ----------
-    video, split
+    video : str
+        Id of the video.
+    split : str or None
+        Its split.
     frames : int or None
-        As the container declares, or images counted.
-    height_px, width_px, fps
+        Frames that the container declares, or number of images.
+    height_px, width_px : int or None
+        Size of the upright picture.
+    fps : float or None
+        Frames per second.
     annotated_frames : int or None
         Frames that have a published picture, where there are pictures.
     observers : int or None
+        Observers whose gaze was read.
     points : int or None
-        Fixated points, where gaze was read whole.
-    excluded : dict
+        Fixated points, where the gaze was read completely.
+    excluded : mapping of str to int
         Samples left out, by reason.
     status : {'ok', 'note', 'warning', 'error'}
-        The gravest of its findings.
+        Severity of its worst finding.
     """
 
     video: str
@@ -88,7 +96,7 @@ class Row:
 def look(
     source: Source, video: Video, recipe: Recipe, wants_gaze: bool
 ) -> tuple[Row, list[Finding]]:
-    """One video: what is seen of it, and what is found odd."""
+    """Check a `video` of `source` for a build by `recipe`; the annotation if `wants_gaze`."""
     findings = [Finding("note", video.id, note) for note in video.notes]
     info: VideoInfo | None = None
     fixations: Fixations | None = None
@@ -140,7 +148,7 @@ def _row(
 
 
 def _folders(video: Video) -> dict[str, list[Path]]:
-    """Annotation files by the folder they lie in."""
+    """Annotation files by their folder."""
     found: dict[str, list[Path]] = {}
     for path in video.annotation_paths:
         found.setdefault(os.fspath(path).rpartition(os.sep)[0], []).append(path)
@@ -148,7 +156,7 @@ def _folders(video: Video) -> dict[str, list[Path]]:
 
 
 def _picture_folders(source: Source, video: Video) -> dict[str, list[Path]]:
-    """Those that hold a picture (in clips, perhaps as MATLAB file) for each frame."""
+    """Folders that hold one picture (in clips also a MATLAB file) per frame."""
     suffixes = (*PICTURE_SUFFIXES, ".mat") if isinstance(source, ClipSource) else PICTURE_SUFFIXES
     by_frame = video.image_names is not None or video.expected_frames is not None
     return {
@@ -159,7 +167,7 @@ def _picture_folders(source: Source, video: Video) -> dict[str, list[Path]]:
 
 
 def _look_at_files(video: Video, paths: Iterable[Path], what: str) -> list[Finding]:
-    """Files that are missing or empty."""
+    """Find files that are missing, empty or not plain."""
     bad = []
     for path in map(os.fspath, paths):
         try:
@@ -177,7 +185,7 @@ def _look_at_files(video: Video, paths: Iterable[Path], what: str) -> list[Findi
 
 
 def _compare_counts(video: Video, info: VideoInfo, rule: str) -> list[Finding]:
-    """Declared frames against published pictures of a video file."""
+    """Compare the declared frames of a video file with its published pictures."""
     expected = video.expected_frames
     if expected is None or info.frames is None or info.frames == expected:
         return []
@@ -188,7 +196,7 @@ def _compare_counts(video: Video, info: VideoInfo, rule: str) -> list[Finding]:
 
 
 def _look_at_pictures(video: Video, info: VideoInfo, pictures: list[Path]) -> list[Finding]:
-    """The middle picture of a folder; the first and last too where nothing is in it."""
+    """Check the middle picture of a folder; also the first and last where it is constant."""
     middle = pictures[len(pictures) // 2]
     name = f"{middle.parent.name}/{middle.name}"
     pixels = _read(middle)
@@ -199,7 +207,7 @@ def _look_at_pictures(video: Video, info: VideoInfo, pictures: list[Path]) -> li
     if _varies(pixels):
         return []
     if any(_varies(_read(path)) for path in (pictures[0], pictures[-1])):
-        return [Finding("note", video.id, f"{name} is constant: nobody looked there")]
+        return [Finding("note", video.id, f"{name} is constant: nobody looked at that frame")]
     message = f"first, middle and last picture in {middle.parent.name}/ are constant"
     return [Finding("warning", video.id, message)]
 
@@ -213,7 +221,7 @@ def _varies(pixels: NDArray[Any]) -> bool:
 
 
 def _look_at_clip(source: ClipSource, video: Video, info: VideoInfo) -> list[Finding]:
-    """Whether the pictures belong together, and the last image to the first."""
+    """Check that the pictures belong together, and that the last image has the first one's size."""
     if problem := source.problem(video):
         return [Finding("error", video.id, problem)]
     names = video.image_names or ()
@@ -225,7 +233,7 @@ def _look_at_clip(source: ClipSource, video: Video, info: VideoInfo) -> list[Fin
 
 
 def _look_at_maps(video: Video, info: VideoInfo, maps: PublishedMaps | None) -> list[Finding]:
-    """Whether maps that tell their size have that of the video."""
+    """Check that maps whose size is known have that of the video."""
     size = getattr(maps, "size", info.size)
     if size == info.size:
         return []
@@ -235,7 +243,7 @@ def _look_at_maps(video: Video, info: VideoInfo, maps: PublishedMaps | None) -> 
 
 
 def _look_at_gaze(video: Video, info: VideoInfo, fixations: Fixations) -> list[Finding]:
-    """Signs of a wrong mapping: points off the screen, after the end, in too few frames."""
+    """Find signs of a wrong mapping: points off the screen, after the end, in too few frames."""
     if not len(fixations):
         raise GazeError(f"{video.id}: no fixated point is left: {dict(fixations.excluded)}")
     findings = []
@@ -253,24 +261,21 @@ def _look_at_gaze(video: Video, info: VideoInfo, fixations: Fixations) -> list[F
     if off_screen > SUSPICIOUS_SHARE * (used + off_screen):
         add(
             "warning",
-            f"{off_screen} of {used + off_screen} fixation samples lie off the video; are x and y "
+            f"{off_screen} of {used + off_screen} fixation samples are off the video; are x and y "
             "in order, and is it the right screen?",
         )
     if info.frames is not None:
         frames = min(info.frames, video.max_frames or info.frames)
         late = int((fixations.frame >= info.frames).sum())
         if late > SUSPICIOUS_SHARE * len(fixations):
-            add("warning", f"{late} of {len(fixations)} points come after the last frame")
+            add("warning", f"{late} of {len(fixations)} points are after the last frame")
         last = int(fixations.frame[-1]) + 1
         if last < (1 - SUSPICIOUS_SHARE) * frames:
             add("warning", f"gaze ends at frame {last} of {frames}")
         declared = attributes.get("annotation_frames", info.frames)
         if declared != info.frames:
-            add(
-                "note",
-                f"annotation of {declared} frames, {info.frames} in the container",
-            )
+            add("note", f"annotation of {declared} frames, {info.frames} in the container")
     rate = float(attributes.get("frame_rate", info.fps))
     if not math.isclose(rate, info.fps, rel_tol=1e-3):
-        add("note", f"gaze is mapped at {rate:g} frames a second, the video has {info.fps:g}")
+        add("note", f"gaze is mapped at {rate:g} frames per second, the video has {info.fps:g}")
     return findings

@@ -1,4 +1,4 @@
-"""Stored predictions side by side: sheets, per-video differences, scores over time, one page."""
+"""This module compares stored predictions: sheets, differences by video, scores over time."""
 
 from __future__ import annotations
 
@@ -21,9 +21,12 @@ from foveal.pipeline.learn.ground_truth import Truth
 from foveal.storage.reader import Store, open_store
 
 MOST_VIDEOS, MOST_FRAMES, MOST_MODELS = 24, 12, 8
+
 SHOWN_BY_DEFAULT = 4
+"""Number of videos drawn where none are named."""
 
 Advance = Callable[[str, int, int], None]
+"""Called with a video, the number of frames done and the number of its frames."""
 
 
 @dataclass(frozen=True)
@@ -34,16 +37,15 @@ class Comparison:
     ----------
     folder : Path
     files : tuple of str
-        In it; ``index.html`` shows all figures.
+        Names of the files; ``index.html`` shows all figures.
     models : tuple of str
-        Arrays.
     metric : str
     videos : tuple of str
-        Those drawn.
+        Videos that were drawn.
     means : mapping of str to mapping
         By scored video and model, the mean score of its frames.
     between : (str, str) or None
-        Whose difference is drawn.
+        The models whose difference is drawn.
     not_scored : mapping of str to str
         Videos without scores, and why.
     """
@@ -71,11 +73,11 @@ def compare(
     between: tuple[str, str] | None = None,
     advance: Advance = lambda video, done, frames: None,
 ) -> Comparison:
-    """Draw how stored predictions differ; nothing is trained or predicted for it.
+    """Draw how stored predictions differ, without training or predicting anything.
 
     - ``sheet``: frame x ground truth x models, at `frames` moments of each drawn video;
-    - ``difference``: mean score by video, one model less the other, sorted, and the moments at
-      which they differ most in the videos at both ends;
+    - ``difference``: mean score by video, one model minus the other, sorted, and the moments of the
+      largest differences in the videos at both ends;
     - ``time_<video>``: the score of each frame, and the moments at its peaks.
 
     Each is a PNG and a PDF; ``index.html`` shows all of them, ``videos.csv`` and ``frames.csv``
@@ -84,29 +86,37 @@ def compare(
     Parameters
     ----------
     store_url : str or Path
+        The store.
     folder : str or Path
-        Made where it does not exist; files of the same names in it are replaced.
+        Made where it is missing; files of the same names in it are replaced.
     models : sequence of str
         Names of predictions (``saliency_`` may be left out); by default all that every video has.
     videos : sequence of str, optional
-        Drawn in ``sheet`` and over time; by default `SHOWN_BY_DEFAULT` spread over the split.
+        Videos drawn in ``sheet`` and over time; by default `SHOWN_BY_DEFAULT` spread over the
+        split.
     split : str, optional
         Whose videos are scored; by default all of the store.
     metric : str
-        A registered one.
+        Name of a registered metric.
     variant : {'mit', 'dhf1k', 'pysaliency'}
+        Whose definition of the metric is used.
     frames : int
         Moments of each video in ``sheet``, evenly spread.
     between : (str, str), optional
         Two models; the first two by default.
     advance : callable
+        See `Advance`.
+
+    Returns
+    -------
+    Comparison
 
     Raises
     ------
     RecipeError
         A model, the metric or a number is not allowed.
     StoreError
-        A video is not there or lacks a prediction.
+        A video does not exist or lacks a prediction.
     """
     store = open_store(store_url)
     if not 1 <= frames <= MOST_FRAMES:
@@ -114,7 +124,7 @@ def compare(
     there = store.select(split)
     drawn = list(videos) if videos is not None else _spread(there, SHOWN_BY_DEFAULT)
     if not 1 <= len(drawn) <= MOST_VIDEOS:
-        raise RecipeError(f"{len(drawn)} videos to draw; 1 to {MOST_VIDEOS} fit a sheet")
+        raise RecipeError(f"{len(drawn)} videos to draw; a sheet takes 1 to {MOST_VIDEOS}")
     for video in drawn:
         store.marks(video)
     arrays = _arrays(store, models, drawn)
@@ -165,7 +175,7 @@ def _arrays(store: Store, models: Sequence[str], videos: Sequence[str]) -> list[
         )
     if len(wanted) > MOST_MODELS:
         raise RecipeError(
-            f"{len(wanted)} models do not fit a sheet; name {MOST_MODELS} or fewer of "
+            f"{len(wanted)} models do not fit a sheet; name at most {MOST_MODELS} of "
             f"{', '.join(wanted)}"
         )
     return list(dict.fromkeys(wanted))
@@ -188,7 +198,7 @@ def _pair(
 def _scorable(
     store: Store, videos: Sequence[str], arrays: Sequence[str]
 ) -> tuple[list[str], dict[str, str]]:
-    """Videos with ground truth and all models, and why the others have no scores."""
+    """Return the videos with ground truth and all models, and why the others have no scores."""
     scored, without = [], {}
     for video in videos:
         try:

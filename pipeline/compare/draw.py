@@ -1,4 +1,4 @@
-"""From scores and stored arrays to the figures: which moments are shown, and why."""
+"""This module chooses which moments the figures show, and draws the figures."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from foveal.storage.marks import group_name
 from foveal.storage.reader import Store
 
 ENDS = 2
-"""Videos shown of each end of the differences."""
+"""Number of videos shown at each end of the differences."""
+
 APART = 0.1
-"""Peaks lie at least this share of the video apart."""
+"""Smallest distance between peaks, as a share of the video."""
 
 Means = dict[str, dict[str, float]]
 """By video and model; models without a score are left out."""
@@ -32,14 +33,13 @@ class Work:
     ----------
     store : Store
     models : list of str
-        Arrays.
     metric, label : str
-        Its name, and as figures show it.
+        Name of the metric, and its label in figures.
     higher_is_better : bool
     scores : mapping
         By video and model, the score of each frame, float64, NaN where it has none.
     views : dict
-        Videos that are open.
+        Open videos, by id.
     """
 
     store: Store
@@ -51,13 +51,13 @@ class Work:
     views: dict[str, VideoView] = field(default_factory=dict)
 
     def view(self, video: str) -> VideoView:
-        """An open video."""
+        """Return an open video."""
         if video not in self.views:
             self.views[video] = VideoView(self.store, video)
         return self.views[video]
 
     def rows(self, video: str, frames: Sequence[int], labels: Sequence[str] = ()) -> list[Row]:
-        """Moments of a video, with the frames' scores below the models' pictures."""
+        """Return moments of a video, with the frames' scores below the models' pictures."""
         view = self.view(video)
         rows = []
         for place, shown in enumerate(shown_moments(view, self.models, frames)):
@@ -72,7 +72,7 @@ class Work:
         return rows
 
     def means(self) -> Means:
-        """Mean score over the frames of each video."""
+        """Return the mean score over the frames of each video."""
         return {
             video: {
                 model: float(np.nanmean(scores))
@@ -90,7 +90,7 @@ def draw_figures(
     pair: tuple[str, str] | None,
     means: Means,
 ) -> dict[str, Figure]:
-    """All figures by name, see `foveal.pipeline.compare.compare.compare`."""
+    """Return all figures by name, see `foveal.pipeline.compare.compare.compare`."""
     columns = [FRAME, TRUTH, *work.models]
     rows = [row for video in drawn for row in work.rows(video, work.view(video).spread(frames))]
     figures = {"sheet": sheet(rows, columns, f"{work.store.dataset}: {work.label} below each map")}
@@ -118,7 +118,7 @@ def draw_figures(
 
 
 def _ends(both: Mapping[str, tuple[float, float]]) -> list[str]:
-    """Videos with the greatest differences, then those with the least, none twice."""
+    """Return the videos with the greatest differences, then those with the least, each once."""
     ranked = sorted(both, key=lambda video: both[video][1] - both[video][0])
     count = min(ENDS, (len(ranked) + 1) // 2)
     return list(dict.fromkeys([*ranked[:count], *ranked[len(ranked) - count :]]))
@@ -127,7 +127,7 @@ def _ends(both: Mapping[str, tuple[float, float]]) -> list[str]:
 def _most_apart(
     work: Work, video: str, pair: tuple[str, str], means: tuple[float, float]
 ) -> list[Row]:
-    """The moment of a video at which its models differ most, the way their means do."""
+    """Return the moment of a video at which its models differ most, as their means do."""
     gaps = work.scores[video][pair[0]] - work.scores[video][pair[1]]
     sign = 1.0 if means[0] >= means[1] else -1.0
     if not np.isfinite(gaps).any():
@@ -142,7 +142,7 @@ def peak_frames(
     *,
     higher_is_better: bool = True,
 ) -> list[tuple[int, str]]:
-    """Frames worth a look, in their order, and why: the extremes of a model, or of two models' gap.
+    """Return notable frames in order, and why: extremes of a model, or of the gap of two models.
 
     Parameters
     ----------
@@ -152,7 +152,6 @@ def peak_frames(
         With two models: where each leads most, if it ever does; and the best and worst frame of
         the first.
     higher_is_better : bool
-        Of the metric.
     """
     scores = {model: of if higher_is_better else -of for model, of in scores.items()}
     first = pair[0] if pair else next(iter(scores))

@@ -1,4 +1,4 @@
-"""The figures of a comparison, drawn with matplotlib: to be saved as PNG and as PDF."""
+"""This module draws the figures of a comparison with matplotlib, for PNG and PDF files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from foveal.pipeline.compare.moments import FRAME, TRUTH, Shown
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444")
-"""Okabe and Ito 2008: told apart by the colour-blind too."""
+"""Okabe and Ito 2008: colours that colour-blind people can distinguish."""
 
 _INK, _FAINT, _LINE = "#1d1e24", "#646773", "#d5d6dc"
 _CELL_INCHES, _GAP_INCHES, _LABEL_INCHES = 1.75, 0.07, 0.95
@@ -22,12 +22,12 @@ _NAMED_BARS = 40
 _STYLE: dict[str, Any] = {"fontsize": 8, "color": _INK}
 
 Scores = Mapping[str, NDArray[np.float64]]
-"""Of one video, by model: a score for each frame, NaN where it has none."""
+"""Scores of the frames of one video, by model; NaN where a frame has none."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of pictures: the moment, what is written left of it, and below each picture."""
+    """A row of pictures: the moment, the text to the left, and the text below each picture."""
 
     shown: Shown
     label: str
@@ -35,17 +35,17 @@ class Row:
 
 
 def title_of(column: str) -> str:
-    """The name of a model as figures show it."""
+    """Return the name of a model as figures show it."""
     return column.removeprefix("saliency_").replace("_", " ")
 
 
 def colour_of(models: Sequence[str], model: str) -> str:
-    """A model's colour, the same in all figures."""
+    """Return a model's colour, the same in all figures."""
     return COLOURS[list(models).index(model) % len(COLOURS)]
 
 
 def sheet(rows: Sequence[Row], columns: Sequence[str], title: str) -> Figure:
-    """Frame x ground truth x models: a row for each moment, a column for each of them."""
+    """Draw frame x ground truth x models: one row per moment, one column per model."""
     heights = [_cell_height(row.shown) for row in rows]
     top, below = 0.62, 0.22
     height = top + sum(heights) + below * len(rows)
@@ -76,21 +76,21 @@ def difference(
     *,
     higher_is_better: bool = True,
 ) -> Figure:
-    """Per-video difference of two models as sorted bars, and moments of the videos at both ends.
+    """Draw the difference of two models by video as sorted bars, and moments of both ends.
 
     Parameters
     ----------
     means : mapping of str to (float, float)
         By video, the mean score of both models.
     between : (str, str)
-        The bars are the first less the second.
+        The bars show the first model minus the second.
     metric : str
-        Its label.
+        Label of the metric.
     ends : sequence of Row
+        Moments of the videos at both ends.
     models : sequence of str
-        All of the comparison, for colours: a bar has that of the better model.
+        All models of the comparison, for colours: a bar has the colour of the better model.
     higher_is_better : bool
-        Of the metric.
     """
     columns = [FRAME, TRUTH, *between]
     sign = 1 if higher_is_better else -1
@@ -105,7 +105,7 @@ def difference(
     counted = f"{len(gaps)} videos, sorted" if len(gaps) > 1 else "1 video"
     _heading(
         figure,
-        f"{metric}: {first} less {second}",
+        f"{metric}: {first} minus {second}",
         f"{counted}; mean {values.mean():+.3f} (dashed); {first} is better in "
         f"{int((sign * values > 0).sum())}, {second} in {int((sign * values < 0).sum())}",
     )
@@ -141,7 +141,7 @@ def over_time(
     metric: str,
     peaks: Sequence[Row],
 ) -> Figure:
-    """A metric over the time of a video, and below it the moments at its peaks, lettered."""
+    """Draw a metric over the time of a video, and below it the moments at its peaks, lettered."""
     models = list(scores)
     columns = [FRAME, TRUTH, *models]
     cell = _cell_height(peaks[0].shown) if peaks else 0.0

@@ -1,4 +1,4 @@
-"""One moment of a video as every column of a figure shows it: frame, ground truth, models."""
+"""This module makes the pictures of one moment: frame, ground truth, and the map of each model."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ FRAME, TRUTH = "frame", "ground truth"
 
 
 def shown_moments(view: VideoView, models: Sequence[str], frames: Sequence[int]) -> list[Shown]:
-    """Pictures of some frames: maps lie over the dimmed frame, each from its least to its greatest.
+    """Return the pictures of some frames; maps are drawn over the dimmed frame.
+
+    Each map is shown from its minimum to its maximum, the ground truth from 0.
 
     Parameters
     ----------
@@ -46,7 +48,6 @@ def shown_moments(view: VideoView, models: Sequence[str], frames: Sequence[int])
     models : sequence of str
         Arrays of predictions.
     frames : sequence of int
-        In any order.
     """
     height, width = view.source_size
     size = (max(2, round(PANEL_WIDTH_PX * height / width)), PANEL_WIDTH_PX)
@@ -75,7 +76,7 @@ def _shown(view: VideoView, models: Sequence[str], moment: Moment, size: tuple[i
 def _stretched(
     item: NDArray[Any], size: tuple[int, int], floor: float | None
 ) -> NDArray[np.float32]:
-    """A map at a panel's size, from 0 to 1."""
+    """Resize a map to a panel, with values from 0 to 1."""
     values = np.nan_to_num(as_map(item))
     low = float(values.min()) if floor is None else floor
     high = float(values.max())

@@ -1,4 +1,4 @@
-"""All figures of a comparison on one self-contained page."""
+"""This module writes all figures of a comparison on one self-contained page."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from foveal.storage.reader import Store
 _TITLES = {
     "sheet": (
         "Frame, ground truth, models",
-        "Each map lies over the dimmed frame, from its least value to its greatest (ground truth: "
+        "Each map is drawn over the dimmed frame, from its minimum to its maximum (ground truth: "
         "from 0).",
     ),
     "difference": (
         "Difference by video",
-        "Means over the frames of a video; below, the moment at which the two differ most in the "
+        "Means over the frames of a video; below, the moment of the largest difference in the "
         "videos at both ends.",
     ),
 }
@@ -37,7 +37,7 @@ def page(
     metric: Metric,
     not_scored: Mapping[str, str],
 ) -> str:
-    """The page as HTML; the pictures, read from `folder`, lie inside."""
+    """Return the page as HTML, with the pictures in `folder` embedded."""
     shown = []
     for name in figures:
         content = base64.b64encode((folder / f"{name}.png").read_bytes()).decode()

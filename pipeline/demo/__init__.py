@@ -1,6 +1,6 @@
-"""The demo dataset: a miniature DHF1K whose optical flow and fixation targets are known exactly.
+"""The demo dataset: a miniature of DHF1K whose optical flow and fixation targets are known exactly.
 
-`write_demo` writes it. Its parts make other small videos with a known answer: `natural_scene`
+`write_demo` writes it. Its parts also make other small videos with known truth: `natural_scene`
 draws a scene from a seed, `render_scene` gives its frames and true motion, `encode_video` turns
 frames into a file.
 """

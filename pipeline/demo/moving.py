@@ -1,8 +1,8 @@
-"""A dataset in which only motion tells where people look.
+"""A dataset in which only motion shows where people look.
 
-Each clip shows the same pebble twice on still ground: one stays, the other moves, and all observers
-follow the one that moves. A single frame cannot tell which that is; two can. Raw files lie as DHF1K
-publishes them, so that the store is built as from a real dataset.
+Each clip shows the same pebble twice on a still background. One pebble moves, and all observers
+follow it. A single frame does not show which one it is; two frames do. The files have the layout of
+DHF1K, so that a store is built from them as from a real dataset.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from foveal.pipeline.demo.textures import GROUNDS, PEBBLES, body, ground
 from foveal.pipeline.video.encode import encode_video
 
 FPS = 30
-FIRST_VAL = 601
+"""Frames per second of the clips."""
+
+_FIRST_VAL = 601
 """DHF1K's numbering: 1-600 train, 601-700 val."""
 
 
@@ -41,11 +43,13 @@ def write_moving_target(
     seed : int
         The same seed gives the same scenes and gaze.
     train_clips, val_clips : int
+        Number of clips of each split.
     frames : int
-        Of each clip, at 30 a second.
+        Length of each clip, at `FPS`.
     size : (height, width)
-        Of the videos, even numbers.
+        Size of the videos, even numbers.
     observers : int
+        Number of observers.
 
     Raises
     ------
@@ -57,9 +61,9 @@ def write_moving_target(
     if root.exists() and any(root.iterdir()):
         raise FovealError(f"{root} is not empty; name a new folder for the moving-target dataset")
     (root / "video").mkdir(parents=True, exist_ok=True)
-    for number in (*range(1, train_clips + 1), *range(FIRST_VAL, FIRST_VAL + val_clips)):
+    for number in (*range(1, train_clips + 1), *range(_FIRST_VAL, _FIRST_VAL + val_clips)):
         rng = np.random.default_rng([seed, number])
-        scene = moving_target_scene(rng, size, frames)
+        scene = _scene(rng, size, frames)
         images = (frame.image for frame in render_scene(scene))
         encode_video(images, root / "video" / f"{number:03d}.AVI", FPS)
         background, _, mover = scene.layers
@@ -69,11 +73,11 @@ def write_moving_target(
             write_gaze(root, number, f"P{index + 1:02d}", recording, start_us=10**10)
 
 
-def moving_target_scene(rng: np.random.Generator, size: tuple[int, int], frames: int) -> Scene:
-    """Still ground, a still pebble, and the same pebble moving, in this order of layers.
+def _scene(rng: np.random.Generator, size: tuple[int, int], frames: int) -> Scene:
+    """Layers from back to front: still background, still pebble, and the same pebble in motion.
 
-    Both pebbles' ways are drawn alike, one in the left half and one in the right; one is then
-    frozen at a random moment, so that in a single frame neither place nor looks tell them apart.
+    Both pebbles get a random path, one in the left half and one in the right. One path is then
+    frozen at a random moment, so that a single frame does not show which pebble moves.
     """
     height, width = size
     radius = 0.09 * width

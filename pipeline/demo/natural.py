@@ -1,4 +1,4 @@
-"""Scenes drawn at random that look natural: pebbles that wander over panning ground."""
+"""Random scenes that look natural: pebbles that wander over a panning background."""
 
 from __future__ import annotations
 
@@ -23,9 +23,11 @@ def natural_scene(
     ----------
     rng : Generator
     size : (height, width)
-        Of the picture, pixels; speeds and radii are in proportion to the width.
+        Size of the picture in pixels; speeds and radii are proportional to the width.
     fps : float
+        Frames per second.
     frames : int
+        Length.
     background : str
         A key of `GROUNDS`.
     objects : int
@@ -34,7 +36,7 @@ def natural_scene(
     Returns
     -------
     Scene
-        Every object's centre stays inside the picture.
+        The centres of all objects stay inside the picture.
     """
     if not 1 <= objects <= len(PEBBLES):
         raise ValueError(f"objects is {objects}; allowed: 1 to {len(PEBBLES)}")
@@ -62,7 +64,7 @@ def natural_scene(
 
 
 def _wandering(rng: np.random.Generator, size: tuple[int, int], index: int, objects: int) -> Motion:
-    """Motion of an object whose way crosses the others' and stays inside the picture."""
+    """Motion of an object whose path crosses those of others and stays inside the picture."""
     height, width = size
     swing = (rng.uniform(0.2, 0.3) * width, rng.uniform(0.14, 0.24) * height)
     column = 0.35 + 0.3 * ((index + 0.5) / objects)
@@ -80,7 +82,7 @@ def _wandering(rng: np.random.Generator, size: tuple[int, int], index: int, obje
 def _texels_to_cover(
     motion: Motion, size: tuple[int, int], duration_seconds: float
 ) -> tuple[int, int]:
-    """Rows and columns of a texture that covers the picture throughout."""
+    """Rows and columns of a texture that always covers the picture."""
     height, width = size
     corners = np.array([[0, 0], [width, 0], [0, height], [width, height]]) - 0.5
     reach = np.zeros(2)

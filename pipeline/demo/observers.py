@@ -1,4 +1,4 @@
-"""Simulated observers: eyes that follow, leap and blink, and a tracker that is not perfect."""
+"""Simulated observers, who pursue objects and make saccades, and an imperfect eye tracker."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from scipy.signal import lfilter
 
 from foveal.pipeline.demo.scene import Scene
 
-SAMPLE_HZ = 250.0
-SCREEN_WIDTH_PX = 1440
-SCREEN_HEIGHT_PX = 900
-SCREEN_PX_PER_DEGREE = 41.7
-"""A 41 cm wide screen seen from 68 cm."""
+_SAMPLE_HZ = 250.0
+_SCREEN_WIDTH_PX = 1440
+_SCREEN_HEIGHT_PX = 900
+_SCREEN_PX_PER_DEGREE = 41.7
+"""Of a 41 cm wide screen seen from 68 cm."""
 
-NO_TARGET = -1
-"""Target of samples without a fixated object: leaps, blinks, looks elsewhere, after the end."""
+_NO_TARGET = -1
+"""Target of samples without a fixated object: saccades, blinks, looks elsewhere, after the end."""
 
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """What a tracker wrote down of one observer and one video, and where the eye truly was.
+    """What a tracker recorded of one observer and one video, and the truth about the eye.
 
     Attributes
     ----------
     time_us : ndarray, int64 [n]
-        Microseconds since the first sample, which coincides with the video's first frame.
+        Microseconds since the first sample, which is at the video's first frame.
     por_px : ndarray, float64 [n, 2]
         Point of regard (x, y) on the screen as recorded, to two decimals; (0, 0) where lost.
     event : ndarray, str [n]
@@ -36,11 +36,11 @@ class Recording:
     pupil_px : ndarray, float64 [n]
         Pupil diameter as recorded.
     target : ndarray, int8 [n]
-        Index of the fixated layer in the scene, or `NO_TARGET`.
+        Index of the fixated layer in the scene; -1 where no object is fixated.
     target_xy : ndarray, float64 [n, 2]
-        The fixated point of that object in 0-based pixels of the video; NaN without a target.
+        Fixated point of that object in pixels of the video counted from 0; NaN without a target.
     gaze_xy : ndarray, float64 [n, 2]
-        Where the eye truly pointed, drift and tremor included, in 0-based pixels of the video.
+        True direction of the eye, including drift and tremor, in pixels of the video from 0.
     """
 
     time_us: NDArray[np.int64]
@@ -57,7 +57,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class _Episode:
-    """One fixation: from when to when, on which layer (or elsewhere) and which point of it."""
+    """One fixation: its start and end, its layer (0: elsewhere) and the point of the layer."""
 
     start_seconds: float
     stop_seconds: float
@@ -68,15 +68,17 @@ class _Episode:
 def screen_from_video(
     xy: NDArray[np.float64], height_px: int, width_px: int
 ) -> NDArray[np.float64]:
-    """Screen position of a video pixel, the video scaled to the screen's width and centred.
+    """Map pixels of the video to the screen; the video fills the width and is centred vertically.
 
-    The inverse of the DHF1K authors' ``record_mapping.m``, whose pixels are 1-based: they take
+    This inverts the DHF1K authors' ``record_mapping.m``, which counts pixels from 1:
     x = a X and y = a (Y - b) with a = width / 1440 and b = (900 - height / a) / 2.
 
     Parameters
     ----------
     xy : ndarray [n, 2]
-        0-based (x, y) in pixels of the video.
+        (x, y) in pixels of the video, counted from 0.
+    height_px, width_px : int
+        Size of the video.
     """
     scale, bar_px = _screen_mapping(height_px, width_px)
     return (xy + 1) / scale + (0, bar_px)
@@ -85,48 +87,51 @@ def screen_from_video(
 def video_from_screen(
     por_px: NDArray[np.float64], height_px: int, width_px: int
 ) -> NDArray[np.float64]:
-    """0-based (x, y) in pixels of the video, unrounded; the inverse of `screen_from_video`."""
+    """Map points `por_px` of the screen to a video of `height_px` and `width_px`, without rounding.
+
+    The inverse of `screen_from_video`.
+    """
     scale, bar_px = _screen_mapping(height_px, width_px)
     return (por_px - (0, bar_px)) * scale - 1
 
 
 def _screen_mapping(height_px: int, width_px: int) -> tuple[float, float]:
-    """Video pixels a screen pixel, and the height of the bar above the video on the screen."""
-    scale = width_px / SCREEN_WIDTH_PX
-    return scale, (SCREEN_HEIGHT_PX - height_px / scale) / 2
+    """Video pixels per screen pixel, and the height of the bar above the video on the screen."""
+    scale = width_px / _SCREEN_WIDTH_PX
+    return scale, (_SCREEN_HEIGHT_PX - height_px / scale) / 2
 
 
 def observe(scene: Scene, rng: np.random.Generator, *, look_away: str | None = None) -> Recording:
-    """Let one observer watch a scene.
+    """Simulate one observer who watches a scene.
 
     Fixations last 0.15 s to about 1 s and follow a point of a moving object (smooth pursuit is
-    labelled Fixation) with drift and tremor; saccades between objects keep the main sequence
-    (2.2 ms a degree + 21 ms). The recording runs about a second past the video; its rows jitter,
-    some are missing, some are lost at (0, 0).
+    labelled Fixation) with drift and tremor. Saccades between objects follow the main sequence
+    (2.2 ms per degree + 21 ms). The recording ends about a second after the video. The times of its
+    rows jitter, some rows are missing, and some have lost the eye at (0, 0).
 
     Parameters
     ----------
     scene : Scene
     rng : Generator
     look_away : {'off_screen', 'bar'}, optional
-        During one fixation the observer looks past the screen, or at the black bar above the
+        During one fixation the observer looks beside the screen, or at the black bar above the
         video.
     """
     duration = scene.frames / scene.fps
-    count = int((duration + rng.uniform(0.9, 1.1)) * SAMPLE_HZ)
-    time_us = np.round(np.arange(count) * 1e6 / SAMPLE_HZ + rng.normal(0, 45, count)).astype(int)
+    count = int((duration + rng.uniform(0.9, 1.1)) * _SAMPLE_HZ)
+    time_us = np.round(np.arange(count) * 1e6 / _SAMPLE_HZ + rng.normal(0, 45, count)).astype(int)
     time_us -= time_us[0]
     seconds = time_us / 1e6
 
     episodes = list(_scanpath(scene, rng, seconds[-1], look_away))
-    target = np.full(count, NO_TARGET, np.int8)
+    target = np.full(count, _NO_TARGET, np.int8)
     target_xy = np.full((count, 2), np.nan)
     event = np.full(count, "Fixation", dtype="<U8")
     gaze_xy = np.empty((count, 2))
     landed = 0
     for episode in episodes:
         start, stop = np.searchsorted(seconds, (episode.start_seconds, episode.stop_seconds))
-        if start > landed:  # the eye leaps from where it was to where the next fixation begins
+        if start > landed:  # a saccade to the start of the next fixation
             origin = gaze_xy[landed - 1]
             aim = _followed(scene, episode, np.array([episode.start_seconds]))
             progress = np.arange(1, start - landed + 1)[:, None] / (start - landed + 1)
@@ -159,8 +164,8 @@ def observe(scene: Scene, rng: np.random.Generator, *, look_away: str | None = N
 def _scanpath(
     scene: Scene, rng: np.random.Generator, end_seconds: float, look_away: str | None
 ) -> Iterator[_Episode]:
-    """Fixations in turn, with the time that the saccade takes between each two."""
-    px_per_degree = SCREEN_PX_PER_DEGREE * scene.width_px / SCREEN_WIDTH_PX
+    """Fixations in order, with the time of a saccade between each two."""
+    px_per_degree = _SCREEN_PX_PER_DEGREE * scene.width_px / _SCREEN_WIDTH_PX
     looking_away_at = rng.uniform(0.25, 0.6) * scene.frames / scene.fps
     seconds, layer = 0.0, 0
     eye: NDArray[np.float64] | None = None
@@ -185,9 +190,9 @@ def _scanpath(
 
 
 def _choose(scene: Scene, rng: np.random.Generator, seconds: float, previous: int) -> int:
-    """An object whose centre no nearer one covers, another than before if there is one.
+    """Draw an object whose centre no nearer object covers, not the previous one where possible.
 
-    Large objects draw more.
+    The probability is proportional to the radius.
     """
     layers = range(1, len(scene.layers))
     centres = {i: scene.layers[i].motion.matrix(seconds)[:, 2] for i in layers}
@@ -214,7 +219,7 @@ def _elsewhere(scene: Scene, rng: np.random.Generator, place: str) -> tuple[floa
 
 
 def _followed(scene: Scene, episode: _Episode, seconds: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Fixated point at each time, float64 [n, 2]; objects stand still once the video has ended."""
+    """Fixated point at each time, float64 [n, 2]; objects stop when the video has ended."""
     if episode.layer == 0:
         return np.tile(np.array(episode.offset_px), (len(seconds), 1))
     motion = scene.layers[episode.layer].motion
@@ -223,8 +228,8 @@ def _followed(scene: Scene, episode: _Episode, seconds: NDArray[np.float64]) -> 
 
 def _unsteadiness(rng: np.random.Generator, count: int, width_px: int) -> NDArray[np.float64]:
     """Drift (a slow, bounded random walk, 0.1 degrees) and tremor (0.01 degrees) of a fixation."""
-    px_per_degree = SCREEN_PX_PER_DEGREE * width_px / SCREEN_WIDTH_PX
-    keep = np.exp(-1 / (0.15 * SAMPLE_HZ))
+    px_per_degree = _SCREEN_PX_PER_DEGREE * width_px / _SCREEN_WIDTH_PX
+    keep = np.exp(-1 / (0.15 * _SAMPLE_HZ))
     kicks = rng.normal(0, np.sqrt(1 - keep**2), (count, 2))
     drift = lfilter([1.0], [1.0, -keep], kicks, axis=0)
     unsteadiness: NDArray[np.float64] = 0.1 * drift + 0.01 * rng.normal(0, 1, (count, 2))
@@ -233,12 +238,11 @@ def _unsteadiness(rng: np.random.Generator, count: int, width_px: int) -> NDArra
 
 def _minimum_jerk(progress: NDArray[np.float64]) -> NDArray[np.float64]:
     """Share of the way covered: slow, fast, slow."""
-    covered: NDArray[np.float64] = progress**3 * (10 + progress * (6 * progress - 15))
-    return covered
+    return np.asarray(progress**3 * (10 + progress * (6 * progress - 15)))
 
 
 def _leave_unlabelled(rng: np.random.Generator, event: NDArray[np.str_]) -> None:
-    """Give some rows after a saccade no event, as trackers do while the eye settles."""
+    """Remove the event of some rows after a saccade, as trackers do before the eye is steady."""
     landings = np.flatnonzero((event[:-1] == "Saccade") & (event[1:] == "Fixation")) + 1
     for landing in landings:
         if rng.random() < 0.4:
@@ -255,19 +259,19 @@ def _blink(
     target: NDArray[np.int8],
     target_xy: NDArray[np.float64],
 ) -> None:
-    """Close the eye once or more.
+    """Close the eye at least once.
 
-    Mostly the gaze is lost, at (0, 0), while the label lags behind (Fixation rows at (0, 0));
-    in some blinks the tracker goes on to report a point.
+    In most blinks the gaze is lost at (0, 0), and the label comes late (Fixation rows at (0, 0));
+    in some blinks the tracker still reports a point.
     """
     start_seconds = rng.uniform(0.15, 0.6) * duration
     while start_seconds < seconds[-1]:
         start = int(np.searchsorted(seconds, start_seconds))
-        stop = start + int(rng.uniform(0.08, 0.16) * SAMPLE_HZ)
+        stop = start + int(rng.uniform(0.08, 0.16) * _SAMPLE_HZ)
         event[start:stop] = "Blink"
         event[stop : stop + rng.integers(1, 5)] = "-"
         pupil_px[start:stop] = np.round(rng.uniform(7, 12, len(pupil_px[start:stop])), 2)
-        target[start:stop] = NO_TARGET
+        target[start:stop] = _NO_TARGET
         target_xy[start:stop] = np.nan
         if rng.random() < 0.8:
             por_px[start:stop] = 0
@@ -276,7 +280,7 @@ def _blink(
 
 
 def _drop_out(rng: np.random.Generator, seconds: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Rows that reach the file: all but one gap of up to 136 ms and a few single ones."""
+    """Rows that are recorded: all except one gap of up to 136 ms and a few single rows."""
     kept = rng.random(len(seconds)) > 0.002
     start = int(rng.uniform(0.1, 0.9) * len(seconds))
     kept[start : start + rng.integers(5, 34)] = False

@@ -1,38 +1,40 @@
-"""Scenes whose motion is known exactly: textured layers that pan, drift, turn and occlude."""
+"""Scenes whose motion is known exactly: textured layers that drift, turn, and hide each other."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 TEXELS_PER_PX = 2
-"""Textures are drawn finer than the picture, so that bilinear sampling keeps sub-pixel motion."""
+"""Textures are finer than the picture, so that bilinear sampling keeps sub-pixel motion."""
 
-SOFT_EDGE = (0.02, 0.98)
+_SOFT_EDGE = (0.02, 0.98)
 """Coverage between these bounds counts as a mixture of two layers."""
 
 
 @dataclass(frozen=True)
 class Motion:
-    """Smooth motion of a layer: a steady drift with a swing, a turn and a zoom on top.
+    """Smooth motion of a layer: a constant drift plus a swing, a turn and a zoom.
 
-    A point q of the layer (pixels from its centre) is seen at ``matrix(t) @ (q, 1)``, in 0-based
-    pixels of the picture.
+    A point q of the layer (pixels from its centre) is seen at ``matrix(t) @ (q, 1)``, in pixels of
+    the picture counted from 0.
 
     Attributes
     ----------
     centre_px : (x, y)
-        Where the layer's centre is at time 0 without swing.
+        Position of the layer's centre at time 0, without swing.
     drift_px_per_second : (x, y)
+        Constant velocity.
     swing_px, swing_seconds, swing_phase : (x, y)
         Amplitude, period and phase (radians) of a sine along each axis.
     turn_radians, zoom : float
         Amplitudes of a sine of period `turn_seconds` in angle and in log scale.
     turn_seconds : float
+        Period of the turn and of the zoom.
     """
 
     centre_px: tuple[float, float]
@@ -45,7 +47,7 @@ class Motion:
     turn_seconds: float = 1.0
 
     def matrix(self, seconds: float) -> NDArray[np.float64]:
-        """Layer to picture at a time: float64 [2, 3]."""
+        """Compute the affine map from layer to picture at a time in `seconds`: float64 [2, 3]."""
         centre = [
             c + v * seconds + a * np.sin(2 * np.pi * seconds / period + phase)
             for c, v, a, period, phase in zip(
@@ -66,23 +68,23 @@ class Motion:
     def position(
         self, seconds: NDArray[np.float64], offset_px: tuple[float, float] = (0.0, 0.0)
     ) -> NDArray[np.float64]:
-        """Where a point of the layer is seen at each time: float64 [n, 2], (x, y)."""
+        """Locate the point `offset_px` of the layer at some `seconds`: float64 [n, 2], (x, y)."""
         point = np.array([*offset_px, 1.0])
         return np.array([self.matrix(t) @ point for t in seconds]).reshape(-1, 2)
 
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A textured sheet with a motion.
+    """A textured sheet that moves.
 
     Attributes
     ----------
     colour : ndarray, float32 [rows, columns, 3]
-        RGB in [0, 255], `TEXELS_PER_PX` texels a pixel.
+        RGB in [0, 255], `TEXELS_PER_PX` texels per pixel.
     coverage : ndarray, float32 [rows, columns]
-        1 where the layer is opaque, 0 where there is none of it.
+        1 where the layer is opaque, 0 where it is transparent.
     motion : Motion
-        Of the texture's centre.
+        Motion of the texture's centre.
     radius_px : float
         Radius of the layer's body; infinite for a background.
     """
@@ -100,7 +102,14 @@ class Layer:
     def render(
         self, seconds: float, height_px: int, width_px: int
     ) -> tuple[NDArray[np.float32], tuple[slice, slice]]:
-        """Layer as seen at a time, in the part of the picture that it reaches.
+        """Draw the layer as seen at a time, in the part of the picture that it reaches.
+
+        Parameters
+        ----------
+        seconds : float
+            The time.
+        height_px, width_px : int
+            Size of the picture.
 
         Returns
         -------
@@ -136,8 +145,11 @@ class Scene:
     layers : tuple of Layer
         Layer 0 is the background and covers the window at all times.
     height_px, width_px : int
+        Size of the picture.
     fps : float
+        Frames per second.
     frames : int
+        Length.
     """
 
     layers: tuple[Layer, ...]
@@ -149,7 +161,7 @@ class Scene:
 
 @dataclass(frozen=True, eq=False)
 class RenderedFrame:
-    """One frame of a scene and the truth about its motion to the next.
+    """One frame of a scene and its true motion to the next frame.
 
     Attributes
     ----------
@@ -158,11 +170,11 @@ class RenderedFrame:
     layer : ndarray, uint8 [height, width]
         Index of the front-most layer in the scene.
     flow : ndarray, float32 [height, width, 2]
-        (u, v): pixels that the point seen here moves right and down until the next frame.
+        (u, v): pixels by which this point moves right and down until the next frame.
     occluded : ndarray, bool [height, width]
         The point leaves the picture or goes behind a nearer layer by the next frame.
     mixed : ndarray, bool [height, width]
-        Two layers mix here (soft edge), or do at the point's place in the next frame.
+        Two layers mix here (soft edge), or at the position of the point in the next frame.
     """
 
     image: NDArray[np.uint8]
@@ -172,20 +184,15 @@ class RenderedFrame:
     mixed: NDArray[np.bool_]
 
     def every(self, stride: int) -> RenderedFrame:
-        """Copy of every `stride`-th pixel along both axes, motion still in the same pixels."""
-        return RenderedFrame(
-            image=self.image[::stride, ::stride].copy(),
-            layer=self.layer[::stride, ::stride].copy(),
-            flow=self.flow[::stride, ::stride].copy(),
-            occluded=self.occluded[::stride, ::stride].copy(),
-            mixed=self.mixed[::stride, ::stride].copy(),
-        )
+        """Copy every `stride`-th pixel along both axes; motion stays in pixels of the frame."""
+        arrays = (getattr(self, each.name) for each in fields(self))
+        return RenderedFrame(*(array[::stride, ::stride].copy() for array in arrays))
 
 
 def render_scene(scene: Scene) -> Iterator[RenderedFrame]:
-    """Frames of a scene in order, each with the true motion to the next.
+    """Draw the frames of `scene` in order, each with the true motion to the next.
 
-    The motion of the last frame is that to a frame never shown; drop it where pairs are wanted.
+    The motion of the last frame leads to a frame that is not drawn; drop it where pairs are wanted.
     """
     image, coverage = _composite(scene, 0)
     for frame in range(scene.frames):
@@ -244,5 +251,5 @@ def _visibility(
         later = cv2.remap(next_coverage[index], there_x, there_y, cv2.INTER_LINEAR)
         occluded |= (later >= 0.5) & (layer < index)
         for alpha in (coverage[index], later):
-            mixed |= (alpha > SOFT_EDGE[0]) & (alpha < SOFT_EDGE[1]) & (layer <= index)
+            mixed |= (alpha > _SOFT_EDGE[0]) & (alpha < _SOFT_EDGE[1]) & (layer <= index)
     return occluded, mixed

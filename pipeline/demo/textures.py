@@ -1,4 +1,4 @@
-"""Textures of the demo's scenes: multi-octave noise in natural colours, and soft-edged bodies."""
+"""Textures of the demo's scenes: noise of several octaves in natural colours, and soft pebbles."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-FINEST_WAVELENGTH_TEXELS = 5.0
-"""Finest detail in a texture; well above the sampling limit, so that sub-pixel motion is clean."""
+_FINEST_WAVELENGTH_TEXELS = 5.0
+"""Finest detail of a texture, well above the sampling limit, so that sub-pixel motion is clean."""
 
 GROUNDS: dict[str, tuple[tuple[int, int, int], ...]] = {
     "meadow": ((24, 38, 16), (58, 86, 30), (112, 128, 56), (168, 160, 98), (206, 198, 150)),
@@ -28,7 +28,7 @@ PEBBLES: dict[str, tuple[tuple[int, int, int], ...]] = {
 """Colours of objects, from dark to light, RGB."""
 
 
-def fractal_noise(
+def _fractal_noise(
     rng: np.random.Generator,
     shape: tuple[int, int],
     coarsest_texels: float,
@@ -36,27 +36,11 @@ def fractal_noise(
     roughness: float = 0.75,
     stretch: float = 1.0,
 ) -> NDArray[np.float32]:
-    """Noise with detail at every scale, as natural textures have.
+    """Noise with detail at every scale: float32 [height, width], mean 0, standard deviation 1.
 
-    Octaves of random values, cubically interpolated, wavelengths halving from `coarsest_texels`
-    to `FINEST_WAVELENGTH_TEXELS`, amplitudes proportional to wavelength ** `roughness`.
-
-    Parameters
-    ----------
-    rng : Generator
-    shape : (height, width)
-        In texels.
-    coarsest_texels : float
-        Wavelength of the coarsest octave.
-    roughness : float
-        0 gives every octave the same weight; larger is smoother.
-    stretch : float
-        Wavelengths along x are this many times those along y.
-
-    Returns
-    -------
-    ndarray, float32 [height, width]
-        Mean 0, standard deviation 1.
+    The sum of octaves of random values, with cubic interpolation. Wavelengths are halved from
+    `coarsest_texels` to the finest; amplitudes are wavelength ** `roughness`. Wavelengths along x
+    are `stretch` times those along y.
     """
     height, width = shape
     noise = np.zeros(shape, np.float32)
@@ -68,22 +52,16 @@ def fractal_noise(
         noise += wavelength**roughness * cv2.resize(
             grid, (width, height), interpolation=cv2.INTER_CUBIC
         )
-        if wavelength <= FINEST_WAVELENGTH_TEXELS:
+        if wavelength <= _FINEST_WAVELENGTH_TEXELS:
             break
-        wavelength = max(wavelength / 2, FINEST_WAVELENGTH_TEXELS)
+        wavelength = max(wavelength / 2, _FINEST_WAVELENGTH_TEXELS)
     noise -= noise.mean()
     noise /= noise.std()
     return noise
 
 
-def coloured(values: NDArray[np.float32], palette: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-    """Colour a zero-mean, unit-deviation field by a palette.
-
-    Returns
-    -------
-    ndarray, float32 [height, width, 3]
-        RGB in [0, 255]; -1.8 gives the palette's first colour, +1.8 its last.
-    """
+def _coloured(values: NDArray[np.float32], palette: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+    """Noise in colours, RGB in [0, 255]: -1.8 gives the palette's first colour, +1.8 its last."""
     stops = np.linspace(-1.8, 1.8, len(palette))
     channels = [np.interp(values, stops, channel) for channel in np.asarray(palette, float).T]
     return np.stack(channels, axis=-1).astype(np.float32)
@@ -92,7 +70,9 @@ def coloured(values: NDArray[np.float32], palette: Sequence[Sequence[int]]) -> N
 def ground(
     rng: np.random.Generator, shape: tuple[int, int], palette: Sequence[Sequence[int]]
 ) -> NDArray[np.float32]:
-    """Texture of a background: patches of colour with fine structure and ragged dark seams.
+    """Draw the texture of a background: patches of colour with fine structure and dark seams.
+
+    `shape` is (height, width) in texels, `palette` the colours from dark to light.
 
     Returns
     -------
@@ -100,25 +80,26 @@ def ground(
         RGB in [0, 255].
     """
     coarsest = max(shape) / 5
-    patches = fractal_noise(rng, shape, coarsest, roughness=0.8, stretch=1.6)
-    seams = np.abs(fractal_noise(rng, shape, coarsest / 3, roughness=0.7))
-    grain = fractal_noise(rng, shape, 4 * FINEST_WAVELENGTH_TEXELS, roughness=0.4)
+    patches = _fractal_noise(rng, shape, coarsest, roughness=0.8, stretch=1.6)
+    seams = np.abs(_fractal_noise(rng, shape, coarsest / 3, roughness=0.7))
+    grain = _fractal_noise(rng, shape, 4 * _FINEST_WAVELENGTH_TEXELS, roughness=0.4)
     light = 0.72 + 0.3 * np.minimum(seams / 0.6, 1) + 0.1 * grain
-    return np.clip(coloured(patches, palette) * light[..., None], 0, 255).astype(np.float32)
+    return np.clip(_coloured(patches, palette) * light[..., None], 0, 255).astype(np.float32)
 
 
 def body(
     rng: np.random.Generator, radius_texels: float, palette: Sequence[Sequence[int]]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Texture and coverage of an object: a rounded, shaded, veined pebble with a soft rim.
+    """Draw the texture and coverage of an object: a rounded, shaded, veined pebble with a soft rim.
+
+    `radius_texels` is the mean radius, `palette` the colours from dark to light.
 
     Returns
     -------
     colour : ndarray, float32 [side, side, 3]
         RGB in [0, 255].
     coverage : ndarray, float32 [side, side]
-        1 inside, 0 outside, a smooth rim about three texels wide; the object's centre lies on
-        the array's.
+        1 inside, 0 outside, with a smooth rim about three texels wide; the object is in the centre.
     """
     half = int(np.ceil(1.35 * radius_texels)) + 4
     side = 2 * half + 1
@@ -135,8 +116,8 @@ def body(
     rim = np.clip(depth / (0.75 * radius_texels), 0, 1)  # 0 on the outline, 1 well inside
     height = np.sqrt(1 - (1 - rim) ** 2)
     lit = 0.5 + 0.5 * height + 0.22 * (-x - y) / (1.41 * radius_texels)
-    pattern = fractal_noise(rng, (side, side), radius_texels / 1.5, roughness=0.5)
-    veins = np.abs(fractal_noise(rng, (side, side), radius_texels / 2, roughness=0.6))
+    pattern = _fractal_noise(rng, (side, side), radius_texels / 1.5, roughness=0.5)
+    veins = np.abs(_fractal_noise(rng, (side, side), radius_texels / 2, roughness=0.6))
     shade = np.clip(lit, 0.25, 1.25) * (0.7 + 0.3 * np.minimum(veins / 0.5, 1))
-    colour = np.clip(coloured(pattern, palette) * shade[..., None], 0, 255).astype(np.float32)
+    colour = np.clip(_coloured(pattern, palette) * shade[..., None], 0, 255).astype(np.float32)
     return colour, coverage

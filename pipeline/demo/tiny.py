@@ -1,15 +1,12 @@
-"""Tiny datasets in the form each one is published in: a few small videos that take no time.
+"""Tiny datasets, each in its published form: a few small videos that are written in a second.
 
-A bright spot wanders over coloured noise, and all observers look at it. They are there to run
-everything once, never to learn anything from.
+A bright spot wanders over coloured noise, and all observers look at it. They serve to run
+everything once; nothing can be learned from them.
 """
 
 from __future__ import annotations
 
-import io
 import json
-import os
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,23 +15,28 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.io import savemat
 
 from foveal.errors import FovealError, RecipeError
-from foveal.pipeline.demo.layout import GAZE_HEADER
+from foveal.pipeline.demo.layout import GAZE_HEADER, whole_folder, write_file, write_mat, write_png
 from foveal.pipeline.demo.observers import screen_from_video
 from foveal.pipeline.sources.diem import SCREEN_HEIGHT_PX, SCREEN_WIDTH_PX, TEST_VIDEOS
 from foveal.pipeline.video.encode import encode_video
 
 VERSION = 1
-"""Raised whenever the datasets would be others."""
+"""Increased whenever the same kind gives another dataset."""
 
 MARK = "tiny.json"
-"""Written last; tells a tiny dataset from any other folder."""
+"""File that is written last; it marks a folder as a tiny dataset."""
 
 SIZE = (72, 128)
+"""Height and width of the videos in pixels."""
+
 FRAMES = 12
+"""Length of the videos."""
+
 OBSERVERS = 3
+"""Number of observers."""
+
 MASKED_FROM = 6
 """First frame that counts in the frame lists of the tiny DIEM and LEDOV."""
 
@@ -48,7 +50,7 @@ class TinyDataset:
     section : dict
         The recipe's section ``dataset``.
     frame_list : Path or None
-        A list of frames as of DIEM-Meta, where the dataset has one.
+        List of frames as that of DIEM-Meta, where the dataset has one.
     """
 
     section: dict[str, Any]
@@ -56,7 +58,7 @@ class TinyDataset:
 
 
 def write_tiny(kind: str, root: Path) -> TinyDataset:
-    """Write a tiny dataset, or leave the one that is there.
+    """Write a tiny dataset, or keep the one that is there.
 
     Parameters
     ----------
@@ -64,12 +66,12 @@ def write_tiny(kind: str, root: Path) -> TinyDataset:
         ``dhf1k``, ``salicon``, ``hollywood2``, ``ucf_sports``, ``diem``, ``ledov`` or
         ``mouse_saliency``.
     root : Path
-        Its folder; it appears at once when all is written.
+        Its folder, which appears at once when everything is written.
 
     Raises
     ------
     RecipeError
-        There is no tiny form of this dataset.
+        This dataset has no tiny form.
     FovealError
         `root` exists and is no tiny dataset.
     """
@@ -85,23 +87,14 @@ def write_tiny(kind: str, root: Path) -> TinyDataset:
     if not (mark.is_file() and mark.read_text() == wanted):
         if root.exists() and not mark.is_file():
             raise FovealError(f"{root} exists and is no tiny dataset: remove it, or name another")
-        building = root.with_name(f".{root.name}.writing-{os.getpid()}")
-        try:
-            building.mkdir(parents=True)
+        with whole_folder(root) as building:
             write(building)
             (building / MARK).write_text(wanted)
-            shutil.rmtree(root, ignore_errors=True)
-            building.rename(root)
-        finally:
-            shutil.rmtree(building, ignore_errors=True)
     return TinyDataset(section, listed if listed.is_file() else None)
 
 
-Clip = tuple[list[NDArray[np.uint8]], NDArray[np.int64]]
-"""Frames RGB, and what observers look at: 0-based (x, y) [frames, observers, 2]."""
-
-
-def _clip(name: str, frames: int = FRAMES) -> Clip:
+def _clip(name: str, frames: int = FRAMES) -> tuple[list[NDArray[np.uint8]], NDArray[np.int64]]:
+    """Frames, RGB, and the fixated pixels: (x, y) from 0, [frames, observers, 2]."""
     height, width = SIZE
     random = np.random.default_rng(list(name.encode()))
     ground = cv2.GaussianBlur(random.integers(0, 160, (height, width, 3), np.uint8), (0, 0), 1.5)
@@ -137,8 +130,8 @@ def _dhf1k(root: Path) -> None:
                 for time, (x, y), event in rows
             )
             name = f"P{observer + 1:02d}"
-            _write(root / "exportdata_train" / name / f"{name}_Trail{number:03d}.txt",
-                   (GAZE_HEADER + text).encode())  # fmt: skip
+            path = root / "exportdata_train" / name / f"{name}_Trail{number:03d}.txt"
+            write_file(path, (GAZE_HEADER + text).encode())
 
 
 def _salicon(root: Path) -> None:
@@ -146,13 +139,13 @@ def _salicon(root: Path) -> None:
         for number in numbers:
             name = f"COCO_{split}2014_{number:012d}"
             (picture,), points = _clip(name, 1)
-            _write_picture(root / "images" / split / f"{name}.png", picture)
+            write_png(root / "images" / split / f"{name}.png", picture)
             gaze = np.zeros(OBSERVERS, [("location", object), ("timestamp", object),
                                         ("fixations", object)])  # fmt: skip
             for observer in range(OBSERVERS):
                 pairs = (points[:, observer] + 1).astype(np.uint16)
                 gaze[observer] = (pairs.astype(float), np.zeros(1), pairs)
-            _write_mat(
+            write_mat(
                 root / "fixations" / split / f"{name}.mat",
                 image=name,
                 resolution=np.array(SIZE, float),
@@ -161,7 +154,7 @@ def _salicon(root: Path) -> None:
 
 
 def _shots(root: Path, clips: Sequence[tuple[str, str, str, int, int]]) -> None:
-    """Clips as pictures: of split, folder, name of a frame's file, first number, frames."""
+    """Write clips as pictures: (split, folder, name of a frame's file, first number, frames)."""
     for split, folder, name, first, frames in clips:
         pictures, points = _clip(folder, frames)
         for k, picture in enumerate(pictures):
@@ -169,12 +162,12 @@ def _shots(root: Path, clips: Sequence[tuple[str, str, str, int, int]]) -> None:
             fixated = np.zeros(SIZE, np.uint8)
             fixated[points[k, :, 1], points[k, :, 0]] = 255
             where = root / split / folder
-            _write_picture(where / "images" / file, picture)
-            _write_picture(where / "fixation" / file, fixated)
+            write_png(where / "images" / file, picture)
+            write_png(where / "fixation" / file, fixated)
 
 
 def _hollywood2(root: Path) -> None:
-    # The second shots have a single frame, as 205 of the 6,257 have.
+    # The second shot of each film has a single frame, as 205 of the 6,257 shots.
     films = [("training", "train", 1), ("training", "train", 2), ("testing", "test", 1)]
     _shots(root, [
         (split, f"actionclip{short}{film:05d}_{shot}", f"actionclip{short}{film:05d}_{{:05d}}.png",
@@ -208,7 +201,7 @@ def _diem(root: Path) -> None:
             ]
             rows = "".join(f"{k}\t{eye}\r\n" for k, eye in enumerate(eyes, start=1))
             file = f"diem1s{observer + 1:02d}.asc_1_{name}.txt"
-            _write(root / name / "event_data" / file, rows.encode())
+            write_file(root / name / "event_data" / file, rows.encode())
     _write_frame_list(root, test)
 
 
@@ -226,7 +219,7 @@ def _ledov(root: Path) -> None:
             for observer in range(OBSERVERS)
             for k, (x, y) in enumerate(points[:, observer])
         ]
-        _write_mat(
+        write_mat(
             path.with_name("Data.mat"),
             Data={
                 "VideoFrames": float(FRAMES),
@@ -235,7 +228,7 @@ def _ledov(root: Path) -> None:
                 "fixdata": np.array(rows, float),
             },
         )
-    _write_mat(
+    write_mat(
         root / "LEDOV" / "namelist.mat",
         **{key: np.array(listed, object).reshape(-1, 1) for key, listed in names.items()},
     )
@@ -257,7 +250,7 @@ def _mouse_saliency(root: Path) -> None:
         part = "Train" if name in lists["train"] else "Test"
         listed = [[[int(y), int(x)] for x, y in frame] for frame in points]
         where = root / f"Fixations{part}" / part / name / "fixations.json"
-        _write(where, json.dumps(listed).encode())
+        write_file(where, json.dumps(listed).encode())
         maps = []
         for x, y in points.mean(axis=1):
             bump = np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 100)
@@ -266,29 +259,12 @@ def _mouse_saliency(root: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         encode_video(maps, path, 30, "x264_grey")
     split = {key: [f"{name}.mp4" for name in listed] for key, listed in lists.items()}
-    _write(root / "TrainTestSplit.json", json.dumps(split).encode())
+    write_file(root / "TrainTestSplit.json", json.dumps(split).encode())
 
 
 def _write_frame_list(root: Path, videos: Sequence[str]) -> None:
     rows = [f"{name},{k},{k >= MASKED_FROM}\n" for name in videos for k in range(FRAMES)]
-    _write(root / "meta.csv", ("video,frame,mask\n" + "".join(rows)).encode())
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-
-
-def _write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
-    if picture.ndim == 3:
-        picture = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)  # type: ignore[assignment]
-    _write(path, cv2.imencode(".png", picture)[1].tobytes())
-
-
-def _write_mat(path: Path, **variables: Any) -> None:
-    buffer = io.BytesIO()
-    savemat(buffer, variables, do_compression=True)
-    _write(path, buffer.getvalue())
+    write_file(root / "meta.csv", ("video,frame,mask\n" + "".join(rows)).encode())
 
 
 WRITERS: dict[str, tuple[Callable[[Path], None], dict[str, Any]]] = {
@@ -303,4 +279,4 @@ WRITERS: dict[str, tuple[Callable[[Path], None], dict[str, Any]]] = {
         {"edition": "ntire2026", "splits": ["train", "public_test", "private_test"]},
     ),
 }
-"""By kind of dataset: what writes it, and the keys of its section."""
+"""Function that writes a dataset, and keys of its section, by kind."""

@@ -1,4 +1,4 @@
-"""The known truth of a demo dataset: npz files that plain numpy reads."""
+"""The known truth of a demo dataset, in npz files that plain NumPy reads."""
 
 from __future__ import annotations
 
@@ -19,25 +19,27 @@ from foveal.pipeline.demo.scene import RenderedFrame, Scene
 class TrueFlow:
     """Content of ``truth/flow/NNN.npz``: the exact motion of every `stride`-th pixel of a clip.
 
-    Item [j, i] of a grid belongs to pixel (x, y) = (stride * i, stride * j) of the video.
+    Item [j, i] of a grid is pixel (x, y) = (stride * i, stride * j) of the video.
 
     Attributes
     ----------
     flow : ndarray, float16 [frames - 1, rows, columns, 2]
-        (u, v): pixels of the *video* that the point seen in frame k moves right and down until
+        (u, v): pixels of the *video* by which the point of frame k moves right and down until
         frame k + 1.
     occluded : ndarray, bool [frames - 1, rows, columns]
         The point leaves the picture or goes behind a nearer object until frame k + 1.
     mixed : ndarray, bool [frames - 1, rows, columns]
-        The soft edge of an object, in frame k or where the point is in frame k + 1.
+        The soft edge of an object, in frame k or at the position of the point in frame k + 1.
     layer : ndarray, uint8 [frames, rows, columns]
         0 background, 1 ... objects from far to near.
     centre_xy : ndarray, float64 [frames, objects, 2]
-        Centres of the objects, 0-based pixels of the video.
+        Centres of the objects, in pixels of the video counted from 0.
     stride : int
+        Step between the pixels of the grid.
     size : ndarray, int [2]
         (height, width) of the video.
     fps : float
+        Frames per second.
     """
 
     flow: NDArray[np.float16]
@@ -52,25 +54,25 @@ class TrueFlow:
 
 @dataclass(frozen=True, eq=False)
 class TrueGaze:
-    """Content of ``truth/gaze/NNN.npz``: one item a row of the observers' text files, in order.
+    """Content of ``truth/gaze/NNN.npz``: one item per row of the observers' text files, in order.
 
     Attributes
     ----------
     observers : ndarray, str [observers]
-        Names as in the file names.
+        Ids as in the file names.
     observer : ndarray, int16 [n]
-        Index into `observers`; non-decreasing.
+        Index into `observers`, in ascending order.
     time_us : ndarray, int64 [n]
         Microseconds since the observer's first sample, which is the video's first frame.
     frame : ndarray, int32 [n]
-        0-based frame shown at that time; as large as the clip is long, or larger, after its end.
+        Frame shown at that time, counted from 0; after the end of the clip the count goes on.
     target : ndarray, int8 [n]
-        Object fixated (its number in `TrueFlow.layer`); -1 during saccades and blinks, while
-        looking elsewhere, and after the end.
+        Fixated object (its number in `TrueFlow.layer`); -1 during saccades and blinks, while the
+        observer looks elsewhere, and after the end.
     target_xy : ndarray, float64 [n, 2]
-        Fixated point of that object, 0-based pixels of the video; NaN without one.
+        Fixated point of that object, in pixels of the video counted from 0; NaN without one.
     gaze_xy : ndarray, float64 [n, 2]
-        Where the eye truly pointed (drift, tremor, saccades and looks off the screen included).
+        True direction of the eye, including drift, tremor, saccades and looks off the screen.
     """
 
     observers: NDArray[np.str_]
@@ -83,7 +85,7 @@ class TrueGaze:
 
 
 def flow_truth(scene: Scene, sparse: Sequence[RenderedFrame], stride: int) -> TrueFlow:
-    """Truth of a scene from its frames, each reduced to every `stride`-th pixel."""
+    """Collect the truth of `scene` from its frames `sparse`, reduced to every `stride`-th pixel."""
     times = np.arange(scene.frames) / scene.fps
     centres = [sheet.motion.position(times) for sheet in scene.layers[1:]]
     return TrueFlow(
@@ -99,7 +101,7 @@ def flow_truth(scene: Scene, sparse: Sequence[RenderedFrame], stride: int) -> Tr
 
 
 def gaze_truth(recordings: Sequence[Recording], observers: Sequence[str], fps: float) -> TrueGaze:
-    """Truth of the recordings of one clip, `observers` naming them."""
+    """Collect the truth of the `recordings` of one clip at `fps`, one per id in `observers`."""
     time_us = np.concatenate([recording.time_us for recording in recordings])
     return TrueGaze(
         observers=np.array(observers),
@@ -115,24 +117,24 @@ def gaze_truth(recordings: Sequence[Recording], observers: Sequence[str], fps: f
 
 
 def save_truth(path: Path, truth: TrueFlow | TrueGaze) -> None:
-    """Write a truth file; the same truth gives the same bytes."""
+    """Write `truth` to `path`; the same truth gives the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path, **asdict(truth))
 
 
 def load_true_flow(root: Path, clip: int) -> TrueFlow:
-    """True motion of a clip of the demo dataset at `root`."""
+    """Read the true motion of the video number `clip` of the demo dataset at `root`."""
     values = _load(root / "truth" / "flow" / f"{clip:03d}.npz")
     return TrueFlow(**{**values, "stride": int(values["stride"]), "fps": float(values["fps"])})
 
 
 def load_true_gaze(root: Path, clip: int) -> TrueGaze:
-    """True gaze of all observers of a clip of the demo dataset at `root`."""
+    """Read the true gaze on the video number `clip` of the demo dataset at `root`."""
     return TrueGaze(**_load(root / "truth" / "gaze" / f"{clip:03d}.npz"))
 
 
 def _load(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise InputError(f"{path} is missing: write the demo dataset anew to have its truth")
+        raise InputError(f"{path} is missing: write the demo dataset again to have its truth")
     with np.load(path, allow_pickle=False) as archive:
         return {name: archive[name] for name in archive.files}

@@ -1,10 +1,8 @@
-"""Write the demo dataset: a miniature DHF1K, drawn by a program, whose truth is known."""
+"""Write the demo dataset: a miniature of DHF1K, drawn by a program, whose truth is known."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from foveal.errors import FovealError
-from foveal.pipeline.demo.layout import write_gaze, write_published
+from foveal.pipeline.demo.layout import whole_folder, write_gaze, write_published
 from foveal.pipeline.demo.natural import natural_scene
 from foveal.pipeline.demo.observers import observe
 from foveal.pipeline.demo.scene import render_scene
@@ -20,12 +18,13 @@ from foveal.pipeline.demo.truth import flow_truth, gaze_truth, save_truth
 from foveal.pipeline.video.encode import encode_video
 
 VERSION = 1
-"""Raised whenever the same parameters would give another dataset."""
+"""Increased whenever the same parameters give another dataset."""
 
 FPS = 30
+"""Frames per second of the clips."""
 
 MARK = "truth/demo.json"
-"""Written last; tells a demo dataset, and which one, from any other folder."""
+"""File that is written last; it marks a folder as a demo dataset and holds its parameters."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +34,13 @@ class DemoClip:
     Attributes
     ----------
     number : int
-        Number of the video; DHF1K's rule makes 1-600 train and 601-700 val.
+        Number of the video; by DHF1K's rule, 1-600 are train and 601-700 val.
     frames : int
+        Length.
     background : str
         Key of `textures.GROUNDS`.
     objects : int
+        Number of moving objects, 1 to 5.
     published : bool
         Whether ``annotation/`` holds its published form too.
     """
@@ -56,6 +57,7 @@ CLIPS = (
     DemoClip(2, 60, "shore", 3),
     DemoClip(601, 100, "autumn", 5),
 )
+"""Clips of the demo dataset by default."""
 
 
 def write_demo(
@@ -69,23 +71,25 @@ def write_demo(
 ) -> None:
     """Write the demo dataset in DHF1K's published layout, with its truth beside it.
 
-    The folder appears at once when all of it is written. Where it already holds the demo dataset
-    of the same parameters nothing is done; one of other parameters is replaced, with whatever else
-    lies in the folder.
+    The folder appears at once when everything is written. Where it already holds the demo dataset
+    of the same parameters, nothing is done. One of other parameters is replaced, together with any
+    other file in the folder.
 
     Parameters
     ----------
     root : Path
         Folder to write; its parents are made.
     seed : int
-        Gaze, maps and truth are the same byte for byte for the same seed; the videos too with the
-        same build of ffmpeg.
+        The same seed gives gaze, maps and truth of the same bytes; the videos too, with the same
+        build of ffmpeg.
     clips : sequence of DemoClip
+        Clips to write.
     size : (height, width)
-        Of the videos, even numbers.
+        Size of the videos, even numbers.
     observers : int
+        Number of observers.
     truth_stride : int
-        The true flow is kept for every so many-th pixel.
+        Step between the pixels whose true flow is kept.
 
     Raises
     ------
@@ -111,22 +115,12 @@ def write_demo(
         raise FovealError(
             f"{root} exists and is no demo dataset: name a new or empty folder, or remove it"
         )
-    root.parent.mkdir(parents=True, exist_ok=True)
-    building = root.with_name(f".{root.name}.writing-{os.getpid()}")
-    replaced = root.with_name(f".{root.name}.replaced-{os.getpid()}")
-    try:
-        building.mkdir()
+    with whole_folder(root) as building:
         names = [f"P{index + 1:02d}" for index in range(observers)]
         for clip in clips:
             _write_clip(building, seed, clip, size, names, truth_stride)
         (building / "README.txt").write_text(_README)
         (building / MARK).write_text(wanted)
-        if mark.is_file():
-            root.rename(replaced)
-        building.rename(root)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
-        shutil.rmtree(replaced, ignore_errors=True)
 
 
 def _write_clip(
@@ -171,15 +165,15 @@ def _write_clip(
 
 
 _LOOKS_AWAY = {0: "off_screen", 1: "bar"}
-"""Where an observer looks once, by (observer + clip) modulo 4; the others watch throughout."""
+"""Where an observer looks once, by (observer + clip) modulo 4; the others always watch."""
 
 _README = """\
 The demo dataset of foveal: a miniature of DHF1K whose truth is known
 ======================================================================
 
 Nothing here was filmed and nobody was recorded. A program drew the videos (textured pebbles that
-wander over panning ground) and simulated the observers, from a seed that truth/demo.json tells.
-The folders lie as DHF1K publishes them (Wang et al. 2018), so whatever reads DHF1K reads this.
+wander over a panning background) and simulated the observers, from the seed in truth/demo.json.
+The folders are those of DHF1K (Wang et al. 2018), so programs that read DHF1K also read this.
 
 video/NNN.AVI                             30 fps, MPEG-4 Visual (xvid), an audio track; 1-600 train,
                                           601-700 val
@@ -188,27 +182,27 @@ exportdata_train/Pxx/Pxx_TrailNNN.txt     raw gaze of observer Pxx, 250 Hz, scre
                                           (0, 0), gaps, looks off the screen, and about a second
                                           more than the video, as in real recordings
 annotation/NNNN/                          published form: maps/%04d.png (density),
-                                          fixation/%04d.png and fixation/maps/%04d.mat (I); the
-                                          lone %04d.png is a picture that belongs to nothing, as
-                                          in the real archive
+                                          fixation/%04d.png and fixation/maps/%04d.mat (I); one
+                                          more picture %04d.png belongs to no frame, as in the
+                                          real archive
 
-truth/flow/NNN.npz, item [j, i] of a grid belongs to pixel (x, y) = (stride i, stride j):
-  flow       float16 [frames - 1, rows, columns, 2]  (u, v): pixels of the video that the point
-             seen in frame k moves right and down until frame k + 1
+truth/flow/NNN.npz, item [j, i] of a grid is pixel (x, y) = (stride i, stride j):
+  flow       float16 [frames - 1, rows, columns, 2]  (u, v): pixels of the video by which the point
+             of frame k moves right and down until frame k + 1
   occluded   bool [frames - 1, rows, columns]  it leaves the picture or goes behind something
-  mixed      bool [frames - 1, rows, columns]  it lies on a soft edge, in frame k or k + 1
-  layer      uint8 [frames, rows, columns]  0 ground, 1 ... pebbles from far to near
+  mixed      bool [frames - 1, rows, columns]  it is on a soft edge, in frame k or k + 1
+  layer      uint8 [frames, rows, columns]  0 background, 1 ... pebbles from far to near
   centre_xy  float64 [frames, pebbles, 2]  centres of the pebbles
   stride, size (height, width), fps
 
-truth/gaze/NNN.npz, one item a row of the text files, observers in turn:
+truth/gaze/NNN.npz, one item per row of the text files, observer after observer:
   observers, observer   names; index into them
   time_us    microseconds since the observer's first sample, which is the first frame
-  frame      0-based frame shown then; past the clip's end the count goes on
-  target     pebble fixated (its number in layer), -1 for none
-  target_xy  the fixated point of it (NaN for none)
-  gaze_xy    where the eye truly pointed
+  frame      frame shown at that time, counted from 0; after the clip's end the count goes on
+  target     fixated pebble (its number in layer), -1 for none
+  target_xy  its fixated point (NaN for none)
+  gaze_xy    the true direction of the eye
 
-Positions are 0-based pixels of the video; (0, 0) is the centre of the upper left one.
-truth/demo.json holds the parameters that made all this.
+Positions are pixels of the video counted from 0; (0, 0) is the centre of the upper left pixel.
+truth/demo.json holds the parameters of this dataset.
 """

@@ -1,4 +1,4 @@
-"""The tables of an experiment: our numbers beside the printed ones, and what they differ in."""
+"""This module makes the tables of an experiment: our numbers beside the printed ones."""
 
 from __future__ import annotations
 
@@ -11,22 +11,25 @@ from foveal.pipeline.experiment.spec import LOWER_IS_BETTER, MEASURED, RowSpec, 
 from foveal.pipeline.experiment.work import Work
 
 TINY = (
-    "tiny scale: made-up videos, small networks, a few steps; such numbers say that it runs and "
-    "nothing else"
+    "tiny scale: made-up videos, small networks, a few steps; these numbers only show that it runs"
 )
 
 
 def compare(work: Work) -> dict[str, Any]:
-    """All tables of an experiment, as plain values.
+    """Return all tables of an experiment as plain values.
+
+    Parameters
+    ----------
+    work : Work
 
     Returns
     -------
     dict
         ``experiment``, ``paper``, ``scale``, ``folder``; ``tables``, each with ``key``, ``title``,
         ``remark``, ``metrics`` (``name``, ``label``, ``higher_is_better``), ``targets`` (``name``,
-        ``title``, ``withheld``) and ``rows``; ``notes`` (what our numbers differ in, numbered from
-        1 by the rows' ``notes``); and ``not_run`` (``table``, ``row``, ``training``). A row has
-        ``name``, ``training``, ``remark``, ``state`` (``run``, ``partly``, ``not run``,
+        ``title``, ``withheld``) and ``rows``; ``notes`` (how our numbers are made differently,
+        numbered from 1 by the rows' ``notes``); and ``not_run`` (``table``, ``row``, ``training``).
+        A row has ``name``, ``training``, ``remark``, ``state`` (``run``, ``partly``, ``not run``,
         ``withheld``, or ``others`` for methods of others), ``notes`` and ``cells``: by target and
         metric ``ours``, ``published``, ``difference`` (None where one is missing) and ``doubtful``.
     """
@@ -136,13 +139,13 @@ def _cells(
 
 
 class _Notes:
-    """What our numbers differ in, each said once."""
+    """Collects how our numbers are made differently; each note appears once."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
 
     def of(self, work: Work, row: RowSpec, found: Mapping[str, Score | None]) -> list[int]:
-        """Numbers of the notes on a row, from 1."""
+        """Return the numbers of the notes on a row, from 1."""
         scores = [score for score in found.values() if score is not None]
         if row.training is None or not scores:
             return []
@@ -162,7 +165,7 @@ class _Notes:
 
 
 def _random_weights(work: Work, training: str, score: Score) -> list[str]:
-    """Networks that began with random weights where the file wants others."""
+    """Return a note per network that started with random weights where the file names others."""
     said = []
     for name in _line(work, training):
         wanted = work.experiment.spec.trainings[name].settings
@@ -175,7 +178,7 @@ def _random_weights(work: Work, training: str, score: Score) -> list[str]:
 
 
 def _line(work: Work, training: str) -> list[str]:
-    """A training and all that it starts from."""
+    """Return a training and all trainings that it starts from."""
     found = [training]
     for name in found:
         found += work.experiment.spec.trainings[name].starts_from

@@ -1,4 +1,4 @@
-"""An experiment as it is run: its file at a scale, and where it is written."""
+"""This module reads an experiment's file and applies its scale, its folder and overrides."""
 
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ class Experiment:
     ----------
     spec : ExperimentSpec
     scale : {'paper', 'tiny'}
+        ``tiny`` runs in minutes on made-up videos.
     folder : Path
-        Of everything that is written.
+        Folder of everything that is written.
     beside : Path
-        The file's folder, from which relative paths count.
+        The file's folder, to which relative paths refer.
     """
 
     spec: ExperimentSpec
@@ -54,16 +55,18 @@ class Experiment:
         Parameters
         ----------
         path : path
+            The YAML file.
         scale : {'paper', 'tiny'}
+            See `Experiment`.
         folder : path, optional
-            In place of the file's own; that of a tiny run ends in ``-tiny``.
+            Instead of the file's own folder; by default the folder of a tiny run ends in ``-tiny``.
         overrides : sequence of str
             ``dotted.key=YAML value``.
 
         Raises
         ------
         RecipeError
-            The file or an override cannot be read, or holds wrong values; each is named.
+            The file or an override cannot be read, or holds wrong values; the message names each.
         """
         path = Path(path)
         if scale not in get_args(Scale):
@@ -90,21 +93,21 @@ class Experiment:
         return experiment
 
     def store_url(self, name: str) -> str:
-        """Where a store lies."""
+        """Return the path of a store."""
         return str(self.folder / "stores" / f"{name}.zarr")
 
     def run_folder(self, training: str) -> Path:
-        """Where a training keeps its checkpoints."""
+        """Return the folder of a training's checkpoints."""
         return self.folder / "runs" / training
 
     def recipe(self, name: str, dataset: Mapping[str, Any] | None = None) -> Recipe:
-        """The recipe of a store, at this scale.
+        """Return the recipe of a store, at this scale.
 
         Parameters
         ----------
         name : str
         dataset : mapping, optional
-            The dataset's section in place of the file's.
+            The dataset's section instead of the file's.
 
         Raises
         ------
@@ -120,12 +123,12 @@ class Experiment:
         return Recipe.parse(values)
 
     def options(self, name: str) -> dict[str, Any]:
-        """Options of a training's network, at this scale."""
+        """Return the options of a training's network, at this scale."""
         own = self.spec.trainings[name].options
         return {**own, **self.spec.tiny.options} if self.scale == "tiny" else dict(own)
 
     def settings(self, name: str) -> TrainSettings:
-        """Settings of a training, at this scale.
+        """Return the settings of a training, at this scale.
 
         Raises
         ------
@@ -146,7 +149,7 @@ class Experiment:
         }
         for key in (*fixed, "weights", "backbone"):
             if key in training.settings and key not in ("weights", "backbone"):
-                raise RecipeError(f"settings.{key}: it stands beside settings, not in it")
+                raise RecipeError(f"settings.{key}: write it beside settings, not in it")
         if training.weights_of is not None:
             fixed["weights"] = str(self.run_folder(training.weights_of) / "best.pt")
         if training.backbone_of is not None:
@@ -156,7 +159,7 @@ class Experiment:
         return settings
 
     def rows(self, only: Sequence[str] = ()) -> list[tuple[str, RowSpec]]:
-        """Table and row of each row that has a training, or of those that are named.
+        """Return table and row of each row that has a training, or only of the named rows.
 
         Parameters
         ----------
@@ -166,7 +169,7 @@ class Experiment:
         Raises
         ------
         RecipeError
-            A name is no row's.
+            No row has one of the names.
         """
         every = [
             (key, row)
@@ -180,7 +183,7 @@ class Experiment:
             if not any(name in (row.name, row.training, f"{key}/{row.name}") for key, row in every):
                 known = "; ".join(dict.fromkeys(f"{row.name} ({row.training})" for _, row in every))
                 raise RecipeError(
-                    f"--only {name!r}: no row that can be run is called so; there are: {known}"
+                    f"--only {name!r}: no row that can be run has this name; there are: {known}"
                 )
         return [
             (key, row)
@@ -198,5 +201,5 @@ def _named(place: str, make: Any) -> None:
 
 @functools.cache
 def _check_network(model: str, options: str) -> None:
-    """See that a network can be built so; asked of every training, again and again."""
+    """Check that a network can be built; cached, since it is asked again and again."""
     saliency.spec(model, **json.loads(options))

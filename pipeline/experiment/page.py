@@ -1,4 +1,4 @@
-"""The tables of an experiment as files: a page, one CSV of all numbers, LaTeX table by table."""
+"""This module writes the tables of an experiment: an HTML page, a CSV of all numbers, LaTeX."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from foveal.pipeline.report.report import prose
 PAGE, NUMBERS = "tables.html", "tables.csv"
 
 LARGE = 20
-"""Numbers from here on are no scores, and have no decimals to show: parameters in millions."""
+"""Numbers from here on are not scores (parameters in millions) and are shown without decimals."""
 
 COLUMNS = (
     "table", "row", "training", "target", "metric",
@@ -27,14 +27,14 @@ COLUMNS = (
 
 
 def write_tables(comparison: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Write ``tables.html``, ``tables.csv`` and ``<table>.tex`` for each table.
+    """Write ``tables.html``, ``tables.csv`` and one ``<table>.tex`` per table.
 
     Parameters
     ----------
     comparison : mapping
         See `foveal.pipeline.experiment.comparison.compare`.
     folder : Path
-        Made where it is missing; former files are replaced.
+        Made where it is missing; earlier files are replaced.
 
     Returns
     -------
@@ -57,7 +57,7 @@ def write_tables(comparison: Mapping[str, Any], folder: Path) -> list[Path]:
 
 
 def numbers(comparison: Mapping[str, Any]) -> str:
-    """CSV, a line for each table, row, target and metric."""
+    """Return CSV, one line per table, row, target and metric."""
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
@@ -75,7 +75,7 @@ def numbers(comparison: Mapping[str, Any]) -> str:
 
 
 def latex(comparison: Mapping[str, Any], table: Mapping[str, Any]) -> str:
-    """A ``tabular`` for each target, which wants no package: ours, published, difference."""
+    """Return one ``tabular`` per target, without packages: ours, published, difference."""
     lines = [
         f"% {comparison['paper']}: {table['key']}, {table['title']} ({comparison['scale']} scale)",
         "% Per metric: ours, published, difference. No ours: not run, withheld, or of others.",
@@ -107,17 +107,17 @@ def _parts(cell: Mapping[str, Any]) -> Iterator[str]:
 
 
 def label(metric: Mapping[str, Any]) -> str:
-    """Head of a metric's column: which way is better."""
+    """Return the head of a metric's column, with an arrow to the better side."""
     return f"{metric['label']} {'↑' if metric['higher_is_better'] else '↓'}"
 
 
 def number(value: float | None) -> str:
-    """Three decimals, or nothing."""
+    """Return a number with three decimals, or nothing."""
     return "" if value is None else f"{value:.3f}"
 
 
 def printed(cell: Mapping[str, Any]) -> str:
-    """The published number with all its digits, three decimals at least; ``?`` where in doubt."""
+    """Return the published number with all digits, at least three decimals; ``?`` if doubtful."""
     value = cell["published"]
     if value is None:
         return ""
@@ -128,7 +128,7 @@ def printed(cell: Mapping[str, Any]) -> str:
 
 
 def signed(value: float | None) -> str:
-    """Three decimals with their sign, or nothing."""
+    """Return a number with its sign and three decimals, or nothing."""
     return "" if value is None else f"{value:+.3f}"
 
 
@@ -140,12 +140,12 @@ _SPECIAL = {
 
 
 def _tex(text: str) -> str:
-    """Text as LaTeX takes it."""
+    """Escape a text for LaTeX."""
     return re.sub("[" + re.escape("".join(_SPECIAL)) + "]", lambda one: _SPECIAL[one[0]], text)
 
 
 def html(comparison: Mapping[str, Any]) -> str:
-    """One self-contained page."""
+    """Return one self-contained page."""
     return _templates().get_template("tables.html").render(**comparison)
 
 

@@ -1,4 +1,4 @@
-"""``scores/<target>/<training>.json``: what a network scored, and what that was made from."""
+"""This module reads and writes ``scores/<target>/<training>.json``: scores and their inputs."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ class Score:
     Attributes
     ----------
     training, target : str
+        Names in the experiment's file.
     made_by : str
         Hash of what the experiment's file says of the training.
     means : mapping of str to (float or None)
-        By metric; None where no frame could be scored.
+        By metric; None if no frame could be scored.
     videos : list of str
-        That were scored.
+        Videos that were scored.
     left_out : int
-        Videos of the target without a prediction.
+        Number of the target's videos without a prediction.
     inputs_sha256 : str
         See `foveal.storage.evaluation.inputs_sha256`.
     parameters : int
-        Of the network.
     provenance : dict
-        Where its weights come from, and what its inputs differ in from the paper's.
+        Where its weights come from, and how its inputs differ from the paper's.
     """
 
     training: str
@@ -46,7 +46,7 @@ class Score:
     provenance: dict[str, Any]
 
     def summary(self) -> str:
-        """In a line."""
+        """Return the means in one line."""
         parts = [
             f"{name} {'undefined' if value is None else f'{value:.3f}'}"
             for name, value in self.means.items()
@@ -55,19 +55,19 @@ class Score:
 
 
 def score_path(folder: Path, training: str, target: str) -> Path:
-    """The file of a score."""
+    """Return the file of a score."""
     return folder / "scores" / target / f"{training}.json"
 
 
 def write_score(folder: Path, score: Score) -> None:
-    """Keep a score, in place of a former one."""
+    """Write a score, in place of an earlier one."""
     path = score_path(folder, score.training, score.target)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps(sealed(asdict(score)), indent=1).encode())
 
 
 def read_score(folder: Path, training: str, target: str) -> Score | None:
-    """The score that is kept, None where there is none.
+    """Read a score, None where there is none.
 
     Raises
     ------

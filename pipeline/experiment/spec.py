@@ -1,7 +1,6 @@
-"""What an experiment's file holds: the stores, trainings and tables of a paper.
+"""This module defines the content of an experiment's file: stores, trainings and tables of a paper.
 
-One YAML file holds it; ``experiments/`` has one for each of the papers, and docs/training.md says
-what each key means.
+``experiments/`` has one YAML file per paper, and docs/training.md says what each key means.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ MEASURED: dict[str, str] = {
     "parameters_millions": "parameters, millions",
     "seconds_per_frame": "s per frame",
 }
-"""Columns that are no metrics: what a network costs."""
+"""Columns that are not metrics: what a network costs."""
 
 LOWER_IS_BETTER = frozenset(MEASURED)
 
@@ -34,10 +33,10 @@ class StoreSpec(Section):
     Attributes
     ----------
     recipe : mapping
-        A recipe without the key ``store``: that is a folder of the experiment.
+        A recipe without the key ``store``, which is a folder of the experiment.
     masks : mapping of str to str
-        Lists of frames that count (LEDOV-Meta), by the name of the mask; paths count from the
-        experiment's file.
+        Lists of frames that count (LEDOV-Meta), by the name of the mask; relative paths refer to
+        the experiment's file.
     """
 
     recipe: Values
@@ -45,17 +44,18 @@ class StoreSpec(Section):
 
 
 class TrainingSpec(Section):
-    """A network and how it comes to its weights.
+    """A network and where its weights come from.
 
     Attributes
     ----------
     model : str
+        Name of the network.
     options : mapping
         Of the network.
     stores : list of str
-        Names of stores to train on; empty for a network that is used as it is.
+        Names of stores to train on; empty for a network that is not trained here.
     weights_of, backbone_of : str or null
-        A training whose weights all of this network, or the part the paper starts from, begin with.
+        A training from whose weights the whole network, or its pretrained part, starts.
     settings : mapping
         Settings of `foveal train`; those left out are the paper's, and ``strict_inputs`` is true.
     remark : str
@@ -82,17 +82,19 @@ class TargetSpec(Section):
     Attributes
     ----------
     title : str
-        As a table calls it.
+        Name in the tables.
     store : str
+        Name of the store.
     split : str or null
+        Only videos of this split.
     mask : str or null
         Only frames that count in this mask of the store.
     variant : {'mit', 'dhf1k', 'pysaliency', 'ntire2026'}
-        Whose definitions of the metrics.
+        Whose definitions of the metrics are used.
     average : {'videos', 'frames'}
-        Frames of a video first and then videos, or all frames alike.
+        Mean over the frames of a video and then over videos, or over all frames equally.
     withheld : bool
-        The ground truth is not published: maps are predicted, for submission, and not scored.
+        The ground truth is not published: maps are predicted, for submission, but not scored.
     """
 
     title: str
@@ -110,15 +112,16 @@ class RowSpec(Section):
     Attributes
     ----------
     name : str
-        As the paper calls it.
+        Name in the paper.
     training : str or null
-        Whose maps are scored; null for methods of others, of which there are printed numbers alone.
+        Whose maps are scored; null for methods of others, which have only printed numbers.
     published : mapping of str to list of (float or null)
         By target, the printed numbers in the order of the table's metrics; null where one is
         missing.
     doubtful : mapping of str to list of str
-        Printed numbers, by target and metric, that the table's own marks contradict.
+        By target, metrics whose printed numbers contradict the table's own marks.
     remark : str
+        Shown with the row.
     """
 
     name: str
@@ -134,11 +137,15 @@ class TableSpec(Section):
     Attributes
     ----------
     title : str
+        Shown above it.
     metrics : list of str
         Registered metrics, or `MEASURED`.
     targets : list of str
+        Names of targets.
     rows : list of RowSpec
+        Its lines.
     remark : str
+        Shown with the table.
     """
 
     title: str
@@ -149,18 +156,18 @@ class TableSpec(Section):
 
 
 class TinySpec(Section):
-    """What ``--scale tiny`` changes, so that all of it runs in minutes on any machine.
+    """What ``--scale tiny`` changes, so that everything runs in minutes on any machine.
 
     Datasets are replaced by made-up ones of the same form (`foveal.pipeline.demo.tiny`).
 
     Attributes
     ----------
     recipe : mapping
-        Sections put in place of those of every recipe that has them.
+        Sections that replace those of every recipe that has them.
     options : mapping
-        Options put over those of every network.
+        Options that override those of every network.
     settings : mapping
-        Settings put over those of every training; ``strict_inputs`` is false.
+        Settings that override those of every training; ``strict_inputs`` is false.
     trainings : mapping of str to mapping
         Settings of single trainings.
     """
@@ -177,13 +184,17 @@ class ExperimentSpec(Section):
     Attributes
     ----------
     experiment : str
-        Its name; also that of its folder beside the file, where none is given.
+        Its name; also the name of its default folder beside the file.
     paper : str
+        Reference to the paper.
     folder : str or null
-        Where stores, runs, scores and tables go; counts from the experiment's file.
-    stores, trainings, targets, tables : mapping by name
+        Where stores, runs, scores and tables go; relative to the experiment's file.
+    stores, trainings, targets, tables : mapping
+        By name.
     device : str
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     tiny : TinySpec
+        Changes of ``--scale tiny``.
     """
 
     experiment: Name
@@ -207,13 +218,13 @@ class ExperimentSpec(Section):
             for metric in table.metrics:
                 if metric not in metrics:
                     raise ValueError(
-                        f"tables.{key}.metrics: {metric!r} is none of {', '.join(metrics)}"
+                        f"tables.{key}.metrics: {metric!r} is not one of {', '.join(metrics)}"
                     )
             _check_rows(key, table)
         return self
 
     def _references(self) -> Iterator[tuple[str, str, Sequence[str]]]:
-        """Where a name is used, the name, and what it may be."""
+        """Yield where a name is used, the name, and the names that exist."""
         stores, trainings = list(self.stores), list(self.trainings)
         for key, training in self.trainings.items():
             for name in training.stores:
@@ -232,7 +243,7 @@ class ExperimentSpec(Section):
             yield "tiny.trainings", name, trainings
 
     def in_order(self) -> list[str]:
-        """Trainings, each after those it starts from."""
+        """Return the trainings, each after those it starts from."""
         ordered: list[str] = []
 
         def add(name: str, above: tuple[str, ...]) -> None:
@@ -253,7 +264,7 @@ def _check_rows(key: str, table: TableSpec) -> None:
         for target, numbers in row.published.items():
             place = f"tables.{key}, row {row.name!r}"
             if target not in table.targets:
-                raise ValueError(f"{place}: {target!r} is no target of the table")
+                raise ValueError(f"{place}: {target!r} is not a target of the table")
             if len(numbers) != len(table.metrics):
                 raise ValueError(
                     f"{place}: {len(numbers)} numbers for {len(table.metrics)} metrics "
@@ -262,7 +273,7 @@ def _check_rows(key: str, table: TableSpec) -> None:
 
 
 def allowed_keys(place: Place) -> list[str] | None:
-    """Keys that are allowed where an unknown one stands."""
+    """Return the keys that are allowed in place of an unknown one."""
     current: Any = ExperimentSpec
     for part in place[:-1]:
         if isinstance(current, type) and issubclass(current, Section):

@@ -1,4 +1,4 @@
-"""The steps of an experiment, in order, and what they want to be there."""
+"""This module lists the steps of an experiment in order, and checks what they need."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a step.
+    """The result of a step.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class Outcome:
 
 
 def steps_of(experiment: Experiment, only: Sequence[str] = ()) -> list[Step]:
-    """Everything that the rows need, in order: stores, then training after training.
+    """Return everything that the rows need, in order: stores, then training after training.
 
     Raises
     ------
@@ -86,12 +86,12 @@ def steps_of(experiment: Experiment, only: Sequence[str] = ()) -> list[Step]:
 
 
 def check(experiment: Experiment, steps: Sequence[Step]) -> None:
-    """See that the datasets, lists and weights that the steps want are there, all at once.
+    """Check that all datasets, lists and weights that the steps need exist.
 
     Raises
     ------
     RecipeError
-        Each that is missing is named, with what to do.
+        Some are missing; the message names each, and what to do.
     """
     missing: dict[str, list[str]] = {}
     for step in steps:
@@ -110,13 +110,13 @@ def check(experiment: Experiment, steps: Sequence[Step]) -> None:
     if missing:
         lines = "".join(f"\n  {', '.join(keys)}: {what}" for what, keys in missing.items())
         raise RecipeError(
-            "not everything is there that this wants; put it there, or say where by "
+            "some of what this experiment needs is missing; put it there, or say where it is by "
             f"--set KEY=PLACE:{lines}"
         )
 
 
 def _missing_weights(experiment: Experiment, name: str) -> list[str]:
-    """Why weights cannot be loaded that a training wants from elsewhere."""
+    """Return why weights from elsewhere that a training needs cannot be loaded."""
     if (experiment.run_folder(name) / BEST).is_file():
         return []
     settings, training = experiment.settings(name), experiment.spec.trainings[name]
@@ -133,7 +133,7 @@ def _missing_weights(experiment: Experiment, name: str) -> list[str]:
 
 
 def masks_of(experiment: Experiment, name: str) -> dict[str, Path]:
-    """Lists of frames of a store, by mask."""
+    """Return the lists of frames of a store, by mask."""
     return {
         mask: experiment.beside / Path(path).expanduser()
         for mask, path in experiment.spec.stores[name].masks.items()

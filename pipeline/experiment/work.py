@@ -1,7 +1,7 @@
-"""Carrying out an experiment step by step; what is done already is found and left alone.
+"""This module carries out an experiment step by step, and skips what is done already.
 
-The memory is what the steps leave: completion marks in stores, checkpoints of runs, and a file of
-scores for each network and target that says what it was made from.
+What is done is known from what the steps leave: completion marks in stores, checkpoints of runs,
+and one file of scores per network and target that says what it was made from.
 """
 
 from __future__ import annotations
@@ -37,7 +37,10 @@ from foveal.storage.marks import read_journal
 from foveal.storage.reader import open_store
 
 Builder = Callable[[Recipe], Sequence[VideoResult]]
+"""Builds the store of a recipe."""
+
 Advance = Callable[[str, int, int], None]
+"""Called with a video, the number of frames done and the number of its frames."""
 
 
 def build_here(recipe: Recipe) -> list[VideoResult]:
@@ -52,7 +55,7 @@ def build_here(recipe: Recipe) -> list[VideoResult]:
 
 @dataclass
 class Work:
-    """An experiment at work.
+    """An experiment while it is carried out.
 
     Parameters
     ----------
@@ -60,9 +63,9 @@ class Work:
     builder : callable
         Builds the store of a recipe.
     listen : callable
-        Told of every step of a training.
+        Called after every step of a training.
     advance : callable
-        Told of every video that is predicted or scored, frames done and frames in it.
+        Called while videos are predicted or scored, see `Advance`.
     """
 
     experiment: Experiment
@@ -88,7 +91,7 @@ class Work:
         return replace(outcome, seconds=time.monotonic() - started)
 
     def score_of(self, training: str, target: str) -> Score | None:
-        """The score that is kept, None where there is none or what it was made from has changed."""
+        """Return the stored score; None if there is none or its inputs have changed."""
         score = read_score(self.experiment.folder, training, target)
         if score is None or score.made_by != self._identity(training):
             return None
@@ -122,7 +125,7 @@ class Work:
         return Outcome(step, "done" if fresh else "unchanged", f"{len(results)} videos")
 
     def _tiny_dataset(self, name: str, section: Mapping[str, Any]) -> dict[str, Any]:
-        """The made-up dataset, by what it shares with the file's own section."""
+        """Return the made-up dataset's section, with the splits of the file's own section."""
         given: Any = self.experiment.spec.stores[name].recipe["dataset"]
         splits = given.get("splits")
         return {**section, **({"splits": splits} if splits is not None else {})}
@@ -147,7 +150,7 @@ class Work:
         return Outcome(step, status, f"{result.iterations} steps{nss}")
 
     def _take_as_it_is(self, step: Step) -> Outcome:
-        """Keep a network that is not trained: with the weights it starts from."""
+        """Save a network that is not trained, with the weights that it starts from."""
         folder = self.experiment.run_folder(step.name)
         settings = self.experiment.settings(step.name)
         if (folder / BEST).is_file():
@@ -165,12 +168,12 @@ class Work:
         return Outcome(step, "done", "not trained")
 
     def _check_start(self, name: str) -> None:
-        """See that a run started from the weights that are there now.
+        """Check that a run started from the weights that exist now.
 
         Raises
         ------
         RecipeError
-            Those have been trained anew since.
+            They have been trained anew since.
         """
         for key, kind in (("weights_of", "weights"), ("backbone_of", "backbone")):
             start = getattr(self.experiment.spec.trainings[name], key)
@@ -180,12 +183,12 @@ class Work:
             provenance = load_network(self.experiment.run_folder(name))[1]
             if provenance.get(f"{kind}_sha256") != _sha256(file):
                 raise RecipeError(
-                    f"{self.experiment.run_folder(name)} started from another {file} than there is "
-                    "now; remove that folder to train it anew"
+                    f"{self.experiment.run_folder(name)} started from a {file} that has changed "
+                    "since; remove that folder to train it anew"
                 )
 
     def _all_scored(self, name: str) -> bool:
-        """Whether every target that can be scored is; False where there is none."""
+        """Tell whether every target that can be scored is scored; False if there is none."""
         spec = self.experiment.spec
         targets = [
             step.target for step in self.steps() if (step.kind, step.name) == ("score", name)
@@ -272,14 +275,14 @@ class Work:
         return Outcome(step, "done", score.summary())
 
     def _identity(self, training: str) -> str:
-        """Hash of all that the file says of a training, and of those that it starts from."""
+        """Hash all that the file says of a training, and of those that it starts from."""
         if training not in self._made_by:
             spec = self.experiment.spec.trainings[training]
             settings = self.experiment.settings(training).resolved()
             for key in ("device", "workers", "precision", "run", "stores"):
                 settings.pop(key)
             for key, start in (("weights", spec.weights_of), ("backbone", spec.backbone_of)):
-                if start is not None:  # told below, and not by where it lies
+                if start is not None:  # it counts below by its identity, not by its path
                     settings.pop(key)
             about = [
                 settings,

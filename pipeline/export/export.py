@@ -1,9 +1,9 @@
-"""Arrays of a store as plain files, for those who must hand them on.
+"""Write arrays of a store as plain files, for other programs.
 
-Frame k of the store (counted from 0) becomes file number k + 1: ``0001.png`` is the first frame,
-as DHF1K and the datasets after it number them. Flow file n is the motion from frame file n to
-n + 1, so there is one less. Of frames kept at another rate each has its number in the source
-(``0001.png``, ``0007.png``, …). Numbers have four digits, more where a video is longer than 9,999.
+Frame k of the store (counted from 0) becomes file number k + 1: ``0001.png`` is the first frame, as
+in DHF1K and later datasets. Flow file n is the motion from frame n to n + 1, so there is one file
+less. Frames that are kept at another rate have their number in the source (``0001.png``,
+``0007.png``, …). Numbers have four digits, or more where a video is longer than 9,999 frames.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from foveal.errors import FovealError, StoreError, writing
 from foveal.pipeline.export.files import FLOW_FILES, density_file, fixation_file, picture_file
 from foveal.pipeline.preview.panels import drawn_as, flow_scale, resized
 from foveal.pipeline.preview.view import VideoView
+from foveal.pipeline.sources import known_dataset
 from foveal.storage.kinds import select_arrays
 from foveal.storage.marks import group_name
 from foveal.storage.reader import Store, open_store
@@ -30,14 +31,13 @@ FORMS = {
     "map": ("png", "npy"),
     "points": ("png",),
 }
-"""File forms by what an array has for each frame, the default first; ``npy`` of anything else."""
+"""File forms by the kind of the items of frames, the default first; all others allow ``npy``."""
 
 _FOLDERS = {"picture": "images", "ground_truth": "maps", "points": "fixation"}
-"""Folders of DHF1K's ``annotation/``."""
-
+"""Folders as in DHF1K's ``annotation/``."""
 
 Advance = Callable[[str, int, int], None]
-"""Told how far an export is: video, frames done, frames of all."""
+"""Called during an export: video, frames done, and frames of all videos."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,16 @@ class Exported:
     Attributes
     ----------
     folder : Path
+        Folder of the files.
     files : int
+        Number of files.
     videos : tuple of str
+        Videos that were exported.
     skipped : mapping of str to str
-        Videos without the array, and why.
+        Videos without the array, and the reason.
     for_evaluation : bool
-        Whether the files are pictures of maps in the tree that DHF1K's evaluation takes, at the
-        source's size (see `foveal.pipeline.export.tree_check`).
+        Whether the files are maps at the source's size in the tree that DHF1K's evaluation expects
+        (see `foveal.pipeline.export.tree_check`).
     """
 
     folder: Path
@@ -78,46 +81,47 @@ def export(
 ) -> Exported:
     """Write one array of many videos as files.
 
-    ``<folder>/<video>/<kind>/<number>.<suffix>``, where kind is ``images`` (pictures), ``maps``
-    (where people looked) and ``fixation`` (points), the layout of DHF1K's ``annotation/``; other
-    arrays, and the second picture or map of a video, keep their own name. Ids of DHF1K get its
-    four digits (``002`` is ``0002``). An ``npy`` is one file per video,
-    ``<folder>/<video>/<array>.npy``; beside windows lies the array of their starts, since row k is
-    not frame k there.
+    Files are ``<folder>/<video>/<kind>/<number>.<suffix>``, where kind is ``images`` (pictures),
+    ``maps`` (ground truth) or ``fixation`` (points), as in DHF1K's ``annotation/``. Other arrays,
+    and a second picture or map of a video, use their own name. The folder of a video is the one
+    that the dataset's authors use (``0002`` for the video ``002`` of DHF1K). An ``npy`` is one file
+    per video, ``<folder>/<video>/<array>.npy``. For windows, the array of their starts is exported
+    too, because row k is not frame k there.
 
     Parameters
     ----------
     store_url : str or Path
+        The store.
     folder : str or Path
         Made where it does not exist; files of the same name in it are replaced.
     what : str
         The name of an array (``frames``, ``density``, ``flow_tvl1``, ``i3d_rgb``, …), or
         of a stage that keeps points (``fixations``).
     form : str, optional
-        By kind: ``png`` or ``jpg`` of pictures; ``flo`` (Middlebury), ``kitti`` (16-bit PNG) or
-        ``color`` (PNG, one scale a video) of flow; ``png`` of maps (peak 255) and of points
-        (binary, at the source's size); ``npy`` of any array. The first named is the default.
+        Pictures: ``png`` or ``jpg``. Flow: ``flo`` (Middlebury), ``kitti`` (16-bit PNG) or
+        ``color`` (PNG, one scale per video). Maps: ``png`` (peak 255). Points: ``png`` (binary, at
+        the source's size). Any array: ``npy``. The first is the default.
     videos : sequence of str, optional
-        Only these.
+        Ids of the videos to export; default is all.
     split : str, optional
-        Only those of this split.
+        Export only videos of this split.
     flat : bool, optional
-        Leave the kind's folder out: ``<folder>/0601/0001.png`` is how DHF1K's evaluation takes
-        predictions. None does so for predictions at the source's size alone.
+        Omit the folder of the kind: DHF1K's evaluation expects predictions as
+        ``<folder>/0601/0001.png``. The default does so only for predictions at the source's size.
     source_size : bool
-        Bring pictures or maps to the source video's size (by area or bilinearly), as DHF1K's
-        maps have it, instead of leaving them as stored.
+        Resize pictures or maps to the source video's size (by area or bilinearly), as DHF1K's
+        maps have it.
     quality : int
-        Of ``jpg``, 1 to 100.
+        Quality of ``jpg``, 1 to 100.
     advance : callable
-        Told, as files are written: video, frames done, frames of all videos.
+        Called during the export: video, frames done, and frames of all videos.
 
     Raises
     ------
     StoreError
-        Where the store, a video or the split is not there, or no video has the array.
+        The store, a video or the split does not exist, or no video has the array.
     FovealError
-        Where the form does not suit the array, or a file cannot be written.
+        The form does not suit the array, or a file cannot be written.
     """
     folder = Path(folder)
     if not 1 <= quality <= 100:
@@ -143,7 +147,8 @@ def export(
                 done += view.frames
                 advance(video, done, of)
                 continue
-            is_flat = source_size and is_prediction(view, what) if flat is None else flat
+            is_prediction = what in view.select(role="prediction")
+            is_flat = source_size and is_prediction if flat is None else flat
             for_evaluation &= is_flat and kind == "map"
             if not is_flat:
                 place = place / _kind_folder(view, what, kind)
@@ -159,12 +164,27 @@ def export(
 def holding(
     store: Store, arrays: Sequence[str], videos: Sequence[str] | None, split: str | None
 ) -> tuple[list[str], dict[str, str]]:
-    """Videos that have all of some arrays, and why the others are left out.
+    """Select the videos that have some arrays.
+
+    Parameters
+    ----------
+    store : Store
+    arrays : sequence of str
+        Names of arrays, or of stages that keep points.
+    videos : sequence of str or None
+        Ids of the videos to select from; None selects from all.
+    split : str or None
+        Select only from this split.
+
+    Returns
+    -------
+    list of str, dict of str to str
+        Videos that have all of the arrays; and the others, with the reason.
 
     Raises
     ------
     StoreError
-        Where there are none; the message lists what there is.
+        No video has them; the message lists the arrays that exist.
     """
     if videos is not None and split is not None:
         raise FovealError(f"give videos or a split, not both ({split!r})")
@@ -189,32 +209,26 @@ def holding(
 
 
 def frames_of(store: Store, videos: Sequence[str]) -> int:
-    """Frames of some videos together."""
+    """Count the frames of all `videos` together."""
     return int(store.videos.frames.reindex(list(videos)).fillna(0).sum())
 
 
 def folder_name(store: Store, video: str) -> str:
-    """Folder of a video's files; four digits for DHF1K, as its annotation has them."""
-    if store.dataset == "dhf1k" and video.isdigit():
-        return f"{int(video):04d}"
-    return group_name(video)
+    """Name the folder of a `video`'s files as the authors of its dataset do."""
+    dataset = known_dataset(store.dataset)
+    return group_name(video if dataset is None else dataset.folder_name(video))
 
 
 def frame_file(view: VideoView, frame: int, suffix: str) -> str:
-    """Name of a frame's file: numbers from 1, four digits, more where the video is longer."""
+    """Name the file of a `frame`: numbers from 1, four digits, more where the video is longer."""
     return f"{frame + 1:0{max(4, len(str(view.frames)))}d}.{suffix}"
 
 
-def is_prediction(view: VideoView, what: str) -> bool:
-    """Whether an array holds a network's maps of where people look."""
-    return what in view.infos and view.infos[what].role == "prediction"
-
-
 def kind_by_frame(view: VideoView, what: str) -> str:
-    """What is exported of each frame: a key of `FORMS`; empty where only the whole array can be."""
+    """Find the key of `FORMS` for the items of frames in `what`; empty where it allows only npy."""
     if what not in view.infos:
         if what not in view.points:
-            raise FovealError(f"{what} of {view.video} keeps no points by frame: x, y and offset")
+            raise FovealError(f"{what} of {view.video} stores no points by frame: x, y and offset")
         return "points"
     shape = drawn_as(view, what)
     if shape == "heat":
@@ -260,7 +274,7 @@ def _files(
 def _encoder(
     view: VideoView, what: str, kind: str, form: str, source_size: bool, quality: int
 ) -> tuple[str, Callable[[NDArray[Any]], bytes]]:
-    """The suffix of one frame's file, and what makes its content of the frame's item."""
+    """Suffix of a frame's file, and the function that encodes the frame's item."""
     if kind == "flow":
         suffix, encode = FLOW_FILES[form]
         scale = flow_scale(view, what) if form == "color" else 1.0
@@ -268,7 +282,7 @@ def _encoder(
 
     def picture(item: NDArray[Any]) -> bytes:
         if source_size:
-            # OpenCV resizes no float16, which predictions are stored as.
+            # OpenCV cannot resize float16, the type of predictions.
             whole = item if item.dtype == np.uint8 else item.astype(np.float32)
             item = resized(whole, view.source_size)
         return density_file(item) if kind == "map" else picture_file(item, form, quality)
@@ -277,7 +291,7 @@ def _encoder(
 
 
 def _write_npy(view: VideoView, name: str, path: Path) -> None:
-    """A whole array, a shard at a time; scaled integers as the float32 they stand for."""
+    """Write a whole array shard by shard; scaled integers become float32."""
     array = view.array(name)
     dtype = view.read(name, 0, 0).dtype
     about = {

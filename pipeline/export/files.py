@@ -1,4 +1,4 @@
-"""One frame's array as the bytes of a file that others can read."""
+"""Encode the array of one frame as the content of a file that other programs read."""
 
 from __future__ import annotations
 
@@ -14,31 +14,23 @@ from numpy.typing import NDArray
 from foveal.errors import FovealError
 from foveal.models.flow.color import UNKNOWN_PX, flow_to_color
 
-_KITTI_STEPS_A_PX = 64.0
+_KITTI_STEPS_PER_PX = 64.0
 _KITTI_ZERO = 2**15
 
 
 def picture_file(image: NDArray[np.uint8], suffix: str, quality: int = 95) -> bytes:
-    """An image as ``png`` (exact) or ``jpg``.
+    """Encode `image`, uint8 grey or RGB, in the format `suffix`: ``png`` (exact) or ``jpg``.
 
-    Parameters
-    ----------
-    image : ndarray, uint8 [height, width] or [height, width, 3]
-        Grey or RGB.
-    suffix : {'png', 'jpg'}
-    quality : int
-        Of ``jpg``, 1 to 100.
+    `quality` of ``jpg`` is 1 to 100.
     """
     shown = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     return _encoded(shown, suffix, [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix == "jpg" else [])
 
 
 def flo_file(flow: NDArray[Any]) -> bytes:
-    """Flow as Middlebury's ``.flo`` (Baker et al. 2011): float32, unknown motion as 1e10.
+    """Encode `flow` [height, width, 2] as Middlebury's ``.flo`` (Baker et al. 2011).
 
-    Parameters
-    ----------
-    flow : ndarray, float [height, width, 2]
+    Values are float32; unknown motion is 1e10.
     """
     height, width = flow.shape[:2]
     flow = flow.astype("<f4")
@@ -47,16 +39,13 @@ def flo_file(flow: NDArray[Any]) -> bytes:
 
 
 def kitti_file(flow: NDArray[Any]) -> bytes:
-    """Flow as KITTI's 16-bit PNG (Menze and Geiger 2015): 1/64 px, up to 512 px.
+    """Encode `flow` [height, width, 2] as KITTI's 16-bit PNG (Menze and Geiger 2015).
 
-    Red is u, green is v, both times 64 plus 2^15; blue is 1 where the motion is known and fits.
-
-    Parameters
-    ----------
-    flow : ndarray, float [height, width, 2]
+    Red is 64 u + 2^15, green is 64 v + 2^15, so steps are 1/64 px, up to 512 px; blue is 1 where
+    the motion is known and fits.
     """
     flow = flow.astype(np.float32)
-    steps = np.rint(flow * _KITTI_STEPS_A_PX) + _KITTI_ZERO
+    steps = np.rint(flow * _KITTI_STEPS_PER_PX) + _KITTI_ZERO
     fits = _known(flow) & ((steps >= 0) & (steps < 2**16)).all(axis=-1)
     image = np.zeros((*flow.shape[:2], 3), np.uint16)
     image[..., 0] = fits
@@ -65,18 +54,10 @@ def kitti_file(flow: NDArray[Any]) -> bytes:
     return _encoded(image, "png", [])
 
 
-def flow_picture_file(flow: NDArray[Any], max_px: float) -> bytes:
-    """Flow as a PNG in the Middlebury colours, full at `max_px`."""
-    return picture_file(flow_to_color(flow.astype(np.float32), max_px), "png")
-
-
 def density_file(density: NDArray[Any]) -> bytes:
-    """A map as a grey PNG, its peak at 255 as DHF1K publishes maps; zeros stay black.
+    """Encode `density` [height, width] as a grey PNG with its peak at 255, as DHF1K's maps.
 
-    Parameters
-    ----------
-    density : ndarray, [height, width]
-        uint8 is written as it is; of a map that falls below zero the least value is black.
+    Zero is black, or the smallest value where there are negative ones; uint8 is not changed.
     """
     if density.dtype != np.uint8:
         density = np.nan_to_num(density.astype(np.float32))
@@ -89,7 +70,7 @@ def density_file(density: NDArray[Any]) -> bytes:
 def fixation_file(
     x: NDArray[np.float32], y: NDArray[np.float32], source_size: tuple[int, int]
 ) -> bytes:
-    """Fixated pixels as a binary PNG (0 and 255) at the source's size."""
+    """Encode the pixels `x` and `y` (from 0) as a binary PNG (0, 255) of `source_size`."""
     height, width = source_size
     image = np.zeros(source_size, np.uint8)
     rows = np.clip(np.rint(y).astype(int), 0, height - 1)
@@ -98,7 +79,7 @@ def fixation_file(
 
 
 def npy_file(values: NDArray[Any]) -> bytes:
-    """An array as ``.npy``."""
+    """Encode `values` as ``.npy``."""
     content = io.BytesIO()
     np.save(content, values, allow_pickle=False)
     return content.getvalue()
@@ -107,9 +88,13 @@ def npy_file(values: NDArray[Any]) -> bytes:
 FLOW_FILES: dict[str, tuple[str, Callable[[NDArray[Any], float], bytes]]] = {
     "flo": ("flo", lambda flow, max_px: flo_file(flow)),
     "kitti": ("png", lambda flow, max_px: kitti_file(flow)),
-    "color": ("png", flow_picture_file),
+    "color": ("png", lambda flow, max_px: picture_file(_coloured(flow, max_px), "png")),
 }
 """Suffix and encoder of each form of flow; the second argument is the motion of full colour."""
+
+
+def _coloured(flow: NDArray[Any], max_px: float) -> NDArray[np.uint8]:
+    return flow_to_color(flow.astype(np.float32), max_px)
 
 
 def _known(flow: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -1,8 +1,8 @@
-"""A challenge's submission: one grey video for each test video, decoded again before it counts.
+"""Write a challenge's submission: one grey video per test video, which is decoded for a check.
 
-The organisers of NTIRE 2026 unpack every video by ffmpeg, compare the number of pictures with
-that of the published maps, stretch each picture to its own minimum and maximum, and bring it to
-the size of the published map. A video whose number of pictures differs is not scored.
+The organisers of NTIRE 2026 extract the pictures of every video by ffmpeg, compare their number
+with that of the published maps, stretch each picture to its own minimum and maximum, and resize it
+to the published map. A video whose number of pictures differs is not scored.
 """
 
 from __future__ import annotations
@@ -29,36 +29,38 @@ from foveal.pipeline.video.types import Video
 from foveal.storage.reader import Store, open_store
 
 FORMS = ("ntire2026",)
+"""Challenges whose form of submission is known."""
 
 _CODEC = "x264_grey"
 _SUFFIX = ".mp4"
 _RATE_TOLERANCE = 1e-4
 _MAX_DENOMINATOR = 2002
 
-Advance = Callable[[str, int, int], None]
-"""Called with a video, and how many videos are done and in all."""
-
 
 @dataclass(frozen=True)
 class Submitted:
-    """What became of one video of a submission.
+    """The result for one video of a submission.
 
     Attributes
     ----------
     video : str
+        Id of the video.
     status : {'written', 'missing', 'wrong', 'unexpected'}
-        ``missing``: the store has nothing to write; ``wrong``: what was written does not come back
-        as it should, and was removed; ``unexpected``: a file that belongs to no test video.
+        ``missing``: the store has nothing to write. ``wrong``: the written video did not decode to
+        its frames, and was removed. ``unexpected``: a file of no test video.
     reason : str
+        Why it is not written.
     file : str
         Name in the folder.
     frames : int
+        Number of frames.
     fps : float
+        Frames per second.
     repeated, left_out : int
-        Maps that were repeated at the end, or left out there, so that there are as many as the
-        challenge counts.
+        Maps that were repeated or left out at the end, so that the number is what the challenge
+        counts.
     bytes : int
-        Of the file.
+        Size of the file.
     """
 
     video: str
@@ -81,35 +83,37 @@ def write_submission(
     videos: Sequence[str] | None = None,
     split: str | None = None,
     source_size: bool = False,
-    advance: Advance = lambda video, done, total: None,
+    advance: Callable[[str, int, int], None] = lambda video, done, total: None,
 ) -> list[Submitted]:
-    """Write a prediction as a challenge takes it, and decode every file again.
+    """Write a prediction in the form of a challenge, and decode every file for a check.
 
-    Each map is stretched to 0 … 255 by its own minimum and maximum and kept at its own size,
-    without loss: the organisers enlarge it, as `foveal evaluate --definitions ntire2026` does.
-    There are as many frames as the published maps have, or the video where none are published.
+    Each map is stretched to 0 … 255 by its own minimum and maximum and stored at its own size,
+    without loss. The organisers enlarge it, as `foveal evaluate --definitions ntire2026` does. The
+    number of frames is that of the published maps, or of the video where none are published.
 
     Parameters
     ----------
     store_url : str or Path
+        The store.
     folder : str or Path
         Made where it does not exist; files of the same name are replaced.
     array : str
-        A prediction; ``saliency_`` may be left out.
+        A prediction; ``saliency_`` may be omitted.
     form : {'ntire2026'}
+        The challenge.
     videos : sequence of str, optional
-        Only these.
+        Ids of the videos to write.
     split : str, optional
-        Only this split; by default every one whose name has ``test`` in it.
+        Write only videos of this split; default is all splits whose name contains ``test``.
     source_size : bool
         Enlarge maps to the source video's size.
     advance : callable
+        Called after each video: its id, videos done, and all videos.
 
     Returns
     -------
     list of Submitted
-        One for each video of the splits, those without a prediction too, and one for each other
-        MP4 in the folder.
+        One per video, also without a prediction, and one per other MP4 file in the folder.
 
     Raises
     ------
@@ -122,7 +126,7 @@ def write_submission(
         raise FovealError(f"submission {form!r} is unknown; allowed: {', '.join(FORMS)}")
     store, folder = open_store(store_url), Path(folder)
     wanted = _wanted(store, videos, split)
-    known = {name for video in wanted if store_has(store, video) for name in store.infos(video)}
+    known = {name for video in wanted if _is_begun(store, video) for name in store.infos(video)}
     if array not in known:
         array = f"saliency_{array.removeprefix('saliency_')}"
     if array not in known:
@@ -144,13 +148,13 @@ def write_submission(
     return done
 
 
-def store_has(store: Store, video: str) -> bool:
+def _is_begun(store: Store, video: str) -> bool:
     """Whether anything of a video is complete."""
     return "time" in store.videos.stages.get(video, ())
 
 
 def _wanted(store: Store, videos: Sequence[str] | None, split: str | None) -> list[str]:
-    """Videos of a submission, those too of which nothing is complete."""
+    """Videos of a submission, also those of which nothing is complete."""
     if videos is not None:
         return list(videos)
     table = store.videos
@@ -167,7 +171,7 @@ def _wanted(store: Store, videos: Sequence[str] | None, split: str | None) -> li
 
 def _submit(store: Store, video: str, array: str, folder: Path, source_size: bool) -> Submitted:
     path = folder / f"{folder_name(store, video)}{_SUFFIX}"
-    if not store_has(store, video) or array not in store.infos(video):
+    if not _is_begun(store, video) or array not in store.infos(video):
         path.unlink(missing_ok=True)
         row = store.videos.loc[video] if video in store.videos.index else None
         reason = str(row.reason) if row is not None and row.reason else f"has no complete {array}"
@@ -176,14 +180,14 @@ def _submit(store: Store, video: str, array: str, folder: Path, source_size: boo
     counted = _frames_counted(store, video, view.frames)
     size = view.source_size if source_size else view.infos[array].item_shape
     rate = Fraction(view.about["fps"]).limit_denominator(_MAX_DENOMINATOR)
-    # No suffix that `folder.glob` or the organisers would take for a video until it is known good.
+    # A hidden name, so that nobody takes it for a video before it is checked.
     partial = path.with_name(f".{path.stem}.partial{_SUFFIX}")
     try:
         encode_video(_levels(view, array, counted, (size[0], size[1])), partial, rate, _CODEC)
         expected = _levels(view, array, counted, (size[0], size[1]))
         _compare(partial, expected, counted, (size[0], size[1]), float(view.about["fps"]))
         partial.replace(path)
-    except (SubmissionError, InputError) as problem:
+    except (_WrongVideo, InputError) as problem:
         path.unlink(missing_ok=True)
         return Submitted(video, "wrong", str(problem), path.name, counted, float(rate))
     finally:
@@ -201,28 +205,28 @@ def _submit(store: Store, video: str, array: str, folder: Path, source_size: boo
     )
 
 
-class SubmissionError(FovealError):
-    """A written video does not come back as it should."""
+class _WrongVideo(FovealError):
+    """A written video does not decode to the frames that were written."""
 
 
 def _frames_counted(store: Store, video: str, stored: int) -> int:
-    """Frames that the organisers count: of the published maps, else of the whole video."""
+    """Frames that the organisers count: those of the published maps, or of the whole video."""
     mark = store.marks(video).get("fixations")
-    told: dict[str, int] = {} if mark is None else mark.provenance.get("frames", {})
-    return int(told.get("maps", told.get("video", stored)))
+    counts: dict[str, int] = {} if mark is None else mark.provenance.get("frames", {})
+    return int(counts.get("maps", counts.get("video", stored)))
 
 
 def _levels(
     view: VideoView, array: str, frames: int, size: tuple[int, int]
 ) -> Iterator[NDArray[np.uint8]]:
-    """Each frame's map as 0 … 255; the last one again where there are fewer than `frames`."""
+    """Maps of all frames as 0 … 255; the last one is repeated up to `frames`."""
     last: NDArray[np.uint8] | None = None
     stored = min(frames, view.frames)
     for moment in view.moments((array,), range(stored)):
         try:
             last = levels(moment.items[array][None])[0]
         except ValueError:
-            raise SubmissionError(f"the map of frame {moment.frame} is not finite") from None
+            raise _WrongVideo(f"the map of frame {moment.frame} is not finite") from None
         if last.shape != size:
             last = resized(last, size)
         yield last
@@ -238,16 +242,16 @@ def _compare(
     size: tuple[int, int],
     fps: float,
 ) -> None:
-    """See that a file decodes to these very frames, so many of them and at this rate.
+    """Check that a file decodes to the expected frames, in number, values and rate.
 
-    ffmpeg repeats and drops frames here as it does when pictures are unpacked, by the times that
-    the file gives them: what is counted is what the organisers count.
+    As in the organisers' extraction, ffmpeg repeats and drops frames here by their times in the
+    file, so both count the same.
     """
     info = probe(Video("", None, path))
     if info.size != size or abs(info.fps / fps - 1) > _RATE_TOLERANCE:
-        raise SubmissionError(
-            f"{info.width_px}x{info.height_px} at {info.fps:g} frames a second came back, "
-            f"{size[1]}x{size[0]} at {fps:g} was written"
+        raise _WrongVideo(
+            f"it decodes to {info.width_px}x{info.height_px} at {info.fps:g} frames per second, "
+            f"but {size[1]}x{size[0]} at {fps:g} was written"
         )
     command = [ffmpeg_executable(), "-nostdin", "-v", "error", "-i", f"file:{path}"]
     command += ["-f", "rawvideo", "-pix_fmt", "gray", "pipe:1"]
@@ -264,6 +268,6 @@ def _compare(
         process.stdout.close()
         status = process.wait()
     if status or count != frames:
-        raise SubmissionError(f"{count} frames came back, {frames} are wanted")
+        raise _WrongVideo(f"it decodes to {count} frames, {frames} are wanted")
     if different is not None:
-        raise SubmissionError(f"frame {different} came back with other values than were written")
+        raise _WrongVideo(f"frame {different} decodes to other values than were written")

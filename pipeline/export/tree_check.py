@@ -1,6 +1,6 @@
-"""Is a folder of pictures the tree that an evaluation expects? Names, counts, sizes of its files.
+"""Check whether a folder of pictures is the tree that an evaluation expects.
 
-DHF1K's evaluation takes a folder per video (``0601``) with one grey picture per frame at the
+DHF1K's evaluation expects one folder per video (``0601``) with one grey picture per frame at the
 source's size (``0001.png`` is the first), and nothing else.
 """
 
@@ -17,19 +17,19 @@ from foveal.pipeline.export.export import folder_name, frame_file
 from foveal.pipeline.preview.view import VideoView
 from foveal.storage.reader import Store, open_store
 
-GREY = ("L", "1", "I;16")
+_GREY_MODES = ("L", "1", "I;16")
 _SHOWN = 3
 
 
 @dataclass(frozen=True)
 class TreeCheck:
-    """What was found.
+    """The result of a check.
 
     Attributes
     ----------
     folder : Path
     videos, files : int
-        Compared.
+        Number of videos and files that were compared.
     problems : tuple of (str, str)
         Folder or file, and what is wrong with it.
     """
@@ -50,27 +50,29 @@ def check_tree(
 ) -> TreeCheck:
     """Compare a tree of maps with the videos of a store, file by file.
 
-    Every picture's header is read, no pixels. Wrong are: a folder that is missing or is no
-    video's, a file that is missing, has another name or no frame, a picture that is unreadable,
-    coloured, or of another size.
+    Only the headers of pictures are read. Problems are missing folders and files, folders and files
+    that belong to no video or frame, and pictures that are unreadable, coloured, or of another
+    size.
 
     Parameters
     ----------
     store_url : str or Path
+        The store.
     folder : str or Path
+        The tree.
     videos : sequence of str, optional
-        The tree is of these.
+        Ids of the videos that the tree must have; default is all.
     split : str, optional
-        The tree is of this split.
+        Split that the tree must have.
     size : (int, int), optional
-        Height and width that every picture has; None is each video's own size.
+        Height and width of every picture; default is the size of each video.
 
     Raises
     ------
     StoreError
-        The store, a video or the split is not there.
+        The store, a video or the split does not exist.
     FovealError
-        There is no such folder.
+        The folder does not exist.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -89,7 +91,7 @@ def check_tree(
         problems += wrong
     known = {folder_name(store, video) for video in chosen}
     strangers = sorted(_names(folder) - known)
-    problems += [(name, "is of no video that was asked for") for name in strangers]
+    problems += [(name, "belongs to no video that was asked for") for name in strangers]
     return TreeCheck(folder, len(chosen), files, tuple(problems))
 
 
@@ -108,7 +110,7 @@ def _check_video(
             (folder.name, f"{len(missing)} of {view.frames} files are missing: {_some(missing)}")
         )
     if beyond:
-        problems.append((folder.name, f"{len(beyond)} files are of no frame: {_some(beyond)}"))
+        problems.append((folder.name, f"{len(beyond)} files belong to no frame: {_some(beyond)}"))
     for name in expected:
         if name not in there:
             continue
@@ -123,13 +125,13 @@ def _names(folder: Path) -> set[str]:
 
 
 def _check_picture(path: Path, size: tuple[int, int]) -> str:
-    """What is wrong with a picture by its header; empty where nothing is."""
+    """Problem of a picture by its header; empty where there is none."""
     try:
         with Image.open(path) as picture:
             mode, found = picture.mode, picture.size
     except (UnidentifiedImageError, OSError) as error:
         return f"is no readable picture ({type(error).__name__})"
-    if mode not in GREY:
+    if mode not in _GREY_MODES:
         return f"has the colours {mode}; maps are grey"
     if found != (size[1], size[0]):
         return f"is {found[0]}x{found[1]}, not {size[1]}x{size[0]} (width x height)"

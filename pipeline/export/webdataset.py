@@ -1,14 +1,14 @@
-"""A store as WebDataset shards: plain tar files whose members share a key per sample.
+"""Write a store as WebDataset shards: plain tar files whose members have one key per sample.
 
-A sample is `clip_frames` consecutive frames of a video (the last of a video may be shorter); its
-key is ``<video>/<first frame, from 0, six digits>``. Members: ``json`` (video, split, first frame,
-frames, seconds, and where asked for the fixations ``[frame, x, y, observer]``), and one for each
-array. The same store gives the same bytes.
+A sample is `clip_frames` consecutive frames of a video (the last one of a video may be shorter).
+Its key is ``<video>/<first frame, from 0, six digits>``. Its members are one file per array, and
+``json``: video, split, first frame, frames, seconds, and on request the fixations
+``[frame, x, y, observer]``. The same store gives the same bytes.
 
-An item belongs to the sample of the frame that it begins with, so that all samples of a video
-together hold every item once. Pair k is the motion from frame k to k + 1, a window reaches beyond
-its first frame too: ``json`` says under ``windows`` with which frames the windows of a sample start
-and how many frames each has, for those who keep only windows that end within the sample.
+An item belongs to the sample of its first frame, so all samples of a video together hold every item
+once. A pair (motion from frame k to k + 1) or a window may end after the sample. So ``json`` lists
+under ``windows`` the first frames of the windows of a sample, and the frames per window, for
+readers who keep only windows that end within the sample.
 """
 
 from __future__ import annotations
@@ -51,39 +51,40 @@ def export_webdataset(
 ) -> Exported:
     """Write samples into ``<folder>/<split or 'all'>-000000.tar`` and so on.
 
-    Single frames (`clip_frames` 1) of pictures and maps that are stored as uint8 are pictures:
-    ``frames.png`` or ``frames.jpg``, ``density.png``. Everything else is ``<array>.npy``: one item
-    of single frames, [items, …] of clips. Where nothing begins in a sample (no motion in the last
-    frame, no window at most frames), the member is missing, or shorter.
+    With single frames (`clip_frames` 1), pictures and maps that are stored as uint8 become
+    pictures: ``frames.png`` or ``frames.jpg``, ``density.png``. Everything else is
+    ``<array>.npy``: one item for single frames, [items, …] for clips. Where no item begins in a
+    sample (no motion in the last frame, no window at most frames), the member is missing or
+    shorter.
 
     Parameters
     ----------
     store_url : str or Path
+        The store.
     folder : str or Path
         Made where it does not exist; shards of the same name in it are replaced.
     arrays : sequence of str
         ``frames``, ``density``, ``flow_<method>``, ``i3d_rgb``, …, or a stage that keeps points
-        (``fixations``): those are told in ``json``, under its name.
+        (``fixations``), which go into ``json`` under the name of the stage.
     videos : sequence of str, optional
-        Only these.
+        Ids of the videos to export; default is all.
     split : str, optional
-        Only those of this split.
+        Export only videos of this split.
     clip_frames : int
-        Frames a sample.
+        Frames per sample.
     shard_samples : int
-        Samples a tar file.
+        Samples per tar file.
     jpeg_quality : int, optional
         Write pictures as ``jpg`` of this quality (1 to 100) instead of exact ``png``.
     advance : callable
-        Told, sample by sample: video, frames done, frames of all videos.
+        Called after each sample: video, frames done, and frames of all videos.
 
     Raises
     ------
     StoreError
-        Where the store, a video or the split is not there, or no video has all the arrays.
+        The store, a video or the split does not exist, or no video has all the arrays.
     FovealError
-        Where a number is not allowed, an array cannot be told by frames, or a file cannot be
-        written.
+        A number is not allowed, the items of an array have no frames, or a file cannot be written.
     """
     for name, value in (("clip_frames", clip_frames), ("shard_samples", shard_samples)):
         if value < 1:
@@ -126,7 +127,7 @@ def _samples(
         else:
             first_frames[name] = _first_frames(view, name)
     kinds = {name: kind_by_frame(view, name) for name in (*by_frame, *points)}
-    # WebDataset takes everything up to the first dot of the last part for the key.
+    # For WebDataset, the key ends at the first dot of the last part.
     folder = group_name(view.video).replace(".", "%2E")
     clip: list[Moment] = []
     for moment in view.moments(by_frame, range(view.frames)):
@@ -142,7 +143,7 @@ def _samples(
                 suffix, content = _member(kinds[name], items, clip_frames, jpeg_quality)
                 members[f"{name}.{suffix}"] = content
         for name, starts in first_frames.items():
-            # A short video's only window may begin before the video does.
+            # The only window of a short video may begin before the video.
             begin = np.maximum(starts, 0)
             rows = np.flatnonzero((begin >= first) & (begin < first + len(clip)))
             if len(rows):
@@ -151,9 +152,9 @@ def _samples(
                 alone = clip_frames == 1 and len(rows) == 1 and not runs
                 members[f"{name}.npy"] = npy_file(values[0] if alone else values)
                 if not runs:
-                    long = view.array(name).attrs.get("window_frames")
-                    told = {"starts": starts[rows].tolist(), "frames": long}
-                    about.setdefault("windows", {})[name] = told
+                    length = view.array(name).attrs.get("window_frames")
+                    window = {"starts": starts[rows].tolist(), "frames": length}
+                    about.setdefault("windows", {})[name] = window
         members["json"] = json.dumps(about, ensure_ascii=False).encode()
         yield f"{folder}/{first:06d}", members
         clip = []
@@ -166,7 +167,7 @@ def _first_frames(view: VideoView, name: str) -> NDArray[np.int64]:
         held = [stage for stage, points in view.points.items() if name in points.arrays]
         advice = f"ask for {held[0]} instead" if held else "`foveal export --form npy` writes it"
         raise FovealError(
-            f"{name} of {view.video} cannot be told by frames: its axis is "
+            f"the items of {name} of {view.video} have no frames: their axis is "
             f"{view.infos[name].axis!r}; {advice}"
         )
     return found
@@ -212,7 +213,7 @@ def _write_shards(
     samples: Iterator[tuple[str, Mapping[str, bytes]]],
     shard_samples: int,
 ) -> int:
-    """Fill tar files one after the other; each gets its name when it is whole."""
+    """Write the tar files in order; each gets its name when it is complete."""
     shards = 0
     waiting = next(samples, None)
     while waiting is not None:

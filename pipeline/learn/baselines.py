@@ -1,9 +1,10 @@
-"""What every table of scores is compared with, and stored predictions, all scored alike."""
+"""This module gives what is scored: stored predictions, and the baselines of every table."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,22 +22,24 @@ from foveal.storage.reader import Store
 from foveal.storage.slices import Gatherer, Slice
 
 Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
-"""Calls a function with every item and gives the results in order: ``map``, or a cluster's."""
+"""Calls a function with every item and returns the results in order: ``map``, or a cluster's."""
 
 CENTRE_BIAS_FRAMES = 4000
-"""The train mean is taken over so many frames at most, evenly spread over the videos."""
+"""The train mean is taken over at most so many frames, evenly spread over the videos."""
 
 
 @dataclass(frozen=True)
 class Contest:
-    """Maps of consecutive frames and what they are to be scored against.
+    """Maps of consecutive frames and the ground truth that they are scored against.
 
     Attributes
     ----------
     saliency : Tensor, float32 [n, height, width]
         On the grid of the ground truth.
     fixations : FixatedPixels
+        Fixated pixels of each frame.
     density : Tensor, real [n, height, width]
+        Density maps.
     """
 
     saliency: Tensor
@@ -45,11 +48,11 @@ class Contest:
 
 
 Contestant = Callable[[Truth, int, int], Contest]
-"""Gives the maps of frames ``start … stop - 1`` of a video and their ground truth."""
+"""Returns the maps of frames ``start … stop - 1`` of a video and their ground truth."""
 
 
 def against_all(maps: Callable[[Truth, int, int], Tensor]) -> Contestant:
-    """A contestant that is scored against the gaze of all observers."""
+    """Return a contestant that is scored against the gaze of all observers."""
 
     def contest(truth: Truth, start: int, stop: int) -> Contest:
         return Contest(
@@ -60,12 +63,9 @@ def against_all(maps: Callable[[Truth, int, int], Tensor]) -> Contestant:
 
 
 def stored(array: str) -> Contestant:
-    """A prediction in the store, brought to the grid of the ground truth.
+    """Return a stored prediction as a contestant, resized to the grid of the ground truth.
 
-    Raises
-    ------
-    StoreError
-        When asked for a video that has none.
+    It raises a StoreError when it is asked for a video that has no such prediction.
     """
 
     def maps(truth: Truth, start: int, stop: int) -> Tensor:
@@ -80,12 +80,12 @@ def stored(array: str) -> Contestant:
 
 
 def uniform() -> Contestant:
-    """The same value everywhere: AUC 0.5 by definition, NSS and CC undefined."""
+    """Return the contestant of one value everywhere: AUC 0.5, NSS and CC undefined."""
     return against_all(lambda truth, start, stop: torch.ones(stop - start, *truth.size))
 
 
 def centre_bias(mean: Tensor) -> Contestant:
-    """The same map for every frame, of `mean_density`."""
+    """Return the contestant whose map of every frame is the one of `mean_density`."""
 
     def maps(truth: Truth, start: int, stop: int) -> Tensor:
         return truth.on_grid(mean[None]).expand(stop - start, -1, -1).contiguous()
@@ -94,15 +94,15 @@ def centre_bias(mean: Tensor) -> Contestant:
 
 
 def mean_density(store: Store, videos: Sequence[str], each: Each = map) -> Tensor:
-    """Mean of the density maps of some videos, each map scaled to a sum of 1.
+    """Return the mean of the density maps of some videos, each map scaled to a sum of 1.
 
     Parameters
     ----------
     store : Store
     videos : sequence of str
-        Of the train split; maps of all sizes are brought to the first one's.
+        Ids, of the train split; maps are resized to the size of the first video's.
     each : callable
-        Carries out the work on each video.
+        Calls a function for each video, here or on a cluster.
 
     Returns
     -------
@@ -111,7 +111,7 @@ def mean_density(store: Store, videos: Sequence[str], each: Each = map) -> Tenso
     Raises
     ------
     StoreError
-        None of them has a map that is not empty, or one of them is damaged.
+        No video has a map that is not empty, or the maps of one are damaged.
     """
     known = store.contents(videos)
     infos = {video: known[video].infos.get(DENSITY) for video in videos if video in known}
@@ -119,37 +119,35 @@ def mean_density(store: Store, videos: Sequence[str], each: Each = map) -> Tenso
     store.check_whole([video for video in videos if video not in maps], "the mean of densities")
     every = max(1, -(-sum(info.items for info in maps.values()) // CENTRE_BIAS_FRAMES))
     size = next((info.item_shape for info in maps.values()), ())
-    parts = each(_DensitySum(Gatherer(store.location), every, size), list(maps.items()))
+    parts = each(partial(_density_sum, Gatherer(store.location), every, size), list(maps.items()))
     total = sum(parts, torch.zeros(size, dtype=torch.float64))
     if not total.sum() > 0:
         raise StoreError(
-            f"{store.location}: no density to take a mean of in {len(videos)} videos; name a split "
+            f"{store.location}: {len(videos)} videos have no density to average; name a split "
             "with ground truth for the centre bias"
         )
     return (total / total.sum()).float()
 
 
-@dataclass(frozen=True)
-class _DensitySum:
-    """Sum of every so manieth map of a video, each brought to a size and to a sum of 1."""
-
-    gatherer: Gatherer
-    every: int
-    size: tuple[int, ...]
-
-    def __call__(self, of: tuple[str, ArrayInfo]) -> Tensor:
-        video, info = of
-        total = torch.zeros(self.size, dtype=torch.float64)
-        for start in range(0, info.items, self.every):
-            values = self.gatherer.read([Slice(video, info.name, start, start + 1)])[0]
-            one = resized_maps(torch.from_numpy(values).float(), (self.size[0], self.size[1]))
-            if one.sum() > 0:
-                total += (one / one.sum())[0].double()
-        return total
+def _density_sum(
+    gatherer: Gatherer, every: int, size: tuple[int, ...], of: tuple[str, ArrayInfo]
+) -> Tensor:
+    """Sum up every n-th map of a video, each resized and scaled to a sum of 1."""
+    video, info = of
+    total = torch.zeros(size, dtype=torch.float64)
+    for start in range(0, info.items, every):
+        values = gatherer.read([Slice(video, info.name, start, start + 1)])[0]
+        one = resized_maps(torch.from_numpy(values).float(), (size[0], size[1]))
+        if one.sum() > 0:
+            total += (one / one.sum())[0].double()
+    return total
 
 
 def flow_magnitude(store: Store, wanted: str | None) -> Contestant:
-    """Length of each pixel's motion to the next frame, of the last frame that of the one before."""
+    """Return the contestant whose maps are the lengths of each pixel's motion to the next frame.
+
+    The last frame has the map of the frame before it.
+    """
     array = choose_flow(store, wanted)
 
     def maps(truth: Truth, start: int, stop: int) -> Tensor:
@@ -163,30 +161,29 @@ def flow_magnitude(store: Store, wanted: str | None) -> Contestant:
 
 
 def other_observers(store: Store) -> Contestant:
-    """`one_against_others`, where the store tells observers apart.
+    """Return `one_against_others`, if the store knows which observer each point belongs to.
 
     Raises
     ------
     StoreError
-        The first video with points has those of all observers under one name.
+        The first video with points has the points of all observers under one name.
     """
     for video in store.select():
         if POINTS[-1] in store.infos(video):
             if store.array(video, POINTS[-1]).attrs.get("subjects") == [POOLED]:
                 raise StoreError(
-                    f"{store.location}: the observers of {store.dataset} are not told apart, so "
-                    "none can be predicted by the others"
+                    f"{store.location}: the points of {store.dataset} do not say whose they are, "
+                    "so that no observer can be predicted by the others"
                 )
             break
     return one_against_others
 
 
 def one_against_others(truth: Truth, start: int, stop: int) -> Contest:
-    """Gaze of all observers but one as the prediction of that one's: the human upper reference.
+    """Predict the gaze of one observer by that of all others: the human upper reference.
 
-    Who is left out goes round by the frame's number, so that each observer is predicted equally
-    often and a frame costs no more than any other. Frames with fewer than two observers have no
-    ground truth here.
+    The observer is chosen by the frame's number, so that each is predicted equally often and no
+    frame costs more than another. Frames with fewer than two observers have no ground truth here.
     """
     points = truth.points.between(start, stop)
     saliency = torch.zeros(stop - start, *truth.size)

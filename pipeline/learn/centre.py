@@ -1,4 +1,4 @@
-"""The centre prior: one Gaussian for every frame, fitted to where the train split's points lie."""
+"""This module writes the centre prior: one Gaussian for every frame, fitted to the train split."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from foveal.storage.reader import Store, open_store
 from foveal.storage.schema import ArraySpec
 
 LONGER_SIDE_PX = 160
-"""Of the maps written: a Gaussian needs no more, and scores and submissions resize them."""
+"""Longer side of the maps: a Gaussian needs no more, and scores and submissions resize them."""
 
 DEFAULT_SIGMA = 0.25
 
 
 @dataclass(frozen=True)
 class Centre:
-    """A Gaussian in shares of the picture's width and height.
+    """A Gaussian, in shares of the picture's width and height.
 
     Attributes
     ----------
     x, y : float
-        Where its peak lies, 0 the left or upper edge, 1 the right or lower one.
+        Position of the peak: 0 is the left or upper edge, 1 the right or lower edge.
     sigma_x, sigma_y : float
         Standard deviations.
     points : int
-        Fixated points it was fitted to; 0 for one that was given.
+        Number of fixated points that it was fitted to; 0 where it was given.
     """
 
     x: float = 0.5
@@ -47,7 +47,13 @@ class Centre:
     points: int = 0
 
     def map(self, size: tuple[int, int]) -> NDArray[np.float32]:
-        """Its values at the centres of the pixels, peak 1, float32 [height, width]."""
+        """Return its values at the centres of the pixels, peak 1, float32 [height, width].
+
+        Parameters
+        ----------
+        size : (int, int)
+            Height and width in pixels.
+        """
         height, width = size
         x = (np.arange(width) + 0.5) / width - self.x
         y = (np.arange(height) + 0.5) / height - self.y
@@ -56,24 +62,26 @@ class Centre:
 
 
 def orientation(size: tuple[int, int]) -> str:
-    """``vertical`` where the picture (height, width) is higher than wide, else ``landscape``."""
+    """Return ``vertical`` where `size` (height, width) is higher than wide, else ``landscape``."""
     return "vertical" if size[0] > size[1] else "landscape"
 
 
 def fit_centre(store: Store, videos: Sequence[str]) -> dict[str, Centre]:
-    """The Gaussian that makes the fixated points of videos likeliest, for each orientation.
+    """Fit a Gaussian to the fixated points of videos, for each orientation.
 
-    Its means and deviations are those of the points; repeated points count.
+    It is the likeliest Gaussian: its means and deviations are those of the points; repeated points
+    count.
 
     Parameters
     ----------
     store : Store
     videos : sequence of str
+        Ids of the videos.
 
     Returns
     -------
     dict of str to Centre
-        By `orientation`; one without points has the Gaussian of all points.
+        By `orientation`; an orientation without points has the Gaussian of all points.
 
     Raises
     ------
@@ -125,11 +133,12 @@ def predict_centre(
     url : str
         The store.
     name : str
+        Name of the prediction.
     fit_split : str, optional
-        Fit to the points of this split (``all``: every video's); without it the Gaussian lies in
-        the middle and has a deviation of `sigma`.
+        Fit to the points of this split (``all``: of every video). Without it the Gaussian is in the
+        middle and has a deviation of `sigma`.
     sigma : float
-        Share of each side, over 0.
+        Share of each side, above 0.
     split, videos, advance
         See `foveal.pipeline.learn.predict.predict_store`.
 
@@ -138,17 +147,18 @@ def predict_centre(
     centres : dict of str to Centre
         By orientation.
     predictions : list of Prediction
+        One per video.
 
     Raises
     ------
     RecipeError
-        `sigma` is not over 0, or `name` is none.
+        `sigma` is not above 0, or `name` is not valid.
     StoreError
-        There is nothing to fit to.
+        There are no points to fit to.
     """
     array = array_name(name)
     if not sigma > 0:
-        raise RecipeError(f"sigma {sigma}: give a share of each side over 0")
+        raise RecipeError(f"sigma {sigma}: give a share of each side above 0")
     if fit_split is None:
         given = Centre(sigma_x=sigma, sigma_y=sigma)
         centres = {"landscape": given, "vertical": given}
@@ -173,15 +183,17 @@ def _map_size(source: tuple[int, int]) -> tuple[int, int]:
 
 
 class CentreStage(PlainStage):
-    """``saliency_<name>``: the same Gaussian in every frame.
+    """The stage that writes ``saliency_<name>``: the same Gaussian in every frame.
 
     Parameters
     ----------
     array : str
+        Name of the array.
     centre : Centre
     size : (height, width)
+        Of the maps, in pixels.
     fit_split : str or None
-        What it was fitted to.
+        The split that it was fitted to.
     """
 
     inputs = (TIMELINE,)

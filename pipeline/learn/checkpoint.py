@@ -1,10 +1,10 @@
-"""What a training run leaves in its folder, written so that a kill never spoils it.
+"""This module writes the files of a training run so that a kill never damages them.
 
 ======================  ==========================================================================
-``settings.yaml``       the settings, every one of the paper's filled in
+``settings.yaml``       the settings, with all of the paper's filled in
 ``last.pt``             everything needed to go on at the exact step
-``previous.pt``         the one before, for the day that ``last.pt`` is damaged
-``best.pt``             the network that validated best, for `load_network` and other runs
+``previous.pt``         the checkpoint before, in case ``last.pt`` is damaged
+``best.pt``             the network with the best validation, for `load_network` and other runs
 ``curve.csv``           loss of every step
 ``validation.csv``      scores of every validation
 ======================  ==========================================================================
@@ -21,7 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from foveal.errors import FovealError, MissingDependency, writing
+from foveal.errors import FovealError, MissingDependency, RecipeError, writing
 from foveal.models import saliency, tensor_files
 from foveal.models.saliency import SaliencyNetwork
 
@@ -32,12 +32,12 @@ CURVE, VALIDATION, SETTINGS = "curve.csv", "validation.csv", "settings.yaml"
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file at once; it is whole on the disk when this returns.
+    """Replace a file at once; the new content is on the disk when this returns.
 
     Raises
     ------
     Unreachable
-        The disk is full, say; the former file stays.
+        The disk is full, for example; the former file stays.
     """
     partial = path.with_name(f".{path.name}.partial")
     with writing(path):
@@ -68,9 +68,9 @@ def load(folder: Path, *, keep_damaged: bool = True) -> dict[str, Any] | None:
     Parameters
     ----------
     folder : Path
-        Of the run.
     keep_damaged : bool
-        Rename a damaged one to `DAMAGED`, so that the next one does not take its place.
+        Whether a damaged checkpoint is renamed to `DAMAGED`, so that the next one does not replace
+        it.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def load(folder: Path, *, keep_damaged: bool = True) -> dict[str, Any] | None:
     Raises
     ------
     FovealError
-        None of them can be read; the message says why.
+        Neither checkpoint can be read; the message says why.
     """
     last, previous = folder / LAST, folder / PREVIOUS
     if not last.is_file() and not previous.is_file():
@@ -93,8 +93,8 @@ def load(folder: Path, *, keep_damaged: bool = True) -> dict[str, Any] | None:
         values = dict(tensor_files.read(previous))
     except FovealError as error:
         raise FovealError(
-            f"{problem}; and {error}; take a copy of either back, or begin anew in another folder: "
-            "run=…"
+            f"{problem}; and {error}; restore a copy of either file, or begin anew in another "
+            "folder: run=…"
         ) from None
     if keep_damaged and last.is_file():
         last.replace(folder / DAMAGED)
@@ -104,7 +104,7 @@ def load(folder: Path, *, keep_damaged: bool = True) -> dict[str, Any] | None:
 
 
 def save_network(path: Path, network: SaliencyNetwork, about: Mapping[str, Any]) -> None:
-    """Write a network with all that is needed to build it again.
+    """Write a network with everything that is needed to build it again.
 
     Parameters
     ----------
@@ -123,12 +123,12 @@ def save_network(path: Path, network: SaliencyNetwork, about: Mapping[str, Any])
 
 
 def network_file(path: str | Path) -> Path:
-    """The file of a trained network: itself, or the best one in the folder of a run.
+    """Return the file of a trained network: `path` itself, or the best one in the folder of a run.
 
     Raises
     ------
     MissingDependency
-        There is none.
+        There is no such file.
     """
     path = Path(path).expanduser()
     file = path / BEST if path.is_dir() else path
@@ -170,16 +170,66 @@ def load_network(path: str | Path) -> tuple[SaliencyNetwork, dict[str, Any]]:
     return network.eval(), values["provenance"]
 
 
+_LATER: Mapping[str, Any] = {
+    "validation_share": None,
+    "validation_ids": None,
+    "batch_size_of": {},
+    "augment": {"mirror": 0.0, "rotate_degrees": 0.0},
+}
+"""Settings of runs of earlier versions whose checkpoints do not hold them."""
+
+_MAY_CHANGE = frozenset(
+    {
+        "run",
+        "epochs",
+        "iterations",
+        "patience",
+        "validate_every",
+        "validation_videos",
+        "checkpoint_every",
+        "strict_inputs",
+        "workers",
+        "device",
+        "logger",
+    }
+)
+"""Settings that a resumed run may change: they do not alter the steps taken so far."""
+
+
+def check_same_settings(folder: Path, now: Mapping[str, Any], before: Mapping[str, Any]) -> None:
+    """Refuse to continue a run with settings other than those of the steps so far.
+
+    Parameters
+    ----------
+    folder : Path
+    now, before : mapping
+        Settings with the paper's filled in, as plain values.
+
+    Raises
+    ------
+    RecipeError
+        Settings that no resumed run may change differ; the message names each.
+    """
+    before = {**_LATER, **before}
+    differing = [key for key in now if key not in _MAY_CHANGE and now[key] != before.get(key)]
+    if differing:
+        changes = "; ".join(f"{key} was {before.get(key)!r}, is {now[key]!r}" for key in differing)
+        raise RecipeError(
+            f"{folder} holds a run with other settings ({changes}); go on with those, or name "
+            "another folder: run=…"
+        )
+
+
 class Log:
-    """A CSV file that grows by rows; rows of steps that were never checkpointed are forgotten.
+    """A CSV file that grows by rows; rows of steps after the last checkpoint are dropped.
 
     Parameters
     ----------
     path : Path
     columns : tuple of str
-        The first one is the iteration.
+        Names of the columns; the first is the iteration.
     after : int
-        Rows of later iterations are dropped: they will be written again.
+        Rows of later iterations are dropped, since these steps are taken again.
     """
 
     def __init__(self, path: Path, columns: tuple[str, ...], after: int) -> None:
@@ -194,7 +244,7 @@ class Log:
         self._file = path.open("a", newline="", encoding="utf-8")
 
     def add(self, **row: object) -> None:
-        """Append a row; it reaches the file at once."""
+        """Append a row and flush the file."""
         with writing(self._path):
             csv.DictWriter(self._file, self._columns).writerow(row)
             self._file.flush()
@@ -206,7 +256,7 @@ class Log:
 
 
 def read_log(path: Path) -> list[dict[str, str]]:
-    """Whole rows of a log; none where there is no file."""
+    """Return the complete rows of a log; none where there is no file."""
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""Several predictions made into one: mean, mean of logits, or maximum, pixel by pixel."""
+"""This module combines several predictions into one: mean, mean of logits, or maximum per pixel."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from foveal.storage.schema import ArraySpec
 Mode = Literal["mean", "logit", "max"]
 
 LOGIT_EPS = 1e-3
-"""Maps are kept this far from 0 and 1 before logits are taken, which are infinite there."""
+"""Maps are clipped to this distance from 0 and 1, where logits are infinite."""
 
 Maps = NDArray[np.float32]
 
@@ -36,7 +36,7 @@ COMBINE: Mapping[str, Callable[[Maps], Maps]] = {
     "logit": _mean_of_logits,
     "max": lambda maps: np.asarray(maps.max(0)),
 }
-"""By mode; takes maps [members, n, h, w] in [0, 1], gives [n, h, w]."""
+"""By mode, a function from maps [members, n, h, w] in [0, 1] to maps [n, h, w]."""
 
 
 def predict_ensemble(
@@ -51,8 +51,8 @@ def predict_ensemble(
 ) -> list[Prediction]:
     """Write an ensemble of stored predictions as ``saliency_<name>``.
 
-    Each map is brought to the grid of the first member's and stretched to [0, 1] by its own
-    minimum and maximum, as networks end in different scales; a constant map becomes 0.
+    Each map is resized to the grid of the first member and stretched to [0, 1] by its own minimum
+    and maximum, since networks have different output scales; a constant map becomes 0.
 
     Parameters
     ----------
@@ -61,15 +61,22 @@ def predict_ensemble(
     members : sequence of str
         Two or more predictions; ``saliency_`` may be left out.
     name : str
+        Name of the ensemble's prediction.
     mode : {'mean', 'logit', 'max'}
-        Mean; mean of the logits, brought back by the logistic function; maximum.
+        Mean; mean of the logits, mapped back by the logistic function; maximum.
     split, videos, advance
         See `foveal.pipeline.learn.predict.predict_store`.
+
+    Returns
+    -------
+    list of Prediction
+        One per video.
 
     Raises
     ------
     RecipeError
-        Fewer than two members, one of them twice or the ensemble itself, or an unknown mode.
+        There are fewer than two members, one is named twice or is the ensemble itself, or the mode
+        is unknown.
     StoreError
         No video has all members.
     """
@@ -98,16 +105,16 @@ def predict_ensemble(
 
 
 class EnsembleStage(PlainStage):
-    """``saliency_<name>``: several predictions of one video made into one.
+    """The stage that writes ``saliency_<name>``: several predictions of one video combined.
 
     Parameters
     ----------
     array : str
     members : sequence of str
-        Arrays of predictions.
+        Names of the predictions' arrays.
     mode : {'mean', 'logit', 'max'}
+        How they are combined.
     size : (height, width)
-        Of the maps written.
     """
 
     def __init__(

@@ -1,12 +1,11 @@
-"""Scores of predictions and baselines against the ground truth of a store."""
+"""This module scores predictions and baselines against the ground truth of a store."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from foveal.models.metrics import (
 from foveal.models.metrics.base import SCORED_BY
 from foveal.pipeline.learn import baselines
 from foveal.pipeline.learn.baselines import Contestant, Each
+from foveal.pipeline.learn.evaluation import Evaluation, first_apart, ranked
 from foveal.pipeline.learn.ground_truth import Truth
 from foveal.storage.evaluation import inputs_sha256
 from foveal.storage.kinds import select_arrays
@@ -33,102 +33,14 @@ from foveal.storage.reader import Store
 
 FRAMES_AT_ONCE = 32
 _PIXELS_AT_ONCE = 2**23
-"""Of maps that are read at once: as float32 32 MiB, which is the most that the C library hands out
-again without asking the system for fresh pages, which cost as much as a score."""
-
-EXTREMES = 5
-APART_FRAMES = 25
-"""Best and worst frames of one video lie at least so far apart: neighbours look alike."""
+"""Pixels of maps read at once: 32 MiB as float32, the most that the C library reuses. Larger blocks
+need fresh pages from the system each time, which cost as much as a score."""
 
 BASELINES = ("centre_bias", "uniform", "one_against_others", "flow_magnitude")
+"""Names of the baselines."""
 
 Advance = Callable[[str, int, int], None]
-"""Called with a video, frames done and frames in it."""
-
-
-@dataclass(frozen=True)
-class Frame:
-    """A frame and its NSS."""
-
-    video: str
-    frame: int
-    nss: float
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Scores of several contestants on the same frames.
-
-    Attributes
-    ----------
-    store : str
-    split : str or None
-    metrics : tuple of str
-    variant : str
-    tables : mapping of str to mapping
-        By contestant, what `ScoreTable.table` gives.
-    best, worst : mapping of str to list of Frame
-        By contestant, the frames with the highest and the lowest NSS, `APART_FRAMES` apart.
-    without_baselines : mapping of str to str
-        Baselines that the store cannot give, and why.
-    made_from : mapping of str to sequence of str
-        Videos that a contestant was made from, besides those scored, by its name.
-    inputs_sha256 : mapping of str to str
-        By contestant, see `foveal.storage.evaluation.inputs_sha256`.
-    frames : mapping of str to mapping
-        By contestant, video and metric the scores of all frames, float64 [frames], NaN where a
-        frame is excluded.
-    remarks : tuple of str
-        In what the scores are not those of whom the variant names.
-    """
-
-    store: str
-    split: str | None
-    metrics: tuple[str, ...]
-    variant: str
-    tables: Mapping[str, Mapping[str, Any]]
-    best: Mapping[str, list[Frame]]
-    worst: Mapping[str, list[Frame]]
-    without_baselines: Mapping[str, str]
-    made_from: Mapping[str, Sequence[str]]
-    inputs_sha256: Mapping[str, str]
-    frames: Mapping[str, Mapping[str, Mapping[str, NDArray[np.float64]]]]
-    remarks: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything, as plain values that JSON takes."""
-        return {
-            "store": self.store,
-            "split": self.split,
-            "variant": self.variant,
-            "metrics": list(self.metrics),
-            "contestants": {
-                name: {
-                    **table,
-                    "best": [vars(frame) for frame in self.best[name]],
-                    "worst": [vars(frame) for frame in self.worst[name]],
-                    "made_from": list(self.made_from.get(name, ())),
-                    "inputs_sha256": self.inputs_sha256[name],
-                }
-                for name, table in self.tables.items()
-            },
-            "without_baselines": dict(self.without_baselines),
-            "remarks": list(self.remarks),
-        }
-
-    def to_csv(self) -> str:
-        """One row a contestant and video, and two of means, named in the column ``of``."""
-        text = io.StringIO()
-        writer = csv.writer(text)
-        writer.writerow(["contestant", "of", "video", *self.metrics])
-        for name, table in self.tables.items():
-            for average in ("mean_of_videos", "mean_of_frames"):
-                means = [table["dataset"][metric][average] for metric in self.metrics]
-                writer.writerow([name, average, "", *means])
-            for video, entry in table["videos"].items():
-                means = [entry["metrics"][metric]["mean"] for metric in self.metrics]
-                writer.writerow([name, "video", video, *means])
-        return text.getvalue()
+"""Called with a video, the number of frames done and the number of its frames."""
 
 
 def contestants(
@@ -140,7 +52,7 @@ def contestants(
     flow: str | None = None,
     each: Each = map,
 ) -> tuple[dict[str, Contestant], dict[str, str]]:
-    """Stored predictions and baselines by name; and the baselines a store cannot give, with why.
+    """Return stored predictions and baselines as contestants, by name.
 
     Parameters
     ----------
@@ -148,13 +60,20 @@ def contestants(
     predictions : sequence of str
         Names of arrays; ``saliency_`` may be left out.
     wanted_baselines : sequence of str
-        Of `BASELINES`.
+        Names of baselines, of `BASELINES`.
     train_split : str or None
-        Whose mean density is the centre bias.
+        The split whose mean density is the centre bias; None for all videos.
     flow : str, optional
-        Flow array, where there are several.
+        Flow array; needed where there are several.
     each : callable
-        Carries out the work on each video.
+        Calls a function for each video, here or on a cluster.
+
+    Returns
+    -------
+    contestants : dict of str to Contestant
+        By name.
+    missing : dict of str to str
+        Baselines that the store cannot give, and why.
 
     Raises
     ------
@@ -183,7 +102,7 @@ def contestants(
     for name in wanted_baselines:
         try:
             found[name] = made[name]()
-        except ChecksumError:  # damage is no reason to go without
+        except ChecksumError:  # damage is an error: the baseline must not be left out
             raise
         except (StoreError, RecipeError) as error:
             missing[name] = str(error)
@@ -191,17 +110,21 @@ def contestants(
 
 
 def predictions_in(store: Store, videos: Sequence[str]) -> list[str]:
-    """Arrays of predictions that all of these videos have."""
+    """Return the arrays of predictions that all of these videos have.
+
+    Parameters
+    ----------
+    store : Store
+    videos : sequence of str
+        Ids of the videos.
+    """
     return sorted(set.intersection(*_predictions(store, videos))) if videos else []
 
 
 def _predictions(store: Store, videos: Sequence[str]) -> list[set[str]]:
-    """Arrays of predictions of each video."""
-    marks = store.journal(videos)
-    infos = [
-        [info for mark in marks.get(video, {}).values() for info in mark.infos.values()]
-        for video in videos
-    ]
+    """Return the arrays of predictions of each video."""
+    known = store.contents_now(videos)
+    infos = [known[video].infos.values() if video in known else () for video in videos]
     return [set(select_arrays(found, axis="frame", role="prediction")) for found in infos]
 
 
@@ -230,26 +153,35 @@ def evaluate(
     split : str, optional
         Only videos of this split.
     videos : sequence of str, optional
-        Only these.
+        Only these videos.
     metrics : sequence of str, optional
-        Registered ones; by default all that the variant defines.
+        Names of registered metrics; by default all that the variant defines.
     variant : {'mit', 'dhf1k', 'pysaliency', 'ntire2026'}
+        Whose definitions of the metrics are used.
     masks : mapping of str to ndarray, bool [frames], optional
-        Frames that count; videos that are not named here are left out (see
+        Frames that count, by video; other videos are left out (see
         `foveal.pipeline.learn.masks.stored_masks`).
     without_baselines : mapping, optional
-        Noted in the result.
+        Baselines that the store cannot give, and why: recorded in the result.
     made_from : mapping, optional
-        Videos a contestant was made from, by its name (the centre bias: the train split's): noted,
-        so that its scores are known to be out of date when their ground truth changes.
+        By contestant, further videos that it was made from (the centre bias: the train split).
+        They are recorded, so that its scores are known to be out of date when their ground truth
+        changes.
     device : str or torch.device
         Where scores are computed.
     advance : callable
+        Called with a video, the number of frames done and the number of its frames.
     each : callable, optional
-        Carries out the work on each video, elsewhere; by default one after another here.
+        Calls a function for each video, on a cluster; by default videos are scored here, in order.
+
+    Returns
+    -------
+    Evaluation
 
     Raises
     ------
+    RecipeError
+        There is nothing to score.
     StoreError
         A video lacks ground truth or a prediction.
     """
@@ -259,8 +191,8 @@ def evaluate(
     if masks is not None:
         chosen = [video for video in chosen if video in masks]
     if not chosen or not wanted:
-        raise RecipeError("nothing to score: name a prediction or a baseline, and videos it is of")
-    # Read first: what is written while scores are computed makes them out of date.
+        raise RecipeError("nothing to score: name a prediction or a baseline, and its videos")
+    # Hashed first: whatever is written while scores are computed makes them out of date.
     made_from = made_from or {}
     inputs = inputs_sha256(
         store.location, {name: {*chosen, *made_from.get(name, ())} for name in wanted}
@@ -268,7 +200,7 @@ def evaluate(
     truths = {video: Truth(store, video, variant) for video in chosen}
     others: OtherFixations | None = None
     if "other_fixations" in needs:
-        fixated = (each or map)(_Fixated(store, variant), chosen)
+        fixated = (each or map)(partial(_fixated, store, variant), chosen)
         others = OtherFixations(dict(zip(chosen, fixated, strict=True)), variant)
     scoring = _Scoring(store, wanted, tuple(metrics), variant, others, masks, device)
     tables = {name: ScoreTable(metrics, variant) for name in wanted}
@@ -280,15 +212,15 @@ def evaluate(
         for name, table in part.items():
             tables[name].join(table)
         advance(truth.video, truth.frames, truth.frames)
-    ranked = {name: _ranked(table, chosen) for name, table in tables.items()}
+    by_nss = {name: ranked(table, chosen) for name, table in tables.items()}
     return Evaluation(
         store=str(store.location),
         split=split,
         metrics=tuple(metrics),
         variant=variant,
         tables={name: table.table() for name, table in tables.items()},
-        best={name: _first_apart(frames) for name, frames in ranked.items()},
-        worst={name: _first_apart(frames[::-1]) for name, frames in ranked.items()},
+        best={name: first_apart(frames) for name, frames in by_nss.items()},
+        worst={name: first_apart(frames[::-1]) for name, frames in by_nss.items()},
         without_baselines=without_baselines or {},
         made_from=made_from,
         inputs_sha256=inputs,
@@ -300,16 +232,9 @@ def evaluate(
     )
 
 
-@dataclass(frozen=True)
-class _Fixated:
-    """Gives the fixated pixels of all frames of a video, here or in another process."""
-
-    store: Store
-    variant: Variant
-
-    def __call__(self, video: str) -> FixatedPixels:
-        truth = Truth(self.store, video, self.variant)
-        return truth.fixated(0, truth.frames)
+def _fixated(store: Store, variant: Variant, video: str) -> FixatedPixels:
+    truth = Truth(store, video, variant)
+    return truth.fixated(0, truth.frames)
 
 
 @dataclass(frozen=True)
@@ -325,7 +250,7 @@ class _Scoring:
     device: str | torch.device
 
     def __call__(self, video: str) -> dict[str, ScoreTable]:
-        # Whatever the device is called here, it is the worker's.
+        # The name of the device is resolved on the worker.
         scoring = replace(self, device=choose_device(str(self.device)))
         truth = Truth(self.store, video, self.variant)
         return scoring.of(truth, lambda video, done, frames: None)
@@ -359,34 +284,6 @@ def _remarks(variant: str, truths: Mapping[str, Truth]) -> tuple[str, ...]:
         return ()
     return (
         f"{len(others)} of {len(truths)} videos are scored against density that is not the "
-        f"published one at the video's size, as {variant} has it (density.preset: published): "
+        f"published one at the video's size, as {variant} defines it (density.preset: published): "
         "these are not the challenge's numbers",
     )
-
-
-def _ranked(table: ScoreTable, videos: Sequence[str]) -> list[Frame]:
-    """Frames by falling NSS; none where NSS was not asked for."""
-    if "nss" not in table.metrics:
-        return []
-    frames = [
-        Frame(video, int(frame), float(score))
-        for video in videos
-        for frame, score in enumerate(table.per_frame(video)["nss"])
-        if not np.isnan(score)
-    ]
-    return sorted(frames, key=lambda each: -each.nss)
-
-
-def _first_apart(frames: Sequence[Frame]) -> list[Frame]:
-    """The first `EXTREMES` frames that have no earlier one near them."""
-    kept: list[Frame] = []
-    for frame in frames:
-        near = (
-            other.video == frame.video and abs(other.frame - frame.frame) < APART_FRAMES
-            for other in kept
-        )
-        if not any(near):
-            kept.append(frame)
-        if len(kept) == EXTREMES:
-            break
-    return kept

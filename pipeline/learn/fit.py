@@ -1,4 +1,4 @@
-"""Whether what a store holds is what a network's paper made its inputs from."""
+"""This module compares a store's arrays with the inputs that a network's paper used."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from foveal.storage.records import Mark
 
 
 def misfits(stores: Sequence[Store], spec: Spec, flow: str | None) -> list[str]:
-    """What the inputs of a network differ in from its paper's; empty where nothing does.
+    """Return how the inputs of a network differ from its paper's; empty where they do not.
 
-    Each is one sentence that names the store and the lines of its recipe to change. Looked at are
-    the first video of each store: pictures and flow on a smaller grid than the network reads, flow
-    by another method than the paper's, and what an untrained network computed.
+    Each item is one sentence that names the store and the lines of its recipe to change. The first
+    video of each store is checked for: pictures and flow on a smaller grid than the network reads,
+    flow by another method than the paper's, and what an untrained network computed.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def misfits(stores: Sequence[Store], spec: Spec, flow: str | None) -> list[str]:
     Raises
     ------
     RecipeError
-        A store has no flow, or several and none was named.
+        A store has no flow, or several flow arrays and none was named.
     """
     found = []
     for store in stores:
@@ -52,7 +52,7 @@ def _misfits(
     infos: Mapping[str, ArrayInfo],
     flow: str | None,
 ) -> list[tuple[str, str]]:
-    """Of one input: what differs, and the recipe's lines that mend it."""
+    """Return, for one input, each difference and the lines of the recipe that remove it."""
     size = each.shape[-2:]
     if each.kind == "frame":
         there = infos["frames"].item_shape[:2] if "frames" in infos else size
@@ -112,7 +112,7 @@ def _random(provenance: Mapping[str, Any]) -> bool:
 
 
 def smaller(there: Sequence[int], wanted: Sequence[int]) -> bool:
-    """Whether a picture must grow to the wanted (height, width) on either side."""
+    """Tell whether a picture must grow to the wanted (height, width) on either side."""
     return there[0] < wanted[0] or there[1] < wanted[1]
 
 

@@ -1,8 +1,8 @@
-"""Saliency maps of other models as they lie in a folder: found, counted, read; nothing is guessed.
+"""This module finds, counts and reads the saliency maps of other models in a folder.
 
 ``FOLDER/<video>`` holds one file per frame (PNG, JPEG, or MAT with one matrix), numbered without a
-gap from 0 or from 1; or ``FOLDER/<video>.mat`` one array [height, width, frame]; or
-``FOLDER/<video>.mp4`` (or another video) one grey picture per frame.
+gap from 0 or from 1; or ``FOLDER/<video>.mat`` holds one array [height, width, frame]; or
+``FOLDER/<video>.mp4`` (or another video) holds one grey picture per frame. Nothing is guessed.
 """
 
 from __future__ import annotations
@@ -25,18 +25,17 @@ from foveal.pipeline.sources.readers.pictures import PICTURE_SUFFIXES, picture_s
 from foveal.pipeline.video.decode import decode
 from foveal.pipeline.video.probe import probe
 from foveal.pipeline.video.types import Video
+from foveal.storage.problems import some
 
 MAT = ".mat"
 MAPS_AT_ONCE = 32
-MOST_COLOUR = 16
-"""Grey levels that the channels of a compressed grey video may lie apart."""
-
-_SHOWN = 5
+_MOST_COLOUR = 16
+"""Largest difference between the channels of a compressed grey video, in grey levels."""
 
 
 @dataclass(frozen=True)
 class ForeignMaps:
-    """Maps of one video that were found and counted, not yet read.
+    """Maps of one video that were found and counted, but not yet read.
 
     Attributes
     ----------
@@ -50,7 +49,7 @@ class ForeignMaps:
     first_number : int or None
         Number of the first frame's file.
     variable : str or None
-        Of MAT files, the variable that is read.
+        For MAT files, the variable that is read.
     """
 
     form: str
@@ -66,14 +65,14 @@ class ForeignMaps:
         return np.dtype(np.uint8 if self.form in ("pictures", "video") else np.float32)
 
     def digest(self) -> str:
-        """SHA-256 of all files: of the one, or of the lines ``name sha256`` of many."""
+        """Return the SHA-256 of a single file, or of the lines ``name sha256`` of many files."""
         if len(self.files) == 1 and self.first_number is None:
             return file_sha256(self.files[0])
         lines = "".join(f"{path.name} {file_sha256(path)}\n" for path in self.files)
         return hashlib.sha256(lines.encode()).hexdigest()
 
     def read(self) -> Iterator[NDArray[Any]]:
-        """All maps in order, a few at a time: `dtype` [n, height, width].
+        """Yield all maps in order, a few at a time: `dtype` [n, height, width].
 
         Raises
         ------
@@ -107,24 +106,25 @@ def find_maps(
     inside: str | None = None,
     variable: str | None = None,
 ) -> ForeignMaps | None:
-    """The maps of one video, compared frame by frame with what the store holds.
+    """Find the maps of one video and compare their number with its frames.
 
     Parameters
     ----------
     folder : Path
+        The folder of all maps.
     names : sequence of str
-        What the video's folder or file may be called (without ending).
+        Possible names of the video's folder or file (without ending).
     frames : int
         Frames of the video in the store.
     inside : str, optional
-        Folder below the video's that the files lie in (``saliency``).
+        Folder below the video's folder that holds the files (``saliency``).
     variable : str, optional
-        Of MAT files that hold several.
+        Variable to read, for MAT files that hold several.
 
     Returns
     -------
     ForeignMaps or None
-        None where nothing bears one of the names.
+        None where nothing has one of the names.
 
     Raises
     ------
@@ -136,7 +136,7 @@ def find_maps(
         return None
     if len(there) > 1:
         shown = ", ".join(path.name for path in there)
-        raise GazeError(f"{shown} could each be its maps; leave one of them in the folder")
+        raise GazeError(f"each of {shown} could be its maps; leave one of them in the folder")
     path = there[0]
     _check_inside(folder, path)
     if path.is_dir():
@@ -151,7 +151,7 @@ def find_maps(
 
 
 def entries_of(folder: Path, names: Sequence[str]) -> list[Path]:
-    """Folders, MAT files and videos in `folder` that bear one of the names."""
+    """Return the folders, MAT files and videos in `folder` that have one of the names."""
     wanted = dict.fromkeys(names)
     candidates = [folder / name for name in wanted if (folder / name).is_dir()]
     for name in wanted:
@@ -161,7 +161,7 @@ def entries_of(folder: Path, names: Sequence[str]) -> list[Path]:
 
 
 def entry_names(folder: Path) -> list[str]:
-    """Everything in `folder` that could be some video's maps, by name, sorted."""
+    """Return the names of everything in `folder` that could be a video's maps, sorted."""
     with os.scandir(folder) as entries:
         return sorted(
             entry.name
@@ -172,7 +172,7 @@ def entry_names(folder: Path) -> list[str]:
 
 
 def _numbered(root: Path, folder: Path, frames: int, variable: str | None) -> ForeignMaps:
-    """One file per frame; numbers must be all from 0, or all from 1."""
+    """Find one file per frame, numbered from 0 or from 1 without a gap."""
     if not folder.is_dir():
         raise GazeError(f"{folder.relative_to(root)} is not there")
     where = folder.relative_to(root)
@@ -182,8 +182,8 @@ def _numbered(root: Path, folder: Path, frames: int, variable: str | None) -> Fo
     kinds = pictures + ((MAT,) if MAT in suffixes else ())
     if not kinds:
         raise GazeError(
-            f"{where} holds no {', '.join((*PICTURE_SUFFIXES, MAT))}; where the files lie one "
-            "folder deeper, name that with --inside"
+            f"{where} holds no {', '.join((*PICTURE_SUFFIXES, MAT))}; if the files are one folder "
+            "deeper, name that folder with --inside"
         )
     if pictures and MAT in kinds:
         raise GazeError(f"{where} holds both pictures and MAT files; leave one kind there")
@@ -191,7 +191,7 @@ def _numbered(root: Path, folder: Path, frames: int, variable: str | None) -> Fo
     others = set(numbered.values())
     strays = [n for n in names if Path(n).suffix.lower() in kinds and n not in others]
     if strays:
-        raise GazeError(f"{where}: {_some(strays)} do not bear a frame's number like the others")
+        raise GazeError(f"{where}: {some(strays)} have no frame number like the others")
     first = min(numbered)
     expected = range(first, first + frames)
     missing = sorted(set(expected) - numbered.keys())
@@ -201,8 +201,8 @@ def _numbered(root: Path, folder: Path, frames: int, variable: str | None) -> Fo
             f"{where}: the first file is number {first}; frames are counted from 0 or 1"
         )
     if missing or beyond:
-        said = [f"no file of number {_some(missing)}"] if missing else []
-        said += [f"no frame for number {_some(beyond)}"] if beyond else []
+        said = [f"no file of number {some(list(map(str, missing)))}"] if missing else []
+        said += [f"no frame for number {some(list(map(str, beyond)))}"] if beyond else []
         raise GazeError(
             f"{where}: {len(numbered)} maps, but the video has {frames} frames: {'; '.join(said)}"
         )
@@ -226,7 +226,7 @@ def _mat(path: Path, frames: int, variable: str | None) -> ForeignMaps:
     if count != frames and height == frames:
         raise GazeError(
             f"{path.name}: {variable} is {height}x{width}x{count}; MATLAB files are read as "
-            "[height, width, frame], and here frames seem to come first: permute them"
+            "[height, width, frame], but here frames seem to come first: permute them"
         )
     return ForeignMaps("mat", (path,), count, (height, width), None, variable)
 
@@ -242,7 +242,7 @@ def _grey_frames(path: Path) -> Iterator[NDArray[np.uint8]]:
     for batch in decode(video, probe(video)):
         pixels = batch.frames.astype(np.int16)
         apart = int((pixels.max(axis=-1) - pixels.min(axis=-1)).max())
-        if apart > MOST_COLOUR:
+        if apart > _MOST_COLOUR:
             raise GazeError(
                 f"{path.name} is coloured near frame {batch.start}; a map has one grey channel: "
                 "give the model's own grey maps, not heat maps"
@@ -251,7 +251,7 @@ def _grey_frames(path: Path) -> Iterator[NDArray[np.uint8]]:
 
 
 def _variable(path: Path, wanted: str | None) -> str:
-    """The variable to read: the one named, or the only one."""
+    """Return the variable to read: the one named, or the only one."""
     there = mat_names(path)
     if wanted is not None or len(there) == 1:
         return wanted or there[0]
@@ -261,12 +261,12 @@ def _variable(path: Path, wanted: str | None) -> str:
 
 
 def _matrices(path: Path, variable: str | None) -> NDArray[np.float32]:
-    """[frame, height, width] of a MAT file's [height, width, frame] or [height, width]."""
+    """Return [frame, height, width] of a MAT file's [height, width, frame] or [height, width]."""
     assert variable is not None
     try:
         values = real_numbers(read_mat(path, variable))
     except (TypeError, ValueError) as error:
-        raise GazeError(f"{path.name}: {variable} is no map: {error}") from None
+        raise GazeError(f"{path.name}: {variable} is not a map: {error}") from None
     if values.ndim not in (2, 3) or not values.size:
         raise GazeError(
             f"{path.name}: {variable} has the shape {values.shape}; [height, width] or "
@@ -287,11 +287,5 @@ def _same_size(path: Path, found: tuple[int, ...], size: tuple[int, int]) -> Non
 
 
 def _check_inside(root: Path, path: Path) -> None:
-    top, target = os.path.realpath(root), os.path.realpath(path)
-    if target != top and not target.startswith(top.rstrip(os.sep) + os.sep):
+    if not path.resolve().is_relative_to(root.resolve()):
         raise GazeError(f"{path.name} leads out of {root}; copy the file there")
-
-
-def _some(items: Sequence[object]) -> str:
-    more = f", … ({len(items)} in all)" if len(items) > _SHOWN else ""
-    return ", ".join(map(str, items[:_SHOWN])) + more

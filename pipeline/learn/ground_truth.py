@@ -1,4 +1,4 @@
-"""Ground truth of a video as an evaluation needs it, read part by part."""
+"""This module reads the ground truth of a video for an evaluation, part by part."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class Points:
     subject: NDArray[np.int16]
 
     def between(self, start: int, stop: int) -> Points:
-        """Those of frames `start` … `stop` - 1, which are numbered from 0."""
+        """Return the points of frames `start` … `stop` - 1, with these frames numbered from 0."""
         part = slice(*np.searchsorted(self.frame, (start, stop)))
         return Points(self.frame[part] - start, self.x[part], self.y[part], self.subject[part])
 
     def only(self, wanted: NDArray[np.bool_]) -> Points:
-        """Those that are wanted."""
+        """Return the points where `wanted` is true."""
         return Points(self.frame[wanted], self.x[wanted], self.y[wanted], self.subject[wanted])
 
 
@@ -53,13 +53,15 @@ class Truth:
     store : Store
     video : str
     variant : str
-        Whose definitions are scored by, which say how maps are brought to the density's grid.
+        Whose definitions of the metrics are used: they say how maps are resized to the density's
+        grid.
 
     Attributes
     ----------
     frames : int
     source_size, size : (int, int)
-        Height and width of the source video and of the density maps, on whose grid is scored.
+        Height and width of the source video and of the density maps; scores use the grid of the
+        density maps.
 
     Raises
     ------
@@ -85,29 +87,29 @@ class Truth:
         self._gatherer = Gatherer(store.location)
 
     def read(self, array: str, start: int, stop: int) -> NDArray[Any]:
-        """Items of one of the video's arrays."""
+        """Read items `start` … `stop` - 1 of one of the video's arrays."""
         values: NDArray[Any] = self._gatherer.read([Slice(self.video, array, start, stop)])[0]
         return values
 
     def density(self, start: int, stop: int) -> Tensor:
-        """Density maps [n, height, width]: float32, but as stored for the challenge's scores."""
+        """Read density maps [n, height, width]: float32, for the challenge's scores as stored."""
         maps = self.read(DENSITY, start, stop)
         if self.variant != challenge.NAME:
             maps = maps.astype(np.float32, copy=False)
         return torch.from_numpy(maps)
 
     def on_grid(self, maps: Tensor) -> Tensor:
-        """Maps [n, h, w] on the density's grid, float32, as the variant brings them there."""
+        """Resize maps [n, h, w] to the density's grid as the variant defines it, float32."""
         if self.variant == challenge.NAME:
             return challenge.on_grid(maps, self.size)
         return resized_maps(maps, self.size)
 
     def fixated(self, start: int, stop: int) -> FixatedPixels:
-        """Fixated pixels of these frames on the density's grid."""
+        """Return the fixated pixels of these frames on the density's grid."""
         return self.pixels(self.points.between(start, stop), stop - start)
 
     def pixels(self, points: Points, frames: int) -> FixatedPixels:
-        """Points, whose frames are numbered from 0, on the density's grid."""
+        """Return points, whose frames are numbered from 0, on the density's grid."""
         return FixatedPixels.from_points(
             torch.from_numpy(points.frame),
             torch.from_numpy(points.x),
@@ -131,12 +133,12 @@ class Truth:
 
     @cached_property
     def kernel(self) -> DensityKernel:
-        """What one point leaves on this store's density maps.
+        """The kernel by which one point was drawn on this store's density maps.
 
         Raises
         ------
         StoreError
-            The maps are the published ones, whose kernel is not on record.
+            The maps are the published ones, whose kernel is unknown.
         """
         given = self.marks[self.infos[DENSITY].stage].identity["parameters"]
         known = {key: given[key] for key in DensitySection.model_fields if key in given}
@@ -144,7 +146,7 @@ class Truth:
             section = DensitySection.model_validate_json(json.dumps(known))
         except ValueError:
             raise StoreError(
-                f"{self.store.location}: how the density of {self.video!r} was blurred is not on "
-                "record; leave the baseline of one observer against the others out"
+                f"{self.store.location}: it is not recorded how the density of {self.video!r} was "
+                "blurred; leave out the baseline of one observer against the others"
             ) from None
         return section.kernel(self.source_size[1])

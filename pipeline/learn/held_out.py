@@ -1,4 +1,4 @@
-"""Which videos a network learns from, and which it is validated on."""
+"""This module divides videos into those to train on and those to validate on."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from foveal.storage.reader import Store, open_store
 log = logging.getLogger(__name__)
 
 VALIDATION_SPLIT = "val"
-"""The split that `AUTO` takes where a store has it."""
+"""The split that `AUTO` takes, in stores that have it."""
 
 _SHOT = {"hollywood2": re.compile(r"(.*\d)_\d+")}
-"""By dataset, names of shots: those of one film are never divided."""
+"""By dataset, the names of shots: shots of one film are never divided."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Division:
     train : tuple of (Store, tuple of str)
         Videos of each store to train on.
     validation : tuple of (Store, tuple of str)
-        Videos to validate on; empty for none.
+        Videos to validate on; may be empty.
     """
 
     train: tuple[tuple[Store, tuple[str, ...]], ...]
@@ -45,7 +45,7 @@ class Division:
         )
 
     def record(self) -> list[dict[str, object]]:
-        """Which videos are validated on, as a checkpoint keeps it."""
+        """Return the validation videos by store, as checkpoints hold them."""
         return [
             {"store": str(store.location), "videos": list(videos)}
             for store, videos in self.validation
@@ -53,15 +53,15 @@ class Division:
 
 
 def divide(settings: TrainSettings, stores: Sequence[Store]) -> Division:
-    """Videos to train and to validate on.
+    """Divide the videos of stores into those to train on and those to validate on.
 
-    Videos held out by share are chosen by `seed` and their own names alone, whole videos (of
-    Hollywood-2 whole films): the same in every process and in whatever order a store lists them.
+    Videos held out by share are chosen by `seed` and their own names only, as whole videos (of
+    Hollywood-2 whole films): the same in every process, in whatever order a store lists them.
 
     Parameters
     ----------
     settings : TrainSettings
-        Its ``validation_…`` and `train_split`.
+        Its ``validation_…`` and `train_split` are used.
     stores : sequence of Store
 
     Raises
@@ -69,7 +69,7 @@ def divide(settings: TrainSettings, stores: Sequence[Store]) -> Division:
     StoreError
         A store has no videos of the split.
     RecipeError
-        Nothing is left to train on, or an id or pattern names no video.
+        No video is left to train on, or an id or pattern names no video.
     """
     train = [tuple(store.select(settings.train_split)) for store in stores]
     held: list[tuple[str, ...]] = [()] * len(stores)
@@ -104,7 +104,7 @@ def divide(settings: TrainSettings, stores: Sequence[Store]) -> Division:
 def _by_split(
     settings: TrainSettings, stores: Sequence[Store]
 ) -> list[tuple[Store, tuple[str, ...]]]:
-    """Videos of the validation split, of those stores that have it where none was asked for."""
+    """Return the videos of the validation split; for `AUTO`, of the stores that have it."""
     split = settings.validation_split
     if split is None:
         return []
@@ -115,8 +115,8 @@ def _by_split(
         stores = [store for store in stores if store not in without]
         for store in without:
             log.warning(
-                "%s has no split %r: not validated on; validation_share=0.1 would hold videos "
-                "out of training for that",
+                "%s has no split %r, so it is not validated on; validation_share=0.1 would hold "
+                "training videos out for validation",
                 store.location,
                 VALIDATION_SPLIT,
             )
@@ -134,7 +134,7 @@ def _share(store: Store, videos: Sequence[str], share: float, seed: int) -> tupl
     names = sorted({whole(video) for video in videos}, key=lambda name: _draw(name, seed))
     if len(names) < 2:
         raise RecipeError(
-            f"{store.location} has a single video to train on; none can be held out of it"
+            f"{store.location} has a single video to train on, so none can be held out"
         )
     chosen = set(names[: min(max(1, round(share * len(names))), len(names) - 1)])
     return tuple(video for video in videos if whole(video) in chosen)
@@ -160,6 +160,6 @@ def _check_all_named(
         if not fnmatch.filter(everything, pattern):
             where = ", ".join(str(store.location) for store in stores)
             raise RecipeError(
-                f"validation_ids: {pattern!r} is no video to train on in {where}; there are "
+                f"validation_ids: {pattern!r} matches no training video in {where}; there are "
                 f"{len(everything)}, such as {', '.join(everything[:3])}"
             )

@@ -1,4 +1,4 @@
-"""Maps of other models, kept beside this project's own predictions and scored with them."""
+"""This module stores the maps of other models beside this project's predictions, to score both."""
 
 from __future__ import annotations
 
@@ -27,16 +27,17 @@ from foveal.storage.schema import ArraySpec
 
 ORIGIN = "imported maps"
 RULE = "the map covers the whole picture; by area where it shrinks, bilinear where it grows"
-"""How maps of another size are brought to the one asked for, and to the ground truth's grid."""
+"""How maps are resized to the size asked for, and to the grid of the ground truth."""
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What became of one video.
+    """The result for one video.
 
     Attributes
     ----------
     video : str
+        Id of the video.
     status : {'complete', 'unchanged', 'fits', 'skipped'}
         ``fits`` where nothing was to be written.
     reason : str
@@ -44,8 +45,9 @@ class Imported:
     form : str
         See `ForeignMaps`.
     frames : int
+        Number of maps.
     size : (int, int) or None
-        Height and width of the maps as they came, in pixels.
+        Height and width of the maps in the folder, in pixels.
     """
 
     video: str
@@ -57,18 +59,19 @@ class Imported:
 
 
 class ImportedStage(PlainStage):
-    """``saliency_<name>``: another model's map of each frame of one video.
+    """The stage that writes ``saliency_<name>``: another model's map of each frame of one video.
 
     Parameters
     ----------
     array : str
+        Name of the array.
     maps : ForeignMaps
     size : (int, int), optional
-        Height and width to bring them to; None keeps them as they are.
+        Height and width to resize them to; None keeps their size.
     source : str
         Whose maps they are, in words.
     folder : Path
-        Where they lie.
+        The folder that holds them.
     """
 
     inputs = ()
@@ -142,11 +145,11 @@ def import_maps(
     only_check: bool = False,
     advance: Advance = lambda video, done, frames: None,
 ) -> tuple[list[Imported], list[str]]:
-    """Keep another model's maps in a store as ``saliency_<name>`` of each video.
+    """Store another model's maps as ``saliency_<name>`` of each video.
 
-    1. compare names and counts of all files of a video with its frames, one by one;
-    2. leave alone what is complete from the same files;
-    3. write the maps, exactly as they are or at `size`, marked like everything else.
+    1. compare names and numbers of all files of a video with its frames, one by one;
+    2. skip what is complete from the same files;
+    3. write the maps, exactly as they are or resized to `size`, and mark them as complete.
 
     A video whose maps do not fit is skipped with the reason; nothing of it is written.
 
@@ -157,39 +160,41 @@ def import_maps(
     name : str
         Lower-case letters, digits and ``_``.
     folder : str or Path
-        See `foveal.pipeline.learn.foreign_maps`. A video's maps bear its id, or the name that
-        `foveal export` gives its folder (DHF1K: four digits).
+        See `foveal.pipeline.learn.foreign_maps`. A video's maps are named by its id, or as
+        `foveal export` names its folder (DHF1K: four digits).
     split : str, optional
         Only videos of this split.
     videos : sequence of str, optional
-        Only these.
+        Only these videos.
     size : (int, int) or 'source', optional
-        Height and width to store (float32), by `RULE`; None stores the maps as they came.
+        Height and width to store (float32), resized by `RULE`; None stores the maps as they are.
     source : str
-        Whose maps they are: model, weights, paper; kept with them.
+        Whose maps they are: model, weights, paper; stored with them.
     inside, variable : str, optional
         See `find_maps`.
     only_check : bool
-        Write nothing.
+        Whether nothing is written.
     advance : callable
+        Called with a video, the number of frames done and the number of its frames.
 
     Returns
     -------
     results : list of Imported
+        One per video.
     strangers : list of str
-        What lies in the folder and belongs to no video of the store.
+        Entries of the folder that belong to no video of the store.
 
     Raises
     ------
     RecipeError
-        `name`, or the folder, is none.
+        `name` is not valid, or the folder does not exist.
     StoreError, StoreLocked
         The store lacks a video, or a build that must be alone is at work on it.
     """
     folder = Path(folder)
     check_name(name)
     if not folder.is_dir():
-        raise RecipeError(f"{folder} is no folder; give the one that holds a folder per video")
+        raise RecipeError(f"{folder} is not a folder; give the one that holds a folder per video")
     store, location = open_store(url), Location(url)
     wanted = store.select(split) if videos is None else list(videos)
     for video in set(wanted) - set(store):
@@ -212,7 +217,7 @@ def import_maps(
         to = (int(about[0]), int(about[1])) if size == "source" else size
         stage = ImportedStage(array, maps, to, source, folder)
         if there is not None and there.identity["parameters"] != stage.parameters():
-            for _ in maps.read():  # what is there goes only when all of the new can be read
+            for _ in maps.read():  # the old maps are removed only when all new ones can be read
                 pass
         mark = write_beside(
             place, video, marks, stage, advance=lambda done: advance(video, done, frames)
@@ -244,5 +249,5 @@ def import_maps(
 
 
 def names_of(store: Store, video: str) -> tuple[str, ...]:
-    """What the maps of a video may be called: its id, and its folder in an export."""
+    """Return the possible names of a video's maps: its id, and its folder in an export."""
     return tuple(dict.fromkeys((group_name(video), folder_name(store, video))))

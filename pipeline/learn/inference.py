@@ -1,4 +1,4 @@
-"""Running a network over whole videos in order, and how precisely."""
+"""This module runs a network over whole videos in order, in a chosen precision."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ FRAMES_AT_ONCE = 16
 
 
 def autocast_dtype(precision: Precision, network: str, device: torch.device) -> torch.dtype | None:
-    """Type of mixed precision, None for plain float32.
+    """Return the type of mixed precision, None for plain float32.
 
-    ``auto`` is bfloat16 on GPUs that compute in it: it needs no loss scaling and keeps float32's
-    range, which TP-CMRNet's products need. On a CPU it is float32.
+    ``auto`` is bfloat16 on GPUs that compute in it: it needs no loss scaling and has the range of
+    float32, which TP-CMRNet's products need. On a CPU it is float32.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def autocast_dtype(precision: Precision, network: str, device: torch.device) -> 
 
 
 def mixed(device: torch.device, dtype: torch.dtype | None) -> Any:
-    """Context in which a network runs in a type of `autocast_dtype`."""
+    """Return the context in which a network runs in a type of `autocast_dtype`."""
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
 
 
@@ -58,13 +58,13 @@ class Estimates:
     Attributes
     ----------
     frames : ndarray, int64 [n]
-        Increasing.
+        Numbers of the frames, increasing.
     maps : Tensor, float32 [n, height, width]
-        On the device they were computed on.
+        On the device that computed them.
     fixations : Tensor or None, uint8 [n, height, width]
-        Fixated pixels on the same grid, where the ground truth was read.
+        Fixated pixels on the same grid, if the ground truth was read.
     inner : mapping of str to Tensor, floating [n, …]
-        What was asked for of the network's way to these maps.
+        Intermediate results of the network that were asked for, by name.
     """
 
     frames: NDArray[np.int64]
@@ -86,8 +86,9 @@ def estimate_video(
 ) -> Iterator[Estimates]:
     """Run a network over a video in order, in memory that does not grow with its length.
 
-    A recurrent network's state goes through the whole video. Frames without a window of features
-    (LSTS before its first, or between windows at a stride) get no estimate here.
+    A recurrent network carries its state through the whole video. Frames without a window of
+    features (for LSTS those before the first window, or between windows at a stride) get no
+    estimate here.
 
     Parameters
     ----------
@@ -101,9 +102,14 @@ def estimate_video(
     dtype : torch.dtype, optional
         Of mixed precision.
     targets : bool
-        Read the ground truth too.
+        Whether the ground truth is read too.
     inner : sequence of Inner
-        Of the network: give these too. Where a state is among them, frames go one at a time.
+        Intermediate results of the network to return too. Where a state is among them, frames run
+        one by one.
+
+    Yields
+    ------
+    Estimates
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""From clips of a store to what a network reads.
+"""This module turns clips of a store into the inputs of a network.
 
-Sizes, flow colours and flow stacks are made where the clip is read (`Prepare`, in the reading
-processes), normalisation where the network runs (`to_network`).
+`Prepare` makes sizes, flow colours and flow stacks in the process that reads the clip; `to_network`
+normalises where the network runs.
 """
 
 from __future__ import annotations
@@ -24,21 +24,22 @@ from foveal.storage.kinds import select_arrays
 from foveal.storage.reader import Store
 from foveal.torch.batch import Sample
 from foveal.torch.interface import Variable
-from foveal.torch.variables import FixationMap, Flow, Items, Sound
+from foveal.torch.sound import Sound
+from foveal.torch.variables import FixationMap, Flow, Items
 
 FLOW_KINDS = ("flow_image", "flow_stack")
-"""Inputs of networks that are made of flow."""
+"""Kinds of inputs that are made from flow."""
 
 
 def flow_array(store: Store, spec: Spec, wanted: str | None) -> str | None:
-    """Name of the flow array a network is to read, None where it reads none.
+    """Return the name of the flow array that a network is to read, None where it reads none.
 
     Parameters
     ----------
     store : Store
     spec : Spec
     wanted : str or None
-        None takes the only one there is.
+        Name of the array; None takes the only one.
 
     Raises
     ------
@@ -51,7 +52,7 @@ def flow_array(store: Store, spec: Spec, wanted: str | None) -> str | None:
 
 
 def choose_flow(store: Store, wanted: str | None) -> str:
-    """The flow array of that name, or the only one there is; errors as `flow_array`."""
+    """Return the flow array of that name, or the only one; errors as in `flow_array`."""
     there = select_arrays(store.infos(store.select()[0]).values(), "flow", axis="pair")
     if wanted is None and len(there) == 1:
         return there[0]
@@ -66,7 +67,7 @@ def choose_flow(store: Store, wanted: str | None) -> str:
 
 
 def variables_for(spec: Spec, flow: str | None, *, targets: bool) -> list[str | Variable]:
-    """What `Clips` must read for a network.
+    """Return what `Clips` must read for a network.
 
     Parameters
     ----------
@@ -74,7 +75,7 @@ def variables_for(spec: Spec, flow: str | None, *, targets: bool) -> list[str | 
     flow : str or None
         Flow array, see `flow_array`.
     targets : bool
-        Ground truth too: density, and fixations drawn on the output's grid.
+        Whether to read the ground truth too: density, and fixations drawn on the output's grid.
     """
     variables: list[str | Variable] = []
     for each in spec.inputs:
@@ -94,7 +95,7 @@ def variables_for(spec: Spec, flow: str | None, *, targets: bool) -> list[str | 
 
 
 def arrays_read(spec: Spec, flow: str | None) -> list[str]:
-    """Names of the arrays that a network reads."""
+    """Return the names of the arrays that a network reads."""
     variables = variables_for(spec, flow, targets=False)
     arrays = [(each,) if isinstance(each, str) else each.arrays for each in variables]
     return [name for names in arrays for name in names]
@@ -104,10 +105,10 @@ def arrays_read(spec: Spec, flow: str | None) -> list[str]:
 class Prepare:
     """Turns a clip into a network's inputs, compact and not yet normalised.
 
-    Gives ``video``, ``frame_number``, ``valid``; for each input its kind: pictures uint8
-    [n, 3, height, width], flow float32 [n, 2 · maps, height, width] in pixels of that size,
-    features as stored; and, where they were read, ``density`` (as stored; float32 where it was
-    resized) and ``fixation_map`` uint8 [n, height, width] on the output's grid.
+    It returns ``video``, ``frame_number``, ``valid``; for each input its kind: pictures uint8 [n,
+    3, height, width], flow float32 [n, 2 · maps, height, width] in pixels of that size, features as
+    stored; and, if they were read, ``density`` (as stored; float32 where it was resized) and
+    ``fixation_map`` uint8 [n, height, width] on the output's grid.
 
     Parameters
     ----------
@@ -149,7 +150,7 @@ class Prepare:
         features: Tensor = sample[each.kind]
         if tuple(features.shape[1:]) != each.shape:
             channels, *grid = features.shape[1:] or (1,)
-            advice = "build the network for that"
+            advice = "build the network for that shape"
             if "feature_shape" in self.spec.options:
                 advice = f"set options.feature_shape={grid} and options.feature_channels={channels}"
             if "feature_shapes" in self.spec.options:
@@ -165,13 +166,13 @@ class Prepare:
 
 
 def _pictures(pictures: NDArray[np.uint8], size: Sequence[int], how: str) -> Tensor:
-    """[n, h, w, 3] resized, as [n, 3, *size]."""
+    """Resize pictures [n, h, w, 3] and return them as [n, 3, *size]."""
     height, width = size
     return torch.from_numpy(resize_frames(pictures, (height, width), how)).movedim(-1, -3)
 
 
 def _flow_stack(flow: Tensor, size: Sequence[int]) -> Tensor:
-    """[n, 2 · maps, h, w] resized, vectors scaled to pixels of the new grid."""
+    """Resize flow [n, 2 · maps, h, w] and scale its vectors to pixels of the new grid."""
     frames, channels, height, width = flow.shape
     maps = flow.reshape(frames * channels // 2, 2, height, width).movedim(1, -1)
     resized = torch.from_numpy(resize_flow(maps.contiguous().numpy(), (size[0], size[1])))
@@ -179,21 +180,21 @@ def _flow_stack(flow: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def resized_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Maps [n, h, w] on another grid, float32; averaged along sides that shrink, else bilinear."""
+    """Resize maps [n, h, w], float32: averaged along sides that shrink, else bilinear."""
     return torch.from_numpy(resize_frames(maps.float().numpy(), (size[0], size[1])))
 
 
 def to_network(
     batch: Sample, spec: Spec, device: torch.device | str
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Bring a batch of prepared clips to the device and normalise it.
+    """Move a batch of prepared clips to the device and normalise it.
 
     Returns
     -------
     inputs : dict of str to Tensor, float32 [batch, time, *shape]
-        By kind, as ``spec.inputs`` asks.
+        By kind, as in ``spec.inputs``.
     truth : dict of str to Tensor
-        ``valid`` bool [batch, time] and, where they were read, ``density`` float32 and
+        ``valid`` bool [batch, time] and, if they were read, ``density`` float32 and
         ``fixation_map`` uint8 [batch, time, height, width].
     """
     inputs = {

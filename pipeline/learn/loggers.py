@@ -1,11 +1,12 @@
-"""Scores of a run to where people look at them: TensorBoard, Weights & Biases or MLflow.
+"""This module sends the scores of a run to TensorBoard, Weights & Biases or MLflow.
 
-None of them is needed: ``curve.csv`` and ``validation.csv`` in the run's folder always hold the
-same. A resumed run goes on in the same place.
+None of them is needed: ``curve.csv`` and ``validation.csv`` in the run's folder hold the same. A
+resumed run continues in the same place.
 """
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -17,17 +18,17 @@ from foveal.errors import MissingDependency, writing
 LoggerName = Literal["tensorboard", "wandb", "mlflow"]
 
 PROJECT = "foveal"
-"""Project of Weights & Biases, and experiment of MLflow, unless their own variables name one."""
+"""Default project of Weights & Biases and experiment of MLflow; their own variables change it."""
 
 
 class Logger(Protocol):
-    """Where scores go."""
+    """Receives the scores of a run."""
 
     def add(self, iteration: int, scores: Mapping[str, float]) -> None:
-        """Note scores (``loss``, ``learning_rate``, ``nss``) after so many steps."""
+        """Record scores (``loss``, ``learning_rate``, ``nss``) after so many steps."""
 
     def close(self) -> None:
-        """Hand over what is still held back."""
+        """Send everything that is still held back."""
 
 
 class TensorBoard:
@@ -38,7 +39,7 @@ class TensorBoard:
     folder : Path
     settings : mapping
     after : int
-        What was noted of later steps is forgotten: they come again.
+        Records of later steps are dropped, since these steps are taken again.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], after: int) -> None:
@@ -61,19 +62,17 @@ class TensorBoard:
 
 
 class WeightsAndBiases:
-    """A run of Weights & Biases named like the folder; its variables (WANDB_…) apply.
+    """A run of Weights & Biases with the folder's name; the variables ``WANDB_…`` apply.
 
     Parameters
     ----------
     folder : Path
     settings : mapping
     after : int
-        Steps that were noted before.
+        Number of steps recorded before.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], after: int) -> None:
-        import os
-
         wandb = import_module("wandb")
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
@@ -85,7 +84,7 @@ class WeightsAndBiases:
         )
 
     def add(self, iteration: int, scores: Mapping[str, float]) -> None:
-        """See `Logger.add`; steps that W&B has seen before are left as they were."""
+        """See `Logger.add`; W&B keeps the earlier scores of steps that are taken again."""
         self._run.log(dict(scores), step=iteration)
 
     def close(self) -> None:
@@ -94,19 +93,17 @@ class WeightsAndBiases:
 
 
 class MLflow:
-    """A run of MLflow named like the folder; its variables (MLFLOW_…) apply.
+    """A run of MLflow with the folder's name; the variables ``MLFLOW_…`` apply.
 
     Parameters
     ----------
     folder : Path
     settings : mapping
     after : int
-        Steps that were noted before.
+        Number of steps recorded before.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], after: int) -> None:
-        import os
-
         tracking = import_module("mlflow.tracking")
         self._client = tracking.MlflowClient()
 
@@ -136,11 +133,11 @@ _LOGGERS: dict[str, tuple[str, Callable[[Path, Mapping[str, Any], int], Logger]]
     "wandb": ("wandb", WeightsAndBiases),
     "mlflow": ("mlflow", MLflow),
 }
-"""By name: the package it needs, and how it is opened."""
+"""By name, the package that it needs and its class."""
 
 
 def check_logger(name: LoggerName | None) -> None:
-    """Raise a MissingDependency where a logger's package is not there."""
+    """Raise a MissingDependency where a logger's package is not installed."""
     if name is None:
         return
     package, _ = _LOGGERS[name]
@@ -156,12 +153,12 @@ def check_logger(name: LoggerName | None) -> None:
 def open_logger(
     name: LoggerName | None, folder: Path, settings: Mapping[str, Any], after: int
 ) -> Logger | None:
-    """The logger of that name, None for none."""
+    """Return the logger of that name, None for None."""
     return None if name is None else _LOGGERS[name][1](folder, settings, after)
 
 
 def _remembered(path: Path, make: Callable[[], str]) -> str:
-    """What the file says; made and written where there is none."""
+    """Return the content of a file; where it is missing, make the content and write it."""
     if path.is_file():
         return path.read_text(encoding="utf-8").strip()
     made = make()

@@ -1,4 +1,4 @@
-"""Predictions that no network makes, written into a store like those of one."""
+"""This module writes predictions that no network makes, in the same way as those of a network."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from foveal.storage.reader import open_store
 from foveal.storage.schema import ArraySpec
 
 MakeStage = Callable[[str, Mapping[str, Mark]], Stage | str]
-"""Gives the stage of a video from its marks, or says why it can have none."""
+"""Returns the stage of a video from its marks, or the reason why it can have none."""
 
 
 def array_name(name: str) -> str:
-    """``saliency_<name>``, where the name is one.
+    """Return ``saliency_<name>``.
 
     Raises
     ------
     RecipeError
+        The name is not valid.
     """
     name = name.removeprefix(PREFIX)
     check_name(name)
@@ -33,7 +34,7 @@ def array_name(name: str) -> str:
 
 
 def map_spec(array: str, size: tuple[int, int], long_name: str, **about: Any) -> ArraySpec:
-    """A prediction's array of float16 maps."""
+    """Describe a prediction's array of float16 maps."""
     return ArraySpec(
         array,
         ("time", f"{array}_y", f"{array}_x"),
@@ -54,18 +55,23 @@ def write_made_maps(
     videos: Sequence[str] | None = None,
     advance: Advance = lambda video, done, frames: None,
 ) -> list[Prediction]:
-    """Write one more prediction of each video; what is complete already is left alone.
+    """Write one more prediction of each video; complete ones are not computed again.
 
     Parameters
     ----------
     url : str
         The store.
     make : callable
+        See `MakeStage`.
     split : str, optional
-        Only videos of this split.
     videos : sequence of str, optional
-        Only these.
     advance : callable
+        Called with a video, the number of frames done and the number of its frames.
+
+    Returns
+    -------
+    list of Prediction
+        One per video.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Evaluation subsets as per-frame masks: which frames of a video a benchmark scores."""
+"""This module stores evaluation subsets as masks: which frames of a video a benchmark scores."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from foveal.storage.schema import ArraySpec
 
 MASK_PREFIX = "mask_"
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
-_FRAMES_A_CHUNK = 2**14
+_CHUNK_FRAMES = 2**14
 
 
 class MaskStage(PlainStage):
-    """``mask_<name>``: whether each frame counts.
+    """The stage that writes ``mask_<name>``: whether each frame counts.
 
     Parameters
     ----------
@@ -65,8 +65,8 @@ class MaskStage(PlainStage):
                 (),
                 np.dtype(bool),
                 self._about,
-                _FRAMES_A_CHUNK,
-                _FRAMES_A_CHUNK,
+                _CHUNK_FRAMES,
+                _CHUNK_FRAMES,
                 axis="frame",
                 kind="scalar",
                 role="mask",
@@ -87,14 +87,14 @@ class MaskStage(PlainStage):
 
 
 def attach_masks(url: str, frame_list: Path, name: str) -> dict[str, int]:
-    """Keep a frame list in a store as an array ``mask_<name>`` of each video it names.
+    """Store a frame list as an array ``mask_<name>`` of each video that it names.
 
     Parameters
     ----------
     url : str
         The store.
     frame_list : Path
-        CSV ``video,frame,mask`` that counts frames on the video resampled to 30 Hz (LEDOV-Meta,
+        CSV ``video,frame,mask`` that counts frames of the video resampled to 30 Hz (LEDOV-Meta,
         DIEM-Meta; Tangemann et al. 2020).
     name : str
         Lower-case letters, digits and underscores.
@@ -102,12 +102,12 @@ def attach_masks(url: str, frame_list: Path, name: str) -> dict[str, int]:
     Returns
     -------
     dict of str to int
-        Frames that count, by video; a video of the list that the store lacks is not in it.
+        Number of frames that count, by video; without videos of the list that the store lacks.
 
     Raises
     ------
     GazeError
-        Where the list cannot be read, names no video of the store, or `name` is no name.
+        The list cannot be read or names no video of the store, or `name` is not valid.
     """
     if not _NAME.fullmatch(name):
         raise GazeError(f"a mask cannot be called {name!r}; use a-z, 0-9 and _, a letter first")
@@ -133,36 +133,32 @@ def attach_masks(url: str, frame_list: Path, name: str) -> dict[str, int]:
 
 
 def stored_masks(store: Store, videos: Sequence[str], name: str) -> dict[str, NDArray[np.bool_]]:
-    """Frames that count, as `attach_masks` keeps them.
+    """Read masks that `attach_masks` stored.
 
     Parameters
     ----------
     store : Store
     videos : sequence of str
+        Ids of the videos.
     name : str
-        Of the mask, with or without ``mask_``.
+        Name of the mask, with or without ``mask_``.
 
     Returns
     -------
     dict of str to ndarray, bool [frames]
-        Of those videos that have it and of which any frame counts (Tangemann et al. 2020 skip the
-        others).
+        By video, without those that lack the mask or of which no frame counts (Tangemann et al.
+        2020 skip these).
 
     Raises
     ------
     RecipeError
-        None of the videos has it.
+        None of the videos has the mask.
     """
     array = name if name.startswith(MASK_PREFIX) else MASK_PREFIX + name
-    marks = store.journal(videos)
-    having = [video for video in videos if array in marks.get(video, {})]
+    contents = store.contents_now(videos)
+    having = [video for video in videos if video in contents and array in contents[video].infos]
     if not having:
-        infos = [
-            info
-            for found in marks.values()
-            for mark in found.values()
-            for info in mark.infos.values()
-        ]
+        infos = [info for of in contents.values() for info in of.infos.values()]
         known = ", ".join(sorted(set(select_arrays(infos, role="mask")))) or "none"
         raise RecipeError(
             f"{store.location}: none of {len(videos)} videos has {array}; masks there: {known}; "

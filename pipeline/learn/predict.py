@@ -1,4 +1,4 @@
-"""Saliency of a store's videos, written back beside them as one more array of each."""
+"""This module computes the saliency of a store's videos and stores it as one more array of each."""
 
 from __future__ import annotations
 
@@ -26,15 +26,16 @@ from foveal.storage.root import store_lock
 PREFIX = "saliency_"
 
 Advance = Callable[[str, int, int], None]
-"""Called with a video, frames done and frames in it."""
+"""Called with a video, the number of frames done and the number of its frames."""
 
 
 def check_name(name: str) -> None:
-    """Refuse what cannot name a prediction.
+    """Refuse what is not a valid name of a prediction.
 
     Raises
     ------
     RecipeError
+        It has other characters than lower-case letters, digits and ``_``.
     """
     if not re.fullmatch(r"[a-z0-9][a-z0-9_]*", name):
         raise RecipeError(
@@ -44,7 +45,7 @@ def check_name(name: str) -> None:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A trained network and how its maps are kept.
+    """A trained network, and how its maps are computed and stored.
 
     Attributes
     ----------
@@ -53,15 +54,18 @@ class Predictor:
     name : str
         The array is called ``saliency_<name>``: lower-case letters, digits and ``_``.
     flow : str or None
-        Flow array; None takes the only one where the network reads flow.
+        Flow array; None takes the only one if the network reads flow.
     device : str
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     precision : {'auto', 'float32', 'bfloat16', 'float16'}
+        See `foveal.pipeline.learn.inference.autocast_dtype`.
     stored_dtype : {'float16', 'float32'}
+        Of the stored maps.
     trained : mapping
-        How the network was trained; shown with the arrays, no part of their fingerprint.
+        How the network was trained; stored with the arrays, but no part of their fingerprint.
     inner : bool
-        Keep what the network computes on its way too (`SaliencyNetwork.inner`), in arrays
-        ``inner_<name>_…`` of a stage of their own: the network runs once more for them.
+        Whether the network's intermediate results (`SaliencyNetwork.inner`) are stored too, in
+        arrays ``inner_<name>_…`` of a stage of their own: the network runs once more for them.
     """
 
     network: SaliencyNetwork
@@ -77,35 +81,37 @@ class Predictor:
         check_name(self.name)
         if self.inner and not self.network.inner():
             raise RecipeError(
-                f"{self.network.spec.name} shows nothing of its way to a map; leave --inner out"
+                f"{self.network.spec.name} has no intermediate results; leave --inner out"
             )
 
     @property
     def array(self) -> str:
-        """Name of the array, which is the stage's too."""
+        """Name of the array and of the stage."""
         return self.array_of(self.name)
 
     @staticmethod
     def array_of(name: str) -> str:
-        """The array of a prediction of this name."""
+        """Return the array of the prediction called `name`."""
         return PREFIX + name
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What became of one video.
+    """The result for one video.
 
     Attributes
     ----------
     video : str
+        Id of the video.
     status : {'complete', 'unchanged', 'skipped'}
+        What happened.
     reason : str
         Why it was skipped.
     frames : int
-        Maps written.
+        Number of maps written.
     copied : int
-        Of these, frames without an estimate of their own: they got the nearest earlier one, or the
-        first.
+        Of these, frames without an estimate of their own: they have the map of the nearest earlier
+        estimate, or of the first.
     """
 
     video: str
@@ -123,24 +129,31 @@ def predict_store(
     videos: Sequence[str] | None = None,
     advance: Advance = lambda video, done, frames: None,
 ) -> list[Prediction]:
-    """Write a network's maps of a store's videos into it.
+    """Compute a network's maps of a store's videos and write them to the store.
 
-    1. leave alone what is complete under the same fingerprint;
+    1. skip what is complete under the same fingerprint;
     2. stream each video through the network;
-    3. give frames without an estimate the nearest earlier one, and those before the first estimate
-       the first (Öztürk's LSTS at test time);
-    4. mark the array complete as its last map is written, and bring the index up to date.
+    3. give frames without an estimate the nearest earlier one, and frames before the first estimate
+       the first one (Öztürk's LSTS at test time);
+    4. mark the array complete when its last map is written, and update the index.
 
     Parameters
     ----------
     predictor : Predictor
+        The network.
     url : str
         The store.
     split : str, optional
         Only videos of this split.
     videos : sequence of str, optional
-        Only these.
+        Only these videos.
     advance : callable
+        Called with a video, the number of frames done and the number of its frames.
+
+    Returns
+    -------
+    list of Prediction
+        One per video.
 
     Raises
     ------
@@ -148,9 +161,9 @@ def predict_store(
         The store lacks a video or what the network reads, or a build that must be alone is at work
         on it.
     RecipeError
-        The precision does not go with the network or the device.
+        The precision does not fit the network or the device.
     FovealError
-        Maps are not finite or leave the range of `stored_dtype`.
+        Maps are not finite or exceed the range of `stored_dtype`.
     """
     session = Session(predictor, open_store(url))
 
@@ -167,20 +180,19 @@ def predict_each(
     videos: Sequence[str] | None,
     predict: Callable[[str, Mapping[str, Mark], Location], Prediction],
 ) -> list[Prediction]:
-    """Write one more prediction of each video and bring the index up to date.
+    """Write one more prediction of each video, and update the index.
 
-    Builds and other predictions may be at work on the store meanwhile: each video is claimed, and
-    one that another has claimed comes last.
+    Builds and other predictions may work on the store at the same time: each video is claimed, and
+    videos that another process has claimed come last.
 
     Parameters
     ----------
     store : Store
     location : Location
-        Of the same store.
     split : str or None
-        Only videos of this split, where `videos` is None.
+        Only videos of this split, if `videos` is None.
     videos : sequence of str or None
-        Only these.
+        Only these videos.
     predict : callable
         Makes and writes the prediction of a video, from its name, its marks and the location to
         write to.
@@ -208,7 +220,7 @@ def predict_each(
 
 
 class Session:
-    """A predictor on its device, and the store it works on."""
+    """A predictor on its device, and the store that it works on."""
 
     def __init__(self, predictor: Predictor, store: Store) -> None:
         self.predictor, self.store = predictor, store
@@ -222,7 +234,7 @@ class Session:
     def predict(
         self, video: str, marks: Mapping[str, Mark], location: Location, advance: Advance
     ) -> Prediction:
-        """Maps of one video, unless they are complete already."""
+        """Write the maps of one video, unless they are complete already."""
         infos = infos_of(marks)
         missing = [name for name in self.reads if name not in infos]
         if missing:

@@ -1,4 +1,4 @@
-"""The processes of a training run: one, or those that torchrun started."""
+"""This module joins the processes of a training run: one alone, or those torchrun started."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ class World:
     Attributes
     ----------
     rank, size : int
+        Number of this process, from 0, and number of all processes.
     device : torch.device
     """
 
@@ -32,28 +33,28 @@ class World:
 
     @property
     def leads(self) -> bool:
-        """Whether this process writes the files and speaks."""
+        """Whether this process writes the files and messages."""
         return self.rank == 0
 
     def parallel(self, network: nn.Module) -> nn.Module:
-        """The network, its gradients averaged over the processes."""
+        """Wrap the network so that its gradients are averaged over the processes."""
         if self.size == 1:
             return network
         ids = [self.device] if self.device.type == "cuda" else None
         return DistributedDataParallel(network, device_ids=ids)
 
     def mean(self, value: Tensor) -> float:
-        """Mean of everybody's scalar."""
+        """Return the mean of a scalar over all processes."""
         if self.size > 1:
             dist.all_reduce(value)
         return value.item() / self.size
 
     def any(self, flag: bool) -> bool:
-        """Whether it holds for anybody."""
+        """Tell whether the flag is set in any process."""
         return self.mean(torch.tensor(float(flag), device=self.device)) > 0
 
     def gather(self, value: Any) -> list[Any]:
-        """Everybody's value, by rank, on every process."""
+        """Return the values of all processes, by rank, in every process."""
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
@@ -61,14 +62,14 @@ class World:
         return values
 
     def random_state(self) -> dict[str, Tensor]:
-        """States of torch's random number generators in this process."""
+        """Return the states of torch's random number generators in this process."""
         states = {"cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
             states["cuda"] = torch.cuda.get_rng_state(self.device)
         return states
 
     def set_random_state(self, states: Mapping[str, Tensor]) -> None:
-        """Go on with the random numbers where `random_state` was taken."""
+        """Restore the states that `random_state` returned."""
         torch.set_rng_state(states["cpu"])
         if self.device.type == "cuda" and "cuda" in states:
             torch.cuda.set_rng_state(states["cuda"], self.device)
@@ -76,12 +77,16 @@ class World:
 
 @contextmanager
 def join(device: str) -> Iterator[World]:
-    """Join the processes that ``torchrun`` started, or be alone.
+    """Join the processes that ``torchrun`` started, or run alone.
 
     Parameters
     ----------
     device : str
-        Of the settings; with several processes ``auto`` and ``cuda`` give each its own GPU.
+        Of the settings; with several processes, ``auto`` and ``cuda`` give each its own GPU.
+
+    Yields
+    ------
+    World
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:

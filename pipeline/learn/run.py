@@ -1,4 +1,4 @@
-"""A training run: what changes from step to step, and how it is put down and taken up again."""
+"""This module holds the state of a training run, saves it in checkpoints and restores it."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from pathlib import Path
 from typing import cast
 
 import torch
-import yaml
 
-from foveal.errors import FovealError, RecipeError, writing
+from foveal.errors import FovealError, RecipeError
 from foveal.models import saliency
 from foveal.models.losses import saliency_loss
-from foveal.models.saliency import SaliencyNetwork, State, detach
+from foveal.models.saliency import State, detach
 from foveal.pipeline.learn import checkpoint
 from foveal.pipeline.learn.fit import misfits
 from foveal.pipeline.learn.held_out import divide
 from foveal.pipeline.learn.inference import autocast_dtype, mixed
 from foveal.pipeline.learn.inputs import to_network
-from foveal.pipeline.learn.loggers import check_logger, open_logger
+from foveal.pipeline.learn.loggers import check_logger
+from foveal.pipeline.learn.optimiser import make_optimiser, set_learning_rate, warn_of_schedule
 from foveal.pipeline.learn.processes import World
+from foveal.pipeline.learn.run_log import RunLog
 from foveal.pipeline.learn.settings import TrainSettings
 from foveal.pipeline.learn.several_stores import augmentation, batch_sizes, open_clips
 from foveal.pipeline.learn.step import Step
@@ -39,17 +40,15 @@ log = logging.getLogger(__name__)
 
 BATCHES_AHEAD = 2
 
-NO_RATE = 1e-4
-"""A learning rate that is this part of the first one no longer changes a network to speak of."""
-
 
 class Run:
-    """Everything that changes while a network is trained; begun, or gone on with.
+    """Everything that changes while a network is trained; it starts a run or resumes one.
 
     Parameters
     ----------
     settings : TrainSettings
     world : World
+        The processes that train together.
 
     Raises
     ------
@@ -106,7 +105,7 @@ class Run:
             )
         self.order = self.loader.state_dict()
         self.loss = saliency_loss(settings.loss or "", settings.loss_over_time or "mean")
-        self.optimiser = _optimiser(self.network, settings)
+        self.optimiser = make_optimiser(self.network, settings)
         self.dtype = autocast_dtype(settings.precision, settings.model, world.device)
         self.scaler = torch.GradScaler(world.device.type, enabled=self.dtype == torch.float16)
         self.validation = Validation.of(self.division, spec, settings.flow)
@@ -126,8 +125,9 @@ class Run:
         self.first_iteration = self.iteration
         self.started = time.monotonic()
         self.waited = 0.0
-        self._open_logs()
-        self._warn_of_schedule()
+        self.log = RunLog(settings, self.folder, self.iteration) if world.leads else None
+        if world.leads and not self.ended:
+            warn_of_schedule(settings.learning_schedule(), len(self.loader), self.iterations)
 
     @property
     def iterations(self) -> int:
@@ -137,16 +137,16 @@ class Run:
 
     @property
     def gave_up(self) -> bool:
-        """Whether NSS has not risen for too long."""
+        """Whether NSS has not risen for as many validations as `patience` allows."""
         return self.settings.patience is not None and self.worse >= self.settings.patience
 
     @property
     def ended(self) -> bool:
-        """Whether there is nothing left to do."""
+        """Whether nothing is left to do."""
         return self.iteration >= self.iterations or self.gave_up
 
     def batches(self) -> Iterator[Sample]:
-        """What is left of this epoch, or the next one; time spent waiting for it is counted."""
+        """Yield the rest of this epoch, or the next epoch; the time spent waiting is counted."""
         if self.batch == len(self.loader):
             self.epoch, self.batch = self.epoch + 1, 0
         self.loader.load_state_dict({**self.order, "epoch": self.epoch, "batches": self.batch})
@@ -160,8 +160,10 @@ class Run:
                 yield batch
 
     def step(self, batch: Sample) -> Step:
-        """One update of the weights, and whatever is due after it."""
-        self._set_learning_rate()
+        """Update the weights once, and do whatever is due after it."""
+        set_learning_rate(
+            self.optimiser, self.settings.learning_schedule(), self.iteration, self.epoch
+        )
         inputs, truth = to_network(batch, self.network.spec, self.world.device)
         self.network.train()
         with mixed(self.world.device, self.dtype):
@@ -188,12 +190,8 @@ class Run:
             raise self._diverged(f"the loss is {loss}")
         self.last_loss = loss
         rate = float(self.optimiser.param_groups[0]["lr"])
-        if self.curve is not None:
-            self.curve.add(
-                iteration=self.iteration, epoch=self.epoch, loss=loss, learning_rate=rate
-            )
-        if self.logger is not None:
-            self.logger.add(self.iteration, {"loss": loss, "learning_rate": rate})
+        if self.log is not None:
+            self.log.add_step(self.iteration, self.epoch, loss, rate)
         epoch_ends = self.batch == len(self.loader)
         every = self.settings.validate_every
         due = epoch_ends if every is None else self.iteration % every == 0
@@ -225,43 +223,18 @@ class Run:
         return FovealError(
             f"step {self.iteration}: {what}; lower learning_rate "
             f"({self.settings.learning_rate:g}), or use precision=float32; the last checkpoint "
-            f"in {self.folder} stands"
+            f"in {self.folder} is kept"
         )
 
     def _state_for(self, batch: Sample) -> State | None:
-        """The state to go on from: of the clip just before in the same video, else none."""
+        """Return the state to go on from where the clip before was of the same video, else none."""
         video, frame = batch["video"][0], int(batch["frame_number"][0, 0])
         follows = self.previous[0] == video and frame > self.previous[1]
         self.previous = (video, frame)
         return self.state if follows else None
 
-    def _set_learning_rate(self) -> None:
-        schedule = self.settings.learning_schedule()
-        if schedule is None:
-            return
-        done = self.iteration if schedule.unit == "iteration" else self.epoch
-        factor = schedule.factor ** (done // schedule.every)
-        for group in self.optimiser.param_groups:
-            group["lr"] = group["initial_lr"] * factor
-
-    def _warn_of_schedule(self) -> None:
-        """Say that the learning rate is gone long before the run ends, as of the printed LSTS."""
-        schedule = self.settings.learning_schedule()
-        if schedule is None or not self.world.leads or schedule.factor == 1:
-            return
-        steps = 1 if schedule.unit == "iteration" else len(self.loader)
-        gone = steps * schedule.every * math.ceil(math.log(NO_RATE) / math.log(schedule.factor))
-        if gone < self.iterations and not self.ended:
-            log.warning(
-                "the schedule brings the learning rate to %g of its start by step %d of %d; "
-                "schedule=constant keeps it",
-                NO_RATE,
-                gone,
-                self.iterations,
-            )
-
     def _validate(self) -> float:
-        """NSS of the validation videos; the best network is kept."""
+        """Return the NSS of the validation videos, and keep the best network."""
         assert self.validation is not None
         nss = self.validation.nss(self.network, self.world, self.dtype)
         better = self.best_nss is None or nss > self.best_nss
@@ -269,10 +242,8 @@ class Run:
         if better:
             self.best_nss, self.best_iteration = nss, self.iteration
             self._save_network(nss)
-        if self.validated is not None:
-            self.validated.add(iteration=self.iteration, epoch=self.epoch, nss=nss)
-        if self.logger is not None:
-            self.logger.add(self.iteration, {"nss": nss})
+        if self.log is not None:
+            self.log.add_validation(self.iteration, self.epoch, nss)
         return nss
 
     def _save_network(self, nss: float | None) -> None:
@@ -287,7 +258,7 @@ class Run:
             checkpoint.save_network(self.folder / checkpoint.BEST, self.network, about)
 
     def checkpoint(self) -> None:
-        """Save everything, unless that was done at this very step; every process calls it."""
+        """Save everything, unless this very step was saved already; every process calls it."""
         if self.saved_iteration == self.iteration:
             return
         self.saved_iteration = self.iteration
@@ -319,7 +290,7 @@ class Run:
         values = checkpoint.load(self.folder, keep_damaged=self.world.leads)
         if values is None:
             return
-        self.settings.check_same(self.folder, values["settings"])
+        checkpoint.check_same_settings(self.folder, self.settings.resolved(), values["settings"])
         self.loader.load_state_dict(
             {**values["order"], "epoch": values["epoch"], "batches": values["batch"]}
         )
@@ -337,29 +308,8 @@ class Run:
         self.world.set_random_state(values["random"][self.world.rank])
         log.info("%s: going on after step %d", self.folder, self.iteration)
 
-    def _open_logs(self) -> None:
-        self.curve = self.validated = self.logger = None
-        if not self.world.leads:
-            return
-        with writing(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-        settings = yaml.safe_dump(self.settings.resolved(), sort_keys=False)
-        checkpoint.write_atomically(self.folder / checkpoint.SETTINGS, settings.encode())
-        self.curve = checkpoint.Log(
-            self.folder / checkpoint.CURVE,
-            ("iteration", "epoch", "loss", "learning_rate"),
-            self.iteration,
-        )
-        self.validated = checkpoint.Log(
-            self.folder / checkpoint.VALIDATION, ("iteration", "epoch", "nss"), self.iteration
-        )
-
-        self.logger = open_logger(
-            self.settings.logger, self.folder, self.settings.resolved(), self.iteration
-        )
-
     def forecast_seconds(self) -> float:
-        """How long one step takes, by one that changes nothing: of a copy, on the next batch."""
+        """Return the duration of one step in seconds, taken by a copy of the network."""
         network = deepcopy(self.network).train()
         started = time.monotonic()
         place = {"epoch": self.epoch, "batches": self.batch % len(self.loader)}
@@ -375,16 +325,5 @@ class Run:
 
     def close(self) -> None:
         """Close the logs."""
-        for each in (self.curve, self.validated, self.logger):
-            if each is not None:
-                each.close()
-
-
-def _optimiser(network: SaliencyNetwork, settings: TrainSettings) -> torch.optim.Optimizer:
-    """Adam or RMSProp; groups of parameters with rates of their own keep them."""
-    rates = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
-    groups = [{**rates, **group} for group in network.parameter_groups()]
-    for group in groups:
-        group["initial_lr"] = group["lr"]
-    kind = torch.optim.Adam if settings.optimiser == "adam" else torch.optim.RMSprop
-    return kind(groups)
+        if self.log is not None:
+            self.log.close()

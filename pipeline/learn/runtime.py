@@ -1,8 +1,8 @@
-"""What a network costs: parameters, and seconds per frame, with flow and features apart and in all.
+"""This module measures what a network costs: parameters, and seconds per frame.
 
-Random weights and made-up inputs: time does not depend on what the weights are. A network runs as
-`foveal predict` runs it, flow as a build computes it (on a moving scene, since TV-L1 stops when it
-has converged), I3D on windows of 79 frames at stride 1, shared between neighbours.
+Weights are random and inputs are made up, since the time does not depend on them. A network runs as
+`foveal predict` runs it, flow is computed as a build computes it (on a moving scene, since TV-L1
+stops when it has converged), I3D runs on windows of 79 frames at stride 1 that share their work.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from foveal.pipeline.learn.settings import Precision
 from foveal.pipeline.video.resize import resize_frames
 
 I3D_WINDOW, I3D_SIZE, I3D_FLOW = 79, (224, 224), "tvl1"
-"""Of LSTS (Öztürk): windows, and TV-L1 at the size that I3D reads."""
+"""Frames per window, size and flow method of the I3D features of LSTS (Öztürk)."""
 
 _I3D_KINDS = {"i3d_rgb": "rgb", "i3d_flow": "flow"}
 
 
 @dataclass(frozen=True)
 class Published:
-    """What a paper says of its own cost."""
+    """The cost that a paper states."""
 
     parameters: int | None
     seconds_per_frame: float
@@ -60,18 +60,21 @@ class Runtime:
     ----------
     network, device : str
     parameters : int
-        Of the network alone.
+        Of the network without flow and features.
     input_size : tuple of int
-        Of an item of its first input.
+        Shape of one item of its first input.
     network_seconds : float
+        The network alone.
     flow : str
-        Method and size; empty where it reads no flow.
+        Method and size; empty if it reads no flow.
     flow_seconds : float or None
+        Computing the flow.
     features : str
-        Towers; empty where it reads no features.
+        Names of the I3D towers; empty if it reads no features.
     features_seconds : float or None
+        Computing the features.
     published : Published or None
-        None too where options make it another network than the paper's.
+        None also if options make it another network than the paper's.
     """
 
     network: str
@@ -87,7 +90,7 @@ class Runtime:
 
     @property
     def all_seconds(self) -> float:
-        """Network, flow and features."""
+        """Network, flow and features together."""
         return self.network_seconds + (self.flow_seconds or 0) + (self.features_seconds or 0)
 
 
@@ -95,21 +98,22 @@ Tell = Callable[[str], None]
 
 
 class Stopwatch:
-    """Measures networks on a device; flow and features once for all that read the same.
+    """Measures networks on a device; flow and features once for all networks that read the same.
 
     Parameters
     ----------
     device : str
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     rounds : int
-        The median of so many runs counts.
+        Number of runs; the median counts.
     windows : int
-        Of I3D.
+        Number of I3D windows.
     flow : str, optional
-        Method instead of the papers'.
+        Flow method instead of the papers'.
     precision : {'auto', 'float32', 'bfloat16', 'float16'}
         Of the networks, as in `foveal predict`.
     tell : callable
-        Told of what is measured next.
+        Called with the name of what is measured next.
     """
 
     def __init__(
@@ -123,14 +127,14 @@ class Stopwatch:
         tell: Tell = lambda what: None,
     ) -> None:
         if rounds < 1 or windows < 1:
-            raise RecipeError(f"{rounds} rounds of {windows} windows: at least one of each")
+            raise RecipeError(f"{rounds} rounds of {windows} windows: each must be at least 1")
         self._device = choose_device(device)
         self._rounds, self._windows, self._flow = rounds, windows, flow
         self._precision, self._tell = precision, tell
         self._known: dict[tuple[Any, ...], float] = {}
 
     def measure(self, name: str, **options: Any) -> Runtime:
-        """The cost of one network, at the paper's size unless its options say otherwise.
+        """Measure one network, at the paper's size unless its options change it.
 
         Raises
         ------
@@ -177,7 +181,7 @@ class Stopwatch:
         return self._median(run) / (batch * clip)
 
     def _flow_of(self, name: str, spec: Spec) -> tuple[str, float | None]:
-        """Flow that the network reads itself, or that its features are made of."""
+        """Measure the flow that the network reads, or that its features are made from."""
         sizes = [each.shape[-2:] for each in spec.inputs if each.kind in FLOW_KINDS]
         papers = [each.flow_method for each in spec.inputs if each.flow_method is not None]
         method = self._flow or next(iter(papers), I3D_FLOW)
@@ -227,14 +231,14 @@ class Stopwatch:
 
 
 def moving_scene(size: tuple[int, int], frames: int) -> NDArray[np.uint8]:
-    """Frames uint8 [frames, *size, 3] of a textured scene that moves smoothly."""
+    """Return frames uint8 [frames, *size, 3] of a textured scene that moves smoothly."""
     scene = natural_scene(np.random.default_rng(0), (180, 320), 30.0, frames)
     return resize_frames(np.stack([each.image for each in render_scene(scene)]), size)
 
 
 @contextmanager
 def threads(count: int | None) -> Iterator[int]:
-    """Run torch on so many threads; None leaves it as it is. Gives the number that runs."""
+    """Run torch on so many threads, None leaves it unchanged; yields the number of threads."""
     before = torch.get_num_threads()
     if count is not None:
         torch.set_num_threads(count)
@@ -245,7 +249,7 @@ def threads(count: int | None) -> Iterator[int]:
 
 
 def devices(wanted: Sequence[str]) -> list[str]:
-    """Those asked for; by default the CPU, and the GPU where there is one."""
+    """Return the wanted devices; by default the CPU, and the GPU if there is one."""
     if wanted:
         return list(wanted)
     return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]

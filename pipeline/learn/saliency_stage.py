@@ -1,4 +1,4 @@
-"""The stages that run a network over one video of a store: its maps, and its way to them."""
+"""This module holds the stages that run a network over one video: maps and intermediate results."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from foveal.pipeline.learn.predict import Session
 
 VERSION = 1
-"""Raised whenever the same network and inputs would give other maps."""
+"""Goes up whenever the same network and inputs would give other maps."""
 
 INNER_PREFIX = "inner_"
 
 
 class NoEstimate(StoreError):
-    """The network can estimate no frame of a video: it is too short for a window, say."""
+    """The network can estimate no frame of a video, for example because it is too short."""
 
 
 class SaliencyStage(PlainStage):
-    """``saliency_<name>``: a network's map of each frame of one video.
+    """The stage that writes ``saliency_<name>``: a network's map of each frame of one video.
 
-    It reads clips of the store by itself, as training does, and gives maps as they are computed.
+    It reads clips of the store itself, as training does, and yields maps as they are computed.
     """
 
     version = VERSION
@@ -79,7 +79,7 @@ class SaliencyStage(PlainStage):
         return ()
 
     def _items(self, estimates: Estimates) -> Mapping[str, Tensor]:
-        """Items of each array, one for each frame that was estimated."""
+        """Return the items of each array, one per estimated frame."""
         return {self.name: estimates.maps}
 
     def outputs(self) -> Sequence[ArraySpec]:
@@ -126,7 +126,7 @@ class SaliencyStage(PlainStage):
 
 
 class InnerStage(SaliencyStage):
-    """``inner_<name>``: what the network computed on its way to each map, an array for each."""
+    """The stage that writes ``inner_<name>_…``: the intermediate results for each map."""
 
     def __init__(self, session: Session, video: str, frames: int) -> None:
         super().__init__(session, video, frames)
@@ -166,7 +166,7 @@ class InnerStage(SaliencyStage):
 def _in_order(
     parts: Iterable[tuple[NDArray[np.int64], Mapping[str, Tensor]]], frames: int
 ) -> Iterator[tuple[int, dict[str, NDArray[Any]], int]]:
-    """Items of every frame: first frame, items [n, …] by name, and how many of them are copies."""
+    """Yield the items of every frame: first frame, items [n, …] by name, number of copies."""
     following = 0
     latest: dict[str, NDArray[Any]] = {}
 

@@ -10,11 +10,11 @@ from foveal.pipeline.learn.baselines import Each
 from foveal.pipeline.learn.evaluate import (
     BASELINES,
     Advance,
-    Evaluation,
     contestants,
     evaluate,
     predictions_in,
 )
+from foveal.pipeline.learn.evaluation import Evaluation
 from foveal.pipeline.learn.masks import stored_masks
 from foveal.storage.reader import Store
 

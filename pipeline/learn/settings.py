@@ -1,4 +1,4 @@
-"""How a network is trained: settings, the paper's where none is given.
+"""This module defines the settings of a training; what is left open is taken from the paper.
 
 A YAML file holds the same keys::
 
@@ -36,10 +36,10 @@ Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Count = Annotated[int, Field(ge=1)]
 
 EPOCHS = 10
-"""Where neither the settings nor the paper say."""
-
+"""Number of epochs where neither the settings nor the paper give it."""
 
 AUTO = "auto"
+"""The value of ``validation_split`` that takes the split ``val`` of stores that have it."""
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 
@@ -50,9 +50,9 @@ class AugmentSection(Section):
     Attributes
     ----------
     mirror : float
-        Probability of a clip to be mirrored.
+        Probability that a clip is mirrored, 0 to 1.
     rotate_degrees : float
-        Largest angle by which a clip is turned, to either side.
+        Largest angle by which a clip is rotated to either side, 0 to 180 degrees.
     """
 
     mirror: Probability = 0.0
@@ -60,7 +60,17 @@ class AugmentSection(Section):
 
 
 class ScheduleSection(Section):
-    """Multiply the learning rate by `factor` after each `every` iterations or epochs."""
+    """Multiply the learning rate by `factor` after every `every` iterations or epochs.
+
+    Attributes
+    ----------
+    factor : float
+        Above 0, up to 1.
+    every : int
+        Number of iterations or epochs, at least 1.
+    unit : {'iteration', 'epoch'}
+        What `every` counts.
+    """
 
     factor: Annotated[float, Field(gt=0, le=1)]
     every: Count
@@ -68,29 +78,29 @@ class ScheduleSection(Section):
 
 
 class TrainSettings(Section):
-    """Everything a training run depends on; None means the paper's.
+    """Everything that a training depends on; None means the paper's value.
 
     Attributes
     ----------
     model : str
         Name in `foveal.models.saliency`.
     options : mapping
-        Options the network is built with (``width``, ``input_size``, …).
+        Options that the network is built with (``width``, ``input_size``, …).
     weights : str
         ``random``, or a file or registered name of weights of the whole network to start from.
     backbone : str or None
-        With random weights: weights of the part the paper starts from, such as ``best.pt`` of a
-        run that was pretrained on pictures.
+        With random weights: weights of the part that the paper starts from, such as ``best.pt`` of
+        a run that was pretrained on pictures.
     stores : tuple of str
         Stores to train on together; each step draws from all of them.
     train_split, validation_split : str or None
         None takes all videos, or does without validation. ``auto`` validates on the split ``val``
-        of those stores that have one.
+        of the stores that have one.
     validation_share : float or None
-        In place of a split: this share of the training videos of each store is held out, whole
+        Instead of a split: this share of the training videos of each store is held out, as whole
         videos chosen by `seed` (of Hollywood-2 whole films), at least one of each store.
     validation_ids : tuple of str or None
-        In place of a split: training videos with these ids are held out; ``5?`` and ``[0-4]*`` are
+        Instead of a split: training videos with these ids are held out; ``5?`` and ``[0-4]*`` are
         patterns as in a shell.
     validation_stores : tuple of str or None
         None validates on `stores`.
@@ -101,41 +111,44 @@ class TrainSettings(Section):
     run : str
         Folder of checkpoints, best weights and logs.
     seed : int
+        Seed of everything random.
     clip_frames, clip_stride, batch_size : int or None
-        Frames of a clip (1 where all videos are still pictures), frames from one clip's start to
-        the next (None: they tile), clips a step on each device.
+        Frames per clip (1 where all videos are still pictures), frames from the start of one clip
+        to the next (None: `clip_frames`), clips per step on each device.
     batch_size_of : mapping of str to int, or None
         By kind of dataset (``ucf_sports``), where it differs from `batch_size`. None takes the
-        paper's where `batch_size` is left open too. A batch then holds clips of one store alone.
+        paper's if `batch_size` is None too. A batch then holds clips of one store only.
     short : {'skip', 'pad'} or None
-        Videos shorter than a clip: left out, or padded by their last frame, which does not count in
-        the loss. None pads where the paper trains on them.
+        Videos shorter than a clip are left out, or padded by their last frame, which does not count
+        in the loss. None pads where the paper trains on them.
     augment : AugmentSection or None
-        None does what the paper does; ``{}`` nothing.
+        None does what the paper does; ``{}`` changes nothing.
     strict_inputs : bool
         Refuse to train on inputs that are not made as the paper's are (see
-        `foveal.pipeline.learn.fit`) instead of warning.
+        `foveal.pipeline.learn.fit`), instead of warning.
     carry_state : bool or None
-        Hand a recurrent network's state on from clip to clip of a video, detached, and start anew
-        with each video (Linardos et al. 2019). None does so where one clip a step allows it.
+        Pass a recurrent network's state on from clip to clip of a video, detached, and start anew
+        with each video (Linardos et al. 2019). None does so if each step has one clip.
     loss, loss_over_time, optimiser, learning_rate, weight_decay
         See `foveal.models.saliency.Training`.
     schedule : ScheduleSection, 'constant' or None
+        Schedule of the learning rate.
     gradient_clip_norm : float or None
         0 clips nothing.
     epochs, iterations : int or None
-        `iterations`, where given, is the limit instead of `epochs`.
+        If `iterations` is given, it is the limit instead of `epochs`.
     validate_every : int or None
         Iterations between validations; None validates after each epoch.
     patience : int or None
-        Stop after so many validations without a better NSS; None never, as no paper says it does.
+        Stop after so many validations without a better NSS; None never stops, since no paper does.
     checkpoint_every : int
-        Iterations between checkpoints; epochs and validations end with one too.
+        Iterations between checkpoints; epochs and validations end with a checkpoint too.
     device : str
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     precision : {'auto', 'float32', 'bfloat16', 'float16'}
         ``auto`` is bfloat16 on a GPU that has it, else float32.
     workers : int
-        Processes that read ahead; 0 reads in a thread of this one.
+        Processes that read ahead; 0 reads in a thread of this process.
     logger : {'tensorboard', 'wandb', 'mlflow'} or None
         Where loss and NSS are shown too, see `foveal.pipeline.learn.loggers`.
     """
@@ -206,10 +219,16 @@ class TrainSettings(Section):
     def parse(cls, values: Mapping[str, Any]) -> TrainSettings:
         """Check plain values (as read from YAML).
 
+        Parameters
+        ----------
+        values : mapping
+            Settings by key.
+
         Raises
         ------
         RecipeError
-            Naming every wrong key, its value and what is allowed; or what holds credentials.
+            A value is wrong, or one holds credentials. The message names every wrong key, its value
+            and what is allowed.
         """
         check_no_credentials(values)
         try:
@@ -227,12 +246,21 @@ class TrainSettings(Section):
         overrides: Sequence[str] = (),
         **values: Any,
     ) -> TrainSettings:
-        """Read a YAML file, then `values` that are not None, then ``dotted.key=YAML`` overrides.
+        """Read settings from a YAML file, then from values, then from overrides; the last wins.
+
+        Parameters
+        ----------
+        path : str or Path, optional
+            The YAML file.
+        overrides : sequence of str
+            ``dotted.key=YAML``.
+        **values
+            Settings by key; None is skipped.
 
         Raises
         ------
         RecipeError
-            Where the file or an override cannot be read, or holds wrong values.
+            The file or an override cannot be read, or holds wrong values.
         """
         merged = {} if path is None else read_mapping(Path(path))
         merged |= {key: value for key, value in values.items() if value is not None}
@@ -244,15 +272,15 @@ class TrainSettings(Section):
     def with_paper(
         self, spec: Spec, world_size: int = 1, *, pictures: bool = False
     ) -> TrainSettings:
-        """These settings, what was left open filled in with the paper's.
+        """Return these settings with everything that is None taken from the paper.
 
         Parameters
         ----------
         spec : Spec
         world_size : int
-            Processes that train together.
+            Number of processes that train together.
         pictures : bool
-            All training videos are still pictures of one frame.
+            Whether all training videos are still pictures of one frame.
 
         Raises
         ------
@@ -297,62 +325,16 @@ class TrainSettings(Section):
         return TrainSettings.parse(values)
 
     def spec(self) -> Spec:
-        """What the network reads and how its paper trains it."""
+        """Return what the network reads and how its paper trains it."""
         return saliency.spec(self.model, **self.options)
 
     def learning_schedule(self) -> Schedule | None:
-        """The schedule that applies; of settings that `with_paper` filled in."""
+        """Return the schedule of settings that `with_paper` filled in; None for a constant rate."""
         if isinstance(self.schedule, ScheduleSection):
             return Schedule(self.schedule.factor, self.schedule.every, self.schedule.unit)
         return None
-
-    def check_same(self, folder: Path, before: Mapping[str, Any]) -> None:
-        """Refuse to go on with other settings than the steps so far were made with.
-
-        Raises
-        ------
-        RecipeError
-            Settings that no resumed run may change differ; each is named.
-        """
-        now = self.resolved()
-        before = {**LATER, **before}
-        differing = [key for key in now if key not in MAY_CHANGE and now[key] != before.get(key)]
-        if differing:
-            changes = "; ".join(
-                f"{key} was {before.get(key)!r}, is {now[key]!r}" for key in differing
-            )
-            raise RecipeError(
-                f"{folder} holds a run with other settings ({changes}); go on with those, or name "
-                "another folder: run=…"
-            )
 
 
 def _allowed_keys(place: Place) -> list[str]:
     inside = len(place) > 1 and place[0] == "augment"
     return list((AugmentSection if inside else TrainSettings).model_fields)
-
-
-LATER: Mapping[str, Any] = {
-    "validation_share": None,
-    "validation_ids": None,
-    "batch_size_of": {},
-    "augment": AugmentSection().resolved(),
-}
-"""What runs of former versions did, whose checkpoints do not say it."""
-
-MAY_CHANGE = frozenset(
-    {
-        "run",
-        "epochs",
-        "iterations",
-        "patience",
-        "validate_every",
-        "validation_videos",
-        "checkpoint_every",
-        "strict_inputs",
-        "workers",
-        "device",
-        "logger",
-    }
-)
-"""Settings that a resumed run may have changed: they do not alter the steps taken so far."""

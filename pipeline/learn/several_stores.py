@@ -1,4 +1,4 @@
-"""Clips of several stores as one dataset, prepared for a network."""
+"""This module joins clips of several stores to one dataset, prepared for a network."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from foveal.torch.transforms import Augmentation, Mirror, Rotate, Transform
 
 
 class JointClips(Dataset[Sample]):
-    """Prepared clips of several stores as one dataset, which `ClipLoader` takes like a `Clips`.
+    """Prepared clips of several stores as one dataset, which `ClipLoader` takes like `Clips`.
 
-    Preparing is no ``transform`` of the clips: that seeds torch's global generator, which a reading
-    thread must leave to the network's dropout.
+    Clips are not prepared by a ``transform``: that seeds torch's global generator, which a thread
+    that reads must leave to the network's dropout.
 
     Parameters
     ----------
     parts : sequence of (Clips, Prepare)
-        Of one length and for one network, so that any of them share a batch.
+        Of one clip length and for one network, so that clips of all parts can share a batch.
     augmentation : Augmentation, optional
-        Random changes of the clips before they are prepared; what is drawn depends on seed, epoch
-        and clip alone.
+        Random changes of the clips before they are prepared; they depend on seed, epoch and clip
+        only.
     by_video : bool
-        Clip i of an epoch is the i-th when whole videos, their clips in order, are drawn at random
-        by seed and epoch: for a loader that does not shuffle and a network that carries its state
-        from clip to clip. Otherwise clips are numbered part after part.
+        If true, an epoch goes through whole videos, in an order drawn by seed and epoch, and
+        through the clips of each in order: for a loader that does not shuffle and a network that
+        carries its state from clip to clip. Otherwise clips are numbered part after part.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class JointClips(Dataset[Sample]):
         return int(self._first[-1])
 
     def __getitems__(self, draws: Sequence[Draw]) -> list[Sample]:
-        """Samples of several draws (number, seed, epoch), each store asked once."""
+        """Return samples of several draws (number, seed, epoch); each store is read once."""
         samples: list[Sample | None] = [None] * len(draws)
         places = [self._place(*draw) for draw in draws]
         for number, (part, prepare) in enumerate(self.parts):
@@ -78,7 +78,7 @@ class JointClips(Dataset[Sample]):
         return [sample for sample in samples if sample is not None]
 
     def shard_groups(self) -> NDArray[np.int64]:
-        """Which clips lie together on disk, see `Clips.shard_groups`."""
+        """Return which clips share shards on the disk, see `Clips.shard_groups`."""
         groups, following = [], 0
         for part, _ in self.parts:
             numbers = part.shard_groups()
@@ -87,16 +87,16 @@ class JointClips(Dataset[Sample]):
         return np.concatenate(groups)
 
     def epoch_numbers(self, seed: int, epoch: int) -> NDArray[np.int64]:
-        """Numbers of the clips of an epoch: every one once."""
+        """Return the numbers of the clips of an epoch: each clip once."""
         return np.arange(len(self))
 
     def parts_of(self, clips: NDArray[np.int64], epoch: tuple[int, int]) -> NDArray[np.int64]:
-        """Which part each of these clips is of, in the epoch of (seed, epoch)."""
+        """Return the part of each of these clips, in the epoch of (seed, epoch)."""
         return np.array([self._place(int(clip), *epoch)[0] for clip in clips], np.int64)
 
     @property
     def only_reads(self) -> bool:
-        """Whether a network takes its inputs as they are stored: cached features."""
+        """Whether the network takes its inputs as they are stored: cached features."""
         return self.augmentation is None and not any(
             each.kind in (*FLOW_KINDS, "frame")
             for _, prepare in self.parts
@@ -104,13 +104,13 @@ class JointClips(Dataset[Sample]):
         )
 
     def cached(self, cache_bytes: int) -> JointClips:
-        """These clips, read by whole shards, see `Clips.cached`."""
+        """Return these clips, read by whole shards, see `Clips.cached`."""
         share = cache_bytes // len(self.parts)
         parts = [(part.cached(share), prepare) for part, prepare in self.parts]
         return JointClips(parts, augmentation=self.augmentation, by_video=self.by_video)
 
     def _place(self, number: int, seed: int, epoch: int) -> tuple[int, int]:
-        """Part, and number in it, of a clip."""
+        """Return the part of a clip, and its number in the part."""
         if self.by_video:
             if self._order is None or self._order[0] != (seed, epoch):
                 videos = np.random.default_rng([seed, epoch]).permutation(len(self._runs))
@@ -122,7 +122,7 @@ class JointClips(Dataset[Sample]):
 
 
 def _video_runs(parts: Sequence[Clips]) -> list[NDArray[np.int64]]:
-    """Numbers of the clips of each video, in order."""
+    """Return the numbers of the clips of each video, in order."""
     runs: dict[tuple[int, str], list[int]] = {}
     number = 0
     for index, part in enumerate(parts):
@@ -143,15 +143,16 @@ def open_clips(
     by_video: bool = False,
     **options: Any,
 ) -> JointClips:
-    """Prepared training clips of a split of several stores, ground truth included.
+    """Open the training clips of a split of several stores, with the ground truth.
 
     Parameters
     ----------
     stores : sequence of Store
     split : str or None
+        Name of the split; None for all videos.
     spec : Spec
     flow : str or None
-        Flow array, see `flow_array`; of each store.
+        Flow array of each store, see `flow_array`.
     videos : sequence of (sequence of str or None), optional
         Only these videos of each store.
     augmentation, by_video
@@ -162,7 +163,7 @@ def open_clips(
     Raises
     ------
     RecipeError, StoreError
-        What the network reads is not there, or no clip fits.
+        What the network reads is missing, or no clip fits.
     """
     parts = []
     for store, chosen in zip(stores, videos or [None] * len(stores), strict=True):
@@ -176,7 +177,7 @@ def open_clips(
 
 
 def batch_sizes(settings: TrainSettings, stores: Sequence[Store]) -> int | list[int]:
-    """Clips of a batch, of each store where they differ; of settings with the paper's filled in."""
+    """Return clips per batch, per store where they differ, of complete settings."""
     size = settings.batch_size or 1
     others = settings.batch_size_of or {}
     sizes = [others.get(store.dataset, size) for store in stores]
@@ -184,7 +185,7 @@ def batch_sizes(settings: TrainSettings, stores: Sequence[Store]) -> int | list[
 
 
 def augmentation(settings: TrainSettings) -> Augmentation | None:
-    """What the settings change the clips by at random; None for nothing."""
+    """Return the random changes that the settings ask for; None for none."""
     wanted = settings.augment
     if wanted is None or not (wanted.mirror or wanted.rotate_degrees):
         return None

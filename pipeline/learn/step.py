@@ -1,4 +1,4 @@
-"""Where a training run stands, for whoever follows it."""
+"""This module holds `Step`, the progress of a training run after each step."""
 
 from __future__ import annotations
 
@@ -7,23 +7,24 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Step:
-    """Where a run stands after a step.
+    """Progress of a run after one step.
 
     Attributes
     ----------
     iteration, iterations : int
-        Steps done, and to do in all.
+        Steps done, and steps of the whole run.
     epoch : int
-        0-based.
+        From 0.
     loss, learning_rate : float
+        Of this step.
     eta_seconds : float
-        Until the last step, at the pace since this process began.
+        Time until the last step, at the pace since this process started.
     waiting_share : float
-        Part of that time spent waiting for data.
+        Share of that time spent waiting for data, 0 to 1.
     nss : float or None
         Of the validation that followed this step.
     best_nss : float or None
-        So far.
+        Best so far.
     """
 
     iteration: int

@@ -1,9 +1,9 @@
-"""Training a saliency network from stores.
+"""This module trains a saliency network on stores.
 
-A plain loop and not lightning: what this needs of a trainer (a loader that goes on in the middle of
-an epoch, a recurrent state that outlives the step and is checkpointed, the share of time spent
-waiting for data, learning rates by the papers' schedules) would each be a callback or a hook there,
-and the loop they hang on is the few lines of `train`.
+It is a plain loop and does not use lightning: a loader that resumes in the middle of an epoch, a
+recurrent state that outlives the step and is checkpointed, the share of time spent waiting for
+data, and learning rates by the papers' schedules would each need a callback or a hook there, while
+the loop itself is the few lines of `train`.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ from foveal.pipeline.learn.step import Step
 log = logging.getLogger(__name__)
 
 Listen = Callable[[Step], None]
+"""Called after every step."""
 
 WORTH_SAYING_SECONDS = 60.0
-"""A run on a CPU that takes less is not announced."""
+"""The duration of a shorter run on a CPU is not announced."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +43,15 @@ class TrainResult:
     model : str
     parameters : int
     iterations, epochs : int
-        Done in all, by this process and those before it; of epochs, those begun.
+        Steps done and epochs begun in all, by this process and those before it.
     loss : float or None
-        Of the last step; None where nothing was left to do.
+        Of the last step; None if nothing was left to do.
     best_nss, best_iteration : float or None, int
-        Best validation.
+        Score and step of the best validation.
     ended : {'iterations', 'early', 'stopped'}
-        All done, stopped because NSS no longer rose, or stopped by a signal after a checkpoint.
+        All steps were done, NSS no longer rose, or a signal stopped the run after a checkpoint.
     seconds, waiting_share : float
-        Of this process.
+        Duration of this process, and its share spent waiting for data.
     """
 
     run: Path
@@ -67,27 +68,30 @@ class TrainResult:
 
 
 def train(settings: TrainSettings, listen: Listen = lambda step: None) -> TrainResult:
-    """Train a network, or go on with a run that was begun in the same folder.
+    """Train a network, or resume the run in the same folder.
 
-    On a CPU the losses of a run that was killed and started again are those of an undisturbed one,
-    to the last digit. Under ``torchrun`` every process trains on its share of the clips.
-    Ctrl-C and SIGTERM end the run after the step under way, with a checkpoint of it; a second
-    Ctrl-C ends it at once.
+    On a CPU a run that was killed and resumed has the losses of an undisturbed one, to the last
+    digit. Under ``torchrun`` every process trains on its share of the clips. Ctrl-C and SIGTERM end
+    the run after the current step, with a checkpoint; a second Ctrl-C ends it at once.
 
     Parameters
     ----------
     settings : TrainSettings
     listen : callable
-        Told of every step.
+        Called after every step.
+
+    Returns
+    -------
+    TrainResult
 
     Raises
     ------
     RecipeError
-        Settings are wrong, or differ from those that the run in this folder was begun with.
+        Settings are wrong, or differ from those of the run in this folder.
     StoreError
         A store cannot be read or has no clips.
     FovealError
-        The loss is no longer finite; the last checkpoint stands.
+        The loss is no longer finite; the last checkpoint is kept.
     """
     with join(settings.device) as world:
         run = Run(settings, world)
@@ -120,15 +124,15 @@ def train(settings: TrainSettings, listen: Listen = lambda step: None) -> TrainR
 
 
 def _say_how_long(run: Run) -> None:
-    """On a CPU, before anything is trained: how long it is going to take."""
+    """Before a training on a CPU, log how long it will take."""
     seconds = run.forecast_seconds()
     run.started = time.monotonic()
     left = run.iterations - run.iteration
     if seconds * left >= WORTH_SAYING_SECONDS:
         log.warning(
-            "training on the CPU: about %s for %s steps at %.2g s each, as one step took here, and "
-            "validation on top; a GPU is many times as fast, and --set iterations=… or a smaller "
-            "network (--set options.…) is the other way",
+            "training on the CPU: about %s for %s steps at %.2g s each, as one step took here, "
+            "and validation on top; a GPU is many times as fast; --set iterations=… or a smaller "
+            "network (--set options.…) takes less time too",
             _time_text(seconds * left),
             f"{left:,}",
             seconds,
@@ -144,9 +148,9 @@ def _time_text(seconds: float) -> str:
 
 @contextmanager
 def _asked_to_stop() -> Iterator[threading.Event]:
-    """An event that Ctrl-C or SIGTERM sets; a second Ctrl-C raises KeyboardInterrupt as ever."""
+    """Yield an event that Ctrl-C or SIGTERM sets; a second Ctrl-C raises KeyboardInterrupt."""
     asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():  # signals go to the main one
+    if threading.current_thread() is not threading.main_thread():  # only it receives signals
         yield asked
         return
 

@@ -1,4 +1,4 @@
-"""NSS of a network on held-out videos while it is trained."""
+"""This module computes the NSS of a network on held-out videos during training."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class Validation:
     Attributes
     ----------
     videos : tuple of (Store, str or None, str)
-        Store, flow array and id of each.
+        Store, flow array and id of each video.
     """
 
     videos: tuple[tuple[Store, str | None, str], ...]
 
     @classmethod
     def of(cls, division: Division, spec: Spec, flow: str | None) -> Validation | None:
-        """The validation on the videos of a division; None where it has none."""
+        """Return the validation on the videos of a division; None if it has none."""
         videos = [
             (store, flow_array(store, spec, flow), video)
             for store, chosen in division.validation
@@ -39,15 +39,15 @@ class Validation:
         return cls(tuple(videos)) if videos else None
 
     def nss(self, network: SaliencyNetwork, world: World, dtype: torch.dtype | None) -> float:
-        """NSS on the output's grid, frames of a video first, then videos.
+        """Return NSS on the output's grid, averaged over the frames of a video, then over videos.
 
-        Frames that have no estimate of their own are left out (Öztürk's LSTS). The processes share
+        Frames without an estimate of their own are left out (Öztürk's LSTS). The processes share
         the videos.
 
         Returns
         -------
         float
-            -inf where no frame can be scored: every map constant, or no fixations.
+            -inf if no frame can be scored: every map is constant, or there are no fixations.
         """
         scores = ScoreTable(("nss",))
         network.eval()

@@ -1,4 +1,4 @@
-"""A film: every layer of a moment in one picture, moment after moment."""
+"""Draw a film: each picture shows all layers of one moment, and the pictures follow in time."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ def film_pictures(
     title: str,
     remarks: Sequence[str],
 ) -> Iterator[Picture]:
-    """Draw the film's pictures, one after the other.
+    """Draw the film's pictures, one per frame; for the parameters see `sheet.contact_sheet`.
+
+    The `layers` are panels from left to right and top to bottom; below are the `strips` and the
+    `remarks`.
 
     Yields
     ------
@@ -98,22 +101,25 @@ def write_film(
     fps: float,
     sound: tuple[NDArray[np.float32], int] | None = None,
 ) -> None:
-    """Write pictures as H.264 (``.mp4``) or as an animated GIF, a palette for each picture.
+    """Write pictures as H.264 (``.mp4``) or as an animated GIF with one palette per picture.
 
     Parameters
     ----------
     pictures : iterable of ndarray, uint8 [even height, even width, 3]
+        RGB.
     path : Path
+        File to write; its suffix selects the format.
     fps : float
+        Pictures per second.
     sound : (ndarray, float32 [n], int), optional
-        Samples and their rate, for ``.mp4``.
+        Samples and their rate in Hz, for ``.mp4``.
 
     Raises
     ------
     MissingDependency
-        Where H.264 is wanted and there is no ffmpeg.
+        H.264 is wanted and there is no ffmpeg.
     FovealError
-        Where ffmpeg fails; the message ends with what it said.
+        ffmpeg fails; the message ends with its own.
     """
     if path.suffix.lower() == ".gif":
         drawn = (Image.fromarray(picture).quantize(256) for picture in pictures)

@@ -1,4 +1,4 @@
-"""What one frame of a video looks like: the picture, its motion, where people looked."""
+"""Draw the panels of one frame: pictures, motion, maps, and fixated points."""
 
 from __future__ import annotations
 
@@ -19,34 +19,35 @@ from foveal.storage.kinds import ArrayInfo
 Picture = NDArray[np.uint8]
 """uint8 [height, width, 3], RGB."""
 
-SAMPLED_FRAMES = 24
-"""Frames that a colour scale is chosen by, at most."""
+_SAMPLED_ITEMS = 24
+"""Items that determine a colour scale, at most."""
 _LEAST_SCALE_PX = 0.25
 _DIMMED = 0.55
 _GREY = 52
 _SHIFT = 4
 _HEAT_FLOOR = 0.04
 _NO_PICTURES = ("features", "points", "waveform", "scalar")
-"""Kinds whose items are no pictures, whatever their shape."""
+"""Kinds whose items are not pictures, whatever their shape."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One way to see a moment.
+    """One panel of every moment.
 
     Attributes
     ----------
     title : str
+        Name for people.
     notes : tuple of str
         Short lines of explanation: grid, scale.
     arrays : tuple of str
-        What must be read to draw it.
+        Arrays that it is drawn from.
     draw : callable
-        Gives the picture of a moment; None where there is nothing to show.
+        Draws the picture of a `Moment`; gives None where there is nothing to show.
     key : Picture or None
         A small colour key.
     points : Points or None
-        What is drawn as dots, for a legend of observers.
+        Points that are drawn as dots, for a legend of observers.
     """
 
     title: str
@@ -58,11 +59,11 @@ class Layer:
 
 
 def layers(view: VideoView, size: tuple[int, int]) -> list[Layer]:
-    """Every layer that the arrays of a video allow.
+    """Make every layer that the arrays of a video allow.
 
-    Colour scales are those of the whole video, so that sheets and films of it agree. Pictures,
-    motion in colours, maps over the dimmed picture (of where people looked, predictions,
-    and items of any unknown kind that have two sides or three), and points.
+    These are pictures, motion in colours, maps over the dimmed picture (ground truth, predictions,
+    and items of any unknown kind with two or three sides), and points. Colour scales are those of
+    the whole video, so that its sheets and films agree.
 
     Parameters
     ----------
@@ -85,9 +86,9 @@ def layers(view: VideoView, size: tuple[int, int]) -> list[Layer]:
 
 
 def drawn_as(view: VideoView, name: str, *, by_frame: bool = True) -> str | None:
-    """How an array is drawn: ``picture``, ``flow``, ``heat``, or not at all.
+    """Decide how the array `name` of `view` is drawn: ``picture``, ``flow``, ``heat``, or None.
 
-    `by_frame` leaves out those that have no item for each frame.
+    `by_frame` allows only arrays with items of frames.
     """
     info, sides = view.infos[name], len(view.infos[name].item_shape)
     if by_frame and not (view.is_by_frame(name) or view.is_of_kept_frames(name)):
@@ -102,7 +103,7 @@ def drawn_as(view: VideoView, name: str, *, by_frame: bool = True) -> str | None
 
 
 def resized(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    """An image at another size: by area when shrinking, bilinear when enlarging."""
+    """Resize `image` to `size` (height, width): by area where it shrinks, else bilinearly."""
     shrinks = size[0] * size[1] < image.shape[0] * image.shape[1]
     how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, size[::-1], interpolation=how))
@@ -136,13 +137,13 @@ def _flow_layer(view: VideoView, name: str, size: tuple[int, int]) -> Layer:
         return resized(flow_to_color(flow.astype(np.float32), max_px), size)
 
     notes = (f"grid {_grid(view.infos[name])}", f"full colour: {max_px:.2g} px")
-    return Layer(_title(name), notes, (name,), draw, flow_key())
+    return Layer(_title(name), notes, (name,), draw, _flow_key())
 
 
 def flow_scale(view: VideoView, name: str) -> float:
-    """Motion in pixels that only 1 % of the pixels exceed, of pairs spread over the video."""
+    """Find the motion in pixels that 1 % of the flow `name` exceeds, from a sample of pairs."""
     speeds = []
-    for item in sample(range(view.infos[name].items), SAMPLED_FRAMES):
+    for item in sample(range(view.infos[name].items), _SAMPLED_ITEMS):
         flow = view.read(name, item, item + 1)[0].astype(np.float32)
         speed = np.hypot(flow[..., 0], flow[..., 1])
         speeds.append(speed[np.isfinite(speed)])
@@ -151,8 +152,8 @@ def flow_scale(view: VideoView, name: str) -> float:
 
 
 @functools.cache
-def flow_key(side_px: int = 72) -> Picture:
-    """The colour wheel on paper: the colour of a motion stands in its direction from the centre."""
+def _flow_key(side_px: int = 72) -> Picture:
+    """The colour wheel: each colour is in the direction of its motion, seen from the centre."""
     axis = np.linspace(-1, 1, side_px, dtype=np.float32)
     flow = np.stack(np.meshgrid(axis, axis), axis=-1)
     inside = np.clip((1 - np.hypot(flow[..., 0], flow[..., 1])) * side_px / 2, 0, 1)[..., None]
@@ -178,7 +179,7 @@ def _ground(view: VideoView) -> tuple[str, ...]:
 
 
 def heat_scale(view: VideoView, name: str) -> tuple[float, float]:
-    """Values that the ends of a map's colours stand for, in all pictures of a video."""
+    """Find the values at the two ends of the colours of the map `name`, for all frames."""
     info, peak = view.infos[name], view.array(name).attrs.get("peak")
     if info.role == "ground_truth" and isinstance(peak, int | float):
         return 0.0, float(peak)
@@ -187,8 +188,8 @@ def heat_scale(view: VideoView, name: str) -> tuple[float, float]:
 
 
 def _range(view: VideoView, name: str) -> tuple[float, float]:
-    """Least and greatest finite value of items spread over the video."""
-    spread = sample(range(view.infos[name].items), SAMPLED_FRAMES)
+    """Smallest and largest finite value in a sample of items."""
+    spread = sample(range(view.infos[name].items), _SAMPLED_ITEMS)
     values = [as_map(view.read(name, item, item + 1)[0]) for item in spread]
     known = [part[np.isfinite(part)] for part in values]
     low = min((float(part.min()) for part in known if part.size), default=0.0)
@@ -196,16 +197,23 @@ def _range(view: VideoView, name: str) -> tuple[float, float]:
 
 
 def as_map(item: NDArray[Any]) -> NDArray[np.float32]:
-    """One number per pixel: of an item with a third, shortest side, the mean along it."""
+    """Reduce `item` to one number per pixel: the mean along the shortest of three sides."""
     values = item.astype(np.float32)
     return values if values.ndim == 2 else values.mean(axis=int(np.argmin(values.shape)))
 
 
+def level_of(item: NDArray[Any], scale: tuple[float, float]) -> NDArray[np.float32]:
+    """Bring `item` to one number per pixel in [0, 1] on `scale` (low, high); NaN becomes 0."""
+    low, high = scale
+    level = np.nan_to_num((as_map(item) - low) / np.float32((high - low) or 1))
+    return np.asarray(level.clip(0, 1))
+
+
 def heat(ground: Picture, density: NDArray[np.float32]) -> Picture:
-    """Lay density in [0, 1] over a picture: more of it is brighter and hides more.
+    """Draw `density` in [0, 1] over the picture `ground`: more density is brighter and hides more.
 
     The colours (matplotlib's ``inferno``) rise evenly in perceived lightness, so equal steps of
-    density look equal; below a few per cent the picture is left alone.
+    density look equal. Below a few per cent the picture does not change.
     """
     level = np.nan_to_num(np.clip(density, 0, 1))
     colour = heat_colours()[(level * 255).astype(np.uint8)]
@@ -214,14 +222,14 @@ def heat(ground: Picture, density: NDArray[np.float32]) -> Picture:
 
 
 def heat_opacity(level: NDArray[np.float32]) -> NDArray[np.float32]:
-    """How much of the picture below is hidden by density in [0, 1]."""
+    """Give the opacity of density `level` in [0, 1] over a picture."""
     opacity: NDArray[np.float32] = 0.9 * np.clip((level - _HEAT_FLOOR) / 0.5, 0, 1) ** 0.7
     return opacity
 
 
 @functools.cache
 def heat_colours(start: float = 0.3) -> Picture:
-    """The 256 colours of density, [256, 3]; 0 starts at black, more where they lie on pictures."""
+    """Give the 256 colours of density, [256, 3]; `start` 0 begins at black, more is brighter."""
     from matplotlib import colormaps
 
     ramp = colormaps["inferno"](np.linspace(start, 1.0, 256))[:, :3]
@@ -250,7 +258,10 @@ def draw_points(
     colours: Picture,
     source_size: tuple[int, int],
 ) -> None:
-    """Dots with a dark rim into `image`, at pixel coordinates of a source of another size."""
+    """Draw dots with a dark rim into `image`, with one of `colours` each.
+
+    `x` and `y` are pixels (from 0) of a source of another size, `source_size` (height, width).
+    """
     height, width = image.shape[:2]
     radius = max(2.5, width / 90)
     centres_x = ((x + 0.5) * width / source_size[1] - 0.5) * 2**_SHIFT
@@ -270,9 +281,9 @@ def draw_points(
 
 
 def observer_colours(observers: int) -> Picture:
-    """A colour for each observer, uint8 [observers, 3].
+    """Choose a colour for each of some `observers`, uint8 [observers, 3].
 
-    Hues evenly apart in CIELAB, where equal steps look about equal; neighbours of unlike lightness.
+    Hues are evenly spaced in CIELAB, where equal steps look equal; neighbours differ in lightness.
     """
     hue = 2 * np.pi * np.arange(observers) / max(observers, 1) + 0.4
     lightness = np.where(np.arange(observers) % 2, 64.0, 80.0)
@@ -282,7 +293,7 @@ def observer_colours(observers: int) -> Picture:
 
 
 def backdrop(picture: NDArray[Any] | None, size: tuple[int, int]) -> Picture:
-    """A picture in dimmed grey, for something to lie upon; flat grey where there is none."""
+    """Draw `picture` at `size` in dimmed grey, as a background; plain grey where it is None."""
     if picture is None:
         return np.full((*size, 3), _GREY, np.uint8)
     grey = cv2.cvtColor(resized(picture, size), cv2.COLOR_RGB2GRAY)

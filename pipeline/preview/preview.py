@@ -1,4 +1,4 @@
-"""A video of a store as a picture or a film: everything it holds side by side."""
+"""Draw a video of a store as a picture or a film that shows all its arrays side by side."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from foveal.pipeline.preview.strips import strips
 from foveal.pipeline.preview.view import VideoView
 from foveal.storage.reader import open_store
 
-SHEET_SUFFIXES = (".png", ".jpg", ".jpeg")
-FILM_SUFFIXES = (".mp4", ".gif")
+_SHEET_SUFFIXES = (".png", ".jpg", ".jpeg")
+_FILM_SUFFIXES = (".mp4", ".gif")
 _SHEET_PANEL_PX, _FILM_PANEL_PX, _GIF_PANEL_PX = 320, 480, 256
 _GIF_FRAMES, _GIF_FPS = 150, 10.0
 _MAX_SHEET_FRAMES = 24
@@ -33,11 +33,11 @@ class Preview:
     shown : tuple of str
         Layers, then strips, in order.
     frames : tuple of int
-        Frames shown.
+        Frames shown, counted from 0.
     missing : mapping of str to str
         What could not be shown, and why.
     cut : str
-        What was left out of the end, in a sentence; empty where nothing was.
+        Sentence about the end that a film leaves out; empty where it shows the whole video.
     """
 
     path: Path
@@ -59,51 +59,52 @@ def write_preview(
 ) -> Preview:
     """Draw a video: a contact sheet (``.png``, ``.jpg``) or a film (``.mp4``, ``.gif``).
 
-    A sheet has a row for each thing the store holds (pictures; flow in the Middlebury colours; maps
-    over the dimmed pictures, where people looked and every prediction; points, a colour per
-    observer) and a column for each moment, labelled with seconds and frame number. Below lie strips
-    over time: features, numbers, sound. A film shows the same side by side at the video's own pace,
-    an ``.mp4`` with its sound where that is stored and the frames follow each other.
-    What is drawn depends on what an array says it is (`foveal.storage.kinds`), not on its name.
-    What is missing is left out and named at the foot.
+    A sheet has a row per layer and a column per moment, with its time and frame number. Layers are
+    pictures, flow in the Middlebury colours, maps over the dimmed picture (ground truth and
+    predictions), and points with a colour per observer. Below are strips over time: features,
+    numbers, sound. A film shows the same side by side at the speed of the video. An ``.mp4`` has
+    sound where sound is stored and the frames are consecutive. The kind of an array
+    (`foveal.storage.kinds`) decides how it is drawn, not its name. What is missing is named at the
+    foot.
 
     Parameters
     ----------
     store_url : str or Path
+        The store.
     video : str
-        Its id.
+        Id of the video.
     path : str or Path
-        Where to write; the suffix says what. An existing file is replaced.
+        File to write; the suffix selects sheet or film. An existing file is replaced.
     frames : sequence of int, optional
-        Frames to show, counted from 0. By default `columns` moments spread evenly (sheet), the
-        whole video (``.mp4``), or its beginning at 10 frames a second, 150 of them at most
-        (``.gif``).
+        Frames to show, counted from 0. By default a sheet shows `columns` evenly spaced frames, an
+        ``.mp4`` the whole video, and a ``.gif`` its start at 10 frames per second, up to 150
+        frames.
     columns : int
-        Moments of a sheet where `frames` is not given.
+        Number of moments in a sheet where `frames` is not given.
     panel_width_px : int, optional
-        Width of one panel; its height follows from the source's shape.
+        Width of one panel, 64 to 4096; its height follows from the shape of the video.
     advance : callable
-        Told, as a film is drawn: pictures done, and of how many.
+        Called with the number of pictures done and of all pictures while a film is drawn.
 
     Raises
     ------
     StoreError
-        Where the store or the video is not there.
+        The store or the video does not exist.
     FovealError
-        Where the suffix or a number is not allowed, or nothing that could be shown is complete.
+        The suffix or a number is not allowed, or nothing that can be shown is complete.
     MissingDependency
-        Where an ``.mp4`` is wanted and there is no ffmpeg.
+        An ``.mp4`` is wanted and there is no ffmpeg.
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    if suffix not in SHEET_SUFFIXES + FILM_SUFFIXES:
+    if suffix not in _SHEET_SUFFIXES + _FILM_SUFFIXES:
         raise FovealError(
-            f"{path}: a preview ends in {', '.join(SHEET_SUFFIXES)} (contact sheet) or "
-            f"{', '.join(FILM_SUFFIXES)} (film), not {path.suffix or 'nothing'!r}"
+            f"{path}: a preview ends in {', '.join(_SHEET_SUFFIXES)} (contact sheet) or "
+            f"{', '.join(_FILM_SUFFIXES)} (film), not {path.suffix or 'nothing'!r}"
         )
     if not path.parent.is_dir():
         raise FovealError(f"{path}: there is no folder {path.parent}; make it first")
-    film = suffix in FILM_SUFFIXES
+    film = suffix in _FILM_SUFFIXES
     if panel_width_px is None:
         panel_width_px = {".mp4": _FILM_PANEL_PX, ".gif": _GIF_PANEL_PX}.get(
             suffix, _SHEET_PANEL_PX
@@ -129,7 +130,7 @@ def write_preview(
     if not rows and not lines:
         raise FovealError(
             f"{store.location}: of video {video!r} only its timeline is complete; "
-            "there is nothing to look at before other stages are built"
+            "build other stages first, then there is something to show"
         )
     split = f" · {view.about['split']}" if view.about.get("split") else ""
     title = f"{store.dataset} {video}{split}"
@@ -155,7 +156,7 @@ def _counted(
 
 
 def _cut(view: VideoView, chosen: Sequence[int]) -> str:
-    """What a film leaves out of the end of its video, in a sentence."""
+    """Sentence about the end of the video that a film leaves out."""
     step = chosen[1] - chosen[0] if len(chosen) > 1 else 1
     if chosen[-1] + step >= view.frames:
         return ""
@@ -166,9 +167,11 @@ def _cut(view: VideoView, chosen: Sequence[int]) -> str:
 def _remarks(view: VideoView) -> list[str]:
     remarks = [f"No {section}: {why}." for section, why in view.missing.items()]
     if view.untrained:
-        remarks.append(f"By random weights, to try things out: {', '.join(view.untrained)}.")
+        remarks.append(
+            f"Made with random weights, only for trying out: {', '.join(view.untrained)}."
+        )
     if view.ground is None and (view.points or view.ground_truth_map):
-        remarks.append("Without stored frames, maps and points lie on flat grey.")
+        remarks.append("No frames are stored, so maps and points are drawn on grey.")
     return remarks
 
 
@@ -179,7 +182,7 @@ def _film_frames(view: VideoView, suffix: str) -> list[int]:
 
 
 def _pace(view: VideoView, frames: Sequence[int]) -> float:
-    """Frames a second at which the frames shown pass as fast as in the video."""
+    """Pictures per second at which the shown frames keep the speed of the video."""
     if len(frames) < 2:
         return float(view.about["fps"])
     seconds = np.abs(np.diff(view.seconds[list(frames)])).mean()

@@ -1,4 +1,4 @@
-"""A contact sheet: a row per layer, a column per moment, strips over time, and a legend."""
+"""Draw a contact sheet: one row per layer, one column per moment, strips over time, a legend."""
 
 from __future__ import annotations
 
@@ -39,14 +39,20 @@ def contact_sheet(
     layers : sequence of Layer
         Rows, from top to bottom.
     strips : sequence of Strip
-        Below them, as wide as all columns; the moments of the columns are marked.
+        Curves below the rows, as wide as all columns, with a mark at the moment of each column.
     frames : sequence of int
-        Columns.
+        Columns, from left to right.
     size : (height, width)
-        Of a panel in pixels.
+        Size of a panel in pixels.
     title : str
+        Line at the top.
     remarks : sequence of str
-        What a reader must know; at the foot.
+        Sentences at the foot.
+
+    Raises
+    ------
+    FovealError
+        The sheet would have more than 150 million pixels.
     """
     height, width = size
     left = _MARGIN + _GUTTER
@@ -124,7 +130,7 @@ def _nothing(pen: ImageDraw.ImageDraw, at: tuple[int, int], size: tuple[int, int
 
 
 class _Legend:
-    """Observers and their colours, in as many lines as they need."""
+    """Observers and their colours, in one or more lines."""
 
     def __init__(self, points: Points, width_px: int) -> None:
         subjects = points.subjects

@@ -1,4 +1,4 @@
-"""What has no picture as a line over time: features, single numbers, sound."""
+"""Draw arrays without pictures as curves over time: features, numbers, sound."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _FRAME, _BAND, _LINE = (56, 58, 66), (44, 66, 110), (131, 170, 255)
 
 @dataclass(frozen=True)
 class Strip:
-    """An array over time.
+    """An array as a curve over time.
 
     Attributes
     ----------
     title : str
+        Name for people.
     notes : tuple of str
         Short lines of explanation: what one item is, the range.
     edges : ndarray, float64 [points + 1]
-        Seconds: when each point's first item begins, and when the last point ends.
+        Seconds at which the first item of each point begins, and at which the last point ends.
     low, mean, high : ndarray, float64 [points]
-        Of the items that a point stands for, each item counted as its mean; NaN where no value is
-        finite.
+        Statistics of the means of the items in a point; NaN where no value is finite.
     """
 
     title: str
@@ -45,13 +45,11 @@ class Strip:
 
 
 def strips(view: VideoView) -> list[Strip]:
-    """A strip for each array of numbers that no panel shows and that knows when its items are.
+    """Make a strip of each array of numbers in `view` that no panel shows and that has times.
 
-    Left out are those that only serve others: the timeline, starts of windows, points, offsets.
+    Arrays that only serve others are left out: the timeline, starts of windows, points, offsets.
     """
-    helpers = {
-        told_by for i in view.infos.values() for told_by in (i.starts, i.source_frames, i.offset)
-    }
+    helpers = {name for i in view.infos.values() for name in (i.starts, i.source_frames, i.offset)}
     names = [
         name
         for name, info in sorted(view.infos.items())
@@ -75,7 +73,7 @@ def _strip(view: VideoView, name: str) -> Strip | None:
     whole = view.read(name, 0, info.items) if fits else None
     points = np.full((len(places) - 1, 3), np.nan)
     for n, (start, stop) in enumerate(itertools.pairwise(places)):
-        # Of what is too much to be read, the beginning of each stretch stands for all of it.
+        # Where the array is too large to be read, only the start of each point is read.
         some = min(stop, start + max(1, _READ_OF_EACH_BYTES // item_bytes))
         part = view.read(name, start, some) if whole is None else whole[start:stop]
         items = part.reshape(len(part), -1).mean(axis=1, dtype=np.float64)
@@ -95,7 +93,7 @@ def _strip(view: VideoView, name: str) -> Strip | None:
 
 
 def _item_seconds(view: VideoView, name: str) -> NDArray[np.float64] | None:
-    """When each item begins; None where that cannot be told."""
+    """Seconds at which each item begins; None where this is not known."""
     info = view.infos[name]
     if info.axis in ("sample", "hop"):
         return np.linspace(view.seconds[0], end_seconds(view), info.items, endpoint=False)
@@ -104,12 +102,12 @@ def _item_seconds(view: VideoView, name: str) -> NDArray[np.float64] | None:
 
 
 def end_seconds(view: VideoView) -> float:
-    """When the last frame has passed."""
+    """Compute the time at which the last frame of `view` ends, in seconds."""
     return float(view.seconds[-1] + 1 / view.about["fps"])
 
 
 def place_of(view: VideoView, seconds: float, width_px: int) -> float:
-    """Where a moment lies in a strip, in pixels from its left edge."""
+    """Convert a time in `seconds` to pixels from the left edge of a strip of `width_px`."""
     whole = end_seconds(view) - view.seconds[0]
     return float(1 + (width_px - 3) * (seconds - view.seconds[0]) / max(whole, 1e-9))
 
@@ -117,16 +115,7 @@ def place_of(view: VideoView, seconds: float, width_px: int) -> float:
 def draw_strip(
     view: VideoView, strip: Strip, size: tuple[int, int], frames: Sequence[int]
 ) -> Image.Image:
-    """A strip from the video's first moment to its end, with a mark at each of some frames.
-
-    Parameters
-    ----------
-    view : VideoView
-    strip : Strip
-    size : (height, width)
-        In pixels.
-    frames : sequence of int
-    """
+    """Draw a strip of a `size` (height, width) in pixels, with a mark at each of `frames`."""
     height, width = size
     image = Image.new("RGB", (width, height), PAPER)
     pen = ImageDraw.Draw(image)
@@ -150,7 +139,7 @@ def draw_strip(
 
 
 def label_strip(pen: ImageDraw.ImageDraw, strip: Strip, at: tuple[int, int], room_px: int) -> None:
-    """Write a strip's title and notes, three short lines, from a corner on."""
+    """Write title and notes of `strip` below the corner `at`, cut to a width of `room_px`."""
     lines: list[tuple[str, Colour, bool]] = [(strip.title, INK, True)]
     lines += [(note, FAINT, False) for note in strip.notes]
     for n, (text, colour, bold) in enumerate(lines):

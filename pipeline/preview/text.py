@@ -1,4 +1,4 @@
-"""Text in pictures, in the typeface that matplotlib brings along."""
+"""Text in pictures, in the typeface that is part of matplotlib."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PAPER = (20, 21, 26)
 
 @functools.cache
 def font(size_px: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans at a size."""
+    """Load DejaVu Sans at `size_px`, `bold` or regular."""
     import matplotlib
 
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
@@ -25,7 +25,7 @@ def font(size_px: int, bold: bool = False) -> ImageFont.FreeTypeFont:
 
 
 def fitted(text: str, width_px: int, size_px: int, bold: bool = False) -> str:
-    """The text, cut with an ellipsis where it is wider than `width_px`."""
+    """Cut `text` with an ellipsis where it is wider than `width_px` at `size_px`."""
     face = font(size_px, bold)
     if face.getlength(text) <= width_px:
         return text
@@ -35,7 +35,7 @@ def fitted(text: str, width_px: int, size_px: int, bold: bool = False) -> str:
 
 
 def wrapped(text: str, width_px: int, size_px: int, bold: bool = False) -> list[str]:
-    """The text in lines no wider than `width_px`, broken at spaces."""
+    """Break `text` at spaces into lines that are no wider than `width_px` at `size_px`."""
     face = font(size_px, bold)
     lines: list[str] = []
     for word in text.split():

@@ -1,4 +1,4 @@
-"""One video of a store as pictures and files need it: its arrays, their items, and their times."""
+"""One video of a store, opened for drawing and export: its arrays, their items, and their times."""
 
 from __future__ import annotations
 
@@ -26,19 +26,20 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
     "fixations": {"kind": "points"},
     "density": {"kind": "map", "role": "ground_truth"},
 }
-"""What a preview says is missing, by the recipe's sections, and by which arrays it is there."""
+"""What a preview should show, by section of the recipe, and the arrays that show it."""
 
 
 @dataclass(frozen=True)
 class Moment:
-    """One frame's items.
+    """The items of one frame.
 
     Attributes
     ----------
     frame : int
+        Frame number, counted from 0.
     items : mapping of str to ndarray
-        By array name; an array that has nothing for this frame (no flow leaves the last one) is
-        not in it.
+        Items by array name. An array without an item of this frame is not in it, such as flow at
+        the last frame.
     """
 
     frame: int
@@ -56,11 +57,11 @@ class Points:
     offset : ndarray, int64 [frames + 1]
         Points of frame k are rows ``offset[k]`` to ``offset[k + 1] - 1``.
     x, y : ndarray, float32 [n]
-        0-based pixels of the source video.
+        Pixels of the source video, counted from 0.
     subject : ndarray, int16 [n]
-        Index into `subjects`; zeros where observers are not told apart.
+        Index into `subjects`; zeros where the observer is not known.
     subjects : tuple of str
-        The observers' names.
+        Observer ids.
     """
 
     arrays: tuple[str, ...]
@@ -71,28 +72,29 @@ class Points:
     subjects: tuple[str, ...]
 
     def rows(self, start: int, stop: int) -> slice:
-        """Rows of the points of frames ``start … stop - 1``."""
+        """Select the rows of the points of frames `start` to `stop` - 1."""
         return slice(int(self.offset[start]), int(self.offset[stop]))
 
 
 def sample(items: Sequence[T], most: int) -> list[T]:
-    """Up to `most` of some items, evenly spread, the first and the last among them."""
+    """Choose up to `most` of `items`, evenly spaced, including the first and the last."""
     places = np.linspace(0, len(items) - 1, min(len(items), most)).round().astype(int)
     return [items[place] for place in places]
 
 
 class VideoView:
-    """A video's complete arrays, opened for looking.
+    """The complete arrays of a video.
 
     Parameters
     ----------
     store : Store
     video : str
+        Id of the video.
 
     Attributes
     ----------
     infos : dict of str to ArrayInfo
-        What each complete array is, by name.
+        Description of each complete array, by name.
     untrained : list of str
         Stages that a network with random weights computed.
     frames : int
@@ -105,9 +107,9 @@ class VideoView:
     Raises
     ------
     StoreError
-        Where there is no such video, or nothing of it is complete.
+        There is no such video, or nothing of it is complete.
     FovealError
-        Where its timeline is not complete, or it has no frames.
+        Its timeline is not complete, or it has no frames.
     """
 
     def __init__(self, store: Store, video: str) -> None:
@@ -121,7 +123,7 @@ class VideoView:
         if timeline is None:
             raise FovealError(
                 f"{store.location}: the timeline of video {video!r} is not complete yet; "
-                "nothing can be shown of it before"
+                "build it first, then the video can be shown"
             )
         stage = self.infos[timeline].stage
         self.about: dict[str, Any] = dict(marks[stage].provenance["video"])
@@ -135,56 +137,56 @@ class VideoView:
     def select(
         self, kind: str | None = None, *, axis: str | None = None, role: str | None = None
     ) -> list[str]:
-        """Names of the arrays of a kind, an axis or a role, sorted."""
+        """List the names of the arrays of a `kind`, an `axis` or a `role`, sorted."""
         return select_arrays(self.infos.values(), kind, axis=axis, role=role)
 
     @cached_property
     def ground(self) -> str | None:
-        """The pictures that other things lie upon; None where no pictures are stored."""
+        """Array of the pictures that maps and points are drawn on; None where there is none."""
         pictures = self.select("picture", axis="frame")
         return next((name for name in pictures if self.infos[name].dtype == "uint8"), None)
 
     @cached_property
     def ground_truth_map(self) -> str | None:
-        """The map of where people looked, the first by name; None where none is stored."""
+        """Array of the ground truth map, the first by name; None where there is none."""
         return next(iter(self.select("map", axis="frame", role="ground_truth")), None)
 
     def parameters(self, name: str) -> Mapping[str, Any]:
-        """Parameters of the stage that made an array."""
+        """Give the parameters of the stage that made the array `name`."""
         found: Any = self._marks[self.infos[name].stage].provenance.get("parameters", {})
         return found if isinstance(found, Mapping) else {}
 
     def is_by_frame(self, name: str) -> bool:
-        """Whether item k of an array belongs to frame k (a pair belongs to its first frame)."""
+        """Whether item k of the array `name` belongs to frame k (a pair to its first frame)."""
         info = self.infos[name]
         by_axis = info.axis in ("frame", "pair")
         return by_axis and info.items == info.items_expected(self.frames)
 
     def is_of_kept_frames(self, name: str) -> bool:
-        """Whether items are of some frames only, whose numbers are known."""
+        """Whether the array `name` has items of some frames only, whose numbers are stored."""
         info = self.infos[name]
         return info.axis == "frame" and info.source_frames in self.infos and info.items > 0
 
     def first_frames(self, name: str) -> NDArray[np.int64] | None:
-        """Frame that each item of an array begins with; None where the array does not say it."""
+        """Find the first frame of each item of the array `name`; None where it is not stored."""
         info = self.infos[name]
         if self.is_by_frame(name):
             return np.arange(info.items)
         if info.offset in self.infos:
             counts = np.diff(np.asarray(self.array(info.offset)[:]))
             return np.repeat(np.arange(len(counts)), counts)
-        told_by = info.starts or info.source_frames
-        return np.asarray(self.array(told_by)[:], np.int64) if told_by in self.infos else None
+        starts = info.starts or info.source_frames
+        return np.asarray(self.array(starts)[:], np.int64) if starts in self.infos else None
 
     @property
     def source_size(self) -> tuple[int, int]:
-        """(height, width) of the source video in pixels."""
+        """Size of the source video: (height, width) in pixels."""
         height, width = self.about["source_size"]
         return int(height), int(width)
 
     @property
     def length(self) -> str:
-        """Length for people: frames, rate, seconds, size."""
+        """Frames, rate, seconds and size in a line for people."""
         height, width = self.source_size
         return (
             f"{self.frames:,} frames · {self.about['fps']:.4g} fps · "
@@ -193,7 +195,7 @@ class VideoView:
 
     @cached_property
     def points(self) -> dict[str, Points]:
-        """Points by the stage that keeps them."""
+        """Points by the stage that made them."""
         columns: dict[str, dict[str, str]] = {}
         for axis in ("point", "frame_plus_1"):
             for name in self.select(axis=axis):
@@ -217,7 +219,7 @@ class VideoView:
 
     @property
     def missing(self) -> dict[str, str]:
-        """Why something that could be shown is not there, by section of the recipe."""
+        """Reasons why something is not there that could be shown, by section of the recipe."""
         return {
             section: "the recipe asks for it, but it is not complete for this video"
             if self._store.recipe.get(section)
@@ -227,21 +229,20 @@ class VideoView:
         }
 
     def array(self, name: str) -> zarr.Array[Any]:
-        """A complete array by name."""
+        """Open the complete array `name`."""
         if name not in self._open:
             self._open[name] = read_array(self._store.location, self.video, name)
         return self._open[name]
 
     def read(self, name: str, start: int, stop: int) -> NDArray[Any]:
-        """Items of an array in physical values: those stored as scaled integers are float32."""
+        """Read items `start` to `stop` - 1 of the array `name`; scaled integers become float32."""
         array = self.array(name)
-        values = np.asarray(array[start:stop])
-        return physical(values, Scale.of(array.attrs))
+        return physical(np.asarray(array[start:stop]), Scale.of(array.attrs))
 
     def moments(self, names: Sequence[str], frames: Sequence[int]) -> Iterator[Moment]:
-        """Items of some arrays at some frames, each chunk read once where `frames` ascend.
+        """Read the items of the arrays `names` at `frames`; ascending frames read a chunk once.
 
-        Of an array of kept frames, a frame has the latest item that is not after it.
+        Of an array of kept frames, a frame gets the latest item that is not after it.
         """
         kept = {name: self._kept(name) for name in names if self.is_of_kept_frames(name)}
         step = min((self.array(name).chunks[0] for name in names), default=1)
@@ -269,7 +270,7 @@ class VideoView:
         return self._held[name][1]
 
     def sound(self, frames: Sequence[int]) -> tuple[NDArray[np.float32], int] | None:
-        """Samples of a run of frames and their rate; None without sound, or where frames jump."""
+        """Read the sound of consecutive `frames`: samples and rate in Hz; None without sound."""
         waveforms = self.select("waveform", axis="sample")
         name = next((each for each in waveforms if self.infos[each].offset in self.infos), None)
         if name is None or (np.diff(frames) != 1).any():
@@ -282,13 +283,7 @@ class VideoView:
         return self.read(name, first, last).astype(np.float32, copy=False), rate_hz
 
     def checked(self, frames: Sequence[int]) -> list[int]:
-        """These frames, where the video has them all.
-
-        Raises
-        ------
-        FovealError
-            Naming those that it has not.
-        """
+        """Return `frames` where the video has all of them; else raise FovealError."""
         wrong = [frame for frame in frames if not 0 <= frame < self.frames]
         if wrong or not len(frames):
             raise FovealError(
@@ -298,6 +293,6 @@ class VideoView:
         return [int(frame) for frame in frames]
 
     def spread(self, count: int) -> list[int]:
-        """Up to `count` frames spread evenly over the video."""
+        """Choose up to `count` frames, evenly spaced over the video."""
         count = min(count, self.frames)
         return [int((2 * n + 1) * self.frames / (2 * count)) for n in range(count)]

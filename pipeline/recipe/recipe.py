@@ -58,7 +58,7 @@ class Recipe(Section):
         def __getattr__(self, name: str) -> Any: ...
 
     def sections(self, name: str) -> tuple[StageSection, ...]:
-        """The sections under a registered key; none where the recipe leaves it out."""
+        """Return the sections under the key `name`; none where the recipe leaves it out."""
         value = getattr(self, name)
         if value is None:
             return ()
@@ -69,7 +69,7 @@ class Recipe(Section):
         return [section for name in plugins("stages") for section in self.sections(name)]
 
     def with_sections(self, change: Callable[[StageSection], StageSection]) -> Self:
-        """The recipe with every stage section changed; it is not checked again."""
+        """Return the recipe after `change` of every stage section; it is not checked again."""
         update: dict[str, Any] = {}
         for name in plugins("stages"):
             changed = tuple(change(section) for section in self.sections(name))
@@ -86,7 +86,7 @@ class Recipe(Section):
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Recipe:
-        """Check plain values (as read from YAML).
+        """Make a recipe of plain `values`, as read from YAML, and check it.
 
         Raises
         ------
@@ -107,7 +107,14 @@ class Recipe(Section):
 
     @classmethod
     def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-        """Read a YAML recipe; each override is ``dotted.key=YAML value``.
+        """Read a YAML recipe.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file.
+        overrides : sequence of str
+            Changes of single keys, each ``dotted.key=YAML value``.
 
         Raises
         ------

@@ -21,11 +21,16 @@ def _expand(path: Path) -> Path:
 
 
 UserPath = Annotated[Path, AfterValidator(_expand)]
+"""A path in which ``~`` stands for the user's home folder."""
+
 Side = Annotated[int, Field(ge=1, le=MAX_SIDE_PX)]
+"""A side of a picture in pixels, 1 to `MAX_SIDE_PX`."""
+
 Size = tuple[Side, Side]
 """[height, width] in pixels."""
 
 Reconcile = Literal["strict", "intersect_by_name", "truncate_to_shorter"]
+"""What to do where decoded frames and annotation differ in number, see `DatasetSection`."""
 
 
 class Section(BaseModel):
@@ -105,7 +110,7 @@ class StageSection(Section):
 
     @classmethod
     def check(cls, sections: Sequence[Self], recipe: Recipe) -> None:
-        """See that all sections of this kind go together with the rest of the recipe.
+        """Check that all `sections` of this kind fit together and fit the rest of the `recipe`.
 
         Raises
         ------
@@ -114,7 +119,7 @@ class StageSection(Section):
         """
 
     def make(self, request: StageRequest) -> Sequence[Stage]:
-        """Fresh stages for one video; none where it lacks what they need.
+        """Make new stages for the video of a `request`; none where it lacks their inputs.
 
         Raises
         ------

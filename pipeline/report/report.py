@@ -59,6 +59,7 @@ def write_report(
     Parameters
     ----------
     store_url : str or Path
+        Path or URL of the store.
     path : str or Path
         The ``.html`` file; replaced where it exists.
     run : mapping of str to object, optional

@@ -1,14 +1,14 @@
-"""Folders of files to the Hugging Face Hub and back: only what differs travels, all is compared.
+"""Push folders to the Hugging Face Hub, and pull them: only files that differ are transferred.
 
-An interrupted transfer goes on where it was: files that lie there with the right digest are left
-alone. ``HF_ENDPOINT`` names another hub, ``HF_TOKEN`` or ``hf auth login`` say who one is.
+All files are compared by digest afterwards. An interrupted transfer continues where it was, because
+files with the right digest are not sent again. ``HF_ENDPOINT`` names another hub; ``HF_TOKEN`` or
+``hf auth login`` give the account.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,65 +16,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
 from foveal.errors import ChecksumError, FovealError, MissingDependency, Unreachable
 from foveal.machine import file_sha256
+from foveal.pipeline.share.address import Address
 
-Kind = Literal["dataset", "model"]
+_CARD = "README.md"
 
-CARD = "README.md"
-
-_OF_THE_HUB = (CARD, ".gitattributes")
-"""Files of a repository that are no part of what was pushed."""
+_OF_THE_HUB = (_CARD, ".gitattributes")
+"""Files of a repository that belong to the hub, not to the folder."""
 
 _BATCH_FILES, _BATCH_BYTES = 200, 2 << 30
-"""A commit holds so much at most: what an interruption can cost."""
+"""Largest commit; an interruption can lose as much."""
 
 _AT_ONCE = 8
-"""Files that are fetched side by side."""
-
-_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+"""Files that are pulled at the same time."""
 
 Advance = Callable[[str, int, int], None]
-"""Told how far a transfer is: file, bytes done, bytes of all."""
-
-
-@dataclass(frozen=True)
-class Address:
-    """A repository: ``hf://datasets/NAME/REPO`` for stores, ``hf://NAME/REPO`` for runs.
-
-    Attributes
-    ----------
-    kind : {'dataset', 'model'}
-    repo : str
-        Owner and name.
-    """
-
-    kind: Kind
-    repo: str
-
-    @classmethod
-    def parse(cls, text: str, kind: Kind) -> Address:
-        """Read an address of the kind wanted.
-
-        Raises
-        ------
-        FovealError
-            It is none, or of the other kind.
-        """
-        form = "hf://datasets/NAME/REPO" if kind == "dataset" else "hf://NAME/REPO"
-        rest = text.removeprefix("hf://")
-        is_dataset = rest.startswith("datasets/")
-        repo = rest.removeprefix("datasets/").rstrip("/")
-        wrong = rest == text or is_dataset != (kind == "dataset")
-        if wrong or not _NAME.fullmatch(repo) or ".." in repo:
-            what = "a store" if kind == "dataset" else "a trained run"
-            raise FovealError(f"{text!r} is no address of {what} on the hub: {form}")
-        return cls(kind, repo)
-
-    def __str__(self) -> str:
-        return f"hf://{'datasets/' if self.kind == 'dataset' else ''}{self.repo}"
+"""Called during a transfer: file, bytes done, and bytes of all files."""
 
 
 @dataclass(frozen=True)
@@ -84,11 +44,12 @@ class Moved:
     Attributes
     ----------
     address : str
+        The repository.
     folder : Path
     files, moved, moved_bytes : int
-        Files in all, those that were not there yet, and their size.
+        Number of all files, number of those that were transferred, and their size.
     removed : int
-        Files of the repository that the folder no longer has.
+        Files that were removed from the repository because the folder no longer has them.
     """
 
     address: str
@@ -108,31 +69,32 @@ def push_folder(
     private: bool = True,
     advance: Advance = lambda name, done, of: None,
 ) -> Moved:
-    """Bring files of a folder to a repository, which is made where there is none.
+    """Push files of a folder to a repository, which is made where it does not exist.
 
     Parameters
     ----------
     folder : Path
     files : sequence of str
-        Paths below it, with slashes. The last ones arrive last.
+        Paths below it, with slashes, in the order of the transfer.
     address : Address
     card : str
         Content of its README.md.
     private : bool
-        For a repository that is made.
+        Whether a repository that is made is private.
     advance : callable
+        See `Advance`.
 
     Raises
     ------
     MissingDependency
-        There is no huggingface_hub.
+        huggingface_hub is not installed.
     Unreachable, FovealError
         The hub does not answer, or refuses.
     ChecksumError
-        What lies there afterwards is not what was pushed.
+        A file on the hub is not what was pushed.
     """
     hub = _hub()
-    with _speaking_of(address):
+    with _plain_errors(address):
         api = hub.HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
         api.create_repo(address.repo, repo_type=address.kind, private=private, exist_ok=True)
         there = _listed(api, address)
@@ -149,7 +111,7 @@ def push_folder(
             if number + 1 == len(batches):
                 operations += [hub.CommitOperationDelete(path_in_repo=name) for name in gone]
                 operations.append(
-                    hub.CommitOperationAdd(path_in_repo=CARD, path_or_fileobj=card.encode())
+                    hub.CommitOperationAdd(path_in_repo=_CARD, path_or_fileobj=card.encode())
                 )
             api.create_commit(
                 address.repo,
@@ -177,18 +139,19 @@ def pull_folder(
     only: Sequence[str] | None = None,
     advance: Advance = lambda name, done, of: None,
 ) -> Moved:
-    """Bring all files of a repository into a folder, and compare each with the hub's digest.
+    """Pull all files of a repository into a folder, and compare each with the hub's digest.
 
     Parameters
     ----------
     address : Address
     folder : Path
-        Files that it holds besides stay as they are.
+        The folder; its other files stay as they are.
     last : sequence of str
-        Files that arrive last: before they are there, nobody takes the folder for whole.
+        Files that are pulled last; without them the folder is not complete.
     only : sequence of str, optional
-        Only these files.
+        Files to pull; default is all.
     advance : callable
+        See `Advance`.
 
     Raises
     ------
@@ -198,7 +161,7 @@ def pull_folder(
         A file is not what the hub says.
     """
     hub = _hub()
-    with _speaking_of(address):
+    with _plain_errors(address):
         api = hub.HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
         there = {n: f for n, f in _listed(api, address).items() if n not in _OF_THE_HUB}
         lacking = [name for name in only or () if name not in there]
@@ -228,7 +191,7 @@ def pull_folder(
                 for name in pool.map(fetch, group):
                     done += there[name].size
                     advance(name, done, of)
-        # What the library remembers of a transfer is no part of what was pulled.
+        # The library's own records of the transfer do not belong to the folder.
         shutil.rmtree(folder / ".cache" / "huggingface", ignore_errors=True)
         if (folder / ".cache").is_dir() and not any((folder / ".cache").iterdir()):
             (folder / ".cache").rmdir()
@@ -255,7 +218,7 @@ def _listed(api: Any, address: Address) -> dict[str, Any]:
 
 
 def _same(path: Path, remote: Any) -> bool:
-    """Whether a file is the one that the hub lists: by SHA-256, or by git's digest if small."""
+    """Whether a file is the one on the hub: by SHA-256, or by git's digest where it is small."""
     if remote is None or not path.is_file() or path.stat().st_size != remote.size:
         return False
     if remote.lfs is not None:
@@ -283,15 +246,15 @@ def _hub() -> Any:
         hub = import_module("huggingface_hub")
     except ImportError:
         raise MissingDependency(
-            "sharing goes through huggingface_hub; pip install 'foveal[share]'"
+            "sharing needs huggingface_hub: pip install 'foveal[share]'"
         ) from None
     import_module("huggingface_hub.utils").disable_progress_bars()
     return hub
 
 
 @contextmanager
-def _speaking_of(address: Address) -> Iterator[None]:
-    """Errors of the hub in one sentence each."""
+def _plain_errors(address: Address) -> Iterator[None]:
+    """Turn errors of the hub into errors of foveal with one sentence each."""
     try:
         yield
     except FovealError:
@@ -304,8 +267,8 @@ def _speaking_of(address: Address) -> Iterator[None]:
         name = type(first).__name__
         if code in (401, 403) or name in ("RepositoryNotFoundError", "GatedRepoError"):
             raise FovealError(
-                f"{address}: there is no such repository, or it may not be reached or written "
-                "without saying who you are: hf auth login, or HF_TOKEN"
+                f"{address}: there is no such repository, or your account may not read or write "
+                "it: run hf auth login, or set HF_TOKEN"
             ) from error
         module = type(first).__module__.split(".")[0]
         if module.startswith(("huggingface_hub", "httpx", "httpcore", "requests", "hf_xet")):

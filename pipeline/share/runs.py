@@ -1,4 +1,4 @@
-"""Trained runs to the hub and back."""
+"""Push trained runs to the Hugging Face Hub, and pull them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import yaml
 
 from foveal.errors import FovealError
 from foveal.pipeline.learn.checkpoint import BEST, CURVE, SETTINGS, VALIDATION
-from foveal.pipeline.share.hub import Address, Advance, Moved, pull_folder, push_folder
+from foveal.pipeline.share.address import Address
+from foveal.pipeline.share.hub import Advance, Moved, pull_folder, push_folder
 
 _SHARED = (BEST, SETTINGS, CURVE, VALIDATION)
-"""What others need of a run. Not its last checkpoint, which holds the optimiser's state too."""
+"""Files of a run that others need; not its last checkpoint, which has the optimiser's state too."""
 
 
 def push_run(
@@ -22,7 +23,18 @@ def push_run(
     public: bool = False,
     advance: Advance = lambda name, done, of: None,
 ) -> Moved:
-    """Bring the best network of a run, its settings and curves to ``hf://NAME/REPO``.
+    """Push the best network of a run, its settings and curves.
+
+    Parameters
+    ----------
+    run : str or Path
+        Folder of the run.
+    address : str
+        ``hf://NAME/REPO``.
+    public : bool
+        Whether everybody can see a repository that is made.
+    advance : callable
+        Called during the transfer: file, bytes done, and bytes of all files.
 
     Raises
     ------
@@ -34,39 +46,49 @@ def push_run(
     if not (folder / BEST).is_file():
         raise FovealError(f"{folder} holds no {BEST}; name the folder of a run of foveal train")
     names = [name for name in _SHARED if (folder / name).is_file()]
-    return push_folder(folder, names, to, run_card(folder, to), private=not public, advance=advance)
+    return push_folder(folder, names, to, _card(folder, to), private=not public, advance=advance)
 
 
 def pull_run(
     address: str, folder: str | Path, advance: Advance = lambda name, done, of: None
 ) -> Moved:
-    """Bring a run from the hub into a folder that `foveal predict` takes."""
-    come_from = Address.parse(address, "model")
-    return pull_folder(come_from, Path(folder).expanduser(), last=[BEST], advance=advance)
+    """Pull a run from the hub into a folder that `foveal predict` takes.
+
+    Parameters
+    ----------
+    address : str
+        ``hf://NAME/REPO``.
+    folder : str or Path
+        The folder.
+    advance : callable
+        Called during the transfer: file, bytes done, and bytes of all files.
+    """
+    source = Address.parse(address, "model")
+    return pull_folder(source, Path(folder).expanduser(), last=[BEST], advance=advance)
 
 
 def fetched_run(address: str, advance: Advance = lambda name, done, of: None) -> Path:
-    """The best network of a run on the hub, in the folder of weights; only what differs comes.
+    """Pull the best network of the run at `address` into the folder of weights, if it differs.
 
     Returns
     -------
     Path
-        Of its ``best.pt``.
+        Its ``best.pt``.
     """
     from foveal.models.weights import weights_folder
 
-    come_from = Address.parse(address, "model")
-    folder = weights_folder() / "hub" / come_from.repo.replace("/", "--")
-    pull_folder(come_from, folder, only=[BEST], advance=advance)
+    source = Address.parse(address, "model")
+    folder = weights_folder() / "hub" / source.repo.replace("/", "--")
+    pull_folder(source, folder, only=[BEST], advance=advance)
     return folder / BEST
 
 
-def run_card(folder: Path, address: Address) -> str:
+def _card(folder: Path, address: Address) -> str:
     """README.md of a run's repository: what was trained, on what, and how it is used."""
     settings: dict[str, Any] = {}
     if (folder / SETTINGS).is_file():
         settings = yaml.safe_load((folder / SETTINGS).read_text(encoding="utf-8")) or {}
-    # Where stores and runs lie on the machine that trained is nobody's business.
+    # Paths of the machine that trained are private.
     shown = {**settings, "run": address.repo.split("/")[1]}
     shown["stores"] = [Path(str(store)).name for store in settings.get("stores", [])]
     for key in ("validation_stores", "backbone"):
@@ -79,7 +101,7 @@ def run_card(folder: Path, address: Address) -> str:
             f"---\n{yaml.safe_dump(about, sort_keys=False)}---",
             f"# {name}, trained by foveal\n",
             f"```\npip install 'foveal[share]'\nfoveal predict {address} --store your.zarr\n```\n",
-            "The terms of the datasets that it was trained on hold for it too.\n",
+            "The terms of its training datasets apply to it too.\n",
             f"```yaml\n{yaml.safe_dump(shown, sort_keys=False, allow_unicode=True)}```\n",
         ]
     )

@@ -1,8 +1,8 @@
-"""DHF1K: 1000 free-viewed videos, 17 observers at 250 Hz.
+"""DHF1K: 1000 videos, viewed freely by 17 observers and recorded at 250 Hz.
 
 W. Wang, J. Shen, F. Guo, M.-M. Cheng, A. Borji: "Revisiting Video Saliency: A Large-scale
 Benchmark and a New Model", CVPR 2018. Gaze is mapped to frames and pixels as in the authors'
-``record_mapping.m``, except where `mapping` says otherwise.
+``record_mapping.m``, except where `GazeSelection.mapping` asks for another rule.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from foveal.pipeline.video.types import Fixations, Video
 Split = Literal["train", "val", "test"]
 
 FRAME_RATE = 30
-"""Frames a second in the authors' mapping, whatever the container says."""
+"""Frames per second in the authors' mapping, whatever the container says."""
 
 SCREEN = ScreenFit(screen_height_px=900, screen_width_px=1440)
 
@@ -59,16 +59,16 @@ class DHF1KConfig(GroundTruthSection):
     Attributes
     ----------
     form : {'raw', 'frames'}
-        ``video/001.AVI`` with ``exportdata_train/`` (for import: ``annotation/``); or
-        ``annotation/0001/{maps,fixation}`` with frames in ``annotation/0001/images`` or
-        ``frames/0001``.
+        ``raw``: ``video/001.AVI`` with ``exportdata_train/`` (to import maps: ``annotation/``).
+        ``frames``: ``annotation/0001/{maps,fixation}`` with frames in ``annotation/0001/images``
+        or ``frames/0001``.
     splits : list of {'train', 'val', 'test'}
         Videos 1-600, 601-700 and 701-1000; the ground truth of the last is withheld.
     ground_truth : {'regenerate', 'import'}
-        The two differ: the published pictures stem from the outer product that
+        The two differ: the authors made the published maps by the outer product that
         `GazeSelection.mapping` calls ``authors``.
     fps : float
-        Of the frames form.
+        Frame rate of the form ``frames``.
     """
 
     kind: Literal["dhf1k"]
@@ -77,8 +77,7 @@ class DHF1KConfig(GroundTruthSection):
     fps: Annotated[float, Field(gt=0, le=1000)] = 30.0
 
 
-def open_dhf1k(config: DHF1KConfig, fixations: GazeSelection | None) -> DHF1K | ClipSource:
-    """The source for the form the recipe names."""
+def _open(config: DHF1KConfig, fixations: GazeSelection | None) -> DHF1K | ClipSource:
     root = dataset_root(config.root)
     if config.form == "raw":
         return DHF1K(config, fixations)
@@ -86,7 +85,7 @@ def open_dhf1k(config: DHF1KConfig, fixations: GazeSelection | None) -> DHF1K | 
 
 
 class DHF1K:
-    """DHF1K as published; see `Source`."""
+    """DHF1K as published; see `Source`. `config` and `fixations` are sections of the recipe."""
 
     def __init__(self, config: DHF1KConfig, fixations: GazeSelection | None) -> None:
         self.config = config
@@ -98,7 +97,7 @@ class DHF1K:
         self._observers = {name for files in self._gaze.values() for name in files}
 
     def videos(self) -> Sequence[Video]:
-        """Videos of the wanted splits by number; ids are the file names' digits (``002``)."""
+        """List the videos of the wanted splits by number; an id is the name's digits (``002``)."""
         folder = self.root / "video"
         if not folder.is_dir():
             raise RecipeError(
@@ -132,7 +131,7 @@ class DHF1K:
         )
 
     def _find_gaze(self) -> dict[int, dict[str, Path]]:
-        """Gaze files by video number and observer."""
+        """Find the gaze files by video number and observer."""
         folder = self.root / "exportdata_train"
         observers = folder_names(folder)
         wanted = self.fixations_section.subjects
@@ -150,13 +149,7 @@ class DHF1K:
         return gaze
 
     def fixations(self, video: Video, height_px: int, width_px: int) -> Fixations:
-        """Fixated pixels of all selected observers; see `Source.fixations`.
-
-        Raises
-        ------
-        GazeError
-            Where no observer's gaze is there, or a file is garbled.
-        """
+        """Read the fixated pixels of all selected observers; see `Source.fixations`."""
         if not video.has_ground_truth:
             raise GazeError(
                 f"DHF1K withholds the ground truth of its test videos, {video.id} is one; "
@@ -174,44 +167,39 @@ class DHF1K:
             )
         builder = PointsBuilder()
         for observer, path in files.items():
-            self._add(builder, observer, path, height_px, width_px)
+            gaze = read_smi_text(path)
+            ticks = gaze.time_us * FRAME_RATE
+            frame = ticks // 1_000_000
+            x, y, inside = SCREEN.to_video(gaze.x, gaze.y, height_px, width_px)
+            lost = (gaze.x == 0) & (gaze.y == 0)
+            on_border = ~lost & (frame * 1_000_000 == ticks)
+            builder.count("blink", gaze.blinks)
+            builder.count("not_fixation", gaze.others)
+            builder.count("zero_position", lost)
+            builder.count("between_frames", on_border)
+            builder.count("off_screen", ~lost & ~on_border & ~inside)
+            kept = ~lost & ~on_border & inside
+            pixels = pixels_of_frames(frame[kept], x[kept], y[kept], self.fixations_section.mapping)
+            builder.add(observer, *pixels, read=gaze.samples, used=frame[kept])
         missing = sorted(self._observers - files.keys(), key=natural_key)
         return builder.build({"origin": "raw gaze", "observers_missing": missing, **_rules(self)})
 
-    def _add(
-        self, builder: PointsBuilder, observer: str, path: Path, height_px: int, width_px: int
-    ) -> None:
-        gaze = read_smi_text(path)
-        ticks = gaze.time_us * FRAME_RATE
-        frame = ticks // 1_000_000
-        x, y, inside = SCREEN.to_video(gaze.x, gaze.y, height_px, width_px)
-        lost = (gaze.x == 0) & (gaze.y == 0)
-        on_border = ~lost & (frame * 1_000_000 == ticks)
-        builder.count("blink", gaze.blinks)
-        builder.count("not_fixation", gaze.others)
-        builder.count("zero_position", lost)
-        builder.count("between_frames", on_border)
-        builder.count("off_screen", ~lost & ~on_border & ~inside)
-        kept = ~lost & ~on_border & inside
-        points = pixels_of_frames(frame[kept], x[kept], y[kept], self.fixations_section.mapping)
-        builder.add(observer, *points, read=gaze.samples, used=frame[kept])
-
     def published_maps(self, video: Video) -> PictureMaps | None:
-        """Density pictures of ``annotation/`` where `ground_truth` is ``import``."""
+        """Open the maps in ``annotation/`` where `ground_truth` is ``import``; see `Source`."""
         if not self._imports or not video.has_ground_truth:
             return None
         check_confined(self.root, video)
         return PictureMaps(self._checked_pictures(video.id, "maps"))
 
     def _pictures(self, number: str, kind: Literal["maps", "fixation"]) -> list[Path]:
-        """Published pictures by number; the stray one beside their folders belongs to nothing."""
-        folder = self.root / "annotation" / f"{int(number):04d}" / kind
+        """Published pictures of a video in order of their number."""
+        folder = self.root / "annotation" / annotation_folder(number) / kind
         return [folder / name for name in numbered_files(folder, PICTURE_SUFFIXES).values()]
 
     def _checked_pictures(self, number: str, kind: Literal["maps", "fixation"]) -> list[Path]:
         pictures = self._pictures(number, kind)
         other = self._pictures(number, "fixation" if kind == "maps" else "maps")
-        folder = self.root / "annotation" / f"{int(number):04d}"
+        folder = self.root / "annotation" / annotation_folder(number)
         if not pictures:
             raise GazeError(f"video {number}: there are no published pictures {folder}/{kind}/0001")
         for expected, path in enumerate(pictures, start=1):
@@ -227,7 +215,7 @@ class DHF1K:
         return pictures
 
     def parameters(self) -> dict[str, Any]:
-        """Every setting that changes the fixations."""
+        """Give every setting that changes the fixations; see `Source.parameters`."""
         return {
             "kind": "dhf1k",
             "form": "raw",
@@ -246,11 +234,19 @@ def _rules(source: DHF1K) -> dict[str, Any]:
     }
 
 
+def annotation_folder(video: str) -> str:
+    """Name the folder of a video below ``annotation/``: ``0002`` for the video ``002``.
+
+    Parameters
+    ----------
+    video : str
+        The video's id; one that is no number is returned as it is.
+    """
+    return f"{int(video):04d}" if video.isdigit() else video
+
+
 def _split_of(number: int) -> Split | None:
-    for split, numbers in _SPLIT_NUMBERS.items():
-        if number in numbers:
-            return split
-    return None
+    return next((split for split, own in _SPLIT_NUMBERS.items() if number in own), None)
 
 
 def _clips(root: Path, config: DHF1KConfig) -> list[Clip]:
@@ -276,9 +272,9 @@ def _clips(root: Path, config: DHF1KConfig) -> list[Clip]:
     return clips
 
 
-# Gaussians of FWHM 30 px (σ = 12.7398) on the binary map, untruncated, divided by their maximum:
-# make_gauss_masks.m of Wang et al. 2018. The script's slices put the peak 2 px right and down of
-# the fixated pixel; here it sits on the pixel (offset_px=2.0 would follow the script).
+# Gaussians of FWHM 30 px (σ = 12.7398) on the binary map, not truncated, divided by their maximum:
+# make_gauss_masks.m of Wang et al. 2018. The script's slices put the peak 2 px to the right of and
+# below the fixated pixel; here it is on the pixel (offset_px=2.0 would follow the script).
 DENSITY = DensityConstants(DensityKernel(30.0 / FWHM_PER_SIGMA))
 
 _GAZE_FILES = "exportdata_train/P*/P*_Trail*.txt"
@@ -308,9 +304,10 @@ DATASET = Dataset(
     "dhf1k",
     "DHF1K",
     DHF1KConfig,
-    open_dhf1k,
+    _open,
     forms=FORMS,
     density=DENSITY,
     citation='W. Wang et al., "Revisiting Video Saliency", CVPR 2018 and TPAMI 2021',
     terms="CC BY 4.0 by its README (https://github.com/wenguanwang/DHF1K); footage from the web",
+    folder_name=annotation_folder,
 )

@@ -1,4 +1,4 @@
-"""DIEM: 84 videos at 30 Hz, some 50 observers each, both eyes.
+"""DIEM: 84 videos at 30 Hz, with both eyes of about 50 observers per video.
 
 P. Mital, T. Smith, R. Hill, J. Henderson: "Clustering of Gaze During Dynamic Scene Viewing is
 Predicted by Motion", Cognitive Computation 2011. The test split is that of A. Borji, D. Sihite,
@@ -19,7 +19,7 @@ from pydantic import Field
 
 from foveal.errors import GazeError, RecipeError
 from foveal.pipeline.recipe.section import GazeSelection
-from foveal.pipeline.sources.base import MP4_FILE, Dataset, Form
+from foveal.pipeline.sources.base import MP4_FILE, Dataset, Form, RawSource
 from foveal.pipeline.sources.readers.clips import Clip, ClipSource, GroundTruthSection
 from foveal.pipeline.sources.readers.files import (
     VIDEO_SUFFIXES,
@@ -28,8 +28,7 @@ from foveal.pipeline.sources.readers.files import (
     file_names,
     folder_names,
 )
-from foveal.pipeline.sources.readers.pictures import PictureMaps
-from foveal.pipeline.sources.readers.points import PointsBuilder, only_pairwise
+from foveal.pipeline.sources.readers.points import PointsBuilder
 from foveal.pipeline.sources.readers.tables import read_table
 from foveal.pipeline.video.types import Fixations, Video
 
@@ -41,7 +40,7 @@ Split = Literal["train", "test"]
 SCREEN_HEIGHT_PX, SCREEN_WIDTH_PX = 960, 1280
 
 SENTINEL_PX = 3000
-"""Coordinates beyond this (in the files: ±3270) stand for a lost eye, whatever the event says."""
+"""Coordinates beyond this (in the files: ±3270) mean a lost eye, whatever the event says."""
 
 TEST_VIDEOS = frozenset({
     "BBC_life_in_cold_blood_1278x710",
@@ -79,13 +78,14 @@ class DIEMConfig(GroundTruthSection):
     Attributes
     ----------
     form : {'raw', 'frames'}
-        ``<video>/{video,event_data}``; or ``video_frames/DIEM/<video>`` with
+        ``raw``: ``<video>/{video,event_data}``. ``frames``: ``video_frames/DIEM/<video>`` with
         ``annotations/DIEM/<video>/{maps,fixMap_*.mat}``.
     splits : list of {'train', 'test'}
+        64 and 20 videos.
     test_frames : int or null
-        Only the first so many frames of each test video; null keeps all.
+        Number of frames kept of each test video, from its start; null keeps all.
     fps : float
-        Of the frames form.
+        Frame rate of the form ``frames``.
     """
 
     kind: Literal["diem"]
@@ -95,26 +95,22 @@ class DIEMConfig(GroundTruthSection):
     fps: Annotated[float, Field(gt=0, le=1000)] = 30.0
 
 
-def open_diem(config: DIEMConfig, fixations: GazeSelection | None) -> DIEM | ClipSource:
-    """The source for the form the recipe names."""
+def _open(config: DIEMConfig, fixations: GazeSelection | None) -> DIEM | ClipSource:
     root = dataset_root(config.root)
     if config.form == "raw":
         return DIEM(config, fixations)
     return ClipSource(config, fixations, _clips(root, config))
 
 
-class DIEM:
-    """DIEM as published; see `Source`.
+class DIEM(RawSource[DIEMConfig]):
+    """DIEM as published; see `RawSource`.
 
-    Videos were shown unscaled in the middle of the screen. An eye counts where its event is a
-    fixation; where both do, the point is their mean.
+    Videos were shown at their own size in the middle of the screen. An eye counts while its event
+    is a fixation; where both eyes count, the point is their mean.
     """
 
     def __init__(self, config: DIEMConfig, fixations: GazeSelection | None) -> None:
-        self.config = config
-        self.root = dataset_root(config.root)
-        self.subjects = fixations.subjects if fixations else "all"
-        only_pairwise(fixations)
+        super().__init__(config, fixations)
         if config.ground_truth == "import":
             raise RecipeError(
                 "dataset.ground_truth: import needs published maps, which DIEM's raw form lacks; "
@@ -130,9 +126,9 @@ class DIEM:
         ]
 
     def videos(self) -> Sequence[Video]:
-        """Videos of the wanted splits; ids are their folders' names."""
+        """List the videos of the wanted splits; an id is the name of the video's folder."""
         if not self._folders:
-            raise RecipeError(f"{self.root} holds no folder <video>/video/, as DIEM has 84 of")
+            raise RecipeError(f"{self.root} holds no folder <video>/video/; DIEM has 84 of them")
         found = []
         for folder in self._folders:
             split: Split = "test" if folder.name in TEST_VIDEOS else "train"
@@ -166,7 +162,7 @@ class DIEM:
         return found
 
     def fixations(self, video: Video, height_px: int, width_px: int) -> Fixations:
-        """Fixated pixels of the selected observers; see `Source.fixations`."""
+        """Read the fixated pixels of the selected observers; see `Source.fixations`."""
         check_confined(self.root, video)
         folder = self.root / video.id
         events = self._events(folder)
@@ -196,23 +192,11 @@ class DIEM:
             builder.count("dropped", lost & ~saccade & ~blink)
             builder.count("off_screen", ~lost & ~inside)
             frame = table["frame"].to_numpy()[kept] - 1
-            order = np.argsort(frame, kind="stable")
-            builder.add(
-                subject,
-                frame[order],
-                x[kept][order],
-                y[kept][order],
-                read=len(table),
-                used=frame,
-            )
+            builder.add(subject, frame, x[kept], y[kept], read=len(table), used=frame)
         return builder.build({"origin": "raw gaze", **_RULES})
 
-    def published_maps(self, video: Video) -> PictureMaps | None:
-        """None: the raw form has no published pictures."""
-        return None
-
     def parameters(self) -> dict[str, Any]:
-        """Every setting that changes the fixations."""
+        """Give every setting that changes the fixations; see `Source.parameters`."""
         return {"kind": "diem", "form": "raw", "subjects": self.subjects, **_RULES}
 
 
@@ -279,7 +263,7 @@ DATASET = Dataset(
     "diem",
     "DIEM",
     DIEMConfig,
-    open_diem,
+    _open,
     forms=FORMS,
     citation='P. Mital et al., "Clustering of Gaze During Dynamic Scene Viewing is Predicted by '
     'Motion", Cognitive Computation 2011',

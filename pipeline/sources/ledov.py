@@ -1,8 +1,8 @@
-"""LEDOV: 538 videos, 32 observers.
+"""LEDOV: 538 videos, viewed by 32 observers.
 
 L. Jiang, M. Xu, T. Liu, M. Qiao, Z. Wang: "DeepVS: A Deep Learning Based Video Saliency Prediction
-Approach", ECCV 2018. Fixations are mapped to frames as in the authors' evaluation code, including
-the rule that discards what each observer looked at before leaving the centre.
+Approach", ECCV 2018. Fixations are mapped to frames as in the authors' evaluation code. This
+includes their rule that discards what each observer looked at before leaving the centre.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 
 from foveal.errors import GazeError, RecipeError
 from foveal.pipeline.recipe.section import DatasetSection, GazeSelection
-from foveal.pipeline.sources.base import MP4_FILE, Dataset, Form
-from foveal.pipeline.sources.readers.files import check_confined, dataset_root, folder_names
+from foveal.pipeline.sources.base import MP4_FILE, Dataset, Form, RawSource
+from foveal.pipeline.sources.readers.files import check_confined, folder_names
 from foveal.pipeline.sources.readers.mat import mat_names, read_mat, real_numbers
-from foveal.pipeline.sources.readers.pictures import PictureMaps
-from foveal.pipeline.sources.readers.points import PointsBuilder, only_pairwise
+from foveal.pipeline.sources.readers.points import PointsBuilder
 from foveal.pipeline.video.density_kernels import FWHM_PER_SIGMA, DensityConstants, DensityKernel
 from foveal.pipeline.video.probe import probe
 from foveal.pipeline.video.types import Fixations, Video
@@ -29,13 +28,13 @@ from foveal.pipeline.video.types import Fixations, Video
 Split = Literal["train", "val", "test"]
 
 MAX_POINTS = 50_000_000
-"""Fixations that would spread over more points than this are refused."""
+"""Most points that the fixations of one observer may spread over; more are refused."""
 
 _NO_FRAME = 2**31
-"""No video is that long."""
+"""A frame number that no video reaches."""
 
 _LIST_PREFIXES: dict[str, Split] = {"train": "train", "va": "val", "test": "test"}
-"""How the variables of ``namelist.mat`` begin; the second is spelled ``vaildlist``."""
+"""First letters of the variables in ``namelist.mat``; the second is spelled ``vaildlist``."""
 
 
 class LEDOVConfig(DatasetSection):
@@ -44,15 +43,15 @@ class LEDOVConfig(DatasetSection):
     Attributes
     ----------
     splits : list of {'train', 'val', 'test'} or null
-        By ``namelist.mat`` (461, 36 and 41 videos; one stands there twice), whose numbers count
-        the names of ``VideoNameList.mat`` from 1. Null takes all videos without a split, and needs
+        Splits by ``namelist.mat`` (461, 36 and 41 videos; one is listed twice). Its numbers count
+        the names in ``VideoNameList.mat`` from 1. Null takes all videos without a split, and needs
         no list.
     frame_rate : {'video', 'metadata'}
-        What turns milliseconds into frames: the container's rate, or ``VideoFrameRate`` of
-        ``Data.mat``, which is rounded (30 for 29.97).
+        The rate that turns milliseconds into frames: that of the container, or ``VideoFrameRate``
+        of ``Data.mat``, which is rounded (30 for 29.97).
     centre_rule : bool
-        Discard an observer's fixations until one on the picture is farther from the centre than a
-        twentieth of the height in both axes, as the authors do on purpose.
+        Discard the fixations of an observer until one on the picture is farther from the centre
+        than a twentieth of the height along both axes, as the authors do on purpose.
     """
 
     kind: Literal["ledov"]
@@ -61,20 +60,16 @@ class LEDOVConfig(DatasetSection):
     centre_rule: bool = True
 
 
-class LEDOV:
-    """LEDOV as published; see `Source`."""
+class LEDOV(RawSource[LEDOVConfig]):
+    """LEDOV as published; see `RawSource`."""
 
     def __init__(self, config: LEDOVConfig, fixations: GazeSelection | None) -> None:
-        self.config = config
-        self.left_out = ""
-        self.root = dataset_root(config.root)
-        self.subjects = fixations.subjects if fixations else "all"
-        only_pairwise(fixations)
+        super().__init__(config, fixations)
         nested = self.root / "LEDOV"
         self._top = nested if nested.is_dir() else self.root
 
     def videos(self) -> Sequence[Video]:
-        """Videos of the wanted splits; ids are their folders' names."""
+        """List the videos of the wanted splits; an id is the name of the video's folder."""
         names = [
             name
             for name in folder_names(self._top)
@@ -126,7 +121,7 @@ class LEDOV:
             raise RecipeError(f"{error}; or take all videos by dataset.splits: null") from None
 
     def _names(self, path: Path, listed: Any) -> list[str]:
-        """Names of videos that a variable of ``namelist.mat`` lists, by name or by number."""
+        """Videos that a variable of ``namelist.mat`` lists, by name or by number."""
         try:
             numbers = real_numbers(listed).ravel()
         except (TypeError, ValueError):
@@ -138,12 +133,12 @@ class LEDOV:
         return [names[int(number) - 1] for number in numbers]
 
     def _beside(self, name: str) -> Path:
-        """A file of the whole dataset, in its root or among the videos."""
+        """Path of a file about the whole dataset, in its root or beside the videos."""
         nested = self._top / name
         return nested if nested.is_file() else self.root / name
 
     def fixations(self, video: Video, height_px: int, width_px: int) -> Fixations:
-        """A point for each frame that a fixation spans; see `Source.fixations`."""
+        """Read one point per frame that a fixation spans; see `Source.fixations`."""
         check_confined(self.root, video)
         path = video.annotation_paths[0]
         data = read_mat(path, "Data")
@@ -167,12 +162,10 @@ class LEDOV:
         for subject, rows in _by_observer(table):
             if self.subjects == "all" or subject in self.subjects:
                 kept = _kept(rows, height_px, width_px, self.config.centre_rule, builder)
-                first, last = spans(kept[:, 1], kept[:, 2], fps)
-                frame, index = spanned_frames(first, last, info.frames)
+                first, last = _spans(kept[:, 1], kept[:, 2], fps)
+                frame, index = _spanned_frames(first, last, info.frames)
                 x, y = kept[index, 3] - 1, kept[index, 4] - 1
-                order = np.argsort(frame, kind="stable")
-                columns = frame[order], x[order], y[order]
-                builder.add(subject, *columns, read=len(rows), used=first)
+                builder.add(subject, frame, x, y, read=len(rows), used=first)
         return builder.build(
             {
                 "origin": "fixations",
@@ -182,16 +175,12 @@ class LEDOV:
             }
         )
 
-    def published_maps(self, video: Video) -> PictureMaps | None:
-        """None: LEDOV publishes fixations, not pictures."""
-        return None
-
     def _rules(self) -> dict[str, Any]:
         rule = "away, inside the picture" if self.config.centre_rule else False
         return {"frame_rate_of": self.config.frame_rate, "centre_rule": rule}
 
     def parameters(self) -> dict[str, Any]:
-        """Every setting that changes the fixations."""
+        """Give every setting that changes the fixations; see `Source.parameters`."""
         return {"kind": "ledov", "subjects": self.subjects, **self._rules()}
 
 
@@ -202,7 +191,7 @@ def _stripped(path: Path, names: Any) -> list[str]:
     return [name.strip().removesuffix(".mp4") for name in listed]
 
 
-def spans(
+def _spans(
     start_ms: NDArray[np.float64], duration_ms: NDArray[np.float64], fps: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """First and last frame of fixations, int64 [n] from 0: ceil(time), counted from 1."""
@@ -212,16 +201,10 @@ def spans(
     return first, last
 
 
-def spanned_frames(
+def _spanned_frames(
     first: NDArray[np.int64], last: NDArray[np.int64], frames: int | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """All frames of fixations that last from one frame to another, those of the video at most.
-
-    Returns
-    -------
-    frame, index : ndarray, int64 [m]
-        Frame from 0, and which fixation it belongs to.
-    """
+    """Every frame (from 0) that a fixation spans, up to the end, and the index of the fixation."""
     if frames is not None:
         last = np.minimum(last, frames - 1)
     counts = np.maximum(last - first + 1, 0)
@@ -233,9 +216,9 @@ def spanned_frames(
 
 
 def _by_observer(table: NDArray[np.float64]) -> list[tuple[str, NDArray[np.float64]]]:
-    """Rows of each observer: a new one starts where the start time decreases.
+    """Rows of each observer: a new observer starts where the start time decreases.
 
-    The subject column gives the name; where it names two observers alike, the second gets a suffix.
+    The subject column gives the name; where two observers have the same, the second gets a suffix.
     """
     cuts = np.flatnonzero(np.diff(table[:, 1]) < 0) + 1
     found: dict[str, NDArray[np.float64]] = {}
@@ -266,9 +249,9 @@ def _kept(
     return rows[started & inside]
 
 
-# Unit peaks of FWHM 80 px (σ = 33.97), cut at ±100 px, summed over all points: make_gauss_masks4.m,
-# called with fixsize 100 by TestLEDOV.m (Jiang et al. 2018). Points of several observers in one
-# pixel each count, and the authors leave the sum unnormalised.
+# Gaussians of peak 1 and FWHM 80 px (σ = 33.97), cut at ±100 px, summed over all points:
+# make_gauss_masks4.m, called with fixsize 100 by TestLEDOV.m (Jiang et al. 2018). Every point
+# counts where observers share a pixel, and the authors do not normalise the sum.
 DENSITY = DensityConstants(
     DensityKernel(80.0 / FWHM_PER_SIGMA, half_width_px=100.0, binarise=False), "none"
 )

@@ -1,7 +1,7 @@
 """Raw gaze of S. Mathe and C. Sminchisescu on Hollywood-2 and UCF-Sports.
 
 "Actions in the Eye: Dynamic Gaze Datasets and Learnt Saliency Models for Visual Recognition",
-TPAMI 2015. Most observers watched in order to name the action; only a few viewed freely.
+TPAMI 2015. Most observers had the task to name the action; only a few viewed freely.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pydantic import Field
 
 from foveal.errors import GazeError, RecipeError
 from foveal.pipeline.recipe.section import GazeSelection
-from foveal.pipeline.sources.base import AVI_FILE, Form
-from foveal.pipeline.sources.readers.clips import GroundTruthSection
+from foveal.pipeline.sources.base import AVI_FILE, Form, RawSource
+from foveal.pipeline.sources.readers.clips import ClipSource, GroundTruthSection, split_clips
 from foveal.pipeline.sources.readers.files import (
     check_confined,
     dataset_root,
@@ -26,14 +26,9 @@ from foveal.pipeline.sources.readers.files import (
     left_out,
     natural_key,
 )
-from foveal.pipeline.sources.readers.pictures import PictureMaps
-from foveal.pipeline.sources.readers.points import (
-    PointsBuilder,
-    ScreenFit,
-    only_pairwise,
-    pixels_of_frames,
-)
+from foveal.pipeline.sources.readers.points import PointsBuilder, ScreenFit, pixels_of_frames
 from foveal.pipeline.sources.readers.tables import read_table
+from foveal.pipeline.video.density_kernels import DensityConstants, DensityKernel
 from foveal.pipeline.video.probe import probe
 from foveal.pipeline.video.types import Fixations, Video
 
@@ -43,6 +38,13 @@ CITATION = 'S. Mathe, C. Sminchisescu, "Actions in the Eye", TPAMI 2015'
 TERMS = (
     "gaze for academic use, on registration (http://vision.imar.ro/eyetracking/); repackaged form "
     "with DHF1K (https://github.com/wenguanwang/DHF1K); videos from "
+)
+
+# Repackaged by the DHF1K authors (Wang et al. 2018): the binary map filtered by imfilter(map,
+# fspecial('gaussian', 150, 20), 'replicate'), divided by its maximum, times 255, rounded. A kernel
+# of 150 px has no middle pixel: MATLAB's correlation puts the peak half a pixel left and up.
+DENSITY = DensityConstants(
+    DensityKernel(20.0, half_width_px=74.5, offset_px=-0.5, border="replicate")
 )
 
 _SAMPLES = re.compile(r"(\d{3})_(.+)\.avi\.txt", re.IGNORECASE)
@@ -56,16 +58,18 @@ class MatheConfig(GroundTruthSection):
     Attributes
     ----------
     form : {'frames', 'raw'}
-        ``{training,testing}/<clip>/{images,maps,fixation}`` as the DHF1K authors repackaged them,
-        or the AVI files with the observers' samples.
+        ``frames``: ``{training,testing}/<clip>/{images,maps,fixation}`` as the DHF1K authors
+        repackaged them. ``raw``: the AVI files with the observers' samples.
     splits : list of {'train', 'test'}
+        The authors' own splits.
     fps : float
-        Of the frames form; pictures do not tell.
+        Frame rate of the form ``frames``, which pictures do not record.
     videos, gaze : str
-        Folders of the raw form below the root: AVI files, and ``samples/`` with ``geometry.txt``.
+        Folders of the form ``raw`` below the root: AVI files, and ``samples/`` with
+        ``geometry.txt``.
     condition : {'free_viewing', 'task', 'all'}
-        Which observers of the raw form to take: those in `free_viewing_subjects`, the others, or
-        both mixed.
+        Observers that the form ``raw`` takes: those in `free_viewing_subjects`, the others, or
+        both together.
     free_viewing_subjects : list of str or null
         Ids (``"003"``) of the observers without a task, from the archive's own documentation.
     """
@@ -79,11 +83,20 @@ class MatheConfig(GroundTruthSection):
     free_viewing_subjects: tuple[Annotated[str, Field(pattern=r"^\d{3}$")], ...] | None = None
 
 
-class MatheSource:
-    """AVI files with samples of each observer; see `Source`.
+class MatheSource(RawSource[MatheConfig]):
+    """AVI files with samples of each observer; see `RawSource`.
 
-    A sample is mapped by its time since the recording's first one and the video's frame rate; the
-    video is taken to fill the screen's width. Both are inferred, not published.
+    The time since the first sample of the recording and the video's frame rate give the frame of a
+    sample. The video is assumed to fill the width of the screen. Both rules are inferred, not
+    published.
+
+    Parameters
+    ----------
+    config : MatheConfig
+    fixations : GazeSelection or None
+        The recipe's choice of observers; None selects all.
+    split_of : callable
+        Gives the split of a clip by its name; None where it is no clip of this dataset.
     """
 
     def __init__(
@@ -92,12 +105,8 @@ class MatheSource:
         fixations: GazeSelection | None,
         split_of: Callable[[str], Split | None],
     ) -> None:
-        self.config = config
-        self.left_out = ""
-        self.root = dataset_root(config.root)
-        self.wanted = fixations.subjects if fixations else "all"
+        super().__init__(config, fixations)
         self._split_of = split_of
-        only_pairwise(fixations)
         if config.ground_truth == "import":
             raise RecipeError(
                 "dataset.ground_truth: import needs published maps, which the raw form lacks; "
@@ -106,14 +115,14 @@ class MatheSource:
         if config.condition != "all" and not config.free_viewing_subjects:
             raise RecipeError(
                 f"dataset.free_viewing_subjects is needed: most observers of {config.kind} watched "
-                "with a task (name the action), which draws gaze elsewhere than free viewing, and "
-                "the files do not tell who did. Take the ids from the archive's documentation and "
-                'write e.g. free_viewing_subjects: ["001", "002"], or take everybody, mixed, by '
+                "with a task (name the action), so their gaze differs from free viewing, and the "
+                "files do not say who they are. Take the ids from the archive's documentation and "
+                'write e.g. free_viewing_subjects: ["001", "002"], or take everybody together by '
                 "condition: all"
             )
 
     def videos(self) -> Sequence[Video]:
-        """AVI files of the wanted splits; ids are their names without suffix."""
+        """List the AVI files of the wanted splits; an id is the name without its suffix."""
         folder = self.root / self.config.videos
         names = [name for name in file_names(folder) if name.lower().endswith(".avi")]
         if not names:
@@ -150,7 +159,7 @@ class MatheSource:
                 if self._selected(match[1]):
                     found.setdefault(match[2], {})[match[1]] = folder / name
         named = {*(self.config.free_viewing_subjects or ())}
-        named |= set() if self.wanted == "all" else set(self.wanted)
+        named |= set() if self.subjects == "all" else set(self.subjects)
         if unknown := sorted(named - subjects):
             raise RecipeError(
                 f"observers {', '.join(unknown)} have no file in {folder}; "
@@ -161,16 +170,16 @@ class MatheSource:
     def _selected(self, subject: str) -> bool:
         free = subject in (self.config.free_viewing_subjects or ())
         fits = {"free_viewing": free, "task": not free, "all": True}[self.config.condition]
-        return fits and (self.wanted == "all" or subject in self.wanted)
+        return fits and (self.subjects == "all" or subject in self.subjects)
 
     def fixations(self, video: Video, height_px: int, width_px: int) -> Fixations:
-        """Fixated pixels of the selected observers; see `Source.fixations`."""
+        """Read the fixated pixels of the selected observers; see `Source.fixations`."""
         check_confined(self.root, video)
         samples = self._samples.get(video.id)
         if not samples:
             raise GazeError(
                 f"no gaze of {video.id} by the {self.config.condition} observers: there is no "
-                f"{self.root / self.config.gaze}/samples/NNN_{video.id}.avi.txt of theirs"
+                f"{self.root / self.config.gaze}/samples/NNN_{video.id}.avi.txt"
             )
         screen = self._screen()
         fps = probe(video).fps
@@ -203,26 +212,39 @@ class MatheSource:
         )
 
     def _screen(self) -> ScreenFit:
-        """The screen, whose width and height end ``geometry.txt``."""
+        """The screen; its width and height are the last two columns of ``geometry.txt``."""
         table = read_table(self._geometry, ("a", "b", "c", "width", "height"))
         width, height = (int(table[name].iloc[-1]) for name in ("width", "height"))
         if not (0 < width <= 1 << 14 and 0 < height <= 1 << 14):
             raise GazeError(f"{self._geometry}: a screen of {width}x{height} px")
         return ScreenFit(screen_height_px=height, screen_width_px=width)
 
-    def published_maps(self, video: Video) -> PictureMaps | None:
-        """None: the raw form has no published pictures."""
-        return None
-
     def parameters(self) -> dict[str, Any]:
-        """Every setting that changes the fixations."""
+        """Give every setting that changes the fixations; see `Source.parameters`."""
         return {
             "kind": self.config.kind,
             "form": "raw",
             "condition": self.config.condition,
             "free_viewing_subjects": self.config.free_viewing_subjects,
-            "subjects": self.wanted,
+            "subjects": self.subjects,
         }
+
+
+def open_either(
+    config: MatheConfig,
+    fixations: GazeSelection | None,
+    clip: re.Pattern[str],
+    split_of: Callable[[str], Split | None],
+) -> ClipSource | MatheSource:
+    """Open the source of `config` and `fixations`: repackaged clips, or raw gaze.
+
+    The folders of repackaged clips match `clip`; `split_of` is that of `MatheSource`.
+    """
+    root = dataset_root(config.root)
+    if config.form == "raw":
+        return MatheSource(config, fixations, split_of)
+    clips = split_clips(root, config.splits, clip, config.fps)
+    return ClipSource(config, fixations, clips, min_frames=getattr(config, "min_frames", 1))
 
 
 def forms(
@@ -233,7 +255,11 @@ def forms(
     clips_published: dict[str, int],
     videos_published: dict[str, int],
 ) -> tuple[Form, Form]:
-    """The repackaged and the raw form of a dataset whose clips match the pattern `clip`."""
+    """Describe the repackaged and the raw form of the dataset `title`.
+
+    Folders of repackaged clips match the glob pattern `clip`; the raw form has the folders `videos`
+    and `gaze`. `clips_published` and `videos_published` are the numbers in each split.
+    """
     return (
         Form(
             f"{title}, repackaged by the DHF1K authors",

@@ -1,47 +1,36 @@
-"""AViMoS and NTIRE 2026: videos with sound, where people looked told by the mouse.
+"""AViMoS and NTIRE 2026: videos with sound, with mouse positions in place of gaze.
 
 A. Moskalenko et al.: "AIM 2024 Challenge on Video Saliency Prediction: Methods and Results", ECCV
 Workshops 2024 (1,500 videos), and the NTIRE 2026 challenge of the same group (2,000 videos). More
-than 70 observers of each video moved a mouse; who moved it is not published.
+than 70 observers per video moved a mouse; the observer of a point is not published.
 """
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from foveal.errors import GazeError, RecipeError
 from foveal.pipeline.recipe.section import GazeSelection
-from foveal.pipeline.sources.base import Dataset, Form
+from foveal.pipeline.sources.base import Dataset, Form, RawSource
 from foveal.pipeline.sources.readers.clips import GroundTruthSection
-from foveal.pipeline.sources.readers.files import (
-    check_confined,
-    check_file,
-    dataset_root,
-    natural_key,
-)
+from foveal.pipeline.sources.readers.files import check_confined, natural_key
 from foveal.pipeline.sources.readers.grey_videos import VideoMaps
-from foveal.pipeline.sources.readers.mat import real_numbers
-from foveal.pipeline.sources.readers.points import POOLED, PointsBuilder, only_pairwise
+from foveal.pipeline.sources.readers.json_text import read_json, read_points
+from foveal.pipeline.sources.readers.points import POOLED, PointsBuilder
 from foveal.pipeline.video.probe import probe
 from foveal.pipeline.video.types import Fixations, Video
 
-SPLIT_FILE = "TrainTestSplit.json"
-
-MAX_JSON_BYTES = 1 << 28
-"""Larger JSON files are refused: 27,000 points of one video take about half a megabyte."""
+_SPLIT_FILE = "TrainTestSplit.json"
 
 _SUFFIX = ".mp4"
 _NOT_VIDEOS = ("Saliency", "Fixations", "SampleSubmission")
-"""How folders begin that hold MP4 files of other kinds, or very many pictures."""
+"""First letters of folders that hold MP4 files of other kinds, or very many pictures."""
 _MAX_NAME = 255
 _SHOWN_NAMES = 5
 
@@ -52,15 +41,15 @@ class MouseSaliencyConfig(GroundTruthSection):
     Attributes
     ----------
     edition : {'avimos', 'ntire2026'}
-        Which of the two lies there. Their files agree but for the number of videos and the folder
-        of binary fixation pictures, which are not read: they lose repeated points.
+        Which of the two it is. They differ in the number of videos, and in the folder of binary
+        fixation pictures, which is not read because pictures lose repeated points.
     splits : list of str or null
-        Of the lists in ``TrainTestSplit.json``: ``train``, ``public_test``, ``private_test``. Null
-        takes all of them.
+        Lists of ``TrainTestSplit.json``: ``train``, ``public_test``, ``private_test``. Null takes
+        all of them.
     videos : str
         Folder below the root that is searched for the videos.
     ground_truth : {'import', 'regenerate'}
-        Density is imported from the published saliency videos unless the recipe blurs the points.
+        Import density from the published saliency videos, or blur the points as the recipe says.
     """
 
     kind: Literal["mouse_saliency"]
@@ -70,31 +59,28 @@ class MouseSaliencyConfig(GroundTruthSection):
     ground_truth: Literal["regenerate", "import"] = "import"
 
 
-class MouseSaliency:
-    """The source behind `MouseSaliencyConfig`; see `Source`."""
+class MouseSaliency(RawSource[MouseSaliencyConfig]):
+    """AViMoS or NTIRE 2026 as published; see `RawSource`."""
 
     def __init__(self, config: MouseSaliencyConfig, fixations: GazeSelection | None) -> None:
-        self.config = config
-        self.left_out = ""
-        self.root = dataset_root(config.root)
-        only_pairwise(fixations)
-        if fixations is not None and fixations.subjects != "all":
+        super().__init__(config, fixations)
+        if self.subjects != "all":
             raise RecipeError(
-                f"fixations.subjects is {', '.join(fixations.subjects)}, but the observer of a "
+                f"fixations.subjects is {', '.join(self.subjects)}, but the observer of a "
                 "point is not published; write all"
             )
 
     def videos(self) -> Sequence[Video]:
-        """Videos of the wanted lists in their natural order; ids are names without ``.mp4``.
+        """List the videos of the wanted lists in natural order; an id is a name without ``.mp4``.
 
-        A video that is listed and not there is listed all the same: it is quarantined, not missed.
+        A video without a file is listed too, so that the build quarantines it and says so.
         """
         found = self._files
         listed = {name for names in self._splits.values() for name in names}
         if others := sorted(found.keys() - listed, key=natural_key):
             more = ", …" if len(others) > _SHOWN_NAMES else ""
             self.left_out = (
-                f"{len(others)} videos are in no list of {SPLIT_FILE}, "
+                f"{len(others)} videos are in no list of {_SPLIT_FILE}, "
                 f"{', '.join(others[:_SHOWN_NAMES])}{more}"
             )
         wanted = self._splits if self.config.splits is None else self.config.splits
@@ -105,7 +91,7 @@ class MouseSaliency:
         ]
 
     def _video(self, name: str, split: str) -> Video:
-        has_ground_truth = self._is_published(split)
+        has_ground_truth = split in self._published
         points, maps = self._annotation(name, split)
         paths = (points, maps) if self.config.ground_truth == "import" else (points,)
         return Video(
@@ -117,31 +103,29 @@ class MouseSaliency:
         )
 
     def _annotation(self, name: str, split: str) -> tuple[Path, Path]:
-        """Where the points and the maps of a video lie."""
+        """Paths of the points and of the maps of a video."""
         part = "Train" if split.startswith("train") else "Test"
         return (
             self.root / f"Fixations{part}" / part / name / "fixations.json",
             self.root / f"Saliency{part}" / part / f"{name}{_SUFFIX}",
         )
 
-    def _is_published(self, split: str) -> bool:
-        """Whether the ground truth of a list is there at all; a test's may be withheld."""
-        if split not in self._published:
-            self._published[split] = split.startswith("train") or any(
-                self._annotation(name, split)[0].exists() for name in self._splits[split]
-            )
-        return self._published[split]
-
     @cached_property
-    def _published(self) -> dict[str, bool]:
-        return {}
+    def _published(self) -> Collection[str]:
+        """Lists whose ground truth is there; that of a test list may be withheld."""
+        return [
+            split
+            for split, names in self._splits.items()
+            if split.startswith("train")
+            or any(self._annotation(name, split)[0].exists() for name in names)
+        ]
 
     @cached_property
     def _splits(self) -> Mapping[str, Sequence[str]]:
         """Names of each list, without suffix."""
-        path = self.root / SPLIT_FILE
+        path = self.root / _SPLIT_FILE
         try:
-            lists = _read_json(path)
+            lists = read_json(path)
         except GazeError as error:
             raise RecipeError(f"{error}; it says which videos are for training") from None
         if not isinstance(lists, dict) or not all(_is_names(names) for names in lists.values()):
@@ -158,7 +142,7 @@ class MouseSaliency:
 
     @cached_property
     def _files(self) -> Mapping[str, Path]:
-        """MP4 files by name without suffix, searched for wherever they were unpacked."""
+        """MP4 files by name without suffix, from all folders below ``videos``."""
         top = self.root / self.config.videos
         if not top.is_dir():
             raise RecipeError(f"dataset.videos: there is no folder {top}")
@@ -171,28 +155,29 @@ class MouseSaliency:
                 )
             found[path.stem] = path
         if not found:
-            raise RecipeError(f"no {_SUFFIX} file lies below {top}; unpack Videos.zip there")
+            raise RecipeError(
+                f"{top} holds no {_SUFFIX} file at any depth; unpack Videos.zip there"
+            )
         return found
 
     def annotated_frames(self, video: Video) -> int | None:
-        """Frames that both points and maps have; see `foveal.pipeline.sources.annotated_frames`.
+        """Count the frames that points and maps both have; `sources.annotated_frames` calls it.
+
+        Parameters
+        ----------
+        video : Video
+            A video of this source that has ground truth.
 
         Raises
         ------
         GazeError
-            They, or the frames that the video declares, differ and `reconcile` is ``strict``.
+            The counts differ among points, maps and video, and `reconcile` is ``strict``.
         """
         counts = self._counts(video)
         return min(counts[kind] for kind in counts if kind != "video")
 
     def _counts(self, video: Video, points: int | None = None) -> dict[str, int]:
-        """Frames in the video, the points and (where they are imported) the maps.
-
-        Raises
-        ------
-        GazeError
-            They differ and `reconcile` is ``strict``.
-        """
+        """Frames of the video, of the points and (where they are imported) of the maps."""
         check_confined(self.root, video)
         declared = probe(video).frames
         counts = {} if declared is None else {"video": declared}
@@ -201,26 +186,26 @@ class MouseSaliency:
             counts["maps"] = len(VideoMaps(video.annotation_paths[1]))
         if len(set(counts.values())) > 1 and self.config.reconcile == "strict":
             raise GazeError(
-                f"{video.path.name}: {_told(counts)} do not belong together; dataset.reconcile: "
-                "truncate_to_shorter keeps the frames that all have"
+                f"{video.path.name}: {_in_words(counts)} do not belong together; "
+                "dataset.reconcile: truncate_to_shorter keeps the frames that all have"
             )
         return counts
 
     def _frames(self, video: Video) -> list[Any]:
         path = video.annotation_paths[0]
-        frames = _read_json(path)
+        frames = read_json(path)
         if not isinstance(frames, list):
             raise GazeError(f"{path} is no list of frames; fetch it again")
         return frames
 
     def fixations(self, video: Video, height_px: int, width_px: int) -> Fixations:
-        """Every point of all observers, repeated ones too; see `Source.fixations`."""
+        """Read every point of all observers, repeated ones too; see `Source.fixations`."""
         if not video.has_ground_truth:
             raise GazeError(f"{video.id}: no points of the list {video.split} are published")
         check_confined(self.root, video)
         frames = self._frames(video)
         counts = self._counts(video, len(frames))
-        frame, row, column = _points(video.annotation_paths[0], frames)
+        frame, row, column = read_points(video.annotation_paths[0], frames)
         inside = (row >= -0.5) & (row < height_px - 0.5) & (column >= -0.5)
         inside &= column < width_px - 0.5
         builder = PointsBuilder()
@@ -231,11 +216,11 @@ class MouseSaliency:
         if len(set(counts.values())) > 1:
             rule = self.config.reconcile
             kept = min(counts.values()) if rule == "truncate_to_shorter" else "the video's"
-            attributes["notes"] = [f"{rule}: {kept} frames kept of {_told(counts)}"]
+            attributes["notes"] = [f"{rule}: {kept} frames kept of {_in_words(counts)}"]
         return builder.build({**attributes, **self._rules()})
 
     def published_maps(self, video: Video) -> VideoMaps | None:
-        """The saliency video where `ground_truth` is ``import``."""
+        """Open the saliency video where `ground_truth` is ``import``; see `Source`."""
         if self.config.ground_truth != "import" or not video.has_ground_truth:
             return None
         check_confined(self.root, video)
@@ -251,7 +236,7 @@ class MouseSaliency:
         return {"edition": self.config.edition, "reconcile": self.config.reconcile}
 
     def parameters(self) -> dict[str, Any]:
-        """Every setting that changes the fixations."""
+        """Give every setting that changes the fixations; see `Source.parameters`."""
         return {
             "kind": "mouse_saliency",
             "ground_truth": self.config.ground_truth,
@@ -269,16 +254,8 @@ def _mp4_files(top: Path) -> Iterator[Path]:
                 yield Path(folder) / name
 
 
-def _read_json(path: Path) -> Any:
-    check_file(path, MAX_JSON_BYTES)
-    try:
-        return json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise GazeError(f"{path} is no JSON ({error}); fetch it again") from None
-
-
 def _is_names(names: Any) -> bool:
-    """Whether it is a list of names that cannot lead out of a folder."""
+    """Whether a value is a list of names that cannot lead out of a folder."""
     return isinstance(names, list) and all(
         isinstance(name, str)
         and len(name) <= _MAX_NAME
@@ -289,26 +266,7 @@ def _is_names(names: Any) -> bool:
     )
 
 
-def _points(
-    path: Path, frames: Sequence[Any]
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Frame, row and column of each point; the first two numbers of a point count."""
-    try:
-        counts = [len(points) for points in frames]
-        pairs = [(point[0], point[1]) for points in frames for point in points]
-        values = real_numbers(pairs if pairs else np.empty((0, 2)))
-        values = values.reshape(-1, 2)
-    except (TypeError, ValueError, LookupError, OverflowError):
-        raise GazeError(
-            f"{path} is no list of frames, each a list of points [row, column]; fetch it again"
-        ) from None
-    if not np.isfinite(values).all():
-        raise GazeError(f"{path} holds coordinates that are not finite")
-    frame = np.repeat(np.arange(len(counts)), counts)
-    return frame, values[:, 0], values[:, 1]
-
-
-def _told(counts: Mapping[str, int]) -> str:
+def _in_words(counts: Mapping[str, int]) -> str:
     """Counts in words, the video's first."""
     return ", ".join(
         f"{count} frames in the {kind}" if kind == "video" else f"{count} of {kind}"
@@ -318,7 +276,7 @@ def _told(counts: Mapping[str, int]) -> str:
 
 _TITLES = {"ntire2026": "NTIRE 2026 video saliency", "avimos": "AViMoS (AIM 2024)"}
 _SIGNS = (
-    (SPLIT_FILE,),
+    (_SPLIT_FILE,),
     ("FixationsTrain/Train/*/fixations.json", "FixationsTest/Test/*/fixations.json"),
 )
 _PUBLISHED = {
@@ -355,5 +313,5 @@ DATASET = Dataset(
     'Results", ECCV Workshops 2024; of the edition of 2026 the report of the NTIRE 2026 challenge',
     redistribution="allowed",
     terms="CC BY (https://github.com/msu-video-group/NTIRE26_Saliency_Prediction; each video's own "
-    "licence stands in VideoInfo.json)",
+    "licence is in VideoInfo.json)",
 )

@@ -1,15 +1,14 @@
-"""SALICON: 20,000 still images of COCO, gaze by mouse; each image is a video of one frame.
+"""SALICON: 20,000 still images of COCO, viewed by mouse; each image is a video of one frame.
 
 M. Jiang, S. Huang, J. Duan, Q. Zhao: "SALICON: Saliency in Context", CVPR 2015. The editions of
-2015 and 2017 hold different fixations of the same images; in that of 2017 some lie outside.
+2015 and 2017 hold different fixations of the same images; some of 2017 are outside the image.
 """
 
 from __future__ import annotations
 
 import functools
-import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,49 +16,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveal.errors import GazeError, RecipeError
-from foveal.pipeline.recipe.section import GazeSelection
-from foveal.pipeline.sources.base import Dataset, Form
+from foveal.pipeline.sources.base import Dataset, Form, RawSource
 from foveal.pipeline.sources.readers.clips import GroundTruthSection
 from foveal.pipeline.sources.readers.files import (
     check_confined,
     check_file,
-    dataset_root,
     file_names,
     natural_key,
     not_read,
 )
+from foveal.pipeline.sources.readers.json_text import read_annotations
 from foveal.pipeline.sources.readers.mat import read_mat, real_numbers
 from foveal.pipeline.sources.readers.pictures import PICTURE_SUFFIXES, PictureMaps
-from foveal.pipeline.sources.readers.points import PointsBuilder, only_pairwise, pixels_of_frames
+from foveal.pipeline.sources.readers.points import PointsBuilder, pixels_of_frames
 from foveal.pipeline.video.density_kernels import DensityConstants, DensityKernel
 from foveal.pipeline.video.types import Fixations, Video
 
 Split = Literal["train", "val", "test"]
 Points = list[tuple[str, NDArray[np.float64]]]
-"""Observer and their fixations, float64 [n, 2] of x, y counted from 1."""
+"""Observers and the fixations of each, float64 [n, 2] of (x, y) counted from 1."""
 
-MAX_JSON_BYTES = 1 << 33
+_MAX_JSON_BYTES = 1 << 33
 _IMAGE = re.compile(r"COCO_(train|val|test)")
-_READ_CHARACTERS = 1 << 20
-_MAX_ANNOTATION_CHARACTERS = 1 << 24
-_LIST_START = re.compile(r'"annotations"\s*:\s*\[')
-_LIST_START_CHARACTERS = 100
-_BETWEEN_ITEMS = re.compile(r"[\s,]*")
 
 
 class SALICONConfig(GroundTruthSection):
-    """SALICON: ``images/``, ``maps/`` and ``fixations/`` with a folder for each split.
+    """SALICON: ``images/``, ``maps/`` and ``fixations/`` with one folder per split.
 
     Attributes
     ----------
     edition : {'2015', '2017'}
-        Of the fixations. Fixations outside the image are counted and left out in 2017; in 2015
-        there are none, so one is an error.
+        Edition of the fixations. That of 2017 has fixations outside the image, which are counted
+        and left out; that of 2015 has none, so one is an error.
     gaze : {'mat', 'json'}
-        ``fixations/{split}/COCO_*.mat``, (x, y); or ``fixations_{split}2014.json``, (y, x). Both
-        count from 1.
+        ``fixations/{split}/COCO_*.mat`` with (x, y), or ``fixations_{split}2014.json`` with
+        (y, x). Both count pixels from 1.
     splits : list of {'train', 'val', 'test'}
-        The ground truth of test is withheld.
+        10,000, 5,000 and 5,000 images; the ground truth of ``test`` is withheld.
     """
 
     kind: Literal["salicon"]
@@ -68,18 +61,11 @@ class SALICONConfig(GroundTruthSection):
     splits: tuple[Split, ...] = ("train", "val")
 
 
-class SALICON:
-    """The source behind `SALICONConfig`; see `Source`."""
-
-    def __init__(self, config: SALICONConfig, fixations: GazeSelection | None) -> None:
-        self.config = config
-        self.root = dataset_root(config.root)
-        self.subjects = fixations.subjects if fixations else "all"
-        self.left_out = ""
-        only_pairwise(fixations)
+class SALICON(RawSource[SALICONConfig]):
+    """SALICON as published; see `RawSource`."""
 
     def videos(self) -> Sequence[Video]:
-        """Images of the wanted splits; ids are their names without suffix."""
+        """List the images of the wanted splits; an id is an image's name without its suffix."""
         found = []
         beside: dict[Path, list[str]] = {}
         for split in self.config.splits:
@@ -89,14 +75,14 @@ class SALICON:
             pictures = [name for name in names if Path(name).suffix.lower() in PICTURE_SUFFIXES]
             own = [name for name in pictures if name.startswith(f"COCO_{split}")]
             found += [self._video(folder, name, split) for name in own]
-            # Those of another split may lie in the same folder, and are none of this recipe's.
+            # Images of other splits may be in the same folder; they are no surprise.
             listed = own if folder == nested else [n for n in pictures if _IMAGE.match(n)]
             beside[folder] = sorted(set(names) - set(listed), key=natural_key)
         self.left_out = "; ".join(filter(None, map(not_read, beside, beside.values())))
         if not found:
             raise RecipeError(
                 f"{self.root}/images holds no COCO_{{split}}2014_*.jpg of "
-                f"{', '.join(self.config.splits)}, neither directly nor in a folder a split"
+                f"{', '.join(self.config.splits)}, neither directly nor in one folder per split"
             )
         return found
 
@@ -125,7 +111,7 @@ class SALICON:
         return self.root / "maps" / split / f"{stem}.png"
 
     def fixations(self, video: Video, height_px: int, width_px: int) -> Fixations:
-        """Fixated pixels of all selected observers in frame 0; see `Source.fixations`."""
+        """Read the fixated pixels of all selected observers; see `Source.fixations`."""
         if not video.has_ground_truth or video.split is None:
             raise GazeError(f"SALICON withholds the ground truth of its test images, as {video.id}")
         check_confined(self.root, video)
@@ -133,7 +119,7 @@ class SALICON:
         if self.config.gaze == "mat":
             observers = _read_mat_points(path)
         else:
-            check_file(path, MAX_JSON_BYTES)
+            check_file(path, _MAX_JSON_BYTES)
             index = _index(path, path.stat().st_mtime_ns)
             if isinstance(index, GazeError):
                 raise index
@@ -142,36 +128,26 @@ class SALICON:
             raise GazeError(f"{path} holds no fixations of {video.id}")
         builder = PointsBuilder()
         for subject, points in observers:
-            if self.subjects == "all" or subject in self.subjects:
-                self._add(builder, subject, points, height_px, width_px, path)
+            if self.subjects != "all" and subject not in self.subjects:
+                continue
+            if not np.isfinite(points).all():
+                raise GazeError(f"{path}: fixations of observer {subject} are not finite")
+            x, y = np.floor(points.T + 0.5) - 1
+            inside = (x >= 0) & (x < width_px) & (y >= 0) & (y < height_px)
+            if self.config.edition == "2015" and not inside.all():
+                raise GazeError(
+                    f"{path}: {int((~inside).sum())} fixations of observer {subject} are outside "
+                    f"the {width_px}x{height_px} image, which happens only in the edition of 2017; "
+                    "write dataset.edition: '2017'"
+                )
+            builder.count("off_screen", ~inside)
+            used = np.zeros(int(inside.sum()), int)
+            pixels = pixels_of_frames(used, x[inside], y[inside], "pairwise")
+            builder.add(subject, *pixels, read=len(points), used=used)
         return builder.build({"origin": "fixations", **self._rules()})
 
-    def _add(
-        self,
-        builder: PointsBuilder,
-        subject: str,
-        points: NDArray[np.float64],
-        height_px: int,
-        width_px: int,
-        path: Path,
-    ) -> None:
-        if not np.isfinite(points).all():
-            raise GazeError(f"{path}: fixations of observer {subject} are not finite")
-        x, y = np.floor(points.T + 0.5) - 1
-        inside = (x >= 0) & (x < width_px) & (y >= 0) & (y < height_px)
-        if self.config.edition == "2015" and not inside.all():
-            raise GazeError(
-                f"{path}: {int((~inside).sum())} fixations of observer {subject} lie outside the "
-                f"{width_px}x{height_px} image, which happens in the edition of 2017 only; write "
-                "dataset.edition: '2017'"
-            )
-        builder.count("off_screen", ~inside)
-        used = np.zeros(int(inside.sum()), int)
-        pixels = pixels_of_frames(used, x[inside], y[inside], "pairwise")
-        builder.add(subject, *pixels, read=len(points), used=used)
-
     def published_maps(self, video: Video) -> PictureMaps | None:
-        """The density picture where `ground_truth` is ``import``."""
+        """Open the density map where `ground_truth` is ``import``; see `Source`."""
         if self.config.ground_truth != "import" or not video.has_ground_truth:
             return None
         check_confined(self.root, video)
@@ -181,12 +157,12 @@ class SALICON:
         return {"edition": self.config.edition, "gaze": self.config.gaze}
 
     def parameters(self) -> dict[str, Any]:
-        """Every setting that changes the fixations."""
+        """Give every setting that changes the fixations; see `Source.parameters`."""
         return {"kind": "salicon", "subjects": self.subjects, **self._rules()}
 
 
 def _read_mat_points(path: Path) -> Points:
-    """Fixations of the observers of one image; they bear no ids, so they are numbered from 1."""
+    """Fixations of the observers of one image; they have no ids, so they are numbered from 1."""
     gaze = read_mat(path, "gaze")
     observers = [gaze] if isinstance(gaze, dict) else gaze
     try:
@@ -200,13 +176,13 @@ def _read_mat_points(path: Path) -> Points:
 
 @functools.lru_cache(maxsize=2)
 def _index(path: Path, modified_ns: int) -> dict[int, Points] | GazeError:
-    """All fixations of a JSON file by image, turned to (x, y); or why it cannot be read.
+    """All fixations of a JSON file by image, as (x, y); or the reason why it cannot be read.
 
-    Either is found once a process; `modified_ns` makes a changed file count as another one.
+    The file is read once per process; `modified_ns` makes a changed file count as another one.
     """
     found: dict[int, Points] = {}
     try:
-        for annotation in _annotations(path):
+        for annotation in read_annotations(path):
             rows = real_numbers(annotation["fixations"]).reshape(-1, 2)
             observers = found.setdefault(int(annotation["image_id"]), [])
             observers.append((str(annotation["worker_id"]), rows[:, ::-1].copy()))
@@ -221,35 +197,9 @@ def _index(path: Path, modified_ns: int) -> dict[int, Points] | GazeError:
     return found
 
 
-def _annotations(path: Path) -> Iterator[dict[str, Any]]:
-    """Items of the file's ``annotations`` list, one at a time, without holding the whole text."""
-    decoder = json.JSONDecoder()
-    with path.open(encoding="utf-8") as file:
-        text, at = "", None
-        while at is None:
-            block = file.read(_READ_CHARACTERS)
-            if not block:
-                raise GazeError(f"{path} has no list of annotations, as SALICON's files do")
-            text = text[-_LIST_START_CHARACTERS:] + block
-            at = match.end() if (match := _LIST_START.search(text)) else None
-        while True:
-            at = _BETWEEN_ITEMS.match(text, at).end()  # type: ignore[union-attr]
-            if text.startswith("]", at):
-                return
-            try:
-                item, at = decoder.raw_decode(text, at)
-            except json.JSONDecodeError:
-                block = file.read(_READ_CHARACTERS)
-                if not block or len(text) - at > _MAX_ANNOTATION_CHARACTERS:
-                    raise GazeError(f"{path} is no complete JSON file; fetch it again") from None
-                text, at = text[at:] + block, 0
-                continue
-            yield item
-
-
-# The binary map under a Gaussian of σ = 19 px, minus its minimum, divided by its maximum:
-# SALICON.buildFixMap in salicon.py (Jiang et al. 2015), which calls scipy.ndimage.gaussian_filter
-# with its defaults: cut at 4 σ = 76 px, mirrored border.
+# The binary map blurred by a Gaussian of σ = 19 px, minus its minimum, divided by its maximum:
+# SALICON.buildFixMap in salicon.py (Jiang et al. 2015). It calls scipy.ndimage.gaussian_filter with
+# the defaults: cut at 4 σ = 76 px, mirrored border.
 DENSITY = DensityConstants(
     DensityKernel(19.0, half_width_px=76.0, border="reflect", subtract_min=True)
 )

@@ -1,4 +1,4 @@
-"""Any folder of videos, with a table of gaze (CSV or Parquet), with published maps, or alone."""
+"""Any folder of videos: alone, with a table of gaze (CSV or Parquet), or with published maps."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from foveal.pipeline.video.types import Fixations, Video
 
 
 class GazeColumns(Section):
-    """Names of the table's columns; null where there is none.
+    """Names of the columns in a table of gaze; null where there is no such column.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class GazeColumns(Section):
     x, y : str
         Coordinates, see `GazeTable.units`.
     event : str or null
-        What kind of sample it is; rows that differ from `GazeTable.fixation_event` are left out.
+        Kind of sample; rows that differ from `GazeTable.fixation_event` are left out.
     """
 
     video: str | None = "video"
@@ -62,20 +62,21 @@ class GazeColumns(Section):
 
 
 class GazeTable(Section):
-    """A table of gaze samples or fixations, one point a row.
+    """A table of gaze samples or fixations, with one point per row.
 
     Attributes
     ----------
     path : str
-        CSV or Parquet file below the root; ``{video}`` stands for the video's id.
+        CSV or Parquet file below the root; ``{video}`` is replaced by the video's id.
     columns : GazeColumns
+        Names of its columns.
     units : {'pixels', 'fraction'}
         Pixels of the video, or fractions of its width and height (0 left and upper edge, 1 right
         and lower edge).
     first_frame, first_pixel : {0, 1}
         Number of the first frame, and coordinate of the first pixel's centre.
     fps, seconds_per_unit : float
-        Turn `columns.seconds` into frames: floor(value x seconds_per_unit x fps).
+        They turn `columns.seconds` into frames: floor(value x seconds_per_unit x fps).
     fixation_event : str
         Value of `columns.event` that is kept.
     """
@@ -98,15 +99,16 @@ class VideosConfig(GroundTruthSection):
     videos : str
         Folder below the root.
     form : {'files', 'frames'}
-        Video files, or one folder of images a video.
+        Video files, or one folder of images per video.
     fps : float
-        Of the frames form.
+        Frame rate of the form ``frames``.
     split : str or null
-        Name of the split all of them belong to.
+        Name of the split that all videos belong to.
     gaze : GazeTable or null
+        Table of gaze; null where there is none.
     maps, points : str or null
-        Folders of published density pictures and binary fixation maps (pictures or MATLAB files),
-        numbered from 1; ``{video}`` stands for the id, e.g. ``annotation/{video}/maps``.
+        Folders of published density maps and binary fixation maps (pictures or MATLAB files),
+        numbered from 1; ``{video}`` is replaced by the id, e.g. ``annotation/{video}/maps``.
     """
 
     kind: Literal["videos"]
@@ -119,14 +121,7 @@ class VideosConfig(GroundTruthSection):
     points: str | None = None
 
 
-def open_videos(config: VideosConfig, fixations: GazeSelection | None) -> Videos | ClipSource:
-    """The source for what the recipe describes.
-
-    Raises
-    ------
-    RecipeError
-        Where its keys contradict each other.
-    """
+def _open(config: VideosConfig, fixations: GazeSelection | None) -> Videos | ClipSource:
     gaze = config.gaze
     only_pairwise(fixations)
     if gaze is not None and config.points is not None:
@@ -143,7 +138,10 @@ def open_videos(config: VideosConfig, fixations: GazeSelection | None) -> Videos
 
 
 class Videos:
-    """Video files, or folders of images with a table; see `Source`."""
+    """Video files, or folders of images with a table of gaze; see `Source`.
+
+    `config` and `fixations` are sections of the recipe.
+    """
 
     def __init__(self, config: VideosConfig, fixations: GazeSelection | None) -> None:
         self.config = config
@@ -151,10 +149,12 @@ class Videos:
         self.root = dataset_root(config.root)
         self.subjects = fixations.subjects if fixations else "all"
         if config.gaze is None and self.subjects != "all":
-            raise RecipeError("fixations.subjects needs dataset.gaze: maps do not tell observers")
+            raise RecipeError(
+                "fixations.subjects needs dataset.gaze: maps do not say who looked where"
+            )
 
     def videos(self) -> Sequence[Video]:
-        """Videos in natural order; ids are names of files without suffix, or of folders."""
+        """List the videos in natural order; an id is the name without suffix."""
         listed = _listed(self.config)
         if self.config.form == "files":
             table = self.config.gaze.path if self.config.gaze else ""
@@ -200,7 +200,7 @@ class Videos:
         ]
 
     def fixations(self, video: Video, height_px: int, width_px: int) -> Fixations:
-        """Points of the video's rows or fixation maps; see `Source.fixations`."""
+        """Read the points of the video's rows or fixation maps; see `Source.fixations`."""
         check_confined(self.root, video)
         if self.config.gaze is None:
             pictures = self._pictures("points", video.id)
@@ -256,7 +256,7 @@ class Videos:
         return np.floor(np.where(np.abs(frame) < np.iinfo(np.int32).max, frame, np.nan))
 
     def published_maps(self, video: Video) -> PublishedMaps | None:
-        """Density pictures where `ground_truth` is ``import``."""
+        """Open the maps where `ground_truth` is ``import``; see `Source.published_maps`."""
         if self.config.ground_truth != "import":
             return None
         check_confined(self.root, video)
@@ -266,7 +266,7 @@ class Videos:
         return PictureMaps(maps)
 
     def parameters(self) -> dict[str, Any]:
-        """Every setting that changes the fixations."""
+        """Give every setting that changes the fixations; see `Source.parameters`."""
         gaze = self.config.gaze
         return {
             "kind": "videos",
@@ -319,4 +319,4 @@ FORM = Form(
     folder_key="videos",
 )
 
-DATASET = Dataset("videos", "Videos with gaze tables", VideosConfig, open_videos, forms=(FORM,))
+DATASET = Dataset("videos", "Videos with gaze tables", VideosConfig, _open, forms=(FORM,))

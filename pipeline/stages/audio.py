@@ -1,7 +1,7 @@
-"""Sound beside the frames: ``audio``, and its spectrum ``log_mel``.
+"""This module stores the sound of a video, ``audio``, and its spectrum, ``log_mel``.
 
-Both lie on the clock of the frames: sample i sounds i / rate seconds after the first frame, and
-``<array>_offset`` says where the run of each frame begins.
+Both use the clock of the frames: sample i sounds i / rate seconds after the first frame, and
+``<array>_offset`` says where the items of each frame begin.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from foveal.pipeline.stages.base import (
     Stage,
     StageContext,
     StageRequest,
+    numbers_spec,
 )
 from foveal.pipeline.stages.frames import TIMELINE
 from foveal.pipeline.video.types import ArrayBatch, AudioBatch
@@ -33,23 +34,26 @@ if TYPE_CHECKING:
     from foveal.pipeline.video.audio import Waveform
 
 WAVEFORM = "audio"
-_SAMPLES_A_CHUNK = 2**14
-_SAMPLES_A_SHARD = 2**21
-_HOPS_A_CHUNK = 2**7
-_HOPS_A_SHARD = 2**14
-_OFFSETS_A_CHUNK = 2**14
+"""Name of the stage and the array of samples."""
+
+_SAMPLES_PER_CHUNK = 2**14
+_SAMPLES_PER_SHARD = 2**21
+_HOPS_PER_CHUNK = 2**7
+_HOPS_PER_SHARD = 2**14
+_OFFSETS_PER_CHUNK = 2**14
 _INT16 = 32767
 _MOST_SECONDS = 24 * 3600
 
 
 class AudioSection(StageSection):
-    """The sound of each video, mixed down to one channel.
+    """Store the sound of each video, mixed down to one channel.
 
     Attributes
     ----------
     rate_hz : int
-        Samples per second as stored, whatever the file has.
+        Samples per second as stored, for any rate of the file.
     dtype : {'int16', 'float32'}
+        Type of the stored samples.
     without_sound : {'none', 'silence'}
         Videos without an audio stream have no samples, or zeros.
     """
@@ -63,18 +67,21 @@ class AudioSection(StageSection):
 
 
 class LogMelSection(StageSection):
-    """Logarithm of the sound's power in mel bands, of the waveform that ``audio`` keeps.
+    """Store the logarithm of the sound's power in mel bands, of the stored waveform.
 
     Attributes
     ----------
     bands : int
+        Number of mel bands.
     window_seconds, hop_seconds : float
-        Of the Hann windows; hop h is centred at h × `hop_seconds`.
+        Length of the Hann windows and distance of their centres; hop h is centred at
+        h × `hop_seconds`.
     low_hz, high_hz : float, float or null
-        Null takes half the rate of the waveform.
+        Range of the bands; null takes half the rate of the waveform.
     floor : float
-        Added to the power before its logarithm.
+        Added to the power before the logarithm.
     dtype : {'float16', 'float32'}
+        Type of the stored values.
     """
 
     bands: Annotated[int, Field(ge=1, le=512)] = 64
@@ -91,8 +98,8 @@ class LogMelSection(StageSection):
             raise ValueError(f"high_hz {self.high_hz} is not above low_hz {self.low_hz}")
         if self.hop_seconds > self.window_seconds:
             raise ValueError(
-                f"hop_seconds {self.hop_seconds} leaves sound out between windows of "
-                f"{self.window_seconds} s; take at most that"
+                f"hop_seconds {self.hop_seconds} skips sound between windows of "
+                f"{self.window_seconds} s; make it at most as long as a window"
             )
         return self
 
@@ -105,7 +112,7 @@ class LogMelSection(StageSection):
             if max(section.high_hz or 0, section.low_hz) > waveform.rate_hz / 2:
                 raise ValueError(
                     f"log_mel: bands up to {section.high_hz or section.low_hz} Hz need a waveform "
-                    f"of twice as many samples a second; audio.rate_hz is {waveform.rate_hz}"
+                    f"with twice as many samples per second; audio.rate_hz is {waveform.rate_hz}"
                 )
             if round(section.hop_seconds * waveform.rate_hz) < 1:
                 raise ValueError(f"log_mel: a hop of {section.hop_seconds} s is below one sample")
@@ -117,7 +124,7 @@ class LogMelSection(StageSection):
 
 
 class _OnTheClock(PlainStage):
-    """What both stages share: the times of the frames, and where each frame's run begins."""
+    """Collect the times of the frames, and find where the items of each frame begin."""
 
     def __init__(self) -> None:
         self._frame_seconds: list[NDArray[np.float64]] = []
@@ -125,26 +132,31 @@ class _OnTheClock(PlainStage):
     def prepare(self, context: StageContext) -> None:
         self._fps = context.info.fps
 
-    def _heard_frames(self, batch: ArrayBatch) -> None:
-        self._frame_seconds.append(batch.values)
-
     def _end_seconds(self) -> float:
-        """When the last frame has passed."""
+        """Return the time at which the last frame ends."""
         last = self._frame_seconds[-1][-1] if self._frame_seconds else -1 / self._fps
         seconds = float(last) + 1 / self._fps
         if seconds > _MOST_SECONDS:
-            raise DecodeError(f"it lasts {seconds:.0f} s; sound of up to {_MOST_SECONDS} s is kept")
+            raise DecodeError(
+                f"the video is {seconds:.0f} s long; sound is stored for up to {_MOST_SECONDS} s"
+            )
         return seconds
 
     def _offsets(self, rate_hz: float, items: int) -> NDArray[np.int64]:
-        """First item that sounds at or after each frame's time; then the number of items."""
+        """Return the first item at or after each frame's time, then the number of items."""
         seconds = np.concatenate([np.zeros(0), *self._frame_seconds])
         first = np.ceil(seconds * rate_hz - 1e-6).astype(np.int64)
         return np.append(np.minimum(first, items), items)
 
 
 class AudioStage(_OnTheClock):
-    """``audio``, and ``audio_offset``: samples of frame k begin at row ``offset[k]``."""
+    """Store ``audio``, and ``audio_offset``: the samples of frame k begin at row ``offset[k]``.
+
+    Parameters
+    ----------
+    section : AudioSection
+        Settings of the recipe.
+    """
 
     name = WAVEFORM
     inputs = (TIMELINE, AUDIO)
@@ -176,18 +188,18 @@ class AudioStage(_OnTheClock):
                 (),
                 dtype,
                 about,
-                _SAMPLES_A_CHUNK,
-                _SAMPLES_A_SHARD,
+                _SAMPLES_PER_CHUNK,
+                _SAMPLES_PER_SHARD,
                 axis="sample",
                 kind="waveform",
                 offset=f"{WAVEFORM}_offset",
             ),
-            offset_spec(WAVEFORM),
+            _offset_spec(WAVEFORM),
         ]
 
     def push(self, batch: ArrayBatch | AudioBatch) -> Arrays:
         if isinstance(batch, ArrayBatch):
-            self._heard_frames(batch)
+            self._frame_seconds.append(batch.values)
             return NO_ARRAYS
         return self._given(self._sound().push(batch))
 
@@ -229,7 +241,15 @@ class AudioStage(_OnTheClock):
 
 
 class LogMelStage(_OnTheClock):
-    """``log_mel`` [hop, band] and ``log_mel_offset``, from ``audio`` as it is stored."""
+    """Store ``log_mel`` [hop, band] and ``log_mel_offset``, made from the stored ``audio``.
+
+    Parameters
+    ----------
+    section : LogMelSection
+        Settings of the recipe.
+    rate_hz : int
+        Samples per second of ``audio``.
+    """
 
     name = "log_mel"
     inputs = (TIMELINE, WAVEFORM)
@@ -261,18 +281,18 @@ class LogMelStage(_OnTheClock):
                 (self._section.bands,),
                 np.dtype(self._section.dtype),
                 about,
-                _HOPS_A_CHUNK,
-                _HOPS_A_SHARD,
+                _HOPS_PER_CHUNK,
+                _HOPS_PER_SHARD,
                 axis="hop",
                 kind="features",
                 offset="log_mel_offset",
             ),
-            offset_spec("log_mel"),
+            _offset_spec("log_mel"),
         ]
 
     def push(self, batch: ArrayBatch) -> Arrays:
         if batch.array == TIMELINE:
-            self._heard_frames(batch)
+            self._frame_seconds.append(batch.values)
             return NO_ARRAYS
         self._samples += len(batch)
         samples = batch.physical.astype(np.float32, copy=False)
@@ -309,16 +329,6 @@ class LogMelStage(_OnTheClock):
         return {"log_mel": values.astype(section.dtype)}
 
 
-def offset_spec(array: str) -> ArraySpec:
-    """Where each frame's run of items begins, int64 [frames + 1]."""
-    return ArraySpec(
-        f"{array}_offset",
-        ("time_plus_1",),
-        (),
-        np.dtype("int64"),
-        {"long_name": f"items of {array} of frame k are offset[k] … offset[k + 1] - 1"},
-        _OFFSETS_A_CHUNK,
-        _OFFSETS_A_CHUNK,
-        axis="frame_plus_1",
-        kind="scalar",
-    )
+def _offset_spec(array: str) -> ArraySpec:
+    about = f"items of {array} of frame k are offset[k] … offset[k + 1] - 1"
+    return numbers_spec(f"{array}_offset", "time_plus_1", about, "frame_plus_1", _OFFSETS_PER_CHUNK)

@@ -1,4 +1,4 @@
-"""The stage seam: what a build asks of anything that makes arrays of a video."""
+"""This module defines a stage: what a build asks of anything that makes arrays of a video."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
+import numpy as np
 from numpy.typing import NDArray
 
 from foveal.pipeline.video.types import Fixations, Video, VideoInfo
@@ -22,9 +23,10 @@ Arrays = Mapping[str, NDArray[Any]]
 Made = TypeVar("Made")
 
 NO_ARRAYS: Arrays = {}
+"""What a stage returns when it has no new items."""
 
 DECODE = "decode"
-"""Input of the timeline alone: the decode itself. ``push`` gets `FrameBatch`."""
+"""Input of the timeline only: the decode itself. ``push`` gets `FrameBatch`."""
 
 FRAMES = "decoded frames"
 """Input: ``push`` gets `FrameBatch`."""
@@ -33,24 +35,26 @@ AUDIO = "audio samples"
 """Input: ``push`` gets `AudioBatch`; nothing for a video without sound."""
 
 ANNOTATION = "annotation"
-"""Input: fixations or published maps, asked of `StageContext` in ``prepare``."""
+"""Input: fixations or published maps, which ``prepare`` asks `StageContext` for."""
 
 OF_THIS_RUN = "of_this_run"
-"""Key of a stage's provenance for what another machine would say otherwise (threads, batches)."""
+"""Key in a stage's provenance for what differs between machines (threads, batches)."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What the cost of a stage follows, for the forecast of a dry run.
+    """What the cost of a stage depends on, for the forecast of a dry run.
 
     Attributes
     ----------
     items : callable
-        Units of work in a video of so many frames (windows of I3D; frames else).
+        Takes a number of frames, returns the units of work in such a video (windows for I3D,
+        otherwise frames).
     sample_frames : int
-        Frames that a trial needs to show what one unit costs.
+        Frames that a trial needs to measure the cost of one unit.
     whole : bool
-        Whether the time does not follow the frames it is tried on, as a recording is read whole.
+        Whether the time is the same for any number of frames, as for a recording that is always
+        read completely.
     """
 
     items: Callable[[int], int] = lambda frames: frames
@@ -60,15 +64,18 @@ class Cost:
 
 @dataclass(frozen=True)
 class StageRequest:
-    """What a section makes stages from.
+    """What a section of the recipe makes the stages of one video from.
 
     Attributes
     ----------
     recipe : Recipe
+        The whole recipe.
     source : Source
+        The dataset.
     video : Video
+        The video that the stages are for.
     shared : Shared
-        Networks and the like that all videos of a build use.
+        Networks and other objects that all videos of a build use.
     """
 
     recipe: Recipe
@@ -84,11 +91,11 @@ class StageContext:
     Attributes
     ----------
     info : VideoInfo
-        Geometry of the video.
+        Size and frame rate of the video.
     fixations : callable
-        The video's fixations, not yet clipped to its length; read once however many stages ask.
+        Returns the video's fixations, not yet clipped to its length; they are read only once.
     published_maps : callable
-        The dataset's own density pictures, None where it has none.
+        Returns the dataset's own density pictures, or None if it has none.
     """
 
     info: VideoInfo
@@ -97,10 +104,10 @@ class StageContext:
 
 
 class Stage(Protocol):
-    """A pure, store-free computation over one video: batches in, arrays out.
+    """A computation over one video: it takes batches and returns arrays.
 
     One instance serves one video: ``prepare`` once, ``outputs``, ``push`` for each batch of each
-    input, ``finish`` once, ``provenance``. Nothing here knows of the store, of Prefect or of other
+    input, ``finish`` once, ``provenance``. A stage knows nothing about the store, Prefect or other
     stages.
 
     Attributes
@@ -110,11 +117,12 @@ class Stage(Protocol):
     version : int
         Raised whenever the same parameters would give other numbers.
     inputs : tuple of str
-        `FRAMES`, `ANNOTATION` and names of arrays, made by this build or by a former one. Batches
-        of one input come in order; those of several come in step with the frames.
+        `FRAMES`, `ANNOTATION` and names of arrays that this build or a former one makes. Batches
+        of one input come in order; those of several inputs come in step with the frames.
     arrays : tuple of str
-        Names of the arrays it makes.
+        Names of the arrays that the stage makes.
     cost : Cost
+        What its cost depends on.
     """
 
     @property
@@ -133,57 +141,59 @@ class Stage(Protocol):
     def cost(self) -> Cost: ...
 
     def parameters(self) -> dict[str, Any]:
-        """Everything but the input that determines the numbers; enters the fingerprint."""
+        """Return everything but the input that determines the numbers, for the fingerprint."""
 
     def prepare(self, context: StageContext) -> None:
-        """Take what the video is; read the annotation where it is an input.
+        """Get ready for one video; read the annotation if it is an input.
+
+        Parameters
+        ----------
+        context : StageContext
+            Size and frame rate of the video, and access to its annotation.
 
         Raises
         ------
         InputError
-            The annotation is unusable; nothing has been decoded or written then.
+            The annotation is unusable; nothing has been decoded or written by then.
         """
 
     def outputs(self) -> Sequence[ArraySpec]:
-        """The arrays, in full; asked for after ``prepare``."""
+        """Describe the arrays; called after ``prepare``."""
 
     def push(self, batch: Any) -> Arrays:
-        """Take the next batch of an input, give what became computable.
+        """Take the next `batch` of an input; return the items that could be computed with it.
 
-        Parameters
-        ----------
-        batch : FrameBatch or ArrayBatch
-            An `ArrayBatch` says which array it is of.
+        It is a `FrameBatch`, an `AudioBatch`, or an `ArrayBatch`, which names its array.
         """
 
     def finish(self) -> Iterable[Arrays]:
-        """Give the rest, in as many parts as memory asks for, after the last batch."""
+        """Return the remaining items after the last batch, in parts that fit into memory."""
 
     def provenance(self) -> dict[str, Any]:
-        """What happened while computing (device, counts, quality figures); JSON-serialisable.
+        """Return what happened while computing (device, counts, quality); JSON-serialisable.
 
-        Asked for after `finish`; stored with the arrays, never part of the fingerprint. What it
-        holds under `OF_THIS_RUN` goes into the mark alone.
+        Called after `finish`; stored with the arrays, never part of the fingerprint. What is under
+        `OF_THIS_RUN` goes only into the mark.
         """
 
 
 @runtime_checkable
 class Resumable(Protocol):
-    """A stage that can go on in the middle of a video, after a kill.
+    """A stage that can continue in the middle of a video after a kill.
 
-    All that it has given by then is kept, and it is given every later batch. A stage whose state is
-    large, or whose numbers depend on how batches were cut, does without: it begins anew.
+    Everything that it returned before is kept, and it gets every later batch. A stage with a large
+    state, or with numbers that depend on how batches are cut, is not resumable: it starts again.
     """
 
     def snapshot(self) -> Mapping[str, Any]:
-        """What it needs to go on after the batches it has had: plain JSON types and arrays."""
+        """Return what the stage needs to continue: plain JSON types and arrays."""
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `snapshot`; called after ``prepare``, before the first ``push``."""
+        """Continue from `state`, a `snapshot`; called after ``prepare``, before ``push``."""
 
 
 class PlainStage:
-    """What most stages have in common; a stage need not derive from it."""
+    """Defaults that most stages use; a stage need not derive from this class."""
 
     name: str
     inputs: tuple[str, ...]
@@ -195,7 +205,7 @@ class PlainStage:
         return {}
 
     def prepare(self, context: StageContext) -> None:
-        """Nothing to take from the video."""
+        """Nothing to prepare."""
 
     def push(self, batch: Any) -> Arrays:
         return NO_ARRAYS
@@ -207,19 +217,53 @@ class PlainStage:
         return {}
 
     def former_parameters(self) -> Sequence[Mapping[str, Any]]:
-        """Parameters of former implementations whose stored arrays stay valid under this name."""
+        """Return parameters of former implementations whose stored arrays stay valid."""
         return ()
+
+
+def numbers_spec(
+    name: str,
+    dim: str,
+    long_name: str,
+    axis: str,
+    chunk_items: int,
+    *,
+    starts: str | None = None,
+    source_frames: str | None = None,
+) -> ArraySpec:
+    """Describe an array of whole numbers, int64 [n], such as starts of windows or offsets.
+
+    Parameters
+    ----------
+    name, dim, long_name, axis, starts, source_frames
+        See `ArraySpec`; `dim` is its only dimension.
+    chunk_items : int
+        Items of a chunk and of a shard.
+    """
+    return ArraySpec(
+        name,
+        (dim,),
+        (),
+        np.dtype("int64"),
+        {"long_name": long_name},
+        chunk_items,
+        chunk_items,
+        axis=axis,
+        kind="scalar",
+        starts=starts,
+        source_frames=source_frames,
+    )
 
 
 @dataclass
 class Shared:
-    """Made once and used by all videos of a build: networks, estimators."""
+    """Objects that are made once and used by all videos of a build: networks, estimators."""
 
     _made: dict[Any, Any] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def once(self, key: Any, make: Callable[[], Made]) -> Made:
-        """What was made under this key, making it now where it is the first time."""
+        """Return the object of a `key`; `make` it if this is the first request."""
         with self._lock:
             if key not in self._made:
                 self._made[key] = make()

@@ -1,4 +1,4 @@
-"""A further stage beside the complete ones of a video: predictions, masks, imported maps."""
+"""This module adds a stage to a complete video: predictions, masks, imported maps."""
 
 from __future__ import annotations
 
@@ -24,24 +24,27 @@ def write_beside(
     notes: Mapping[str, Any] | None = None,
     advance: Advance = lambda frames: None,
 ) -> Mark | None:
-    """Compute a stage from complete arrays of a video and keep it there; the lock is held.
+    """Compute a stage from complete arrays of a video and store it; the caller holds the lock.
 
     Parameters
     ----------
     location : Location
+        Where the store is.
     video : str
+        Id of the video.
     marks : mapping of str to Mark
-        Of the video; its timeline is complete.
+        Marks of the video; its timeline is complete.
     stage : Stage
-        Reads arrays alone. Those in its attribute ``reads`` it reads by itself.
+        Its inputs are arrays. It reads those in its attribute ``reads`` itself.
     notes : mapping, optional
         Further provenance.
     advance : callable
+        Called with the number of frames done, after every batch.
 
     Returns
     -------
     Mark or None
-        None where it is complete already under the same fingerprint.
+        None if the stage is already complete under the same fingerprint.
     """
     infos = infos_of(marks)
     makers = {name: info.stage for name, info in infos.items()}

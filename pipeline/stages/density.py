@@ -1,4 +1,4 @@
-"""Fixation density: fixated points under a Gaussian, or the maps that the dataset publishes."""
+"""This module stores fixation density: blurred fixations, or the maps that a dataset publishes."""
 
 from __future__ import annotations
 
@@ -39,15 +39,16 @@ PUBLISHED = "published"
 """Preset that keeps the dataset's own pictures."""
 
 Sigma = Annotated[float, Field(gt=0, le=1000)]
+"""Standard deviation of a Gaussian."""
 
 
 class Geometry(Section):
-    """The screen the observers looked at, for sizes in degrees of visual angle.
+    """The screen of the recording, to convert degrees of visual angle to pixels.
 
     Attributes
     ----------
-    screen_width_px, screen_width_cm, viewing_distance_cm
-        As the recording's paper states them.
+    screen_width_px, screen_width_cm, viewing_distance_cm : int, float, float
+        Geometry as the paper of the recording states it.
     shown : {'full_width', 'unscaled'}
         Whether videos were scaled to the screen's width (DHF1K, Hollywood-2) or shown pixel for
         pixel (DIEM).
@@ -60,27 +61,29 @@ class Geometry(Section):
 
 
 class DensitySection(StageSection):
-    """Gaussian-blurred fixation density.
+    """Store fixation density: fixations blurred by a Gaussian.
 
     Exactly one of `preset`, `sigma_px` and `sigma_degrees` is given.
 
     Attributes
     ----------
     preset : str
-        A dataset's name, for its own constants (σ, kernel, border, normalisation); ``published``
+        Name of a dataset, for its own constants (σ, kernel, border, normalisation). ``published``
         keeps the pictures that the dataset publishes, unchanged (needs ``dataset.ground_truth:
         import``).
     sigma_px : float
         Standard deviation in pixels of the source video.
     sigma_degrees : float
         Standard deviation in degrees of visual angle; needs `geometry`.
+    geometry : Geometry
+        The screen of the recording.
     size : [height, width] or null
         Size of the stored maps; null keeps the source's size.
     normalise : {'max', 'sum', 'none'} or null
-        Peak 1 (255 in uint8), sum 1, or plain sums of unit-peak Gaussians; null takes the preset's
-        own, ``max`` without a preset.
+        Peak 1 (255 in uint8), sum 1, or plain sums of Gaussians with peak 1; null takes the
+        preset's own, or ``max`` without a preset.
     dtype : {'uint8', 'float32'} or null
-        Null takes uint8 for ``max`` and float32 otherwise.
+        Type of the stored maps; null takes uint8 for ``max`` and float32 otherwise.
     """
 
     preset: str | None = None
@@ -107,14 +110,16 @@ class DensitySection(StageSection):
         if self.preset == PUBLISHED and (self.size or self.normalise or self.dtype):
             raise ValueError("preset: published keeps maps as they are: no size, normalise, dtype")
         if (self.sigma_degrees is None) != (self.geometry is None):
-            raise ValueError("sigma_degrees and geometry go together: the screen fixes the angle")
+            raise ValueError(
+                "give sigma_degrees and geometry together: an angle has a size only on a screen"
+            )
         if self.dtype == "uint8" and self.resolved_normalise != "max":
             raise ValueError(f"uint8 cannot hold normalise: {self.resolved_normalise}; use float32")
         return self
 
     @property
     def resolved_normalise(self) -> Normalise:
-        """The normalisation that applies: what is asked for, else the dataset's own."""
+        """The normalisation that applies: the recipe's, else the dataset's own."""
         return self.normalise or (self._constants.normalise if self._constants else "max")
 
     @property
@@ -123,7 +128,7 @@ class DensitySection(StageSection):
         return self.dtype or ("uint8" if self.resolved_normalise == "max" else "float32")
 
     def kernel(self, source_width_px: int) -> DensityKernel:
-        """What one point leaves on the map of a video of this width."""
+        """Return what one point adds to the map of a video with a width of `source_width_px`."""
         if self._constants is not None:
             return self._constants.kernel
         if self.sigma_px is not None:
@@ -161,12 +166,18 @@ class DensitySection(StageSection):
 
 
 def density_constants(preset: str) -> DensityConstants:
-    """A dataset's own constants.
+    """Return how a dataset's authors blur fixations.
+
+    Parameters
+    ----------
+    preset : str
+        Name of the dataset.
 
     Raises
     ------
     ValueError
-        It is no dataset, or its authors publish none; the message lists those that do.
+        The dataset is unknown, or its authors publish no constants; the message lists the allowed
+        names.
     """
     if preset in plugins("sources"):
         constants: DensityConstants | None = find("sources", preset).density
@@ -178,17 +189,50 @@ def density_constants(preset: str) -> DensityConstants:
     )
 
 
-class DensityStage(PlainStage):
-    """``density``: fixations under a Gaussian, a map a frame; zeros where nobody looked."""
-
+class _DensityMaps(PlainStage):
     name = "density"
     inputs = (TIMELINE, ANNOTATION)
     arrays = ("density",)
 
+    _empty_frames = 0
+    _size: tuple[int, int]
+    _dtype: np.dtype[Any]
+
+    def _outputs(self, attributes: Mapping[str, Any]) -> Sequence[ArraySpec]:
+        return [
+            ArraySpec(
+                "density",
+                ("time", "map_y", "map_x"),
+                self._size,
+                self._dtype,
+                attributes,
+                axis="frame",
+                kind="map",
+                role="ground_truth",
+            )
+        ]
+
+    def snapshot(self) -> Mapping[str, Any]:
+        return {"empty_frames": self._empty_frames}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._empty_frames = int(state["empty_frames"])
+
+
+class DensityStage(_DensityMaps):
+    """Store ``density``: one map of blurred fixations per frame, zeros where nobody looked.
+
+    Parameters
+    ----------
+    section : DensitySection
+        Settings of the recipe.
+    parameters : dict
+        Settings of the source that determine the points.
+    """
+
     def __init__(self, section: DensitySection, parameters: dict[str, Any]) -> None:
         self._section = section
         self._parameters = parameters
-        self._empty_frames = 0
 
     def parameters(self) -> dict[str, Any]:
         return {**self._section.resolved(), "fixations": self._parameters}
@@ -211,19 +255,7 @@ class DensityStage(PlainStage):
             "preset": self._section.preset,
             "source_size": list(self._source_size),
         }
-        dims = ("time", "map_y", "map_x")
-        return [
-            ArraySpec(
-                "density",
-                dims,
-                self._size,
-                self._dtype,
-                attributes,
-                axis="frame",
-                kind="map",
-                role="ground_truth",
-            )
-        ]
+        return self._outputs(attributes)
 
     def push(self, batch: ArrayBatch) -> Arrays:
         from foveal.pipeline.stages.density_maps import density_maps
@@ -245,29 +277,18 @@ class DensityStage(PlainStage):
     def provenance(self) -> dict[str, Any]:
         return {"empty_frames": self._empty_frames, "sigma_px": self._kernel.sigma_px}
 
-    def snapshot(self) -> Mapping[str, Any]:
-        return {"empty_frames": self._empty_frames}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        self._empty_frames = int(state["empty_frames"])
-
-
-class PublishedDensityStage(PlainStage):
-    """``density`` as the dataset publishes it: grey pictures, copied value for value.
+class PublishedDensityStage(_DensityMaps):
+    """Store ``density`` as the dataset publishes it: grey pictures, copied value for value.
 
     Parameters
     ----------
     parameters : dict
-        Settings of the source that determine them.
+        Settings of the source that determine the pictures.
     """
-
-    name = "density"
-    inputs = (TIMELINE, ANNOTATION)
-    arrays = ("density",)
 
     def __init__(self, parameters: dict[str, Any]) -> None:
         self._parameters = parameters
-        self._empty_frames = 0
 
     def parameters(self) -> dict[str, Any]:
         return {"preset": PUBLISHED, "fixations": self._parameters}
@@ -289,19 +310,7 @@ class PublishedDensityStage(PlainStage):
             "source_size": list(self._size),
             **getattr(self._maps, "about", {}),
         }
-        dims = ("time", "map_y", "map_x")
-        return [
-            ArraySpec(
-                "density",
-                dims,
-                self._size,
-                self._dtype,
-                attributes,
-                axis="frame",
-                kind="map",
-                role="ground_truth",
-            )
-        ]
+        return self._outputs(attributes)
 
     def push(self, batch: ArrayBatch) -> Arrays:
         if batch.stop > len(self._maps):
@@ -321,9 +330,3 @@ class PublishedDensityStage(PlainStage):
 
     def provenance(self) -> dict[str, Any]:
         return {"empty_frames": self._empty_frames, "origin": "published maps"}
-
-    def snapshot(self) -> Mapping[str, Any]:
-        return {"empty_frames": self._empty_frames}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        self._empty_frames = int(state["empty_frames"])

@@ -1,8 +1,8 @@
-"""Gaussian density maps from fixated points.
+"""This module computes Gaussian density maps of fixated points.
 
 Every kernel is separable, so the map of a frame is one matrix product, ``Gy.T @ Gx``: row i of
-``Gy`` and ``Gx`` is what point i leaves on the map's vertical and horizontal axis. Points sorted by
-x let each block of columns skip the points too far away to reach it.
+``Gy`` and ``Gx`` is what point i adds along the vertical and the horizontal axis. Points are sorted
+by x, so that each block of columns skips the points that are too far away.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from foveal.errors import GazeError, RecipeError
 from foveal.pipeline.video.density_kernels import DensityKernel, Normalise
 
 MIN_SIGMA_MAP_PX = 0.25
-"""Narrower than this in pixels of the map, a Gaussian falls between the pixels."""
+"""Least σ in pixels of the map; a narrower Gaussian can fall between the pixels."""
 
 _BLOCK_COLUMNS = 128
 _TABLE_VALUES = 2**21
@@ -34,7 +34,7 @@ def density_map(
     normalise: Normalise = "max",
     dtype: DTypeLike = np.float32,
 ) -> NDArray[Any]:
-    """Density map of the points of one frame.
+    """Compute the density map of one frame.
 
     Parameters
     ----------
@@ -42,31 +42,32 @@ def density_map(
         0-based (x, y) in pixels of the source video, inside the picture; n may be 0.
     source_size, map_size : (height, width)
         Sizes of the source video's picture and of the map. The map samples the density of the
-        source picture at its own pixels' centres, so σ and positions scale per axis.
+        source picture at the centres of its own pixels, so σ and positions scale on each axis.
     kernel : DensityKernel
+        What one point adds.
     normalise : {'max', 'sum', 'none'}
-        Peak 1 (255 as uint8), values that sum to 1, or the sum of unit peaks as it is.
+        Peak 1 (255 as uint8), sum 1, or the plain sum of kernels with peak 1.
     dtype : numpy dtype
         float32, or uint8 with 'max' (rounded half up, as MATLAB does).
 
     Returns
     -------
     ndarray [map height, map width]
-        All zeros where the frame has no points (or is constant once its minimum is subtracted).
+        All zeros if the frame has no points (or is constant after its minimum is subtracted).
 
     Raises
     ------
     GazeError
-        A point is not finite or lies outside the picture.
+        A point is not finite or is outside the picture.
     RecipeError
-        The map is too small for σ, or `normalise` and `dtype` do not go together.
+        The map is too small for σ, or `dtype` cannot hold what `normalise` gives.
     """
     _check_request(source_size, map_size, kernel, normalise, dtype)
     points = np.asarray(points_xy, np.float64).reshape(-1, 2)
     if len(points) == 0:
         return np.zeros(map_size, dtype)
     _check_inside(points, source_size)
-    # uint8 follows the authors' double precision, or the rounding would differ here and there
+    # uint8 needs double precision, as the authors used; otherwise some values round differently.
     working = np.dtype(np.float64 if np.dtype(dtype) == np.uint8 else np.float32)
     density = _summed_kernels(points, source_size, map_size, kernel, working)
     return _normalised(density, kernel, normalise, np.dtype(dtype))
@@ -81,11 +82,12 @@ def density_maps(
     normalise: Normalise = "max",
     dtype: DTypeLike = np.float32,
 ) -> NDArray[Any]:
-    """Density maps of consecutive frames.
+    """Compute the density maps of consecutive frames.
 
     Parameters
     ----------
     points_xy : ndarray [n, 2]
+        Points of all frames, in the order of the frames.
     offsets : ndarray, int [frames + 1]
         Points of frame k are ``points_xy[offsets[k] : offsets[k + 1]]``.
     source_size, map_size, kernel, normalise, dtype
@@ -97,7 +99,7 @@ def density_maps(
     """
     _check_request(source_size, map_size, kernel, normalise, dtype)
     maps = np.zeros((len(offsets) - 1, *map_size), dtype)
-    # Products this small lose by BLAS's own threads, by far where other work holds the cores.
+    # BLAS threads make products this small slower, most of all while other work uses the cores.
     with _blas().limit(limits=1, user_api="blas"):
         for k, (start, stop) in enumerate(itertools.pairwise(offsets)):
             if stop > start:
@@ -147,9 +149,9 @@ def _check_inside(points: NDArray[np.float64], source_size: tuple[int, int]) -> 
     if not inside.all():
         x, y = points[~inside][0]
         raise GazeError(
-            f"{int((~inside).sum())} of {len(points)} points lie outside the {width}x{height} "
-            f"picture, first ({x:g}, {y:g}); coordinates are 0-based (x, y) source pixels, and "
-            "points off the picture are to be excluded before"
+            f"{int((~inside).sum())} of {len(points)} points are outside the {width}x{height} "
+            f"picture, first ({x:g}, {y:g}); coordinates are 0-based (x, y) source pixels; "
+            "exclude points outside the picture first"
         )
 
 
@@ -187,7 +189,7 @@ def _axis_rows(
     kernel: DensityKernel,
     dtype: np.dtype[Any],
 ) -> NDArray[Any]:
-    """`_axis_response`, from a table where points sit on pixels and the table stays small."""
+    """Return `_axis_response`, from a table if points are at pixel centres and it is small."""
     if kernel.binarise and source_length * map_length <= _TABLE_VALUES:
         rows: NDArray[Any] = _axis_table(source_length, map_length, kernel, dtype)[positions]
         return rows
@@ -208,13 +210,13 @@ def _axis_response(
     kernel: DensityKernel,
     dtype: np.dtype[Any],
 ) -> NDArray[Any]:
-    """What points at `positions` [n] (source pixels) leave along one axis, [n, map length]."""
+    """Return what points at `positions` [n] (source pixels) add along one axis [n, map length]."""
     centres = ((np.arange(map_length) + 0.5) * (source_length / map_length) - 0.5).astype(dtype)
     reach = kernel.reach_px
 
     def bells(at: NDArray[Any]) -> NDArray[Any]:
         distance: NDArray[Any] = centres - (at + kernel.offset_px).astype(dtype)[:, None]
-        # squares compare exactly: distances at the cut are multiples of half a pixel
+        # Squares compare exactly: distances at the cut are multiples of half a pixel.
         np.square(distance, out=distance)
         within = distance <= dtype.type(reach * reach)
         np.multiply(distance, dtype.type(-0.5 / kernel.sigma_px**2), out=distance)

@@ -1,4 +1,4 @@
-"""Features of any backbone: ``features_<name>`` for each frame, kept frame, or window of frames."""
+"""This module stores features of any backbone, per frame or per window: ``features_<name>``."""
 
 from __future__ import annotations
 
@@ -28,10 +28,9 @@ from foveal.pipeline.stages.sampling import (
     Every,
     Rate,
     Sampling,
-    source_frame_name,
     source_frame_spec,
 )
-from foveal.pipeline.stages.windows import FrameWindows
+from foveal.pipeline.stages.windows import FrameWindows, window_start_spec
 from foveal.pipeline.video.types import FrameBatch
 from foveal.storage.schema import ArraySpec
 
@@ -40,13 +39,17 @@ if TYPE_CHECKING:
     from foveal.pipeline.recipe.recipe import Recipe
 
 _SHARD_BYTES = 32 * 2**20
-_STARTS_A_CHUNK = 2**12
-_AXES = {1: ("feature",), 2: ("token", "feature"), 3: ("feature", "y", "x")}
+_AXES = {
+    1: ("feature",),
+    2: ("token", "feature"),
+    3: ("feature", "y", "x"),
+    4: ("feature", "t", "y", "x"),
+}
 _NOT_IN_THE_NUMBERS = ("name", "batch_size", "every", "fps", "frames", "stride", "step")
 
 
 class FeaturesSection(StageSection):
-    """Activations of a picture or video network, by whatever library it comes.
+    """Store activations of a picture or video network of any library.
 
     Attributes
     ----------
@@ -54,37 +57,39 @@ class FeaturesSection(StageSection):
         ``torchvision:swin3d_b``, ``timm:vit_base_patch14_dinov2``, ``huggingface:ORG/NAME``,
         ``module:package.factory``.
     weights : str or null
-        Null takes those that the library publishes, which ``foveal weights get`` has fetched
-        before; a file; a published set of torchvision; ``random`` (``random:SEED``), recorded.
+        A file, a published set of torchvision, or ``random`` (``random:SEED``), which is recorded.
+        Null takes the weights that the library publishes and ``foveal weights get`` has fetched.
     name : str or null
         The arrays are called ``features_<name>``; null takes the network's own name.
     layers : list of str
-        Submodules whose output is kept, one array each (``features_<name>_0``, …); empty keeps the
-        network's last features as ``features_<name>``.
+        Submodules whose output is stored, one array each (``features_<name>_0``, …). Empty stores
+        the network's last features as ``features_<name>``.
     pooling : {'none', 'mean', 'cls', 'grid'}
-        See `foveal.models.features.Extractor`; ``grid`` goes with `grid`.
+        See `foveal.models.features.Extractor`; ``grid`` needs `grid`.
     grid : [height, width] or null
+        Size of the pooled map.
     time : {'keep', 'mean'}
-        Whether maps of windows keep their time, or give its mean.
+        Whether maps of windows keep their time axis or are averaged over it.
     size : [height, width] or null
-        Whole frames are brought to it; null takes the size that the network was trained on.
+        Size that whole frames are resized to; null takes the size of the network's training.
     interpolation : {'area', 'linear', 'cubic', 'lanczos'}
+        How frames are resized.
     every, fps : int, float, or null
-        Of networks of pictures: which frames, as in `FramesSection`; null takes all.
+        For networks of pictures: which frames, as in `FramesSection`; null takes all.
     frames : int or null
-        Of networks of clips: frames in a window.
+        For networks of clips: frames in a window.
     stride, step : int, int or null
-        From one frame of a window to its next, and from one window's start to the next one's; null
-        lays windows end to end.
+        Distance from one frame of a window to its next, and from one window's start to the next
+        one's. A null step starts each window where the one before ended.
     short_clips : {'skip', 'repeat_first'}
         Videos shorter than a window have no window, or one that begins with copies of the first
         frame.
     dtype : {'float16', 'float32'}
-        As stored.
+        Type of the stored values.
     precision : {'float32', 'bfloat16', 'float16'}
-        As computed.
+        Type that the network computes in.
     batch_size : int or null
-        Pictures or windows computed together.
+        Pictures or windows computed together; null chooses by device.
     """
 
     many: ClassVar[bool] = True
@@ -112,25 +117,25 @@ class FeaturesSection(StageSection):
     @model_validator(mode="after")
     def _go_together(self) -> FeaturesSection:
         if (self.pooling == "grid") != (self.grid is not None):
-            raise ValueError("pooling: grid and grid: [height, width] go together")
+            raise ValueError("give pooling: grid and grid: [height, width] together")
         if self.every is not None and self.fps is not None:
             raise ValueError("every and fps both say which frames are taken; give one of them")
         if self.frames is None and (self.stride, self.step, self.time) != (1, None, "keep"):
             raise ValueError(
-                "stride, step and time are of windows: say with frames how long those are"
+                "stride, step and time are for windows: give frames, the length of a window"
             )
         if self.frames is not None and (self.every or self.fps):
             raise ValueError(
-                "every and fps are of single pictures; with frames (windows) stride says which "
-                "frames a window takes, and step where the next one starts"
+                "every and fps are for single pictures; for windows (frames), stride says which "
+                "frames a window takes, and step where the next window starts"
             )
         if len(set(self.layers)) != len(self.layers):
-            raise ValueError(f"each layer may stand once, got {list(self.layers)}")
+            raise ValueError(f"give each layer once, got {list(self.layers)}")
         return self
 
     @property
     def stage_name(self) -> str:
-        """``features_<name>``."""
+        """Name of the stage, ``features_<name>``."""
         parts = r"[:/.]" if self.backbone.startswith("module:") else r"[:/]"
         own = re.split(parts, self.backbone.lower())[-1]
         return f"features_{self.name or re.sub(r'[^a-z0-9]+', '_', own).strip('_')}"
@@ -139,7 +144,7 @@ class FeaturesSection(StageSection):
     def check(cls, sections: Sequence[FeaturesSection], recipe: Recipe) -> None:
         names = [section.stage_name for section in sections]
         if len(set(names)) != len(names):
-            raise ValueError(f"features: two of them make the arrays {names}; give each a name")
+            raise ValueError(f"features: the arrays {names} are not all different; set name")
 
     def make(self, request: StageRequest) -> Sequence[Stage]:
         from foveal.models.features import Extractor, open_backbone
@@ -163,7 +168,7 @@ class FeaturesSection(StageSection):
                 self.precision,
                 self.time,
             )
-            # A layer that is not there ends the command before any video is touched.
+            # An unknown layer ends the command before any video is read.
             made.check()
             return made
 
@@ -174,13 +179,14 @@ class FeaturesSection(StageSection):
 
 
 class FeaturesStage(PlainStage):
-    """``features_<name>`` of one video.
+    """Store ``features_<name>`` of one video.
 
     Parameters
     ----------
     section : FeaturesSection
+        Settings of the recipe.
     extractor : Extractor
-        Shared by all videos.
+        Used by all videos.
     """
 
     inputs = (FRAMES,)
@@ -188,21 +194,25 @@ class FeaturesStage(PlainStage):
     def __init__(self, section: FeaturesSection, extractor: Extractor) -> None:
         self.name = section.stage_name
         self._section, self._extractor = section, extractor
-        several = len(section.layers) > 1
-        self._layers = [f"{self.name}_{n}" for n in range(len(section.layers))]
-        self._layers = self._layers if several else [self.name]
+        self._layers = [self.name]
+        if len(section.layers) > 1:
+            self._layers = [f"{self.name}_{n}" for n in range(len(section.layers))]
         self._all_frames = section.fps is None and section.every in (None, 1)
-        self._starts = f"{self.name}_window_start"
         self._windows: FrameWindows | None = None
+        self._numbers_spec: ArraySpec | None = None
+        self._dim = "time"
         if section.frames is not None:
             self._windows = FrameWindows(
                 section.frames, section.stride, section.step, section.short_clips
             )
-            told = [self._starts]
+            self._numbers_spec = window_start_spec(self.name)
             self.cost = Cost(self._windows.count, self._windows.span + self._windows.step)
-        else:
-            told = [] if self._all_frames else [source_frame_name(self.name)]
-        self.arrays = (*self._layers, *told)
+        elif not self._all_frames:
+            self._numbers_spec = source_frame_spec(self.name, f"{self.name}_kept")
+        self.arrays = tuple(self._layers)
+        if self._numbers_spec is not None:
+            self.arrays += (self._numbers_spec.name,)
+            (self._dim,) = self._numbers_spec.dims
         self._waiting: list[NDArray[np.uint8]] = []
         self._numbers: list[int] = []
 
@@ -221,8 +231,8 @@ class FeaturesStage(PlainStage):
         }
         if self._windows is not None:
             windows = self._windows
-            told = {"frames": windows.frames, "stride": windows.stride, "step": windows.step}
-            return {**settings, **told, "span": windows.span}
+            cut = {"frames": windows.frames, "stride": windows.stride, "step": windows.step}
+            return {**settings, **cut, "span": windows.span}
         del settings["short_clips"], settings["time"]
         return {**settings, "every": section.every or 1, "fps": section.fps}
 
@@ -238,35 +248,12 @@ class FeaturesStage(PlainStage):
             self._spec(array, layer, shape)
             for array, layer, shape in zip(self._layers, layers, shapes, strict=True)
         ]
-        if self._windows is not None:
-            specs.append(
-                ArraySpec(
-                    self._starts,
-                    (self._dim,),
-                    (),
-                    np.dtype("int64"),
-                    {"long_name": "frame that the window starts with"},
-                    _STARTS_A_CHUNK,
-                    _STARTS_A_CHUNK,
-                    axis="window",
-                    kind="scalar",
-                    starts=self._starts,
-                )
-            )
-        elif not self._all_frames:
-            specs.append(source_frame_spec(self.name, self._dim))
-        return specs
-
-    @property
-    def _dim(self) -> str:
-        if self._windows is not None:
-            return f"{self.name}_window"
-        return "time" if self._all_frames else f"{self.name}_kept"
+        return specs if self._numbers_spec is None else [*specs, self._numbers_spec]
 
     def _spec(self, array: str, layer: str, shape: tuple[int, ...]) -> ArraySpec:
         section, backbone = self._section, self._extractor.backbone
-        by_rank = _AXES | {4: ("feature", "t", "y", "x")}
-        axes = by_rank.get(len(shape)) or tuple(f"axis_{n}" for n in range(len(shape)))
+        axes = _AXES.get(len(shape)) or tuple(f"axis_{n}" for n in range(len(shape)))
+        numbers = self._numbers_spec
         untrained = ", random weights" if backbone.is_random else ""
         attributes: dict[str, Any] = {
             "long_name": f"{backbone.name} {layer}".strip() + untrained,
@@ -291,12 +278,8 @@ class FeaturesStage(PlainStage):
             compress=False,
             axis="frame" if self._windows is None else "window",
             kind="features",
-            starts=None if self._windows is None else self._starts,
-            source_frames=(
-                None
-                if self._windows is not None or self._all_frames
-                else source_frame_name(self.name)
-            ),
+            starts=None if numbers is None else numbers.starts,
+            source_frames=None if numbers is None else numbers.source_frames,
         )
 
     def push(self, batch: FrameBatch) -> Arrays:
@@ -311,7 +294,7 @@ class FeaturesStage(PlainStage):
             self._take(kept.tolist(), list(resize_frames(frames, size, how)))
             return _joined([self._computed(self._batch) for _ in range(self._full_batches)])
         parts = []
-        # Frame by frame, so that no more windows than a batch of them are held.
+        # Frame by frame, so that no more windows are held than one batch has.
         for frame in resize_frames(batch.frames, size, how):
             self._take(*self._windows.push(frame[None]))
             if self._full_batches:
@@ -332,7 +315,7 @@ class FeaturesStage(PlainStage):
         self._waiting += items
 
     def _computed(self, count: int) -> Arrays:
-        """Features of the first so many items that wait, a batch at most."""
+        """Compute the features of the first `count` waiting items, at most a batch."""
         if not count:
             return NO_ARRAYS
         found = self._extractor(np.stack(self._waiting[:count]))
@@ -340,8 +323,8 @@ class FeaturesStage(PlainStage):
             array: self._stored(array, values)
             for array, values in zip(self._layers, found, strict=True)
         }
-        if len(self.arrays) > len(self._layers):
-            arrays[self.arrays[-1]] = np.array(self._numbers[:count], np.int64)
+        if self._numbers_spec is not None:
+            arrays[self._numbers_spec.name] = np.array(self._numbers[:count], np.int64)
         del self._waiting[:count], self._numbers[:count]
         return arrays
 
@@ -352,7 +335,7 @@ class FeaturesStage(PlainStage):
             advice = (
                 "store them with dtype: float32"
                 if np.isfinite(values).all()
-                else "compute with precision: float32, or look at the network's weights"
+                else "compute with precision: float32, or check the network's weights"
             )
             raise FovealError(f"{array} is not finite in {self._section.dtype}; {advice}")
         return stored
@@ -364,6 +347,6 @@ class FeaturesStage(PlainStage):
 
 
 def _joined(parts: Sequence[Arrays]) -> Arrays:
-    """Items of several batches as one."""
+    """Join the items of several batches."""
     names = parts[0] if parts else ()
     return {name: np.concatenate([part[name] for part in parts]) for name in names}

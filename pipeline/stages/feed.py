@@ -1,4 +1,4 @@
-"""What stages read, in step with the frames: the decode and arrays that are complete already."""
+"""This module reads the input of stages, in step with the frames: the decode and stored arrays."""
 
 from __future__ import annotations
 
@@ -31,23 +31,25 @@ def feed(
     decode: Callable[[], Generator[FrameBatch, None, None]] | None = None,
     listen: Callable[[], Generator[AudioBatch, None, None]] | None = None,
 ) -> Batches:
-    """Batches of all inputs, read in a thread that runs ahead by a few.
+    """Yield batches of all inputs; a thread reads a few of them in advance.
 
-    Items of stored arrays come as soon as the frames that they need have come; those whose axis
-    counts something else (windows, points), and sound, after the last frame.
+    Items of stored arrays come as soon as the frames that they need have come. Items whose axis
+    counts something else (windows, points), and sound, come after the last frame.
 
     Parameters
     ----------
     location : Location
+        Where the store is.
     video : str
+        Id of the video.
     wanted : collection of str
-        Inputs that are read: of `DECODE`, `FRAMES` and `AUDIO`, those that are in it are brought.
+        Names of the inputs that stages read; `DECODE`, `FRAMES` and `AUDIO` are decoded if named.
     stored : iterable of ArrayInfo
-        Complete arrays that are read.
+        Complete arrays that stages read.
     frames : int
-        Length of the timeline; counts only where nothing is decoded.
+        Length of the timeline; used only if nothing is decoded.
     decode, listen : callable
-        Start the decode of frames and of sound; called where any stage reads them.
+        Start to decode frames and sound; called only if a stage reads them.
     """
     names = [name for name in (DECODE, FRAMES) if name in wanted]
     arrays = [_Stored(read_array(location, video, info.name), info) for info in stored]
@@ -75,7 +77,7 @@ def feed(
 
 
 class _Stored:
-    """A complete array, read from its beginning to its end."""
+    """Read a complete array from its beginning to its end."""
 
     def __init__(self, array: zarr.Array[Any], info: ArrayInfo) -> None:
         self._array, self._info = array, info
@@ -84,7 +86,7 @@ class _Stored:
         self._at = 0
 
     def until(self, frames: int | None) -> Iterator[tuple[str, Batch, int]]:
-        """What is new once so many frames have come; the whole rest for None."""
+        """Yield the items that are new once this many frames have come; for None, all the rest."""
         stop = self._array.shape[0]
         if frames is not None:
             ready = self._info.items_expected(frames)

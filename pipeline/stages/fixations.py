@@ -1,4 +1,4 @@
-"""Fixations: ragged points, 0 to many per frame, with the rows of each frame."""
+"""This module stores fixations: points, none to many per frame, and the rows of each frame."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from foveal.pipeline.stages.frames import TIMELINE
 from foveal.pipeline.video.types import ArrayBatch, Fixations
 from foveal.storage.schema import ArraySpec
 
-_POINTS_A_CHUNK = 2**16
+_POINTS_PER_CHUNK = 2**16
 
 
 class FixationsSection(GazeSelection, StageSection):
-    """Fixated points kept in the store; see `GazeSelection` for its keys."""
+    """Store fixated points; see `GazeSelection` for the keys."""
 
     def make(self, request: StageRequest) -> Sequence[Stage]:
         if not request.video.has_ground_truth:
@@ -35,12 +35,12 @@ class FixationsSection(GazeSelection, StageSection):
 
 
 class FixationsStage(PlainStage):
-    """``fixation_{frame,x,y,subject}`` and ``fixation_offset``: who looked where, when.
+    """Store ``fixation_{frame,x,y,subject}`` and ``fixation_offset``.
 
     Parameters
     ----------
     parameters : dict
-        Settings of the source that determine them.
+        Settings of the source that determine the points.
     """
 
     name = "fixations"
@@ -52,7 +52,7 @@ class FixationsStage(PlainStage):
         "fixation_subject",
         "fixation_offset",
     )
-    # The recording is read whole, however few frames it is asked for.
+    # The recording is read completely, even for a few frames.
     cost = Cost(whole=True)
 
     def __init__(self, parameters: dict[str, Any]) -> None:
@@ -98,8 +98,8 @@ class FixationsStage(PlainStage):
                 (),
                 np.dtype(dtype),
                 attributes,
-                _POINTS_A_CHUNK,
-                _POINTS_A_CHUNK,
+                _POINTS_PER_CHUNK,
+                _POINTS_PER_CHUNK,
                 axis="point" if dim == "fixation" else "frame_plus_1",
                 kind="points" if dim == "fixation" else "scalar",
                 role="ground_truth",

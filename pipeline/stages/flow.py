@@ -1,4 +1,4 @@
-"""Optical flow: motion of frame k to frame k + 1, by any flow estimator."""
+"""This module stores optical flow: the motion from frame k to frame k + 1, by any estimator."""
 
 from __future__ import annotations
 
@@ -33,29 +33,29 @@ _OF_THIS_MACHINE = ("threads", "pairs_at_once", "device_name")
 
 
 class FlowSection(StageSection):
-    """One optical flow array, ``flow_<method>``.
+    """Store one optical flow array, ``flow_<method>``.
 
     Attributes
     ----------
     method : str
-        ``tvl1`` and ``dis`` run anywhere; ``raft``, ``raft_small``, ``pwcnet``, ``flownet2`` or
-        another ptlflow model want weights; ``auto`` takes RAFT on a GPU whose weights are at hand,
-        else TV-L1, and says which.
+        ``tvl1`` and ``dis`` run anywhere; ``raft``, ``raft_small``, ``pwcnet``, ``flownet2`` and
+        other ptlflow models need weights; ``auto`` takes RAFT if there are a GPU and its weights,
+        else TV-L1, and records which.
     weights : str or null
-        Of learned methods: a variant (``sintel``), a name of ``foveal weights``, a path, or
-        ``random``; null takes the method's own.
+        Weights of a learned method: a variant (``sintel``), a name of ``foveal weights``, a path,
+        or ``random``; null takes the method's own.
     size : [height, width] or null
-        Grid the flow is stored on; null keeps the source's size.
+        Size of the stored flow; null keeps the source's size.
     compute_size : [height, width] or null
-        Grid it is computed on; null takes `size`. LSTS: 112x112, stored at 224x224.
+        Size at which the flow is computed; null takes `size`. LSTS: 112x112, stored at 224x224.
     scale_flow_on_resize : bool
-        Whether vectors grow with the grid when computing and stored size differ.
+        Whether vectors are scaled with the grid when the two sizes differ.
     encoding : {'float16', 'float32', 'fixed16', 'lsts8'}
-        float16 holds motion below 16 px to 1/128 px; fixed16 is int16 in 1/64 px; lsts8 is 8 bit
-        over ±20 px.
+        float16 stores motion below 16 px to 1/128 px; fixed16 is int16 in 1/64 px; lsts8 is 8 bits
+        for ±20 px.
     fallback : {'error', 'tvl1'}
-        Where the GPU is lost or out of memory with a single pair: the video fails, or gets
-        ``flow_tvl1`` instead.
+        What happens if the GPU is lost or has no memory for a single pair: the video fails, or it
+        gets ``flow_tvl1`` instead.
     """
 
     many: ClassVar[bool] = True
@@ -78,9 +78,9 @@ class FlowSection(StageSection):
                 raise ValueError(f"flow: {section.method} has no weights; leave weights out")
         methods = [section.method for section in sections]
         if len(set(methods)) != len(methods):
-            raise ValueError(f"flow: each method may stand once, got {methods}")
+            raise ValueError(f"flow: give each method once, got {methods}")
         if "auto" in methods and len(methods) > 1:
-            raise ValueError("flow: method auto stands alone: it may choose one of the others")
+            raise ValueError("flow: give method auto alone: it may choose one of the others")
 
     def make(self, request: StageRequest) -> Sequence[Stage]:
         from foveal.models.flow import make_estimator
@@ -102,17 +102,24 @@ class FlowSection(StageSection):
         return takes_device(self.method)
 
     def without_device(self) -> FlowSection | None:
-        """TV-L1 in place of a learned method that may fall back."""
+        """Return a section with TV-L1 in place of a learned method that may fall back."""
         if self.fallback == "error" or self.method == self.fallback:
             return None
         return self.model_copy(update={"method": self.fallback, "weights": None})
 
 
 class FlowStage(PlainStage):
-    """``flow_<method>`` on its own grid.
+    """Store ``flow_<method>`` on its own grid.
 
-    A batch of frames gives the motion between its frames and from the last frame of the batch
-    before; the last frame is kept, so every consecutive pair is computed once.
+    The last frame of each batch is kept for the next one, so every consecutive pair is computed
+    once.
+
+    Parameters
+    ----------
+    section : FlowSection
+        Settings of the recipe.
+    estimator : FlowEstimator
+        Used by all videos.
     """
 
     inputs = (FRAMES,)

@@ -1,4 +1,4 @@
-"""The timeline (presentation times) and the frames themselves."""
+"""This module stores the timeline (presentation times) and the decoded frames."""
 
 from __future__ import annotations
 
@@ -29,32 +29,33 @@ from foveal.pipeline.video.types import FrameBatch
 from foveal.storage.schema import ArraySpec
 
 TIMELINE = "time"
-"""Stage and array that everything else of a video is aligned to."""
+"""Name of the stage and the array that all else in a video is aligned to."""
 
-_TIMES_A_CHUNK = 2**14
+_TIMES_PER_CHUNK = 2**14
 
 Interpolation = Literal["area", "linear", "cubic", "lanczos"]
+"""How pictures are resized, see `foveal.pipeline.video.resize`."""
 
 
 class FramesSection(StageSection):
-    """Decoded frames kept in the store.
+    """Keep decoded frames in the store.
 
     Attributes
     ----------
     size : [height, width] or null
-        Null keeps the source's size.
+        Size of the stored frames; null keeps the source's size.
     interpolation : {'area', 'linear', 'cubic', 'lanczos'}
-        Used when shrinking; enlarging by ``area`` falls to ``linear``, as area averaging has
-        nothing to average there.
+        How frames are resized. ``area`` is ``linear`` along sides that grow, where there is
+        nothing to average.
     every : int or null
-        Keep every so many-th frame only.
+        Keep only frames 0, `every`, 2 `every`, ….
     fps : float or null
-        Keep so many frames a second, those nearest to the multiples of 1 / `fps` seconds.
+        Keep this many frames per second: those nearest to the multiples of 1 / `fps` seconds.
 
     Notes
     -----
-    Where not all frames are kept, ``frames_source_frame`` holds their numbers. Flow, features,
-    density and the rest are made from all frames of the video, and counted in them, all the same.
+    If not all frames are kept, ``frames_source_frame`` holds their numbers. Flow, features,
+    density and the rest are still made from all frames of the video and counted in them.
     """
 
     size: Size | None = None
@@ -73,7 +74,7 @@ class FramesSection(StageSection):
 
 
 class TimeStage(PlainStage):
-    """``time``: when each frame is shown, by the decoder's own word."""
+    """Store ``time``: the presentation time of each frame, as the decoder gives it."""
 
     name = TIMELINE
     inputs = (DECODE,)
@@ -95,8 +96,8 @@ class TimeStage(PlainStage):
                 (),
                 np.dtype("float64"),
                 attributes,
-                _TIMES_A_CHUNK,
-                _TIMES_A_CHUNK,
+                _TIMES_PER_CHUNK,
+                _TIMES_PER_CHUNK,
                 axis="frame",
                 kind="scalar",
                 role="timeline",
@@ -118,7 +119,13 @@ class TimeStage(PlainStage):
 
 
 class FramesStage(PlainStage):
-    """``frames``: decoded pictures at the recipe's size."""
+    """Store ``frames``: decoded pictures at the recipe's size.
+
+    Parameters
+    ----------
+    section : FramesSection
+        Settings of the recipe.
+    """
 
     name = "frames"
     inputs = (FRAMES,)

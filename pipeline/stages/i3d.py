@@ -1,4 +1,4 @@
-"""I3D features of windows: ``i3d_rgb`` from frames, ``i3d_flow`` from a flow array."""
+"""This module stores I3D features of windows: ``i3d_rgb`` of frames, ``i3d_flow`` of flow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from foveal.pipeline.stages.base import (
     PlainStage,
     Stage,
     StageRequest,
+    numbers_spec,
 )
+from foveal.pipeline.stages.windows import window_start_spec
 from foveal.pipeline.video.types import ArrayBatch, FrameBatch
 from foveal.storage.schema import ArraySpec
 
@@ -26,45 +28,51 @@ if TYPE_CHECKING:
     from foveal.models.i3d.network import I3D
     from foveal.pipeline.recipe.recipe import Recipe
 
-_STARTS_A_CHUNK = 2**12
+_COUNTS_PER_CHUNK = 2**12
 _SHARD_BYTES = 32 * 2**20
 
 Tower = Literal["rgb", "flow"]
+"""The two networks of I3D, for frames and for flow."""
 
 
 class I3DSection(StageSection):
-    """I3D features of every window of frames (Carreira & Zisserman 2017).
+    """Store I3D features of every window of frames (Carreira & Zisserman 2017).
 
     Attributes
     ----------
     streams : list of {'rgb', 'flow'}
-        Arrays ``i3d_rgb`` (from frames) and ``i3d_flow`` (from the flow array named by `flow`).
+        Which arrays: ``i3d_rgb`` (of frames), ``i3d_flow`` (of the flow array that `flow` names).
     flow : str
-        Method of a section of `flow`.
-    window, stride : int
-        Frames in a window, and from one window's start to the next one's.
+        The method of a ``flow`` section of the recipe.
+    window : int
+        Frames in a window.
+    stride : int
+        Frames from one window's start to the next one's.
     pooling : {'paper', 'k3s1', 'none'}
-        Of the last map: to 5x5x5, to 8x5x5, or left at 10x7x7 (79 frames of 224x224).
+        Average pooling of the last map: to 5x5x5, to 8x5x5, or none, which leaves 10x7x7 (for 79
+        frames of 224x224).
     endpoint : {'mixed_5c', 'mixed_4f', 'global'}
+        Layer that is stored; ``global`` is the mean of Mixed_5c over time and space.
     preprocessing : {'lsts', 'deepmind'}
-        Whole frames resized to `size`, or the shorter side resized and the centre cropped.
+        Resize whole frames to `size`, or resize the shorter side and crop the centre.
     scale_flow_on_resize : bool
-        Whether vectors grow with the grid when flow is brought to `size`.
+        Whether vectors are scaled with the grid when flow is resized.
     size : [height, width]
-        Input of the network.
+        Size of the network's input.
     weights_rgb, weights_flow : str
         A path, a name of ``foveal weights``, or ``random`` (``random:SEED``), which is recorded.
     short_clips : {'skip', 'repeat_first'}
         Videos shorter than a window have no window, or one that begins with copies of the first
         frame.
     dtype : {'float16', 'float32'}
+        Type of the stored values.
     precision : {'float32', 'auto', 'bfloat16', 'float16'}
         ``auto`` takes half precision (float16 on a GPU, bfloat16 on a CPU that has instructions
-        for it and is faster with them) where the first window agrees within 1e-2; what ran stands
-        in the array's provenance.
+        for it and is faster with them) if the first window agrees within 1e-2. The array's
+        provenance records what was used.
     """
 
-    streams: Annotated[tuple[Literal["rgb", "flow"], ...], Field(min_length=1)] = ("rgb", "flow")
+    streams: Annotated[tuple[Tower, ...], Field(min_length=1)] = ("rgb", "flow")
     flow: str = "tvl1"
     window: Annotated[int, Field(ge=1, le=1024)] = 79
     stride: Annotated[int, Field(ge=1)] = 1
@@ -86,7 +94,7 @@ class I3DSection(StageSection):
             wanted = "flow" in section.streams
             if wanted and (section.flow not in methods or section.flow == "auto"):
                 raise ValueError(
-                    f"i3d.flow: {section.flow!r} is no method of the flow section ({methods}); "
+                    f"i3d.flow: {section.flow!r} is not a method of the flow section ({methods}); "
                     "add it there, or leave flow out of i3d.streams"
                 )
 
@@ -111,21 +119,24 @@ class I3DSection(StageSection):
 
 
 class I3DStage(PlainStage):
-    """Features of each window of one stream, in the order of their starts.
+    """Store the features of each window of one tower, in the order of their starts.
 
-    A window's start is a frame: of the RGB stream its first, of the flow stream the frame in which
-    its first motion ends. Windows of both streams with equal starts belong together, as Öztürk's
-    LSTS pairs them (RGB frames s … s + 78 with the motion that ends in each of them).
+    A window's start is a frame: for ``rgb`` its first frame, for ``flow`` the frame in which its
+    first motion ends. Windows of both towers with equal starts belong together, as in Öztürk's
+    LSTS (RGB frames s … s + 78 with the motion that ends in each of them).
 
     Parameters
     ----------
     section : I3DSection
+        Settings of the recipe.
     tower : {'rgb', 'flow'}
+        Which of the two networks.
     network : I3D
-        Shared by all videos.
+        Used by all videos.
     weights : str
-        What tells its weights from others; enters the fingerprint.
+        Identifies its weights; enters the fingerprint.
     device : str
+        See `foveal.models.device`.
     """
 
     def __init__(
@@ -159,7 +170,7 @@ class I3DStage(PlainStage):
             device=device,
             precision=section.precision,
         )
-        # A sample needs two windows to show what a further one costs.
+        # A trial needs two windows to measure the cost of one more.
         sample_frames = self._shift + self._features.first_start + section.window + section.stride
         self.cost = Cost(self.windows, sample_frames)
 
@@ -199,29 +210,19 @@ class I3DStage(PlainStage):
             kind="features",
             starts=f"{self.name}_window_start",
         )
-        about = {
-            "window_start": "frame that the window starts with",
-            "valid_frames": "frames of the window that are the video's own",
-        }
-        counts = [
-            ArraySpec(
-                f"{self.name}_{name}",
-                (windows,),
-                (),
-                np.dtype("int64"),
-                {"long_name": text},
-                _STARTS_A_CHUNK,
-                _STARTS_A_CHUNK,
-                axis="window",
-                kind="scalar",
-                starts=f"{self.name}_window_start",
-            )
-            for name, text in about.items()
-        ]
-        return [features, *counts]
+        starts = window_start_spec(self.name)
+        valid_frames = numbers_spec(
+            f"{self.name}_valid_frames",
+            windows,
+            "frames of the window that are the video's own",
+            "window",
+            _COUNTS_PER_CHUNK,
+            starts=starts.name,
+        )
+        return [features, starts, valid_frames]
 
     def windows(self, frames: int) -> int:
-        """Windows that a video of so many frames has."""
+        """Return the number of windows of a video with this many `frames`."""
         from foveal.models.i3d.windows import window_starts
 
         section, items = self._section, frames - self._shift

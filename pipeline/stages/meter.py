@@ -1,4 +1,4 @@
-"""Where the time of a video goes while its stages are made."""
+"""This module measures which stage, or which waiting, takes the time of a video."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 INPUT = "decoder"
-"""Waiting for what stages read: the disk and the decoder, or arrays of the store."""
+"""Time spent waiting for input: the disk and the decoder, or arrays of the store."""
 
 WRITER = "writer"
-"""Waiting for what was made to be on disk: encoding and writing."""
+"""Time spent waiting until items are on disk: encoding and writing."""
 
 
 @dataclass
 class Meter:
-    """Seconds by what the calling thread did; it does one thing at a time.
+    """Count what the calling thread spends its time on.
 
     Attributes
     ----------
     seconds : dict of str to float
-        Spent in each stage, by its name, and waiting for `INPUT` and `WRITER`.
+        Time in each stage, by its name, and waiting for `INPUT` and `WRITER`.
     frames : int
         Frames done in that time.
     """
@@ -29,44 +29,49 @@ class Meter:
     frames: int = 0
 
     def add(self, what: str, seconds: float) -> None:
-        """Count seconds."""
+        """Add `seconds` to `what`: the name of a stage, `INPUT` or `WRITER`."""
         self.seconds[what] = self.seconds.get(what, 0.0) + seconds
 
     def join(self, other: Meter) -> None:
-        """Count another's seconds and frames too."""
+        """Add the seconds and frames of the meter `other`."""
         for what, seconds in list(other.seconds.items()):
             self.add(what, seconds)
         self.frames += other.frames
 
     @property
     def slowest(self) -> str | None:
-        """What took longest; None before anything was counted."""
+        """Name of what took longest; None before anything was counted."""
         return max(self.seconds, key=self.seconds.__getitem__, default=None)
 
     def shares(self) -> dict[str, float]:
-        """Share of the whole time by what it went to, the largest first."""
+        """Return the share of the whole time that each name took, the largest first."""
         whole = sum(self.seconds.values()) or 1.0
         found = sorted(self.seconds.items(), key=lambda item: (-item[1], item[0]))
         return {what: seconds / whole for what, seconds in found}
 
     def frames_per_second(self) -> dict[str, float]:
-        """Frames per second that each would do alone, the slowest first."""
+        """Return the frames per second that each would reach alone, the slowest first."""
         rates = {what: self.frames / seconds for what, seconds in self.seconds.items() if seconds}
         return dict(sorted(rates.items(), key=lambda item: (item[1], item[0])))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
+        """Return the counts as plain JSON types."""
         seconds = {what: round(spent, 3) for what, spent in list(self.seconds.items())}
         return {"frames": self.frames, "seconds": seconds}
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Meter:
-        """A meter again, from what `to_dict` gave.
+        """Make a meter from what `to_dict` returned.
+
+        Parameters
+        ----------
+        values : mapping
+            With ``frames`` and ``seconds``.
 
         Raises
         ------
         ValueError, TypeError, LookupError
-            Where it is something else.
+            It is something else.
         """
         seconds = {str(what): float(spent) for what, spent in values["seconds"].items()}
         return cls(seconds, int(values["frames"]))

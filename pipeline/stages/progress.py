@@ -1,4 +1,4 @@
-"""How far the stages of a video have come: noted now and then, gone on from after a kill."""
+"""This module keeps checkpoints of a video, so that a build continues after a kill."""
 
 from __future__ import annotations
 
@@ -26,16 +26,22 @@ if TYPE_CHECKING:
 
 @dataclass
 class Progress:
-    """The checkpoint of a video that is at work.
+    """The checkpoints of a video that is being built.
 
     Attributes
     ----------
+    location : Location
+        Where the store is.
+    video : str
+        Id of the video.
+    every_seconds : float or None
+        Time between checkpoints; None writes and reads none.
     frames : int
-        Frames that the stages which go on had in a former run.
+        Frames that the continued stages had taken in a former run.
     parts : mapping of str to StagePart
-        Those stages, by name, and where they had come to.
+        The continued stages by name, and their state.
     kept : collection of str
-        Keys of the shards that the latest checkpoint rests on.
+        Keys of the shards that the latest checkpoint needs.
     """
 
     location: Location
@@ -56,18 +62,16 @@ class Progress:
         specs: Mapping[str, Sequence[ArraySpec]],
         every_seconds: float | None,
     ) -> Progress:
-        """What is left of a former run of the same stages.
+        """Read the checkpoint that a former run of the same stages left.
 
         Parameters
         ----------
-        location : Location
-        video : str
+        location, video, every_seconds
+            See the attributes.
         due : sequence of StageWork
-            Each after those whose arrays it reads.
-        specs : mapping
-            Their arrays by stage.
-        every_seconds : float or None
-            None: nothing is noted, and nothing gone on from.
+            The stages of this run, each after those whose arrays it reads.
+        specs : mapping of str to sequence of ArraySpec
+            Arrays of each stage.
         """
         progress = cls(location, video, every_seconds)
         former = None if every_seconds is None else read_checkpoint(location, video)
@@ -95,13 +99,17 @@ class Progress:
         return progress
 
     def is_due(self, frames: int) -> bool:
-        """Whether it is time to note how far the stages have come."""
+        """Whether it is time for a checkpoint, once the stages have taken this many `frames`."""
         if self.every_seconds is None or frames <= self.frames:
             return False
         return time.monotonic() >= self._noted + self.every_seconds
 
     def keep(self, frames: int, stages: Sequence[tuple[Stage, StageWriter]]) -> None:
-        """Note how far the stages have come; each has had so many frames, and all is written."""
+        """Write a checkpoint; all items that the stages returned are on disk.
+
+        Each of the `stages` has taken this many `frames`; each comes after those whose arrays it
+        reads.
+        """
         makers = {array: stage.name for stage, _ in stages for array in stage.arrays}
         parts: dict[str, StagePart] = {}
         for stage, writer in stages:
@@ -115,7 +123,7 @@ class Progress:
         self._noted, self._written = time.monotonic(), True
 
     def forget(self) -> None:
-        """Remove the checkpoint: the stages are complete, or their input is not usable."""
+        """Remove the checkpoint, because the stages are complete or their input is unusable."""
         self.kept = ()
         if self._written:
             forget_checkpoint(self.location, self.video)
@@ -123,7 +131,7 @@ class Progress:
 
 
 def _fit(part: StagePart, specs: Sequence[ArraySpec]) -> bool:
-    """Whether a part is of these arrays."""
+    """Whether the arrays of a checkpoint are the arrays that the stage makes now."""
     return part.arrays.keys() == {spec.name for spec in specs} and all(
         part.arrays[spec.name].rest.shape[1:] == spec.item_shape
         and part.arrays[spec.name].rest.dtype == spec.dtype

@@ -1,7 +1,7 @@
-"""Which frames are kept where a stage takes them at another rate than the video has.
+"""This module chooses the frames that a stage keeps when it takes fewer than the video has.
 
-Everything goes on being counted in frames of the source: beside an array of kept frames lies the
-array of their numbers, which it names as its ``source_frames``.
+Frames are still counted as in the source: each array of kept frames names another array as its
+``source_frames``, which holds their numbers in the source.
 """
 
 from __future__ import annotations
@@ -12,17 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from foveal.pipeline.stages.base import numbers_spec
 from foveal.storage.schema import ArraySpec
 
 Every = Annotated[int, Field(ge=1, le=100_000)]
-Rate = Annotated[float, Field(gt=0, le=1000)]
+"""Keep one frame of this many."""
 
-_NUMBERS_A_CHUNK = 2**14
+Rate = Annotated[float, Field(gt=0, le=1000)]
+"""Frames per second."""
+
 _CLOCK_SECONDS = 1e-6
 
 
 class Sampling:
-    """Chooses frames of one video, batch by batch.
+    """Choose frames of one video, batch by batch.
 
     Parameters
     ----------
@@ -30,28 +33,23 @@ class Sampling:
         Keep frames 0, `every`, 2 `every`, ….
     fps : float or None
         Keep the frame nearest to each multiple of 1 / `fps` seconds, by its presentation time: the
-        first one that is at most half a nominal frame too early. No frame is kept twice, so a
-        slower video keeps all of its frames. Where both are None all frames are kept.
+        first frame that is at most half a nominal frame too early. No frame is kept twice, so a
+        slower video keeps all of its frames. If both are None, all frames are kept.
     source_fps : float
         Nominal rate of the video.
 
     Attributes
     ----------
     next_tick : int
-        The first multiple of 1 / `fps` seconds that no kept frame stands for yet.
+        Number of the first multiple of 1 / `fps` seconds that has no kept frame yet.
     """
 
     def __init__(self, every: int | None, fps: float | None, source_fps: float) -> None:
         self._every, self._fps, self._source_fps = every or 1, fps, source_fps
         self.next_tick = 0
 
-    @property
-    def keeps_all(self) -> bool:
-        """Whether the array is one along all frames, and needs no numbers beside it."""
-        return self._fps is None and self._every == 1
-
     def choose(self, start: int, pts_seconds: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Numbers in the source of the frames that are kept.
+        """Choose among the next frames.
 
         Parameters
         ----------
@@ -63,6 +61,7 @@ class Sampling:
         Returns
         -------
         ndarray, int64 [m]
+            Numbers of the kept frames in the source.
         """
         numbers = np.arange(start, start + len(pts_seconds))
         if self._fps is None:
@@ -78,21 +77,12 @@ class Sampling:
 
 
 def source_frame_name(array: str) -> str:
-    """Name of the array that holds the numbers of kept frames."""
+    """Name the array that holds the numbers of the frames that `array` keeps."""
     return f"{array}_source_frame"
 
 
 def source_frame_spec(array: str, dim: str) -> ArraySpec:
-    """The array of the kept frames' numbers in the source, int64."""
-    return ArraySpec(
-        source_frame_name(array),
-        (dim,),
-        (),
-        np.dtype("int64"),
-        {"long_name": f"frame of the source that each item of {array} is"},
-        _NUMBERS_A_CHUNK,
-        _NUMBERS_A_CHUNK,
-        axis="frame",
-        kind="scalar",
-        source_frames=source_frame_name(array),
-    )
+    """Describe the array with the source's numbers of the frames that `array` keeps along `dim`."""
+    name = source_frame_name(array)
+    about = f"frame of the source that each item of {array} is"
+    return numbers_spec(name, dim, about, "frame", 2**14, source_frames=name)

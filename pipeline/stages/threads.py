@@ -1,4 +1,4 @@
-"""Overlap by two threads with bounded queues: one runs ahead of its reader, one writes behind."""
+"""This module overlaps reading, computing and writing with threads and bounded queues."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Item = TypeVar("Item")
 
 
 def ahead(items: Iterator[Item], depth: int) -> Generator[Item, None, None]:
-    """Iterate in another thread, at most `depth` items ahead of the reader.
+    """Iterate over `items` in another thread, at most `depth` items in advance of the reader.
 
-    An exception of `items` is raised where its item would have come. When the reader stops early,
-    `items` is closed.
+    An exception of `items` is raised at the place of its item. When the reader stops early, `items`
+    is closed.
     """
     waiting: queue.Queue[Callable[[], Item] | None] = queue.Queue(depth)
     stopped = threading.Event()
@@ -54,15 +54,16 @@ def ahead(items: Iterator[Item], depth: int) -> Generator[Item, None, None]:
 
 
 class Sink:
-    """Runs submitted jobs in order in one thread; at most `depth` of them wait.
+    """Run submitted jobs in order in one thread.
 
-    Leaving the ``with`` block waits for the last job. The first job that fails stops the thread;
-    its exception is raised by the next `submit` or at the end. When the block itself fails, waiting
-    jobs are dropped.
+    The end of the ``with`` block waits for the last job. The first job that fails stops the thread;
+    the next `submit`, or the end, raises its exception. When the block itself fails, waiting jobs
+    are dropped.
 
     Parameters
     ----------
     depth : int
+        Most jobs that wait.
     waited : callable
         Called with the seconds that a `submit`, or the end, had to wait.
     """
@@ -79,7 +80,7 @@ class Sink:
         return self
 
     def submit(self, job: Callable[[], object]) -> None:
-        """Queue a job; blocks while too many wait."""
+        """Queue a `job`; block while too many wait."""
         if self._error is not None:
             raise self._error
         started = time.monotonic()
@@ -87,12 +88,12 @@ class Sink:
         self._waited(time.monotonic() - started)
 
     def drain(self) -> None:
-        """Wait until every job that was submitted is done.
+        """Wait until every submitted job is done.
 
         Raises
         ------
         BaseException
-            That of the first job that failed.
+            The exception of the first job that failed.
         """
         done = threading.Event()
         self.submit(done.set)

@@ -1,4 +1,4 @@
-"""Windows of frames of a stream, in memory that does not grow with it."""
+"""This module cuts a stream of frames into windows, in memory that does not grow with it."""
 
 from __future__ import annotations
 
@@ -8,26 +8,36 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from foveal.pipeline.stages.base import numbers_spec
+from foveal.storage.schema import ArraySpec
+
+
+def window_start_spec(array: str) -> ArraySpec:
+    """Describe ``<array>_window_start``: the first frame of each window of `array`, int64."""
+    name, about = f"{array}_window_start", "frame that the window starts with"
+    return numbers_spec(name, f"{array}_window", about, "window", 2**12, starts=name)
+
 
 class FrameWindows:
-    """Cuts consecutive frames into windows.
+    """Cut consecutive frames into windows.
 
     Parameters
     ----------
     frames : int
-        In a window.
+        Frames in a window.
     stride : int
-        From one frame of a window to its next.
+        Distance from one frame of a window to its next, in frames of the stream.
     step : int, optional
-        From one window's start to the next one's; by default windows lie end to end.
+        Distance from one window's start to the next one's; by default each window begins where the
+        one before ended.
     short_clips : {'skip', 'repeat_first'}
-        A stream that is shorter than a window has none, or one that begins with copies of its first
-        frame and has a negative start.
+        A stream that is shorter than a window has no window, or one that begins with copies of the
+        first frame and has a negative start.
 
     Attributes
     ----------
     span : int
-        Frames of the stream that a window reaches over.
+        Frames of the stream from the first frame of a window to its last.
     """
 
     def __init__(
@@ -41,13 +51,13 @@ class FrameWindows:
         self._next_start = 0
 
     def count(self, frames: int) -> int:
-        """Windows of a stream of so many frames."""
+        """Return the number of windows of a stream with this many `frames`."""
         if frames < self.span:
             return int(self._repeats and frames > 0)
         return (frames - self.span) // self.step + 1
 
     def push(self, frames: NDArray[Any]) -> tuple[list[int], list[NDArray[Any]]]:
-        """Take the next frames [n, …]; give starts and windows [frames, …] that became complete."""
+        """Take the next `frames` [n, …]; return the windows that are now complete, with starts."""
         starts, windows = [], []
         for frame in frames:
             if self._received >= self._next_start:
@@ -62,7 +72,7 @@ class FrameWindows:
         return starts, windows
 
     def finish(self) -> tuple[list[int], list[NDArray[Any]]]:
-        """The only window of a stream that was shorter than one, where that is wanted."""
+        """Return start and window of a stream that was shorter than a window, if wanted."""
         missing = self.span - self._received
         if not self._repeats or missing <= 0 or not self._received:
             return [], []

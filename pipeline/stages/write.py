@@ -1,8 +1,8 @@
-"""The one way by which stages get into a store: builds, masks, predictions and dry runs alike.
+"""This module runs stages and writes their arrays: for builds, masks, predictions and dry runs.
 
-Batches come in; each goes to the stages that read it, and what they make goes on to the stages that
-read that. Computing and writing overlap: the calling thread computes, a writer thread empties a
-bounded queue.
+Each batch goes to the stages that read it, and their arrays go to the stages that read those.
+Computing and writing overlap: the calling thread computes, and a writer thread empties a bounded
+queue.
 """
 
 from __future__ import annotations
@@ -31,20 +31,23 @@ _WRITES_AHEAD = 4
 _REPLAYED_ITEMS = 16
 
 Batch = FrameBatch | ArrayBatch | AudioBatch
+"""What a stage takes."""
+
 Batches = Generator[tuple[str, Batch, int], None, None]
-"""Which input a batch is of, the batch, and how many frames have come with it."""
+"""Name of the input, the batch, and the number of frames that have come with it."""
 
 Advance = Callable[[int], None]
-"""Called with the frames done after every batch."""
+"""Called with the number of frames done, after every batch."""
 
 
 @dataclass
 class StageWork:
-    """A stage that is due.
+    """A stage that is to be computed.
 
     Attributes
     ----------
     stage : Stage
+        The stage of this video.
     identity : mapping
         What determines its numbers, see `identity_of`.
     notes : mapping
@@ -52,8 +55,9 @@ class StageWork:
     of_this_run : mapping
         Further provenance that only the mark keeps.
     mark : Mark or None
-        Once it is complete.
+        The mark, once the stage is complete.
     compute_seconds, write_seconds : float
+        Time spent so far.
     """
 
     stage: Stage
@@ -65,20 +69,21 @@ class StageWork:
     write_seconds: float = 0.0
 
     def prepare(self, context: StageContext) -> None:
-        """Prepare the stage; the time counts."""
+        """Prepare the stage with a `context`, and count the time."""
         started = time.monotonic()
         self.stage.prepare(context)
         self.compute_seconds += time.monotonic() - started
 
 
 def identity_of(stage: Stage, origins: Mapping[str, str], **content: Any) -> dict[str, Any]:
-    """What determines the numbers of a stage.
+    """Return what determines the numbers of a stage.
 
     Parameters
     ----------
     stage : Stage
+        The stage of this video.
     origins : mapping of str to str
-        Fingerprint by name of the stages whose arrays it reads.
+        Fingerprints, by name, of the stages whose arrays it reads.
     **content
         What else it is made from: hashes of files, settings of the decoder.
     """
@@ -105,42 +110,46 @@ def write_stages(
     meter: Meter | None = None,
     checkpoint_seconds: float | None = None,
 ) -> int:
-    """Compute stages and write them, each marked complete as its last item is on disk.
+    """Compute stages and write them; mark each complete when its last item is on disk.
 
-    1. forget what is stale: marks first, then arrays;
-    2. push every batch through the stages that read it, and on through those that read theirs;
+    1. remove what is stale: marks first, then arrays;
+    2. push every batch through the stages that read it, and on through those that read their
+       arrays;
     3. finish and mark each stage, in their order.
 
     Parameters
     ----------
     location : Location
+        Where the store is.
     video : str
+        Id of the video.
     attributes : mapping
-        Of the video's group.
+        Attributes of the video's group.
     due : sequence of StageWork
-        Each after those whose arrays it reads.
+        The stages, each after those whose arrays it reads.
     batches : generator
         What the stages read and do not make themselves; closed at the end.
     stale : sequence of str
-        Complete stages that are to go first.
+        Names of complete stages that are removed first.
     advance : callable
+        Called with the number of frames done, after every batch.
     check : callable
-        Called with the number of frames after the last batch; raises where it is wrong.
+        Called with the number of frames after the last batch; raises an error if it is wrong.
     meter : Meter, optional
-        Counts where the time goes.
+        Counts the time of each stage.
     checkpoint_seconds : float, optional
-        How often to note how far stages have come, so that a kill costs no more; by default never.
+        Time between checkpoints, so that a kill costs no more than this; by default there are none.
 
     Returns
     -------
     int
-        Frames seen.
+        Number of frames.
 
     Raises
     ------
     Exception
-        Whatever a stage or the input raises. What is not complete by then is removed; what the
-        latest checkpoint rests on stays, unless it is the input that is unusable.
+        Whatever a stage or the input raises. What is incomplete by then is removed, except what
+        the latest checkpoint needs; if the input is unusable, that is removed too.
     """
     writer = VideoWriter(location, video, attributes)
     specs = {work.stage.name: work.stage.outputs() for work in due}
@@ -189,7 +198,7 @@ def write_stages(
 
 
 def _timed(batches: Batches, meter: Meter) -> Batches:
-    """The same batches; the time until each comes is counted."""
+    """Yield the same batches and count the time until each comes."""
     while True:
         started = time.monotonic()
         try:
@@ -203,10 +212,10 @@ def _timed(batches: Batches, meter: Meter) -> Batches:
 
 @dataclass
 class _Readers:
-    """Who reads an array that is being made, how much of it there is, and what it means.
+    """The stages that read an array while it is made, and how many items there are.
 
-    Where its stage goes on in the middle, readers that begin anew are given what there was
-    before, in step with the frames: `replayed` items so far, of `before`.
+    If the stage of the array continues in the middle, readers that start again first get the
+    items from before, in step with the frames: `replayed` items so far, of `before`.
     """
 
     nodes: list[_Node]
@@ -219,7 +228,7 @@ class _Readers:
 
 @dataclass
 class _Node:
-    """A stage at work; it had the first `had` frames in a former run."""
+    """A stage that is being computed; it took the first `had` frames in a former run."""
 
     work: StageWork
     writer: StageWriter
@@ -229,7 +238,7 @@ class _Node:
     def begin(
         self, specs: Sequence[ArraySpec], nodes: list[_Node], parts: Mapping[str, StagePart]
     ) -> None:
-        """Find who reads what it makes, and go on where it had come to."""
+        """Find the stages that read its arrays, and continue from its checkpoint."""
         part = parts.get(self.work.stage.name)
         if part is not None:
             cast(Resumable, self.work.stage).restore(part.state)
@@ -245,9 +254,9 @@ class _Node:
 
 
 def _replay(node: _Node, come: int | None, sink: Sink) -> None:
-    """Give readers that begin anew what a stage made in a former run, as far as frames have come.
+    """Give readers that start again the items of a former run, for the frames that have come.
 
-    Everything for None, and once more frames have come than the stage had.
+    They get all items if `come` is None or exceeds the frames that the stage had.
     """
     for array, readers in node.readers.items():
         fresh = [reader for reader in readers.nodes if not reader.had]

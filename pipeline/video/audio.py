@@ -1,4 +1,4 @@
-"""The sound of a video, on the clock of its frames."""
+"""This module decodes the sound of a video and puts it on the clock of the frames."""
 
 from __future__ import annotations
 
@@ -13,26 +13,31 @@ from foveal.errors import DecodeError
 from foveal.pipeline.video.types import AudioBatch, Video
 
 CLOCK_SECONDS = 1.2e-3
-"""Timestamps up to this far from where counted samples put them say nothing: many containers
-(Matroska, FLV) round them to milliseconds. What is further off is a gap or an overlap."""
+"""Largest difference between a timestamp and the time that counting samples gives, in seconds, that
+is ignored: many containers (Matroska, FLV) round to milliseconds. More is a gap or an overlap."""
 
 
 def decode_audio(video: Video) -> Generator[AudioBatch, None, None]:
     """Decode the first audio stream of a video, mixed down to one channel at its own rate.
 
-    The container's timestamps say when a sample sounds: the presentation time of the first frame
-    is 0, so sound that begins before it has negative times. Samples that an encoder needs to start
-    (priming) and that the container marks as such are left out.
+    The container's timestamps say when a sample sounds. Time 0 is the presentation time of the
+    first frame, so sound that begins earlier has negative times. Samples that an encoder needs to
+    start (priming) are left out where the container marks them.
 
     Parameters
     ----------
     video : Video
         A folder of images, or a file without sound, yields nothing.
 
+    Yields
+    ------
+    AudioBatch
+        Consecutive samples, float32 in [-1, 1].
+
     Raises
     ------
     DecodeError
-        The sound is there and cannot be decoded.
+        The file has sound that cannot be decoded.
     """
     if video.image_names is not None:
         return
@@ -41,14 +46,14 @@ def decode_audio(video: Video) -> Generator[AudioBatch, None, None]:
             if not container.streams.audio:
                 return
             first_frame_seconds = _first_frame_seconds(container)
-        # Opened again, not rewound: a seek to 0 loses the packet before it, which Opus begins with.
+        # Opened again, not rewound: a seek to 0 loses the packet before it, which Opus needs.
         with _opened(video) as container:
             stream = container.streams.audio[0]
             mono = av.AudioResampler(format="fltp", layout="mono")
             start, rate_hz = 0, 0
             for frame in container.decode(stream):
                 if rate_hz and frame.sample_rate != rate_hz:
-                    # The resampler keeps the rate that it saw first, and its clock.
+                    # A resampler keeps the first rate that it saw, and its clock.
                     mono = av.AudioResampler(format="fltp", layout="mono")
                 rate_hz = frame.sample_rate
                 for part in mono.resample(frame):
@@ -77,28 +82,29 @@ def _first_frame_seconds(container: av.container.InputContainer) -> float:
 
 
 class Waveform:
-    """Brings decoded sound to an even clock: sample i sounds i / `rate_hz` seconds after frame 0.
+    """Resample decoded sound so that sample i sounds i / `rate_hz` seconds after frame 0.
 
-    Each stretch without gaps is resampled by itself and laid where its first timestamp says. What
-    sounds before the first frame is left out; gaps become zeros; of an overlap the earlier sound
-    stays.
+    Each stretch without gaps is resampled alone and starts at its first timestamp. Sound before
+    the first frame is left out; gaps become zeros; where two stretches overlap, the earlier sound
+    is kept.
 
     Parameters
     ----------
     rate_hz : int
+        Samples per second of the result.
     samples : int
-        Length wanted; what sounds later is left out.
+        Length of the result; later sound is left out.
 
     Attributes
     ----------
     heard : int
-        Samples that came from the file; the others are gaps, or before and after the sound.
+        Samples that came from the file; the others are gaps, or before or after the sound.
     stretches : int
-        Runs of sound without a gap.
+        Number of runs of sound without a gap.
     first_seconds : float or None
         When the sound begins on the clock of the frames; negative before the first frame.
     native_hz : int or None
-        The file's own rate.
+        Samples per second in the file.
     """
 
     def __init__(self, rate_hz: int, samples: int) -> None:
@@ -113,12 +119,17 @@ class Waveform:
         self._stretch_given = 0
 
     def push(self, batch: AudioBatch) -> NDArray[np.float32]:
-        """Take decoded sound; give the samples that follow those given before.
+        """Take decoded sound; return the samples that follow those returned before.
+
+        Parameters
+        ----------
+        batch : AudioBatch
+            The next samples of the file.
 
         Returns
         -------
         ndarray, float32 [n]
-            Zeros where nothing sounds.
+            Zeros where there is no sound.
         """
         expected = self._stretch_seconds + self._stretch_taken / batch.rate_hz
         goes_on = (
@@ -126,26 +137,28 @@ class Waveform:
             and batch.rate_hz == self.native_hz
             and abs(batch.start_seconds - expected) <= CLOCK_SECONDS
         )
-        parts = [] if goes_on else [*self._ended(), *self._begun(batch)]
+        parts: list[NDArray[np.float32]] = []
+        if not goes_on:
+            parts = self._ended()
+            self._begin(batch)
         parts += self._resampled(batch.samples, batch.rate_hz)
         return _joined(parts)
 
     def finish(self) -> Iterator[NDArray[np.float32]]:
-        """The rest, and zeros up to the length wanted, in parts."""
+        """Yield the rest of the sound, then zeros up to the wanted length, in parts."""
         yield _joined(self._ended())
         while self._written < self.samples:
             rest = min(self.samples - self._written, 1 << 20)
             self._written += rest
             yield np.zeros(rest, np.float32)
 
-    def _begun(self, batch: AudioBatch) -> list[NDArray[np.float32]]:
+    def _begin(self, batch: AudioBatch) -> None:
         self._resampler = av.AudioResampler(format="fltp", layout="mono", rate=self.rate_hz)
         self._stretch_seconds, self._stretch_taken = batch.start_seconds, 0
         self._stretch_given, self.native_hz = 0, batch.rate_hz
         self.stretches += 1
         if self.first_seconds is None:
             self.first_seconds = batch.start_seconds
-        return []
 
     def _ended(self) -> list[NDArray[np.float32]]:
         if self._resampler is None:
@@ -163,7 +176,7 @@ class Waveform:
         return [self._placed(part) for part in self._resampler.resample(frame)]
 
     def _placed(self, part: av.AudioFrame) -> NDArray[np.float32]:
-        """A resampled part where it belongs, after the zeros before it."""
+        """Cut a resampled part to what is wanted, and put the zeros of a gap in front of it."""
         values = np.asarray(part.to_ndarray()[0], np.float32)
         at = round(self._stretch_seconds * self.rate_hz) + self._stretch_given
         self._stretch_given += len(values)

@@ -5,73 +5,69 @@ frame on another; both come from the same decode, so frame k and time k belong t
 the container claims. Complaints have a third pipe to themselves: ffmpeg's threads write their log
 in pieces, and one thread's complaint inside another's line would be lost.
 
-A signal is no verdict on a video. ffmpeg has a process group of its own, so that what stops a build
-(Ctrl-C, a cancelled run) reaches it through its reader alone; where a signal meets it nevertheless,
-the decode is interrupted and the video stays as good as it was.
+A signal says nothing about a video. ffmpeg runs in its own process group, so that Ctrl-C or a
+cancelled run stops it only through the thread that reads it. If a signal reaches ffmpeg all the
+same, the decode is interrupted and the video is not marked as damaged.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import functools
 import os
-import queue
-import re
 import subprocess
-import threading
 from collections.abc import Generator, Iterator
 from fractions import Fraction
 from typing import IO, Any, Literal, cast
 
-import av
 import ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 
 from foveal.errors import DecodeError
 from foveal.pipeline.video.ffmpeg import ffmpeg_executable, ffmpeg_version
+from foveal.pipeline.video.pipes import Clock, Log
 from foveal.pipeline.video.probe import read_image
 from foveal.pipeline.video.truncation import missing_bytes
 from foveal.pipeline.video.types import FrameBatch, Video, VideoInfo
 
 BATCH_BYTES = 32 * 2**20
+"""Most bytes of pixels in a batch, unless a single frame has more."""
+
 MAX_BATCH_FRAMES = 32
+"""Most frames in a batch."""
+
 _PIPE_BYTES = 2**20
-_LOG_LINE = re.compile(
-    r"^(?:\[[^]]* @ [^]]*\] )*?(?:\[(?P<context>[^]]*) @ [^]]*\] )?"
-    r"\[(?P<level>panic|fatal|error|warning)\] (?P<message>.*)$"
-)
-_FRAME = re.compile(rb"^frame: *(\d+) +pts: *(-?\d+|NOPTS) ")
 _LABEL = "foveal"
-_MAX_COMPLAINTS = 5
 _SIGNALLED = (123, 255)
-"""How ffmpeg ends where it caught a signal: after cleaning up, or at once after the fourth."""
+"""Exit statuses of ffmpeg after a signal: it cleaned up, or it ended at once at the fourth one."""
 _EXIT_SECONDS = 5.0
 _LOST_AT_ENDS = 2
 """Frames an AVI may declare without showing them: placeholders of packed XviD streams."""
 
 Errors = Literal["quarantine", "accept"]
+"""What damage in a video leads to."""
 
 
 def batch_frames(info: VideoInfo) -> int:
-    """Frames a batch holds, so that a batch stays within `BATCH_BYTES`."""
+    """Return how many frames a batch of the video of `info` has, within `BATCH_BYTES`."""
     return max(1, min(MAX_BATCH_FRAMES, BATCH_BYTES // (info.height_px * info.width_px * 3)))
 
 
 def decode(
     video: Video, info: VideoInfo, errors: Errors = "quarantine"
 ) -> Generator[FrameBatch, None, None]:
-    """Decode a video sequentially.
+    """Decode a video from its first frame to its last.
 
     Parameters
     ----------
     video : Video
+        The file or the folder of images.
     info : VideoInfo
-        From `probe`; frames come at its upright, square-pixel size.
+        From `probe`; the frames have its upright, square-pixel size.
     errors : {'quarantine', 'accept'}
         Whether damage (a missing end, corrupt packets, concealed errors, fewer frames than an AVI
-        declares) raises, or frames are taken as the decoder gives them.
+        declares) raises an error, or frames are taken as the decoder gives them.
 
     Yields
     ------
@@ -81,9 +77,9 @@ def decode(
     Raises
     ------
     DecodeError
-        Where the video is damaged, truncated, changes its size, or has unusable times.
+        The video is damaged or truncated, changes its size, or has unusable times.
     InterruptedError
-        Where a signal ended ffmpeg; says nothing of the video.
+        A signal ended ffmpeg; this says nothing about the video.
     """
     if video.image_names is not None:
         yield from _decode_images(video, info)
@@ -133,8 +129,8 @@ def _decode_file(video: Video, info: VideoInfo, errors: Errors) -> Iterator[Fram
         os.close(times_in)
     stdout, stderr = cast(IO[bytes], process.stdout), cast(IO[bytes], process.stderr)
     _widen(stdout)
-    clock = _Clock(os.fdopen(times_out, "rb"), info.time_base)
-    log = _Log(stderr)
+    clock = Clock(os.fdopen(times_out, "rb"), info.time_base)
+    log = Log(stderr)
     try:
         start = 0
         first: Fraction | None = None
@@ -183,7 +179,7 @@ def _decode_file(video: Video, info: VideoInfo, errors: Errors) -> Iterator[Fram
 
 
 def _interrupted(process: subprocess.Popen[bytes], ended: bool) -> bool:
-    """Whether a signal ended ffmpeg; `ended` says that its pixels did, so that it must follow."""
+    """Whether a signal ended ffmpeg; `ended` says that no more pixels come, so it must end soon."""
     try:
         status = process.wait(_EXIT_SECONDS if ended else 0)
     except subprocess.TimeoutExpired:
@@ -195,7 +191,7 @@ def _check_end(
     video: Video,
     info: VideoInfo,
     errors: Errors,
-    log: _Log,
+    log: Log,
     status: int,
     frames: int,
     last_seconds: float,
@@ -244,7 +240,7 @@ def _command(video: Video, info: VideoInfo, times: int) -> list[str]:
 
 
 def _widen(pipe: IO[bytes]) -> None:
-    """Let a pipe hold more than a frame's row where the system allows it; it is only speed."""
+    """Enlarge a pipe where the system allows it; this only makes decoding faster."""
     if hasattr(fcntl, "F_SETPIPE_SZ"):
         with contextlib.suppress(OSError):
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
@@ -253,7 +249,7 @@ def _widen(pipe: IO[bytes]) -> None:
 def _read_frames(
     pipe: IO[bytes], count: int, shape: tuple[int, int, int]
 ) -> tuple[NDArray[np.uint8], int]:
-    """Up to `count` frames, and how many bytes of a broken one followed."""
+    """Read up to `count` frames; also return how many bytes of an incomplete frame followed."""
     pixels = np.empty((count, *shape), np.uint8)
     view = pixels.reshape(-1).data
     filled = 0
@@ -264,79 +260,3 @@ def _read_frames(
         filled += read
     frame_bytes = int(np.prod(shape))
     return pixels[: filled // frame_bytes], filled % frame_bytes
-
-
-class _Reader(threading.Thread):
-    """Reads a pipe of ffmpeg line by line until it ends."""
-
-    def __init__(self, pipe: IO[bytes]) -> None:
-        super().__init__(name=f"ffmpeg{type(self).__name__.lower()}", daemon=True)
-        self._pipe = pipe
-        self.start()
-
-    def run(self) -> None:
-        with self._pipe:
-            for line in self._pipe:
-                self._read(line)
-
-    def _read(self, line: bytes) -> None:
-        raise NotImplementedError
-
-
-class _Clock(_Reader):
-    """Presentation times of the frames, in order."""
-
-    def __init__(self, pipe: IO[bytes], time_base: Fraction) -> None:
-        self.starts = 0
-        """How often frames were counted from 0: ffmpeg sets its filters up anew for a new size."""
-        self._time_base = time_base
-        self._times: queue.Queue[Fraction | None] = queue.Queue()
-        super().__init__(pipe)
-
-    def take(self, count: int) -> list[Fraction]:
-        """The next presentation times; fewer where a frame has none or the pipe ended."""
-        times: list[Fraction] = []
-        while len(times) < count:
-            time = self._times.get()
-            if time is None:
-                self._times.put(None)
-                break
-            times.append(time)
-        return times
-
-    def run(self) -> None:
-        super().run()
-        self._times.put(None)
-
-    def _read(self, line: bytes) -> None:
-        if frame := _FRAME.match(line):
-            self.starts += int(frame[1]) == 0
-            self._times.put(None if frame[2] == b"NOPTS" else int(frame[2]) * self._time_base)
-
-
-class _Log(_Reader):
-    """Complaints of the demuxer and the video decoder, counted."""
-
-    def __init__(self, pipe: IO[bytes]) -> None:
-        self.complaint_count = 0
-        self.complaints: list[str] = []
-        super().__init__(pipe)
-
-    def _read(self, line: bytes) -> None:
-        found = _LOG_LINE.match(line.decode("utf-8", "replace").rstrip())
-        if found is None or _decodes_audio(found["context"] or ""):
-            return
-        if found["level"] == "warning" and "corrupt" not in found["message"]:
-            return
-        self.complaint_count += 1
-        if len(self.complaints) < _MAX_COMPLAINTS:
-            self.complaints.append(found["message"])
-
-
-@functools.cache
-def _decodes_audio(context: str) -> bool:
-    """Whether a line comes from an audio decoder, which ffmpeg runs to know the format."""
-    try:
-        return av.codec.Codec(context, "r").type == "audio"
-    except ValueError:
-        return False

@@ -1,4 +1,4 @@
-"""What a fixated point leaves on a density map: Gaussians, and visual angles in pixels."""
+"""This module defines the kernels of density maps: Gaussians, and visual angles in pixels."""
 
 from __future__ import annotations
 
@@ -9,35 +9,39 @@ from typing import Literal, get_args
 from foveal.errors import RecipeError
 
 Normalise = Literal["max", "sum", "none"]
+"""How a map is scaled: to a peak of 1, to a sum of 1, or not at all."""
+
 Border = Literal["zero", "replicate", "reflect"]
+"""How the picture of points continues outside."""
 
 REACH_SIGMAS = 7.0
-"""An untruncated Gaussian is cut here, at 2.3e-11 of its peak."""
+"""Distance in σ at which an untruncated Gaussian is cut, at 2.3e-11 of its peak."""
 
 FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
+"""Full width at half maximum of a Gaussian, in σ."""
 
 
 @dataclass(frozen=True)
 class DensityKernel:
-    """What one fixated point leaves on the density map; lengths in pixels of the source video.
+    """The values that one fixated point adds to a density map; lengths in source-video pixels.
 
     Attributes
     ----------
     sigma_px : float
         Standard deviation, > 0.
     half_width_px : float or None
-        The kernel is zero where ``|dx|`` or ``|dy|`` exceeds this (a square), None: untruncated.
+        The kernel is zero where ``|dx|`` or ``|dy|`` exceeds this (a square). None: untruncated.
     offset_px : float
-        Where the peak lies relative to the point, right and down.
+        Distance of the peak from the point, to the right and down.
     border : {'zero', 'replicate', 'reflect'}
-        How the picture of points continues outside: not at all, by its border pixels
+        How the picture of points continues outside: with zeros, with its border pixels
         (``imfilter(..., 'replicate')``), or mirrored with the border pixel repeated (SciPy's
         ``reflect``).
     binarise : bool
-        Points of a frame in the same source pixel count once and sit at that pixel's centre;
-        otherwise each point counts, at its sub-pixel position.
+        Points of one frame in the same source pixel count once, at the centre of that pixel.
+        Otherwise each point counts, at its sub-pixel position.
     subtract_min : bool
-        The map's minimum is subtracted before it is normalised.
+        Whether the map's minimum is subtracted before it is normalised.
     """
 
     sigma_px: float
@@ -62,7 +66,7 @@ class DensityKernel:
 
     @property
     def reach_px(self) -> float:
-        """Distance from the peak, per axis, beyond which the kernel adds nothing."""
+        """Distance from the peak, on each axis, beyond which the kernel is zero."""
         limit = REACH_SIGMAS * self.sigma_px
         return limit if self.half_width_px is None else min(self.half_width_px, limit)
 
@@ -74,7 +78,9 @@ class DensityConstants:
     Attributes
     ----------
     kernel : DensityKernel
+        What one point adds.
     normalise : {'max', 'sum', 'none'}
+        How a map is scaled.
     """
 
     kernel: DensityKernel
@@ -84,7 +90,17 @@ class DensityConstants:
 def gaussian(
     sigma_px: float, truncate_sigmas: float | None = None, *, binarise: bool = True
 ) -> DensityKernel:
-    """Plain Gaussian of `sigma_px` source pixels, cut at `truncate_sigmas` (None: never)."""
+    """Return a plain Gaussian.
+
+    Parameters
+    ----------
+    sigma_px : float
+        Standard deviation in source pixels.
+    truncate_sigmas : float or None
+        Distance in σ at which it is cut; None never cuts it.
+    binarise : bool
+        See `DensityKernel`.
+    """
     half_width_px = None if truncate_sigmas is None else truncate_sigmas * sigma_px
     return DensityKernel(sigma_px, half_width_px, binarise=binarise)
 
@@ -97,22 +113,27 @@ def sigma_px_from_degrees(
     viewing_distance_cm: float,
     video_px_per_screen_px: float = 1.0,
 ) -> float:
-    """Length in pixels of the source video that `sigma_degrees` of visual angle span.
+    """Convert a visual angle to pixels of the source video.
 
     Parameters
     ----------
     sigma_degrees : float
         Visual angle around the line of sight, in (0, 90).
-    screen_width_px, screen_width_cm, viewing_distance_cm
+    screen_width_px, screen_width_cm, viewing_distance_cm : float
         Geometry of the recording; screen pixels are taken to be square.
     video_px_per_screen_px : float
-        Scale from screen to video: a 640 px wide video that filled a 1440 px wide screen has
-        640 / 1440, one shown pixel for pixel has 1.
+        Scale from screen to video: 640 / 1440 for a 640 px wide video that filled a 1440 px wide
+        screen, 1 for a video shown pixel for pixel.
 
     Returns
     -------
     float
         ``2 d tan(angle / 2)`` on the screen, in video pixels.
+
+    Raises
+    ------
+    RecipeError
+        A value is not finite or not positive, or the angle is 90 degrees or more.
     """
     given = {
         "sigma_degrees": sigma_degrees,

@@ -1,4 +1,4 @@
-"""Frames to a video file, through ffmpeg."""
+"""This module writes frames as a video file, through ffmpeg."""
 
 from __future__ import annotations
 
@@ -30,12 +30,10 @@ CODEC_OPTIONS: dict[str, dict[str, str | int]] = {
         "movflags": "+faststart",
     },
 }
-"""What `encode_video` asks of each encoder: close to lossless, the last two exactly so.
+"""Options of each encoder: the first two are close to lossless, the last two are lossless.
 
-Grey video has no B-frames, so that its first picture is shown at 0 whoever reads it.
+Grey video has no B-frames, so that every reader shows its first picture at time 0.
 """
-
-_GREY = "x264_grey"
 
 
 def encode_video(
@@ -47,24 +45,27 @@ def encode_video(
     audio_seconds: float | None = None,
     sound: tuple[NDArray[np.float32], int] | None = None,
 ) -> int:
-    """Write frames as a video file; its suffix says which container.
+    """Write frames as a video file.
 
-    Encoded with one thread and bit-exact flags: the same frames give the same bytes with the
-    same build of ffmpeg.
+    One thread and bit-exact flags encode it, so the same frames give the same bytes with the same
+    build of ffmpeg.
 
     Parameters
     ----------
     frames : iterable of ndarray, uint8 [height, width, 3]
-        RGB, all of one even height and width; for ``x264_grey`` [height, width] of any.
+        RGB frames of one size, with even height and width; for ``x264_grey`` [height, width] of
+        any size.
     path : Path
+        The file to write; its suffix determines the container.
     fps : float or Fraction
+        Frames per second.
     codec : str
         A key of `CODEC_OPTIONS`.
     audio_seconds : float, optional
-        Length of an audio track (a low tone, MPEG layer II); none where left out.
+        Length of an audio track with a low tone (MPEG layer II); by default there is none.
     sound : (ndarray, float32 [n], int), optional
-        Samples in [-1, 1] and how many there are in a second: an audio track (AAC) that begins
-        with the first frame.
+        Samples in [-1, 1] and samples per second, for an audio track (AAC) that begins with the
+        first frame.
 
     Returns
     -------
@@ -78,7 +79,7 @@ def encode_video(
     MissingDependency
         No ffmpeg is found.
     FovealError
-        ffmpeg failed; the message ends with what it said.
+        ffmpeg failed; the message ends with ffmpeg's own.
     """
     if codec not in CODEC_OPTIONS:
         raise ValueError(f"codec {codec!r} is unknown; allowed: {', '.join(CODEC_OPTIONS)}")
@@ -87,7 +88,7 @@ def encode_video(
     if first is None:
         raise ValueError(f"no frames to write to {path}")
     height, width = first.shape[:2]
-    grey = codec == _GREY
+    grey = codec == "x264_grey"
     shape = (height, width) if grey else (height, width, 3)
     if first.shape != shape or (not grey and (height % 2 or width % 2)):
         wanted = "[height, width]" if grey else "[even height, even width, 3]"
@@ -129,7 +130,7 @@ def encode_video(
 
 @contextlib.contextmanager
 def _sound_file(sound: tuple[NDArray[np.float32], int] | None) -> Iterator[str | None]:
-    """A WAV file of samples, for as long as the context lasts."""
+    """Write samples to a WAV file that is deleted when the context ends."""
     if sound is None:
         yield None
         return
@@ -150,7 +151,7 @@ def _written(
     path: Path,
     codec: str,
 ) -> int:
-    """Hand all frames to ffmpeg and wait for it; how many there were."""
+    """Give all frames to ffmpeg, wait for it, and return how many frames there were."""
     assert first is not None
     shape, written = first.shape, 0
     try:
@@ -165,7 +166,7 @@ def _written(
             first = next(remaining, None)
         process.stdin.close()
     except BrokenPipeError:
-        pass  # ffmpeg gave up; its own words, below, say why
+        pass  # ffmpeg gave up; its message, below, says why
     except BaseException:
         process.kill()
         process.wait()

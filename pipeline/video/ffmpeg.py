@@ -1,4 +1,4 @@
-"""Which ffmpeg runs: the user's choice, the system's, or the one a wheel ships."""
+"""This module finds ffmpeg: the user's choice, the system's, or the one inside a wheel."""
 
 from __future__ import annotations
 
@@ -14,20 +14,19 @@ EXECUTABLE_VARIABLE = "FOVEAL_FFMPEG"
 """Environment variable that names the ffmpeg to use, as a path or a command in PATH."""
 
 OLDEST = (4, 3)
-"""The first version whose ``metadata`` filter writes at once (``direct``); decoding needs it."""
+"""First version whose ``metadata`` filter writes without delay (``direct``); decoding needs it."""
 
 
 def ffmpeg_executable() -> str:
-    """Path of the ffmpeg that decodes and encodes.
+    """Return the path of the ffmpeg that decodes and encodes.
 
-    ``$FOVEAL_FFMPEG`` wins; then ``ffmpeg`` in PATH; then the binary inside the `imageio-ffmpeg`
-    wheel, so that a machine without a system ffmpeg works too.
+    ``$FOVEAL_FFMPEG`` comes first, then ``ffmpeg`` in PATH, then the binary inside the
+    `imageio-ffmpeg` wheel, so that a machine without a system ffmpeg works too.
 
     Raises
     ------
     MissingDependency
-        ``$FOVEAL_FFMPEG`` names no executable, no ffmpeg is found anywhere, or it is older than
-        4.3.
+        ``$FOVEAL_FFMPEG`` names no executable, no ffmpeg is found, or it is older than 4.3.
     """
     executable = _find()
     version = ffmpeg_version(executable)
@@ -41,7 +40,7 @@ def ffmpeg_executable() -> str:
 
 @functools.cache
 def ffmpeg_version(executable: str) -> tuple[int, int] | None:
-    """Major and minor version, None for a build that is numbered otherwise (a nightly one)."""
+    """Return major and minor version of `executable`; None for a build without (a nightly one)."""
     banner = subprocess.run([executable, "-version"], capture_output=True, text=True)
     found = re.search(r"version n?(\d+)\.(\d+)", banner.stdout)
     return None if found is None else (int(found[1]), int(found[2]))
@@ -53,7 +52,7 @@ def _find() -> str:
         found = shutil.which(chosen)
         if found is None:
             raise MissingDependency(
-                f"${EXECUTABLE_VARIABLE} is {chosen!r}, which is no executable: set it to the path "
+                f"${EXECUTABLE_VARIABLE} is {chosen!r}, not an executable: set it to the path "
                 "of an ffmpeg, or unset it to use the system's or the imageio-ffmpeg wheel's"
             )
         return found

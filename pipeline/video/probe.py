@@ -1,4 +1,4 @@
-"""What is known of a video before decoding it: size, frame rate, declared length."""
+"""This module reads what a video says before it is decoded: size, frame rate, declared length."""
 
 from __future__ import annotations
 
@@ -16,19 +16,24 @@ from foveal.pipeline.video.types import Video, VideoInfo
 
 _MAX_FPS = 1000
 _PLAYLISTS = frozenset(("concat", "dash", "hls", "hls,applehttp", "imf", "image2", "lavfi", "sdp"))
-"""Formats that name other files, which may lie anywhere."""
+"""Formats that name other files, which may be anywhere on the disk."""
 
 
 def probe(video: Video) -> VideoInfo:
-    """Geometry and declared length of a video file or a folder of frame images.
+    """Return size, frame rate and declared length of a video file or a folder of frame images.
 
-    The size is that of the upright picture with square pixels: rotation metadata are applied and
+    The size is that of the upright picture with square pixels: rotation metadata are applied, and
     a pixel aspect other than 1:1 stretches the width.
+
+    Parameters
+    ----------
+    video : Video
+        The file or the folder.
 
     Raises
     ------
     DecodeError
-        Where the file is missing, empty, no video, has no video stream or no frame.
+        The file is missing, empty or not a video, or has no video stream or no frame.
     """
     import av
 
@@ -45,9 +50,9 @@ def probe(video: Video) -> VideoInfo:
         with av.open(f"file:{path}", metadata_errors="replace") as container:
             form = container.format.name
             if form in _PLAYLISTS:
-                raise DecodeError(f"{path.name}: a playlist of other files ({form}), no video")
+                raise DecodeError(f"{path.name}: a playlist of other files ({form}), not a video")
             if form.endswith("_pipe"):
-                raise DecodeError(f"{path.name}: a picture ({form[:-5]}), no video")
+                raise DecodeError(f"{path.name}: a picture ({form[:-5]}), not a video")
             cover = av.stream.Disposition.attached_pic
             streams = [s for s in container.streams.video if not s.disposition & cover]
             if not streams:
@@ -81,7 +86,12 @@ def probe(video: Video) -> VideoInfo:
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """An image file as upright RGB.
+    """Read an image file as upright RGB.
+
+    Parameters
+    ----------
+    path : Path
+        The image file.
 
     Returns
     -------
@@ -90,7 +100,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     Raises
     ------
     DecodeError
-        Where it is missing, no image, damaged, or larger than 8192 px on a side.
+        The file is missing, not an image, damaged, or larger than 8192 px on a side.
     """
     import cv2
     from PIL import Image, UnidentifiedImageError
@@ -102,7 +112,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         raise DecodeError(f"{path.name}: no readable image; fetch it again") from None
     except OSError as error:
         raise DecodeError(f"{path.name}: cannot be read ({error.strerror or error})") from None
-    except Exception as error:  # Pillow's readers raise whatever they stumble over
+    except Exception as error:  # Pillow's readers raise errors of any type
         raise DecodeError(f"{path.name}: no readable image ({error})") from None
     _check_size(path, height, width)
     try:

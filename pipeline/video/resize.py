@@ -1,4 +1,4 @@
-"""Resizing pictures: area averaging when shrinking, so that no source pixel is skipped."""
+"""This module resizes pictures; shrinking averages areas, so that no source pixel is skipped."""
 
 from __future__ import annotations
 
@@ -27,15 +27,17 @@ def resize_frames(
     Parameters
     ----------
     frames : ndarray, uint8 or float32 [n, height, width, 3] or [n, height, width]
+        The pictures, or maps.
     size : (height, width)
+        Wanted size in pixels.
     interpolation : {'area', 'linear', 'cubic', 'lanczos'}
-        ``area`` averages along the sides that shrink; along those that grow there is nothing to
-        average, and it becomes ``linear``.
+        ``area`` averages along the sides that shrink and is ``linear`` along those that grow,
+        where there is nothing to average.
 
     Returns
     -------
     ndarray, [n, *size, 3] or [n, *size]
-        `frames` itself where the size is right already.
+        `frames` itself if it has the wanted size.
     """
     height, width = frames.shape[1:3]
     if (height, width) == size:

@@ -1,12 +1,11 @@
-"""Whether the end of a video file is missing, by the sizes its own container declares.
+"""This module finds video files without their end, by the sizes that the container declares.
 
-A file cut between two packets decodes without any complaint: only the container still knows that
-there was more.
+A file that was cut between two packets decodes without a complaint: only the sizes that the
+container declares show that there was more.
 """
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,14 +15,20 @@ _MP4_BOXES = frozenset(
 )  # fmt: skip
 _SIZE_IN_64_BITS = 1
 _NEVER_FILLED_IN = (0, 2**32 - 1)
-"""Sizes that a writer leaves in an AVI when it is killed or streams."""
+"""Sizes in an AVI from a writer that was killed or that streamed."""
 
 
 def missing_bytes(path: Path) -> int:
-    """Bytes that an AVI or MP4 (MOV) file lacks at its end.
+    """Return how many bytes are missing at the end of an AVI or MP4 (MOV) file.
 
     Sources: the RIFF chunk rule (Multimedia Programming Interface and Data Specifications 1.0) and
-    the box rule of ISO/IEC 14496-12. A fragmented MP4 cut between two fragments looks whole.
+    the box rule of ISO/IEC 14496-12. A fragmented MP4 that was cut between two fragments looks
+    whole.
+
+    Parameters
+    ----------
+    path : Path
+        The video file.
 
     Returns
     -------
@@ -37,21 +42,21 @@ def missing_bytes(path: Path) -> int:
 
 
 def _declared_end(file: BinaryIO, size: int) -> int:
-    """Where the last top-level chunk or box ends, walking until one that is unknown."""
+    """Return where the last top-level chunk or box ends; stop at the first unknown one."""
     position = end = 0
     while position + 8 <= size:
         file.seek(position)
         head = file.read(16)
         if head[:4] == b"RIFF":
-            length = int(struct.unpack("<I", head[4:8])[0])
+            length = int.from_bytes(head[4:8], "little")
             if length in _NEVER_FILLED_IN:
                 break
             end = position + 8 + length
             position = end + length % 2
         elif head[4:8] in _MP4_BOXES:
-            length = int(struct.unpack(">I", head[:4])[0])
+            length = int.from_bytes(head[:4], "big")
             if length == _SIZE_IN_64_BITS and len(head) == 16:
-                length = int(struct.unpack(">Q", head[8:])[0])
+                length = int.from_bytes(head[8:], "big")
             if length < 8:  # 0: to the end of the file
                 break
             position = end = position + length

@@ -1,8 +1,8 @@
-"""The values that travel through the pipeline: videos, fixations, batches of frames and arrays.
+"""This module defines what the pipeline passes on: videos, fixations, batches of frames and arrays.
 
-Conventions, said once: frames are counted from 0; intervals are half-open; pixel coordinates are
-0-based with (0, 0) the centre of the upper left pixel, x to the right and y down, in the *upright,
-square-pixel* picture that the decoder yields; sizes are (height, width).
+Conventions, everywhere: frames are counted from 0; intervals are half-open; sizes are (height,
+width). Pixel coordinates are 0-based, x to the right and y down, with (0, 0) at the centre of the
+upper left pixel of the *upright, square-pixel* picture that the decoder yields.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from foveal.storage.cf import Scale, physical
 
 @dataclass(frozen=True)
 class Video:
-    """One video of a dataset as its source lists it; nothing has been decoded yet.
+    """One video of a dataset, as its source lists it before anything is decoded.
 
     Attributes
     ----------
@@ -36,18 +36,19 @@ class Video:
     fps : float, optional
         Frame rate of a folder of images; video files carry their own.
     max_frames : int, optional
-        Only the first so many frames belong to the dataset (DIEM's test videos: 300).
+        Number of leading frames that belong to the dataset, where not all do (DIEM's test videos:
+        300).
     expected_frames : int, optional
-        Frames the dataset says this video has; differing from the decoded count is an input error
-        unless the recipe names a reconciliation rule.
+        Number of frames according to the dataset; another decoded count is an input error unless
+        the recipe names a reconciliation rule.
     annotation_paths : tuple of Path
         Every file that the ground truth of this video is read from; their content enters the
         fingerprint of fixations and density.
     has_ground_truth : bool
         False where the ground truth is withheld (DHF1K's test split).
     notes : tuple of str
-        What a person should know of this video: frames left out by a reconciliation rule, gaps in
-        its numbering. Nothing here stops it.
+        What a person should know about this video: frames left out by a reconciliation rule, gaps
+        in its numbering. None of it stops a build.
     """
 
     id: str
@@ -64,16 +65,16 @@ class Video:
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What is known of a video before its frames are decoded.
+    """What a video says about itself before its frames are decoded.
 
     Attributes
     ----------
     height_px, width_px : int
         Size of the upright picture with square pixels, as the decoder will yield it.
     fps : float
-        Nominal frame rate (the container's average rate); presentation times are the truth.
+        Nominal frame rate (the container's average); the presentation times are exact.
     frames : int or None
-        Frame count the container declares (exact once decoded), None where it declares none.
+        Frame count that the container declares (exact once decoded); None if it declares none.
     duration_seconds : float or None
         Duration of the video stream as declared.
     time_base : Fraction
@@ -89,13 +90,13 @@ class VideoInfo:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) in pixels."""
+        """Height and width in pixels."""
         return self.height_px, self.width_px
 
 
 @dataclass(frozen=True)
 class FrameBatch:
-    """Consecutive decoded frames; pixels and presentation times travel together.
+    """Consecutive decoded frames: pixels and presentation times together.
 
     Attributes
     ----------
@@ -104,7 +105,7 @@ class FrameBatch:
     frames : ndarray, uint8 [n, height, width, 3]
         RGB pixels.
     pts_seconds : ndarray, float64 [n]
-        Presentation times of the same frames from the same decode, strictly increasing.
+        Presentation times of these frames, from the same decode, strictly increasing.
     """
 
     start: int
@@ -126,6 +127,7 @@ class FrameBatch:
 
     @property
     def stop(self) -> int:
+        """Index of the frame after the last one."""
         return self.start + len(self.frames)
 
 
@@ -140,10 +142,9 @@ class AudioBatch:
     samples : ndarray, float32 [n]
         In [-1, 1].
     rate_hz : int
-        Samples per second, the file's own.
+        Samples per second in the file.
     start_seconds : float
-        When the first sample of this batch sounds, on the same clock as the frames' presentation
-        times: 0 is the first frame.
+        Time of the first sample of this batch, on the clock of the frames: 0 is the first frame.
     """
 
     start: int
@@ -157,14 +158,16 @@ class AudioBatch:
 
 @dataclass(frozen=True)
 class ArrayBatch:
-    """Consecutive items ``values[start : start + n]`` of an array along its leading axis.
+    """Consecutive items of an array along its leading axis.
 
     Attributes
     ----------
     array : str
+        Name of the array.
     start : int
+        Index of the first item.
     values : ndarray [n, ...]
-        As stored.
+        The items as stored.
     scale : Scale, optional
         What stored integers mean, see `physical`.
     """
@@ -179,6 +182,7 @@ class ArrayBatch:
 
     @property
     def stop(self) -> int:
+        """Index of the item after the last one."""
         return self.start + len(self.values)
 
     @property
@@ -189,12 +193,12 @@ class ArrayBatch:
 
 @dataclass(frozen=True)
 class Fixations:
-    """Fixated points of all observers of one video, sorted by frame (ragged: 0 … many a frame).
+    """Fixated points of all observers of one video, sorted by frame: none to many per frame.
 
     Attributes
     ----------
     frame : ndarray, int32 [n]
-        Frame of each point, non-decreasing. May run past the video's end until `clipped`.
+        Frame of each point, non-decreasing. It may exceed the video's length until `clipped`.
     x, y : ndarray, float32 [n]
         0-based pixel coordinates in the source video's upright picture.
     subject : ndarray, int16 [n]
@@ -202,13 +206,13 @@ class Fixations:
     subjects : tuple of str
         Observer ids as the dataset names them.
     excluded : mapping of str to int
-        Samples left out, counted by reason (``off_screen``, ``blink``, …).
+        Number of samples left out, by reason (``off_screen``, ``blink``, …).
     attributes : mapping
-        How the points came to be (mapping, rules, screen), JSON-serialisable; stored beside them.
-        ``samples_read`` is ``samples_used`` and all of `excluded` together.
+        How the points were made (mapping, rules, screen), JSON-serialisable; stored with them.
+        ``samples_read`` is ``samples_used`` plus all of `excluded`.
     sample_frame : ndarray, int32 [samples used], optional
-        Frame of each sample behind the points (one sample may leave many points, many the same
-        one); None where the points are the samples.
+        Frame of each sample that the points were made from (one sample may give several points,
+        several samples one point); None where the points are the samples.
     """
 
     frame: NDArray[np.int32]
@@ -233,9 +237,9 @@ class Fixations:
         return len(self.frame)
 
     def clipped(self, frames: int) -> Fixations:
-        """These fixations without those outside frames [0, `frames`).
+        """Return these fixations without those outside frames [0, `frames`).
 
-        Their samples move from ``samples_used`` to the excluded ones, as ``out_of_time``.
+        Their samples no longer count as ``samples_used`` but as excluded, under ``out_of_time``.
         """
         inside = (self.frame >= 0) & (self.frame < frames)
         sample_frame = self.frame if self.sample_frame is None else self.sample_frame
@@ -254,7 +258,12 @@ class Fixations:
         )
 
     def offsets(self, frames: int) -> NDArray[np.int64]:
-        """Row range of each frame: points of frame k are ``[offsets[k], offsets[k + 1])``.
+        """Return the row range of each frame: frame k has rows ``[offsets[k], offsets[k + 1])``.
+
+        Parameters
+        ----------
+        frames : int
+            Length of the video.
 
         Returns
         -------

@@ -1,1 +1,1 @@
-"""A page that shows a store in motion: a small server on this machine, and the page it serves."""
+"""A page that plays the videos of a store: a small server on this machine, and the page itself."""

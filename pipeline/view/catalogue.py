@@ -1,4 +1,4 @@
-"""The list of a store's videos as the page shows it, kept fresh while a build goes on."""
+"""The list of a store's videos for the page, which stays up to date during a build."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from foveal.storage.reader import Store
 
 _FRESH_SECONDS = 3.0
 _SHARE = 10
-"""A list that takes long to make is made anew after so many times as long."""
+"""A list is made again after this many times the time that it took."""
 
 
 class Catalogue:
-    """Videos of a store, their scores and what is odd about them.
+    """Videos of a store with their scores and warnings.
 
     Parameters
     ----------
@@ -37,21 +37,21 @@ class Catalogue:
         self._working = threading.Lock()
 
     def read(self) -> dict[str, Any]:
-        """The list as of a few seconds ago; a stale one is made anew behind the reader's back.
+        """Return the list as it was a few seconds ago; a thread makes an old one again.
 
-        While a build is under way, the first answer is the list before it, as reading what is new
-        takes long in large stores; ``stale`` then says that another will follow.
+        During a build, the first answer is the list from before the build, because reading the new
+        marks of a large store takes long. ``stale`` then says that another list will follow.
 
         Returns
         -------
         dict
             ``store``, ``dataset``, ``version``, ``scores`` (``contestant`` and ``metric`` of each
-            figure in a row's ``scores``), ``videos``, ``problem``, ``stale``.
+            number in a row's ``scores``), ``videos``, ``problem``, ``stale``.
 
         Raises
         ------
         StoreError
-            Where the store does not answer and never did.
+            The store cannot be read, and there is no earlier list.
         """
         with self._lock:
             made, stale = self._made, time.monotonic() >= self._next
@@ -62,7 +62,7 @@ class Catalogue:
         return made
 
     def _former(self) -> dict[str, Any] | None:
-        """The list as the index has it, where a build is under way; None without one."""
+        """The list in the index, during a build; else None."""
         location = self._store.location
         if index_is_current(location):
             return None
@@ -99,7 +99,7 @@ class Catalogue:
 
 
 def evaluation_state(store: Store) -> dict[str, Any]:
-    """Whether stored scores still hold, by contestant, and when they were computed."""
+    """Say which stored scores of `store` are up to date, and when they were computed."""
     try:
         scores = read_evaluation(store.location)
     except StoreError as error:
@@ -144,7 +144,7 @@ def _row(video: str, row: Mapping[Any, Any]) -> dict[str, Any]:
         for stage, figures in row["flow_quality"].items()
         for flag in (figures.get("flags") or () if isinstance(figures, dict) else ())
     ]
-    flags += [f"{stage}: random weights, only to try things out" for stage in row["random_weights"]]
+    flags += [f"{stage}: random weights, only for trying out" for stage in row["random_weights"]]
     empty, frames = _known(row["empty_frames"]), _known(row["frames"])
     if empty and frames and empty > frames / 10:
         flags.append(f"{empty:,} of {frames:,} frames without a point")
@@ -162,7 +162,7 @@ def _row(video: str, row: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _known(value: Any) -> Any:
-    """A value of a table as JSON takes it; None where it is not known."""
+    """A value of a table as a JSON type; None where it is missing."""
     if pd.isna(value):
         return None
     return value.item() if hasattr(value, "item") else value

@@ -1,13 +1,12 @@
-"""Who may look: whoever has the link, from this machine, and nobody by way of another page.
+"""Access to the page: only with its link, only from this machine, and not from other web pages.
 
-The server listens on 127.0.0.1 alone. Beyond that it answers only
+The server listens only on 127.0.0.1, and answers only requests
 
-- under its own names: the ``Host`` header of a page that had its name rebound to 127.0.0.1 is not
-  among them;
-- to GET and HEAD, which change nothing;
+- whose ``Host`` header is one of its own names, which defeats DNS rebinding;
+- of the methods GET and HEAD, which change nothing;
 - with the token of the link, given as the query's ``token``, an ``Authorization`` header or the
-  cookie that the page sets; or with a ticket, which opens the page once: other accounts of the
-  machine see the command lines by which browsers are started.
+  cookie that the page sets. A ticket in place of the token opens the page once: other accounts of
+  the machine can see the command line that starts the browser.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ from __future__ import annotations
 import hmac
 import secrets
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-HOSTS = ("127.0.0.1", "localhost")
+_HOSTS = ("127.0.0.1", "localhost")
 
 _FRAMED_BY = (
     "'self' http://localhost:* https://localhost:* http://127.0.0.1:* https://127.0.0.1:* "
@@ -37,7 +36,13 @@ the command was started again since, only its new link opens.</p></body></html>"
 
 
 class Keys:
-    """The token of a server, and tickets that open its page once."""
+    """The token of a server, and tickets that open its page once.
+
+    Attributes
+    ----------
+    token : str
+        Secret part of the link.
+    """
 
     def __init__(self) -> None:
         self.token = secrets.token_urlsafe(32)
@@ -45,14 +50,14 @@ class Keys:
         self._lock = threading.Lock()
 
     def ticket(self) -> str:
-        """A new ticket."""
+        """Make a new ticket."""
         ticket = secrets.token_urlsafe(32)
         with self._lock:
             self._tickets.add(ticket)
         return ticket
 
     def opens(self, request: Request, cookie: str) -> bool:
-        """Whether a request carries the token, or a ticket that was not used before."""
+        """Whether `request` has the token, maybe in the `cookie` of that name, or a new ticket."""
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         offered = [request.query_params.get("token", ""), request.cookies.get(cookie, "")]
         if scheme.lower() == "token":
@@ -67,21 +72,29 @@ class Keys:
 
 
 class Guard:
-    """Lets in whoever has the token, and tells browsers what the page may do.
+    """Middleware that checks every request, and limits in headers what the page may do.
 
     Parameters
     ----------
     app : ASGI application
+        The application behind it.
     keys : Keys
     cookie : str
-        Name of the cookie; cookies do not tell ports apart.
+        Name of the cookie, which contains the port because cookies ignore ports.
     framed : bool
         Whether a notebook on this machine may show the page inside its own.
     """
 
     def __init__(self, app: ASGIApp, keys: Keys, cookie: str, framed: bool) -> None:
         self._app, self._keys, self._cookie = app, keys, cookie
-        self._headers = security_headers(framed)
+        self._headers = {
+            "Content-Security-Policy": content_security_policy((), framed),
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "no-referrer",
+            "Cross-Origin-Resource-Policy": "same-origin",
+            "Cross-Origin-Opener-Policy": "same-origin",
+            "Cache-Control": "no-store",
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -103,7 +116,7 @@ class Guard:
 
     def _refusal(self, request: Request) -> Response | None:
         host = request.headers.get("host", "").lower()
-        if host.rpartition(":")[0] not in HOSTS and host not in HOSTS:
+        if host.rpartition(":")[0] not in _HOSTS and host not in _HOSTS:
             return JSONResponse({"error": "this server answers on 127.0.0.1 only"}, 421)
         if request.method not in ("GET", "HEAD"):
             return JSONResponse({"error": "the page only reads"}, 405, {"Allow": "GET, HEAD"})
@@ -114,20 +127,11 @@ class Guard:
         return JSONResponse({"error": "the token of the link is missing or wrong"}, 403)
 
 
-def security_headers(framed: bool) -> Mapping[str, str]:
-    """Headers of every answer."""
-    return {
-        "Content-Security-Policy": content_security_policy((), framed),
-        "X-Content-Type-Options": "nosniff",
-        "Referrer-Policy": "no-referrer",
-        "Cross-Origin-Resource-Policy": "same-origin",
-        "Cross-Origin-Opener-Policy": "same-origin",
-        "Cache-Control": "no-store",
-    }
-
-
 def content_security_policy(nonces: Iterable[str], framed: bool) -> str:
-    """What the page may load: its own scripts and styles by nonce, its own server, nothing else."""
+    """Allow the page its own scripts and styles by `nonces`, its own server, and nothing else.
+
+    `framed` allows notebooks on this machine to show the page.
+    """
     own = " ".join(f"'nonce-{nonce}'" for nonce in nonces) or "'none'"
     frames = _FRAMED_BY if framed else "'none'"
     return (

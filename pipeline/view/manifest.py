@@ -1,4 +1,4 @@
-"""What the page is told of a video: its layers, timelines and sounds, by what each array is."""
+"""Describe a video to the page: its layers, timelines and sounds, by the kind of each array."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from foveal.pipeline.view.timelines import tracks_of
 from foveal.storage.kinds import ArrayInfo
 
 _QUICK_ABOVE_BYTES = 2**19
-"""Larger pictures play as JPEG and are replaced by the exact ones at rest."""
+"""Larger pictures are played as JPEG; when the video stops, the exact picture is shown."""
 
 _BATCH_BYTES = 8 * 2**20
 _ORDER = ("picture", "flow", "arrows", "heat")
 
 
 def manifest(video: Video) -> dict[str, Any]:
-    """Everything the page must know before it asks for items.
+    """Describe `video`: everything that the page must know before it requests items.
 
     Returns
     -------
     dict
         ``video``, ``version``, ``split``, ``frames``, ``fps``, ``source_size``, ``source_file``,
-        ``about``, ``layers`` (from the bottom up), ``tracks``, ``sounds`` and ``missing``, as JSON
-        takes them.
+        ``about``, ``layers`` (from bottom to top), ``tracks``, ``sounds`` and ``missing``, in JSON
+        types.
     """
     view = video.view
     return {
@@ -113,6 +113,6 @@ def _grid(info: ArrayInfo) -> tuple[int, int]:
 
 
 def _place(ground: str | None, layer: Mapping[str, Any]) -> tuple[Any, ...]:
-    """The picture that others lie upon first; ground truth before predictions; then by name."""
+    """Sort key: the background picture first, ground truth before predictions, then by name."""
     role = {"ground_truth": 0, "prediction": 1}.get(layer["role"], 2)
     return (layer["id"] != ground, _ORDER.index(layer["form"]), role, layer["id"])

@@ -1,4 +1,4 @@
-"""``store.view("002")``: the page inside a notebook, served by a thread of its kernel."""
+"""Show the page inside a notebook (``store.view("002")``), served by a thread of its kernel."""
 
 from __future__ import annotations
 
@@ -23,16 +23,29 @@ def show(
     height_px: int = 760,
     port: int = 0,
 ) -> Any:
-    """The page as a notebook shows it; see `foveal.storage.reader.Store.view`."""
+    """Show the page of `store` in a notebook; see `foveal.storage.reader.Store.view`.
+
+    Parameters
+    ----------
+    store : Store
+    video : str, optional
+        Id of the video to begin with.
+    frame : int, optional
+        Frame to begin with, counted from 0.
+    height_px : int
+        Height of the page in the notebook.
+    port : int
+        Port of the server; 0 takes a free one.
+    """
     try:
         from IPython.display import IFrame
     except ImportError:
         raise MissingDependency(
-            "store.view shows the page inside a notebook, and there is no IPython here; "
+            "store.view shows the page inside a notebook, and IPython is not installed; "
             f"`foveal view {store.location}` opens it in a browser"
         ) from None
     if video is not None and video not in store:
-        store.marks(video)  # says which videos there are
+        store.marks(video)  # its error lists the videos
         raise StoreError(f"{store.location} has no video {video!r}")
     if frame is not None and frame < 0:
         raise FovealError(f"frames count from 0, not {frame}")
@@ -41,7 +54,7 @@ def show(
 
 
 def running(store: Store, port: int = 0) -> Viewer:
-    """The server of a store in this process, started at the first call."""
+    """Return the server of `store` on `port` in this process; the first call starts it."""
     from foveal.pipeline.view.server import Viewer
 
     key = str(store.location), port
@@ -54,7 +67,7 @@ def running(store: Store, port: int = 0) -> Viewer:
 
 
 def stop_all() -> None:
-    """End all servers that notebooks of this process started."""
+    """Stop all servers that notebooks of this process started."""
     with _lock:
         while _running:
             _running.popitem()[1].stop()

@@ -1,4 +1,4 @@
-"""Videos that the viewer has open, and the parts of their arrays that were decoded last."""
+"""Videos that the viewer has open, and a cache of the chunks that were decoded last."""
 
 from __future__ import annotations
 
@@ -25,17 +25,18 @@ _DECODED_BYTES = 192 * 2**20
 
 
 class Changed(StoreError):
-    """A build has replaced arrays of the video since the page asked what there is."""
+    """A build has replaced arrays of the video since the page asked for its manifest."""
 
 
 class Latest(Generic[T]):
-    """What was made last, up to a total size; safe to use from several threads.
+    """A cache of the latest values up to a total size, for several threads.
 
     Parameters
     ----------
     most : int
-        Largest sum of `size` over what is kept.
+        Largest sum of the sizes of all values.
     size : callable
+        Gives the size of a value; by default each value counts 1.
     """
 
     def __init__(self, most: int, size: Callable[[T], int] = lambda value: 1) -> None:
@@ -45,7 +46,7 @@ class Latest(Generic[T]):
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What is kept under a key, made where it is not there."""
+        """Return the value of `key`; call `make` where there is none."""
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
@@ -55,7 +56,7 @@ class Latest(Generic[T]):
         return value
 
     def put(self, key: Hashable, value: T) -> None:
-        """Keep a value under a key, in place of a former one."""
+        """Keep `value` for `key` in place of a former one."""
         with self._lock:
             if key in self._kept:
                 self._held -= self._size(self._kept.pop(key))
@@ -65,7 +66,7 @@ class Latest(Generic[T]):
                 self._held -= self._size(self._kept.popitem(last=False)[1])
 
     def peek(self, key: Hashable) -> T | None:
-        """What is kept under a key, None where nothing is."""
+        """Return the value of `key`; None where there is none."""
         with self._lock:
             return self._kept.get(key)
 
@@ -73,11 +74,12 @@ class Latest(Generic[T]):
 class Video:
     """A video at one version of its arrays.
 
-    Attributes
+    Parameters
     ----------
     view : VideoView
     version : str
-        Changes whenever a stage of the video is computed again, or a new one is complete.
+        Text that changes whenever a stage of the video is computed again or becomes complete.
+    location : Location
     """
 
     def __init__(self, view: VideoView, version: str, location: Location) -> None:
@@ -87,19 +89,19 @@ class Video:
         self._gathering = threading.Lock()
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
-        """A small result that holds for this version of the video, computed at the first call."""
+        """Return the small result of `key` for this version; the first call uses `make`."""
         value: T = self._results.get(key, make)
         return value
 
     def read_many(self, name: str, start: int, stop: int) -> NDArray[Any]:
-        """Many items that are needed once, in physical values: quicker than `OpenVideos.read`."""
+        """Read items `start` to `stop` - 1 of the array `name`, quickly and without a cache."""
         with self._gathering:
             (values,) = self._gatherer.read([Slice(self.view.video, name, start, stop)])
         return np.asarray(values)
 
 
 class OpenVideos:
-    """Videos of a store, opened when they are asked for.
+    """Videos of a store, opened on demand.
 
     Parameters
     ----------
@@ -112,12 +114,12 @@ class OpenVideos:
         self._decoded: Latest[NDArray[Any]] = Latest(_DECODED_BYTES, lambda part: part.nbytes)
 
     def current(self, video: str) -> Video:
-        """A video as the store has it this very moment.
+        """Open the video of the id `video` as the store has it now.
 
         Raises
         ------
         StoreError, FovealError
-            Where there is no such video, or its timeline is not complete.
+            There is no such video, or its timeline is not complete.
         """
         version = self._version(video)
         kept = self._videos.peek(video)
@@ -127,22 +129,22 @@ class OpenVideos:
         return kept
 
     def at(self, video: str, version: str) -> Video:
-        """A video at the version that the page knows.
+        """Return the video of the id `video` at the `version` that the page knows.
 
         Raises
         ------
         Changed
-            Where a build has replaced something since.
+            A build has replaced something since.
         """
         kept = self._videos.peek(video)
         if kept is None or kept.version != version:
             kept = self.current(video)
         if kept.version != version:
-            raise Changed(f"video {video!r} has changed since; the page looks again")
+            raise Changed(f"video {video!r} has changed; the page loads it again")
         return kept
 
     def read(self, video: Video, name: str, start: int, stop: int) -> NDArray[Any]:
-        """Items ``start … stop - 1`` of an array, in physical values; whole chunks are kept."""
+        """Read items `start` to `stop` - 1 of the array `name` of `video`; keep whole chunks."""
         view = video.view
         items, step = view.infos[name].items, view.array(name).chunks[0]
         parts = []

@@ -1,4 +1,4 @@
-"""Items of arrays as pictures that a browser draws: exact pixels, maps and motion in colours."""
+"""Encode items of arrays as pictures for the browser: exact pixels, maps and motion in colours."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from PIL import Image
 from foveal.errors import FovealError
 from foveal.models.flow.color import UNKNOWN_PX, flow_to_color
 from foveal.pipeline.preview.panels import (
-    as_map,
     drawn_as,
     flow_scale,
     heat_colours,
     heat_opacity,
     heat_scale,
+    level_of,
     resized,
 )
 from foveal.pipeline.view.opened import OpenVideos, Video
 
-MOST_ITEMS = 64
-"""Items that one answer holds at most."""
-
 ARROWS_ACROSS = 28
-"""Arrows in a row, at most."""
+"""Arrows per row, at most."""
 
-THUMBNAIL_PX = (90, 160)
-"""Height and width that thumbnails fit into."""
+_MOST_ITEMS = 64
+"""Items per answer, at most."""
+
+_THUMBNAIL_PX = (90, 160)
+"""Largest height and width of thumbnails."""
 
 _JPEG_QUALITY = 92
 _PNG_LEVEL = 1
@@ -45,14 +45,14 @@ _DARKENED = 0.75
 
 
 def pack(parts: Sequence[bytes]) -> bytes:
-    """Several objects as one: their number, their lengths (uint32, little endian), their bytes."""
+    """Join `parts` into one object: their number, their lengths (uint32, little endian), bytes."""
     return struct.pack(f"<{len(parts) + 1}I", len(parts), *map(len, parts)) + b"".join(parts)
 
 
 def drawn(
     videos: OpenVideos, video: Video, name: str, form: str, start: int, stop: int, *, exact: bool
 ) -> list[bytes]:
-    """Items of an array, each as one object.
+    """Encode items of an array, each as one object.
 
     Parameters
     ----------
@@ -61,29 +61,29 @@ def drawn(
     name : str
         A complete array.
     form : {'picture', 'heat', 'flow', 'arrows'}
-        As the manifest has it. Pictures become PNG, or JPEG where not `exact`; maps PNG with a
-        palette whose opacity rises with the value; flow PNG in the Middlebury colours, opaque where
-        motion is as fast as the scale's end; arrows uint16 rows and columns, then float32
-        [rows, columns, 2], motion in pixels of the flow's own grid, the mean of each cell.
+        Form in the manifest. ``picture``: PNG, or JPEG where not `exact`. ``heat``: PNG with a
+        palette whose opacity rises with the value. ``flow``: PNG in the Middlebury colours, opaque
+        from the end of the scale on. ``arrows``: uint16 rows and columns, then float32
+        [rows, columns, 2], the mean motion of each cell in pixels of the flow's own grid.
     start, stop : int
-        Items; those beyond the end are left out.
+        First item, and the one after the last; items beyond the end are left out.
     exact : bool
+        Whether pictures must be lossless.
 
     Raises
     ------
     FovealError
-        Where the array cannot be drawn in this form.
+        The array cannot be drawn in this form.
     """
     if form not in forms_of(video, name):
         raise FovealError(f"{name!r} of video {video.view.video!r} cannot be drawn as {form!r}")
-    if not 0 <= start < stop <= start + MOST_ITEMS:
-        raise FovealError(f"items {start} to {stop} are not up to {MOST_ITEMS} in rising order")
+    if not 0 <= start < stop <= start + _MOST_ITEMS:
+        raise FovealError(f"items {start} to {stop} are not up to {_MOST_ITEMS} in rising order")
     items = videos.read(video, name, start, stop)
     if form == "picture":
         return [encoded(item, exact) for item in items]
     if form == "heat":
-        low, high = scale_of(video, name)
-        return [_heat(item, low, high) for item in items]
+        return [_heat(level_of(item, scale_of(video, name))) for item in items]
     if form == "flow":
         _, fastest = scale_of(video, name)
         return [encoded(motion_colours(item.astype(np.float32), fastest), True) for item in items]
@@ -91,7 +91,7 @@ def drawn(
 
 
 def forms_of(video: Video, name: str) -> tuple[str, ...]:
-    """The forms in which an array of frames, pairs or windows may be drawn; none for others."""
+    """List the forms in which the array `name` can be drawn; none where its items have no frame."""
     form = drawn_as(video.view, name, by_frame=False)
     if form is None or _first_frames(video, name) is None:
         return ()
@@ -103,7 +103,7 @@ def _first_frames(video: Video, name: str) -> NDArray[np.int64] | None:
 
 
 def scale_of(video: Video, name: str) -> tuple[float, float]:
-    """What the ends of an array's colour scale stand for, by a sample of the whole video."""
+    """Find the values at the two ends of the colours of the array `name`, for the whole video."""
 
     def sampled() -> tuple[float, float]:
         if drawn_as(video.view, name, by_frame=False) == "flow":
@@ -114,16 +114,16 @@ def scale_of(video: Video, name: str) -> tuple[float, float]:
 
 
 def motion_colours(flow: NDArray[np.float32], fastest_px: float) -> NDArray[np.uint8]:
-    """Flow in the Middlebury colours, uint8 [height, width, 4], to lie upon a picture.
+    """Draw `flow` in the Middlebury colours, uint8 [height, width, 4], for use over a picture.
 
-    Upon white it is what `flow_to_color` gives: slower motion is paler there, and lets more of the
-    picture through here.
+    On white it looks as `flow_to_color` draws it. Slower motion is more transparent; motion of
+    `fastest_px` and more is opaque.
     """
     speed = np.hypot(flow[..., 0], flow[..., 1])
     known = np.all(np.abs(flow) <= UNKNOWN_PX, axis=-1)
     moves = known & (speed > 0)
     direction = np.where(moves[..., None], flow, 1) / np.where(moves, speed, np.sqrt(2))[..., None]
-    # A hair below 1, so that rounding takes none of them for faster than the scale.
+    # Slightly below 1, so that rounding makes none of them faster than the scale.
     hue = flow_to_color((direction * 0.999).astype(np.float32), 1.0)
     share = np.where(known, speed / np.float32(fastest_px), 0)
     hue = np.where((share > 1)[..., None], hue * _DARKENED, hue)
@@ -133,7 +133,7 @@ def motion_colours(flow: NDArray[np.float32], fastest_px: float) -> NDArray[np.u
 
 
 def thumbnail(video: Video) -> bytes | None:
-    """The middle frame as a small JPEG, or the map of where people looked; None without both."""
+    """Encode the middle frame of `video`, or its ground truth map, as a small JPEG; maybe None."""
     view = video.view
     name = view.ground or view.ground_truth_map
     if name is None:
@@ -141,17 +141,16 @@ def thumbnail(video: Video) -> bytes | None:
     middle = min(view.frames // 2, view.infos[name].items - 1)
     item = view.read(name, middle, middle + 1)[0]
     if name != view.ground:
-        low, high = scale_of(video, name)
-        level = np.nan_to_num((as_map(item) - low) / ((high - low) or 1)).clip(0, 1)
+        level = level_of(item, scale_of(video, name))
         item = heat_colours(0.0)[(level * 255).astype(np.uint8)]
     height, width = view.source_size
-    shrink = min(THUMBNAIL_PX[0] / height, THUMBNAIL_PX[1] / width)
+    shrink = min(_THUMBNAIL_PX[0] / height, _THUMBNAIL_PX[1] / width)
     size = max(1, round(height * shrink)), max(1, round(width * shrink))
     return encoded(resized(item, size), exact=False)
 
 
 def encoded(picture: NDArray[Any], exact: bool) -> bytes:
-    """A picture uint8 [height, width, 3 or 4] as PNG, or as JPEG where not `exact`."""
+    """Encode `picture`, uint8 [height, width, 3 or 4], as PNG, or as JPEG where not `exact`."""
     channels = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}[picture.shape[-1]]
     how = (".png", _PNG_OPTIONS) if exact else (".jpg", [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     done, content = cv2.imencode(how[0], cv2.cvtColor(picture, channels), how[1])
@@ -160,8 +159,7 @@ def encoded(picture: NDArray[Any], exact: bool) -> bytes:
     return content.tobytes()
 
 
-def _heat(item: NDArray[Any], low: float, high: float) -> bytes:
-    level = np.nan_to_num((as_map(item) - low) / np.float32((high - low) or 1)).clip(0, 1)
+def _heat(level: NDArray[np.float32]) -> bytes:
     index = (level * 255).astype(np.uint8)
     image = Image.frombytes("P", index.shape[::-1], index.tobytes())
     palette, opacity = _heat_palette()
@@ -178,7 +176,7 @@ def _heat_palette() -> tuple[bytes, bytes]:
 
 
 def warm_up() -> None:
-    """Load what draws maps, before the first of them is waited for."""
+    """Load what draws maps, so that the first map is not slow."""
     _heat_palette()
 
 

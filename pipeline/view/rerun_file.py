@@ -1,7 +1,7 @@
-"""One video of a store as a file for the rerun viewer: all of it, logged up front.
+"""Write one video of a store as a file for the rerun viewer.
 
-rerun (``pip install foveal[rerun]``, 170 MB) is another way to look at one video beside other
-recordings. It reads its own files only, so it is no way to browse a store.
+rerun (``pip install foveal[rerun]``, 170 MB) shows one video beside other recordings. It reads only
+its own files, so it cannot browse a store.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import numpy as np
 
 from foveal.errors import FovealError, MissingDependency, writing
 from foveal.pipeline.preview.panels import (
-    as_map,
     drawn_as,
     heat_colours,
     heat_opacity,
+    level_of,
     observer_colours,
 )
 from foveal.pipeline.preview.view import VideoView
@@ -27,9 +27,6 @@ from foveal.pipeline.view.pictures import ARROWS_ACROSS, encoded, motion_colours
 from foveal.pipeline.view.timelines import speeds
 from foveal.storage.reader import Store
 
-Advance = Callable[[int, int], None]
-"""Called with frames done and frames in all."""
-
 _OPACITY = 0.75
 
 
@@ -37,7 +34,7 @@ def write_rerun(
     store: Store,
     video: str,
     path: str | Path,
-    advance: Advance = lambda done, frames: None,
+    advance: Callable[[int, int], None] = lambda done, frames: None,
 ) -> list[str]:
     """Write pictures, maps, flow and points of a video, frame by frame, into an ``.rrd`` file.
 
@@ -45,22 +42,24 @@ def write_rerun(
     ----------
     store : Store
     video : str
+        Id of the video.
     path : str or Path
-        Ends in ``.rrd``; an existing file is replaced.
+        File to write, with the suffix ``.rrd``; an existing file is replaced.
     advance : callable
+        Called with the number of frames done and of all frames.
 
     Returns
     -------
     list of str
-        Entities that were logged. Everything lies on two timelines, ``frame`` and ``time``, in
-        pixels of the source video.
+        Entities that were logged, on the timelines ``frame`` and ``time``, in pixels of the source
+        video.
 
     Raises
     ------
     MissingDependency
-        Where rerun-sdk is not installed.
+        rerun-sdk is not installed.
     FovealError
-        Where the path has another ending, or nothing of the video can be logged.
+        The path has another suffix, or nothing of the video can be logged.
     """
     path = Path(path)
     if path.suffix != ".rrd":
@@ -73,7 +72,7 @@ def write_rerun(
         import rerun as rr
     except ImportError as error:
         raise MissingDependency(
-            f"--rerun needs rerun-sdk, which is not here ({error}): pip install 'foveal[rerun]'"
+            f"--rerun needs rerun-sdk, which is missing ({error}): pip install 'foveal[rerun]'"
         ) from None
     videos = OpenVideos(store)
     opened = videos.current(video)
@@ -98,7 +97,7 @@ def write_rerun(
 
 
 def _entities(rr: Any, videos: OpenVideos, video: Video, frame: int) -> Iterator[tuple[str, Any]]:
-    """Everything of one frame, by the path it is logged under."""
+    """Everything of one frame, by the path that it is logged under."""
     view = video.view
     ground = view.ground
     names = sorted(view.infos, key=lambda name: (name != ground, name))
@@ -117,8 +116,7 @@ def _entities(rr: Any, videos: OpenVideos, video: Video, frame: int) -> Iterator
             yield f"picture/{name}_arrows", _arrows(rr, flow, fastest, view)
             yield f"motion/{name}", rr.Scalars([float(speeds(flow[None])[0])])
         else:
-            low, high = scale_of(video, name)
-            level = np.nan_to_num((as_map(item) - low) / np.float32((high - low) or 1)).clip(0, 1)
+            level = level_of(item, scale_of(video, name))
             alpha = np.rint(heat_opacity(level) * 255).astype(np.uint8)[..., None]
             coloured = np.concatenate([heat_colours()[(level * 255).astype(np.uint8)], alpha], -1)
             yield f"picture/{name}", _image(rr, _at_source(coloured, view), order)
@@ -148,7 +146,7 @@ def _image(rr: Any, picture: Any, order: int, exact: bool = True) -> Any:
 
 
 def _at_source(picture: Any, view: VideoView) -> Any:
-    """A picture at the source's size, in which points are given."""
+    """A picture at the source's size, which points refer to."""
     return cv2.resize(picture, view.source_size[::-1], interpolation=cv2.INTER_LINEAR)
 
 

@@ -1,4 +1,4 @@
-"""Scores of a video's predictions frame by frame, as `foveal evaluate` computes them."""
+"""Score a video's predictions frame by frame, as `foveal evaluate` does."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from foveal.pipeline.view.opened import Video
 from foveal.storage.reader import Store
 
 FRAMES_AT_ONCE = 64
-"""Frames scored in one go."""
+"""Frames that are scored together."""
 
 _ONE_AT_A_TIME = threading.Lock()
-"""Each uses all cores."""
+"""Held while frames are scored, which uses all cores."""
 
 _OF_ALL_VIDEOS = "other_fixations"
-"""What a metric needs of the whole store; such metrics are left out here."""
+"""Need of metrics that read all videos of the store; they are left out here."""
 
 
 def metrics_of(view: VideoView) -> dict[str, list[str]]:
-    """Metrics that can be computed of one video alone, each with the predictions to score."""
+    """List the metrics that need only one video, each with the predictions of `view` to score."""
     predictions = view.select("map", axis="frame", role="prediction")
     whole = [name for name in predictions if view.is_by_frame(name)]
     if not whole or view.ground_truth_map != "density" or not view.points:
@@ -37,12 +37,12 @@ def metrics_of(view: VideoView) -> dict[str, list[str]]:
 def frame_scores(
     store: Store, video: Video, prediction: str, metric: str, start: int, stop: int
 ) -> NDArray[np.float64]:
-    """Scores of frames ``start … stop - 1``; NaN where a frame has none.
+    """Score frames `start` to `stop` - 1 of a `prediction` by a `metric`; NaN without a score.
 
     Raises
     ------
     StoreError
-        Where the video lacks ground truth or the prediction.
+        The video has no ground truth or no such prediction.
     """
     from foveal.models.metrics import ScoreTable
     from foveal.pipeline.learn.baselines import stored

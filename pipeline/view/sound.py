@@ -1,4 +1,4 @@
-"""Sound of a store as WAV, made as it is asked for: a browser seeks by byte ranges."""
+"""Serve the sound of a video as WAV, in byte ranges, by which a browser seeks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from foveal.errors import FovealError
 from foveal.pipeline.view.opened import Video
 
-HEADER_BYTES = 44
+_HEADER_BYTES = 44
 _PART_SAMPLES = 2**17
 _RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})")
 _RATES = ("sample_rate_hz", "sample_rate", "rate_hz", "samplerate", "rate")
@@ -31,16 +31,19 @@ class Sound:
 
     Attributes
     ----------
+    channels : int
+        Number of channels.
     rate_hz : int
-        As the array's attributes say; else by its length and the video's.
+        Samples per second, from the array's attributes or from its length and that of the video.
     start_seconds : float
-        Place of the first frame in the sound.
+        Position of the first frame in the sound.
     size_bytes : int
+        Size of the file.
 
     Raises
     ------
     FovealError
-        Where the video has no such waveform.
+        The video has no such waveform.
     """
 
     def __init__(self, video: Video, name: str) -> None:
@@ -53,15 +56,15 @@ class Sound:
         self.rate_hz = max(1, round(_rate_hz(video, name)))
         offset = sample_of_frame(video, name, np.arange(1))
         self.start_seconds = float(offset[0]) / self.rate_hz
-        self.size_bytes = HEADER_BYTES + self._samples * self._frame_bytes
+        self.size_bytes = _HEADER_BYTES + self._samples * self._frame_bytes
 
     @property
     def _frame_bytes(self) -> int:
         return 2 * self.channels
 
     def header(self) -> bytes:
-        """The first `HEADER_BYTES` of the file."""
-        body = self.size_bytes - HEADER_BYTES
+        """Make the header of the file, its first 44 bytes."""
+        body = self.size_bytes - _HEADER_BYTES
         form = (16, 1, self.channels, self.rate_hz, self.rate_hz * self._frame_bytes)
         return struct.pack(
             "<4sI4s4sIHHIIHH4sI",
@@ -69,15 +72,15 @@ class Sound:
         )
 
     def content(self, start: int, stop: int) -> Iterator[bytes]:
-        """Bytes ``start … stop - 1`` of the file."""
-        if start < HEADER_BYTES:
+        """Yield bytes `start` to `stop` - 1 of the file."""
+        if start < _HEADER_BYTES:
             yield self.header()[start:stop]
-        first = max(start, HEADER_BYTES) - HEADER_BYTES
-        last = stop - HEADER_BYTES
+        first = max(start, _HEADER_BYTES) - _HEADER_BYTES
+        last = stop - _HEADER_BYTES
         while first < last:
             sample = first // self._frame_bytes
             until = min(self._samples, sample + _PART_SAMPLES)
-            samples = as_16_bit(self._view.read(self._name, sample, until)).tobytes()
+            samples = _as_16_bit(self._view.read(self._name, sample, until)).tobytes()
             before = first - sample * self._frame_bytes
             part = samples[before : before + last - first]
             yield part
@@ -85,9 +88,12 @@ class Sound:
 
 
 def byte_range(header: str, size: int) -> tuple[int, int] | None:
-    """The bytes that a ``Range`` header asks for, ``start … stop - 1``.
+    """Parse a ``Range`` `header` for a file of `size` bytes.
 
-    None where it is none that can be answered by one part.
+    Returns
+    -------
+    (int, int) or None
+        First byte, and the one after the last; None where it is no single range of the file.
 
     Examples
     --------
@@ -104,8 +110,8 @@ def byte_range(header: str, size: int) -> tuple[int, int] | None:
     return (start, stop) if start < stop else None
 
 
-def as_16_bit(samples: NDArray[Any]) -> NDArray[np.int16]:
-    """Samples as little-endian 16-bit integers; floats are taken as -1 to 1 and clipped."""
+def _as_16_bit(samples: NDArray[Any]) -> NDArray[np.int16]:
+    """Samples as little-endian 16-bit integers; floats are clipped to -1 … 1."""
     if samples.dtype.kind == "f":
         whole = np.rint(np.nan_to_num(samples.astype(np.float32)).clip(-1, 1) * 32767)
         return np.asarray(whole, "<i2")
@@ -115,9 +121,9 @@ def as_16_bit(samples: NDArray[Any]) -> NDArray[np.int16]:
 
 
 def sample_of_frame(video: Video, name: str, frames: NDArray[Any]) -> NDArray[np.int64]:
-    """The sample that begins with each frame; by the offsets in the store, else by the rate.
+    """Find the sample at which each of `frames` begins, by stored offsets or by the rate.
 
-    `frames` may hold the number of frames too, for the end of the last one.
+    `frames` may contain the number of frames too, for the end of the last one.
     """
     view, samples = video.view, video.view.infos[name].items
     if (offsets := _offsets(video, name)) is not None:
@@ -129,7 +135,7 @@ def sample_of_frame(video: Video, name: str, frames: NDArray[Any]) -> NDArray[np
 
 
 def _offsets(video: Video, name: str) -> NDArray[np.int64] | None:
-    """First sample of each frame, where the stage of the waveform keeps it."""
+    """First sample of each frame, where the stage of the waveform stores it."""
     view = video.view
 
     def read() -> NDArray[np.int64] | None:

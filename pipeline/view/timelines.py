@@ -1,4 +1,4 @@
-"""What a video does over time: one value per frame, read part by part; and windows of frames."""
+"""Timelines below the video: one value per frame, read in parts, and windows of frames."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from foveal.pipeline.view.sound import sample_of_frame
 from foveal.storage.reader import Store
 
 MOST_FRAMES = 16_384
-"""Frames that one answer holds at most."""
+"""Frames per answer, at most."""
 
 _READ_BYTES = 2 * 2**30
-"""Of arrays larger than this, one item of several is read."""
+"""Largest size that is read of an array; of larger ones, only every n-th item is read."""
 
 _PART_BYTES = 12 * 2**20
 
 
 def tracks_of(video: Video) -> list[dict[str, Any]]:
-    """The timelines that the arrays of a video allow.
+    """List the timelines that the arrays of `video` allow.
 
     Returns
     -------
     list of dict
-        ``id``, ``title``, ``form`` (``line``, ``steps``, ``band`` or ``windows``), ``unit``, the
-        frames to ask for at once (``part``), ``note``.
+        ``id``, ``title``, ``form`` (``line``, ``steps``, ``band`` or ``windows``), ``unit``,
+        ``part`` (frames per request) and ``note`` of each.
     """
     view = video.view
     tracks: list[dict[str, Any]] = []
@@ -66,9 +66,9 @@ def tracks_of(video: Video) -> list[dict[str, Any]]:
 
 
 def scores_of(video: Video) -> list[dict[str, Any]]:
-    """Timelines of metrics, with ``metric`` and ``arrays``, the predictions, one line each.
+    """List the timelines of metrics of `video`, with ``metric`` and ``arrays`` (predictions).
 
-    Apart from `tracks_of`, as finding the metrics loads torch.
+    This is no part of `tracks_of`, because it imports torch.
     """
     return [
         _track(f"score:{metric}", metric, "line", "", FRAMES_AT_ONCE)
@@ -84,17 +84,18 @@ def _track(name: str, title: str, form: str, unit: str, part: int) -> dict[str, 
 def line(
     store: Store, video: Video, track: str, array: str, start: int, stop: int
 ) -> NDArray[np.float32]:
-    """A timeline's values of frames ``start … stop - 1``.
+    """Read the values of a timeline.
 
     Parameters
     ----------
     store : Store
     video : Video
     track : str
-        An id of `tracks_of` or `scores_of`, other than windows.
+        An ``id`` of `tracks_of` or `scores_of`, but not of windows.
     array : str
-        Of scores, the prediction.
+        The prediction, for scores.
     start, stop : int
+        First frame, and the one after the last.
 
     Returns
     -------
@@ -104,7 +105,7 @@ def line(
     Raises
     ------
     FovealError
-        Where there is no such timeline, or the frames are none of the video's.
+        There is no such timeline, or the video has no such frames.
     """
     view = video.view
     kind, _, name = track.partition(":")
@@ -135,7 +136,7 @@ def line(
 
 
 def windows(video: Video, starts: str) -> dict[str, Any]:
-    """First frames of windows, and their length where that is on record."""
+    """Read the first frames of the windows in `starts`, and their length where it is stored."""
     view = video.view
     if f"windows:{starts}" not in {each["id"] for each in tracks_of(video)}:
         raise FovealError(f"video {view.video!r} has no windows {starts!r}")
@@ -151,18 +152,18 @@ def _item_bytes(video: Video, name: str) -> int:
 
 
 def _every(video: Video, name: str) -> int:
-    """Of how many items one is read, so that large arrays need no more than `_READ_BYTES`."""
+    """Step between the items that are read, so that large arrays need up to `_READ_BYTES`."""
     return max(1, -(-_item_bytes(video, name) * video.view.infos[name].items // _READ_BYTES))
 
 
 def _part(video: Video, name: str) -> int:
-    """Frames whose reading keeps a jump waiting for a few hundredths of a second at most."""
+    """Frames per request: reading them takes a few hundredths of a second."""
     wanted = _PART_BYTES // max(1, _item_bytes(video, name)) * _every(video, name)
     return int(np.clip(wanted, 8, 4096))
 
 
 def _mean_speed(video: Video, name: str, start: int, values: NDArray[np.float32]) -> None:
-    """Mean motion in pixels of the flow's grid, into `values`; sampled ones hold until the next."""
+    """Write the mean motion in pixels of the flow's grid into `values`; samples are repeated."""
     view, every = video.view, _every(video, name)
     stop = min(start + len(values), view.infos[name].items)
     if every == 1:
@@ -177,7 +178,7 @@ def _mean_speed(video: Video, name: str, start: int, values: NDArray[np.float32]
 
 
 def speeds(flow: NDArray[Any]) -> NDArray[np.float32]:
-    """Mean magnitude of each field, float32 [n]; of its finite pixels, NaN where none is."""
+    """Compute the mean magnitude of each field of `flow`, float32 [n], over its finite pixels."""
     speed = np.hypot(flow[..., 0].astype(np.float32), flow[..., 1].astype(np.float32))
     known = np.isfinite(speed)
     count = known.sum(axis=(1, 2))
@@ -186,7 +187,7 @@ def speeds(flow: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def _loudness(video: Video, name: str, start: int, values: NDArray[np.float32]) -> None:
-    """Largest amplitude that sounds during each frame."""
+    """Write the largest amplitude during each frame into `values`."""
     view = video.view
     edges = sample_of_frame(video, name, np.arange(start, start + len(values) + 1))
     first, last = int(edges[0]), int(edges[-1])

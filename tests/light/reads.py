@@ -69,7 +69,6 @@ def check_commands(url: str) -> None:
         ["inspect", url, video],
         ["verify", url],
         ["status", url],
-        ["diff", url, url],
         ["clean", url],
     ):
         run(*arguments)
@@ -84,7 +83,7 @@ def check_missing() -> None:
         (["train", "salema", "--store", STORES[0]], "torch", "train"),
         (["evaluate", STORES[0]], "torch", "train"),
         (["runtime"], "torch", "train"),
-        (["view", STORES[0]], "anyio", "view"),
+        (["view", STORES[0]], "uvicorn", "view"),
         (["report", STORES[0]], "jinja2", "view"),
         (["statistics", STORES[0]], "PIL", "view"),
     ):
@@ -92,6 +91,9 @@ def check_missing() -> None:
         wanted = f"foveal: this needs {package}; run: pip install 'foveal[{extra}]'\n"
         assert told == wanted, (arguments, told)
     assert not Path("nowhere").exists()
+    _, told = run("inspect", "s3://bucket/store.zarr", status=1)
+    assert told.endswith("; run: pip install 'foveal[cloud]'\n"), told
+    assert told.count("\n") == 1
     for module in ("foveal.torch", "foveal.torch.clips"):
         told = ""
         try:
@@ -112,6 +114,7 @@ for url in STORES:
     check_commands(url)
 for option in ("--help", "--version"):
     run(option)
+run("diff", STORES[1], STORES[1])
 check_missing()
 check_recipes()
 loaded = set(elsewhere.EXTRAS.split()) & {name.partition(".")[0] for name in sys.modules}

@@ -1,4 +1,4 @@
-"""TV-L1 by OpenCV: its own numbers, whatever the threads; a broken install is named and mended."""
+"""TV-L1 by OpenCV: its own numbers for any number of threads; messages for a broken install."""
 
 from __future__ import annotations
 
@@ -104,8 +104,11 @@ def test_settings_out_of_range_are_named(wrong: dict[str, Any]) -> None:
         OpenCVTVL1(**wrong)
 
 
-def test_opencv_without_contrib_says_how_to_mend_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(cv2, "optflow")
+@pytest.mark.parametrize("lost", ["optflow", "optflow.DualTVL1OpticalFlow_create"])
+def test_opencv_without_contrib_says_how_to_mend_it(
+    lost: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(f"cv2.{lost}")
     with pytest.raises(MissingDependency) as caught:
         require_optflow()
     said = str(caught.value)

@@ -7,10 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from foveal.models.i3d.layers import LAYERS, POOLS
 from foveal.models.i3d.network import (
     I3D,
-    LAYERS,
-    POOLS,
     Unit,
     max_pool_same,
     random_i3d,

@@ -1,4 +1,4 @@
-"""The challenge's scores against its formulas written out, one loop a sum."""
+"""The challenge's scores against its formulas, written as plain loops."""
 
 from __future__ import annotations
 

@@ -242,7 +242,7 @@ def test_other_fixations_move_to_the_grid_asked_for() -> None:
     videos = {"wide": FixatedPixels.from_maps(wide), "v": FixatedPixels.from_maps(wide[:, :, :4])}
     others = OtherFixations(videos, "pysaliency").of("v", 0, 1, (5, 4))
     assert others.pixel.tolist() == [4 * 4 + 3]
-    with pytest.raises(ValueError, match="not among the 2 videos"):
+    with pytest.raises(ValueError, match="not one of the 2 videos"):
         OtherFixations(videos, "mit").of("absent", 0, 1, (5, 4))
 
 

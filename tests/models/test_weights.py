@@ -158,13 +158,13 @@ def test_a_failed_fetch_leaves_nothing_and_says_what_to_do_by_hand(
         one = replace(one, url=site + changes["file"])
     with pytest.raises(MissingDependency, match=said) as caught:
         weights.fetch(one)
-    assert "place by hand" in str(caught.value)
+    assert "download by hand" in str(caught.value)
     assert list(folder.iterdir()) == []
 
 
 def test_downloads_are_bounded(folder: Path, site: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "MAX_BYTES", 100)
-    with pytest.raises(MissingDependency, match="more than 100 bytes"):
+    with pytest.raises(MissingDependency, match="larger than 100 bytes"):
         weights.fetch(entry(site))
     assert list(folder.iterdir()) == []
 

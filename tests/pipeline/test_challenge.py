@@ -176,9 +176,9 @@ def test_a_file_that_does_not_come_back_as_written_is_removed_and_named(
 ) -> None:
     right = submission.encode_video
     changes = {
-        "7 frames came back, 8 are wanted": lambda frames, rate: (list(frames)[:-1], rate),
-        "24x18 at 25 frames a second came back": lambda frames, rate: (frames, 25),
-        "frame 3 came back with other values": lambda frames, rate: (
+        "it decodes to 7 frames, 8 are wanted": lambda frames, rate: (list(frames)[:-1], rate),
+        "it decodes to 24x18 at 25 frames per second": lambda frames, rate: (frames, 25),
+        "frame 3 decodes to other values": lambda frames, rate: (
             [255 - one if number == 3 else one for number, one in enumerate(frames)],
             rate,
         ),
@@ -291,4 +291,4 @@ def test_the_centre_is_one_map_for_every_frame_and_video(store: Store) -> None:
 
 def test_observers_that_are_not_told_apart_do_not_predict_each_other(store: Store) -> None:
     _, missing = contestants(store, ["one"], ("one_against_others",))
-    assert "not told apart" in missing["one_against_others"]
+    assert "do not say whose they are" in missing["one_against_others"]

@@ -1,4 +1,4 @@
-"""A signal is no verdict on a video: whatever ends ffmpeg from outside interrupts the decode."""
+"""A signal says nothing about a video: if one ends ffmpeg, the decode is interrupted."""
 
 from __future__ import annotations
 

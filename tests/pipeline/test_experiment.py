@@ -150,10 +150,10 @@ def test_the_protocols_of_the_papers(loaded: dict[str, Experiment]) -> None:
 CHANGES: list[tuple[str, str]] = [
     ("tables.T1.rows.0.published.dhf1k_val=[1.0]", r"row 'SUSiNet.*1 numbers for 4 metrics"),
     ("tables.T1.rows.0.training=lsts", r"there is no 'lsts'; there are lsts_rgb, lsts_flow"),
-    ("tables.T1.metrics=[nss, x, cc, sim]", r"'x' is none of auc_judd"),
+    ("tables.T1.metrics=[nss, x, cc, sim]", r"'x' is not one of auc_judd"),
     ("trainings.lsts_rgb.weights_of=lsts_rgb", r"start from each other: lsts_rgb -> lsts_rgb"),
     ("trainings.lsts_rgb.settings.epoch=3", r"trainings\.lsts_rgb: .*did you mean 'epochs'"),
-    ("trainings.lsts_rgb.settings.run=x", r"settings\.run: it stands beside settings"),
+    ("trainings.lsts_rgb.settings.run=x", r"settings\.run: write it beside settings"),
     ("trainings.lsts_rgb.options.widt=3", r"has no option 'widt'"),
     ("trainings.lsts_rgb.optinos={}", r"did you mean 'options'"),
     ("stores.dhf1k.recipe.flow.0.metod=x", r"stores\.dhf1k: .*did you mean 'method'"),
@@ -385,5 +385,5 @@ def test_shipped_experiments_go_by_name_and_unknown_ones_are_told(elsewhere: Pat
     assert told["folder"] == str(elsewhere / "linardos")
     assert len(told["steps"]) == 72
     assert list(elsewhere.iterdir()) == []
-    with pytest.raises(RecipeError, match="ships gfsalnet, linardos, lsts, ntire2026, tp_cmrnet"):
+    with pytest.raises(RecipeError, match="one of gfsalnet, linardos, lsts, ntire2026, tp_cmrnet"):
         CliRunner().invoke(app, ["experiment", "table", "lst"], catch_exceptions=False)

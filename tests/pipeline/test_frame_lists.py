@@ -31,8 +31,8 @@ def test_a_list_is_read_per_video(tmp_path: Path) -> None:
         ("video,frame\na,0\n", "no list of video,frame,mask"),
         ("video,frame,mask\na,x,True\n", "no list of video,frame,mask"),
         ("video,frame,mask\na,0,True\na,0,False\n", "names a frame of a twice"),
-        ("video,frame,mask\na,-1,True\n", "frames lie in -1"),
-        ("video,frame,mask\na,99999999999,True\n", "frames lie in"),
+        ("video,frame,mask\na,-1,True\n", "frames are in -1"),
+        ("video,frame,mask\na,99999999999,True\n", "frames are in"),
     ],
 )
 def test_garbled_lists_are_errors(tmp_path: Path, text: str, complaint: str) -> None:

@@ -1,4 +1,4 @@
-"""A build that was broken off inside a video goes on inside it, and ends in the same bytes."""
+"""A build that was stopped inside a video continues there, and gives the same bytes."""
 
 from __future__ import annotations
 

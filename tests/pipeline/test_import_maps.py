@@ -163,7 +163,7 @@ MISFITS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "damaged": (damage, "0002.png"),
     "mixed with matrices": (lambda f: write_mat(f / "1.mat", maps()[0]), "both pictures and MAT"),
-    "twice": (lambda f: write_mat(f.parent / "a.mat", maps()), "could each be its maps"),
+    "twice": (lambda f: write_mat(f.parent / "a.mat", maps()), "could be its maps"),
 }
 
 
@@ -222,7 +222,7 @@ def test_variable_and_inside_are_told_not_guessed(store: Store, tmp_path: Path) 
     assert "name one with --variable" in only(store, tmp_path / "theirs").reason
     assert only(store, tmp_path / "theirs", variable="salmap").status == "complete"
     write_pictures(tmp_path / "deep" / "a" / "saliency", maps())
-    assert "name that with --inside" in only(store, tmp_path / "deep").reason
+    assert "name that folder with --inside" in only(store, tmp_path / "deep").reason
     assert only(store, tmp_path / "deep", inside="saliency").status == "complete"
 
 
@@ -269,5 +269,5 @@ def test_the_command_lists_what_does_not_fit(store: Store, tmp_path: Path) -> No
     assert CliRunner().invoke(app, arguments).exit_code == 0
     with pytest.raises(RecipeError, match="lower-case"):
         import_maps(str(store.location), "Sal GAN", tmp_path / "theirs")
-    with pytest.raises(RecipeError, match="is no folder"):
+    with pytest.raises(RecipeError, match="is not a folder"):
         import_maps(str(store.location), "x", tmp_path / "nowhere")

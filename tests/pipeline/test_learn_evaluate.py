@@ -21,11 +21,11 @@ from foveal.models.metrics import nss
 from foveal.pipeline.learn import baselines
 from foveal.pipeline.learn.evaluate import (
     BASELINES,
-    Evaluation,
     contestants,
     evaluate,
     predictions_in,
 )
+from foveal.pipeline.learn.evaluation import Evaluation
 from foveal.pipeline.learn.ground_truth import Truth
 from foveal.pipeline.learn.masks import attach_masks, stored_masks
 from foveal.pipeline.recipe.recipe import Recipe
@@ -178,7 +178,7 @@ def test_baselines_that_a_store_cannot_give_are_named_with_the_reason(tmp_path: 
     assert list(found) == ["uniform"]
     assert "no complete videos in split 'train'" in missing["centre_bias"]
     assert "no optical flow" in missing["flow_magnitude"]
-    with pytest.raises(StoreError, match="how the density of 'v' was blurred is not on record"):
+    with pytest.raises(StoreError, match="not recorded how the density of 'v' was blurred"):
         baselines.one_against_others(Truth(store, "v"), 0, 20)
 
 

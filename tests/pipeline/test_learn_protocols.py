@@ -107,7 +107,7 @@ def test_ids_and_patterns_are_held_out_and_unknown_ones_named(stores: dict[str, 
     ((_, held),) = one.validation
     assert len(held) == 6
     assert "actioncliptrain00001_1" in held
-    with pytest.raises(RecipeError, match=r"'601' is no video to train on .* there are 10, such"):
+    with pytest.raises(RecipeError, match=r"'601' matches no training video .* there are 10, such"):
         divide(settings(url, validation_ids=["601"]), [open_store(url)])
     with pytest.raises(RecipeError, match="every video is held out"):
         divide(settings(url, validation_ids=["*"]), [open_store(url)])
@@ -118,7 +118,7 @@ def test_a_store_without_val_trains_and_says_so(
 ) -> None:
     result, _ = learn(tmp_path / "run", stores["videos"], clip_frames=2, iterations=2)
     assert (result.best_nss, result.ended) == (None, "iterations")
-    assert "has no split 'val': not validated on; validation_share=0.1 would" in caplog.text
+    assert "has no split 'val', so it is not validated on; validation_share=0.1" in caplog.text
     assert load_network(tmp_path / "run")[1]["validated_on"] == []
     caplog.clear()
     both = [open_store(stores[name]) for name in ("videos", "pictures")]

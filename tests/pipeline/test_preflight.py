@@ -105,8 +105,8 @@ def test_swapped_axes_and_a_wrong_clock_are_suspected(tmp_path: Path) -> None:
     ])  # fmt: skip
     dhf1k.write_gaze(tmp_path, "P01", 2, lines)
     found = messages(checked(tmp_path, {"kind": "dhf1k"}), "warning", "002")
-    assert "lie off the video; are x and y in order" in found
-    assert "come after the last frame" in found
+    assert "are off the video; are x and y in order" in found
+    assert "are after the last frame" in found
 
 
 def test_gaze_that_ends_early_is_suspected(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_metadata_that_disagree_with_the_container_are_noted(tmp_path: Path) -> 
     report = checked(tmp_path, {**miniature.dataset, "frame_rate": "metadata"})
     notes = messages(report, "note", "vidéo")
     assert "annotation of 8 frames, 7 in the container" in notes
-    assert "mapped at 25 frames a second, the video has 24" in notes
+    assert "mapped at 25 frames per second, the video has 24" in notes
 
 
 def test_a_pipe_among_the_videos_and_strays_beside_them_are_told(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_what_is_left_out_is_counted_by_reason_and_nothing_is_lost(
 def test_one_observer_can_be_selected(written: tuple[Path, Miniature]) -> None:
     root, miniature = written
     if miniature.subject is None:
-        pytest.skip("this form does not tell observers apart")
+        pytest.skip("this form does not say who looked where")
     source = opened(root, miniature, subjects=[miniature.subject])
     for video, expected in zip(source.videos(), miniature.videos.values(), strict=True):
         own = [point for point in expected.points or [] if point[3] == miniature.subject]

@@ -211,7 +211,7 @@ def test_items_without_a_number_are_found(store: Store, tmp_path: Path) -> None:
 
     edit_mark(location, "002", "frames", shorten)
     (found,) = [each for each in verify(location, ["002"]) if each.kind == "alignment"]
-    assert "frames of 002 has 3 items, frames_source_frame" in found.message
+    assert "frames of 002 has 3 items, but frames_source_frame" in found.message
 
 
 def test_it_is_whole_drawn_and_exported(store: Store, tmp_path: Path) -> None:
@@ -253,11 +253,11 @@ SECTION = {"backbone": PICTURES}
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"features": {**SECTION, "pooling": "grid"}}, "go together"),
-        ({"features": {**SECTION, "stride": 2}}, "say with frames how long"),
-        ({"features": {**SECTION, "frames": 4, "every": 2}}, "of single pictures"),
+        ({"features": {**SECTION, "pooling": "grid"}}, "together"),
+        ({"features": {**SECTION, "stride": 2}}, "give frames, the length"),
+        ({"features": {**SECTION, "frames": 4, "every": 2}}, "for single pictures"),
         ({"features": {**SECTION, "every": 2, "fps": 5.0}}, "give one of them"),
-        ({"features": [SECTION, SECTION]}, "give each a name"),
+        ({"features": [SECTION, SECTION]}, "not all different; set name"),
         ({"features": {**SECTION, "backbon": "x"}}, "did you mean"),
         ({"frames": {"every": 2, "fps": 5.0}}, "give one of them"),
         ({"frames": {"every": 0}}, "greater than or equal to 1"),
@@ -274,7 +274,7 @@ def test_combinations_without_sense_are_refused(changes: dict[str, Any], message
     [
         ("torchvison:resnet18", {}, "write one of torchvision:NAME"),
         ("torchvision:resnet81", {}, "did you mean torchvision:resnet"),
-        ("torchvision:r3d_18", {"weights": "random"}, "say how long they are"),
+        ("torchvision:r3d_18", {"weights": "random"}, "give their length"),
         ("timm:resnet18", {"weights": "random", "frames": 4}, "takes single pictures"),
         ("timm:vit_tiny_patch16_223", {}, "did you mean timm:vit_tiny_patch16_224"),
         ("torchvision:resnet18", {"weights": "KINETICS"}, "has the weights IMAGENET1K_V1"),
@@ -415,7 +415,7 @@ def test_code_of_a_hub_is_never_run(tmp_path: Path, transformers: Any) -> None:
     own = {"model_type": "internvideo2", "auto_map": {"AutoModel": "evil.Net"}}
     (tmp_path / "config.json").write_text(json.dumps(own))
     (tmp_path / "evil.py").write_text("raise SystemExit('was run')")
-    with pytest.raises(RecipeError, match="code of its own, which is never run"):
+    with pytest.raises(RecipeError, match="code of its own, which never runs"):
         open_backbone(f"huggingface:{tmp_path}", "random", None, 4)
 
 

@@ -1,4 +1,4 @@
-"""Flow in the pipeline: any estimator behind the seam, honest encodings, a loud fallback."""
+"""Flow in the pipeline: any estimator, encodings within their error, a logged fallback."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def resized(frames: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint
 def test_a_learned_estimator_passes_the_seam(raw: Path, tmp_path: Path) -> None:
     data = built(raw, tmp_path / "s.zarr", method="raft_small", weights="random", size=[32, 48])
     estimator = make_estimator("raft_small", weights="random", device="cpu")
-    expected = estimator(resized(frames_of(raw, "002"), (32, 48)))
-    np.testing.assert_allclose(data["flow_raft_small"], expected, atol=2e-2)
+    expected = estimator(resized(frames_of(raw, "002")[-6:], (32, 48)))
+    np.testing.assert_allclose(data["flow_raft_small"][-5:], expected, atol=2e-2)
     mark = read_marks(Location(tmp_path / "s.zarr"), "002")["flow_raft_small"]
     assert mark.provenance["weights"] == "random"
 
@@ -177,8 +177,8 @@ def test_quality_figures_stand_in_the_index(raw: Path, tmp_path: Path) -> None:
     ("flow", "message"),
     [
         ([{"method": "tvl1", "weights": "random"}], "tvl1 has no weights"),
-        ([{"method": "auto"}, {"method": "tvl1"}], "auto stands alone"),
-        ([{"method": "tvl1"}, {"method": "tvl1"}], "may stand once"),
+        ([{"method": "auto"}, {"method": "tvl1"}], "give method auto alone"),
+        ([{"method": "tvl1"}, {"method": "tvl1"}], "give each method once"),
         ([{"method": "tvl1", "encoding": "jpeg"}], "float16"),
     ],
 )

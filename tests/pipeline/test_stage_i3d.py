@@ -130,5 +130,5 @@ def test_missing_weights_and_flow_are_said(raw: Path, tmp_path: Path) -> None:
     recipe = Recipe.parse(recipe_values(raw, tmp_path / "s.zarr", i3d=absent))
     with pytest.raises(FovealError, match=r"rgb_imagenet\.pt"):
         build(recipe)
-    with pytest.raises(RecipeError, match="'raft' is no method of the flow section"):
+    with pytest.raises(RecipeError, match="'raft' is not a method of the flow section"):
         Recipe.parse(recipe_values(raw, tmp_path / "s.zarr", i3d=SECTION | {"flow": "raft"}))

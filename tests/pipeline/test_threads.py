@@ -1,4 +1,4 @@
-"""The two threads of the pipeline: in order, bounded, and gone when the work ends or fails."""
+"""The threads of the pipeline: in order, bounded, and stopped when the work ends or fails."""
 
 from __future__ import annotations
 

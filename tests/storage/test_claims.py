@@ -214,6 +214,7 @@ def start_writer(url: str) -> subprocess.Popen[str]:
     return writer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["folder", "s3"])
 @pytest.mark.parametrize("after_seconds", [0.0, 0.05, 0.15])
 def test_who_wakes_after_the_lease_damages_nothing(

@@ -167,6 +167,7 @@ def new_store(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[str, 
     return new
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "step"),
     # The others differ only in how objects are written: some deaths will do.
@@ -295,6 +296,7 @@ for version in range(1, 1000):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("milliseconds", [5, 40, 110])
 def test_sigkill_at_any_moment(tmp_path: Path, milliseconds: int) -> None:
     path = tmp_path / "store.zarr"

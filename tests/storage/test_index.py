@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from foveal.storage.contents import arrays_told
-from foveal.storage.index import COLUMNS, index_row, read_index, write_index
+from foveal.storage.index import COLUMNS, VOUCHER, index_row, read_index, write_index
 from foveal.storage.location import Location
 from foveal.storage.marks import Mark, Quarantine
 
@@ -124,6 +124,27 @@ def test_any_parquet_reader_reads_it(location: Location) -> None:
     table = pyarrow.parquet.read_table(io.BytesIO(content))
     assert table.column("video").to_pylist() == ["002", "003", "701"]
     assert table.column("frames").to_pylist() == [783, None, None]
+
+
+def test_it_is_read_as_pandas_reads_it(location: Location) -> None:
+    write_index(location, rows())
+    content = location.read("index.parquet")
+    assert content is not None
+    found = read_index(location)
+    assert found is not None
+    pd.testing.assert_frame_equal(found, pd.read_parquet(io.BytesIO(content)).astype(COLUMNS))
+
+
+def test_a_damaged_index_for_which_nothing_vouches_is_not_believed(location: Location) -> None:
+    write_index(location, rows())
+    location.delete(VOUCHER)
+    content = location.read("index.parquet")
+    assert content is not None
+    assert read_index(location) is not None
+    half = len(content) // 2
+    for damaged in (b"", b"PAR1", content[:half], content[half:], content[:-20] + bytes(20)):
+        location.write("index.parquet", damaged)
+        assert read_index(location) is None
 
 
 def test_the_written_format_names_every_column() -> None:

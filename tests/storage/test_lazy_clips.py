@@ -55,11 +55,11 @@ def test_windows_and_frames_are_those_that_clips_gives(store: Store) -> None:
 @pytest.mark.parametrize(
     ("clips", "items", "said"),
     [
-        ([("a", 18)], 3, "a clip of 3 cannot begin at 18"),
+        ([("a", 18)], 3, "a clip of 3 items cannot begin at 18"),
         ([("a", -1)], 3, "cannot begin at -1"),
         ([("a", 0), ("z", 0)], 1, "'z' has no complete array 'frames'"),
-        ([], 1, "at least one"),
-        ([("a", 0)], 0, "at least one"),
+        ([], 1, "at least 1"),
+        ([("a", 0)], 0, "at least 1"),
     ],
 )
 def test_clips_outside_a_video_are_refused(

@@ -131,11 +131,11 @@ def test_a_store_can_be_narrowed(store: Store) -> None:
     assert narrow.select() == ["002"]
     assert narrow.lazy("density").sizes["time"] == 9
     assert len(store) == 3
-    with pytest.raises(StoreError, match=r"video '001' is none of those chosen; there are 1"):
+    with pytest.raises(StoreError, match=r"video '001' is not one of those chosen; there are 1"):
         narrow["001"]
-    with pytest.raises(StoreError, match=r"no video is of split 'test'; there are 'train', 'val'"):
+    with pytest.raises(StoreError, match=r"no video is in split 'test'; there are 'train', 'val'"):
         store.where(split="test")
-    with pytest.raises(StoreError, match=r"no 'colour' to choose by; take video, split"):
+    with pytest.raises(StoreError, match=r"cannot be chosen by 'colour'; choose by video, split"):
         store.where(colour="red")
 
 

@@ -67,7 +67,7 @@ def test_no_method_of_a_location_leaves_it(tmp_path: Path, method: str, key: str
     (victim / "diary.txt").write_text("mine")
     location = Location(tmp_path / "store.zarr")
     location.write("a/b", b"x")
-    with pytest.raises(StoreError, match=r"is no key of .*out of the store"):
+    with pytest.raises(StoreError, match=r"is not a key of .*out of the store"):
         METHODS[method](location, key)
     assert (victim / "diary.txt").read_text() == "mine"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["store.zarr", "victim"]

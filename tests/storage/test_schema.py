@@ -54,7 +54,7 @@ def test_budgets_hold_whatever_an_item_is(item_shape: tuple[int, ...], dtype: st
 
 
 def test_sizes_that_do_not_fit_each_other_are_refused() -> None:
-    with pytest.raises(ValueError, match="shard_items 10 is no multiple of chunk_items 4"):
+    with pytest.raises(ValueError, match="shard_items 10 is not a multiple of chunk_items 4"):
         spec((2,), "uint8", chunk=4, shard=10)
     with pytest.raises(ValueError, match=r"x: 1 dims for items \(2, 3\)"):
         ArraySpec("x", ("n",), (2, 3), np.dtype("uint8"), axis="item", kind="scalar")

@@ -172,6 +172,7 @@ def test_integers_with_a_scale_are_lazily_physical_values(tmp_path):
     np.testing.assert_array_equal(values[3], expected)
 
 
+@pytest.mark.slow
 def test_statistics_and_lazy_arrays_work_on_a_cluster(store, train):
     from distributed import Client, LocalCluster
 

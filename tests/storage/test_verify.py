@@ -30,6 +30,7 @@ def test_a_whole_store_has_no_problems(location):
     assert seen == [(1, 2), (2, 2)]
 
 
+@pytest.mark.slow
 def test_every_object_of_every_stage_is_read(location):
     for video in ("001", "002"):
         for key in location.list_all(f"videos/{video}"):
@@ -37,7 +38,7 @@ def test_every_object_of_every_stage_is_read(location):
                 continue
             whole = location.read(key)
             location.write(key, bytes([whole[0] ^ 1]) + whole[1:])
-            problems = verify(location)
+            problems = verify(location, [video])
             location.write(key, whole)
             assert (video, key) in {(problem.video, problem.key) for problem in problems}
             assert not any(problem.is_note for problem in problems)

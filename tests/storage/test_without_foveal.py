@@ -48,6 +48,7 @@ print(json.dumps([sums, {name: list(v.dims) for name, v in video.variables.items
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"consolidated": False}], ids=["plain", "as documented"])
 @pytest.mark.parametrize("video", ["002", "a clip/ä"])
 def test_xarray_and_zarr_read_every_array_where_there_is_no_foveal(

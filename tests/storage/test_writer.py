@@ -399,7 +399,7 @@ def test_a_newer_format_is_refused(location: Location) -> None:
     create_store(location, "test", RECIPE)
     edit_root(location, lambda about: about.update(format_version=2))
     with pytest.raises(
-        StoreError, match="has format version 2, this foveal knows up to 1; upgrade"
+        StoreError, match="has format version 2, this foveal reads versions up to 1; upgrade"
     ):
         create_store(location, "test", RECIPE)
 
@@ -408,12 +408,12 @@ def test_places_that_hold_something_else_are_refused_and_left_alone(tmp_path: Pa
     folder = tmp_path / "photos"
     folder.mkdir()
     (folder / "holiday.jpg").touch()
-    with pytest.raises(StoreError, match=r"no foveal store and not empty \(holiday\.jpg"):
+    with pytest.raises(StoreError, match=r"not a foveal store and not empty \(holiday\.jpg"):
         create_store(Location(folder), "test", RECIPE)
     assert [path.name for path in folder.iterdir()] == ["holiday.jpg"]
     foreign = tmp_path / "foreign.zarr"
     zarr.create_group(LocalStore(foreign), attributes={"title": "mine"})
-    with pytest.raises(StoreError, match="a Zarr hierarchy, but none that foveal wrote"):
+    with pytest.raises(StoreError, match="a Zarr hierarchy that foveal did not write"):
         create_store(Location(foreign), "test", RECIPE)
 
 

@@ -132,9 +132,9 @@ def test_parts_that_do_not_go_together_are_named(folder: Path, tmp_path: Path) -
         a + Clips(folder / "b.zarr", frames=3, variables=["frames"])
     with pytest.raises(StoreError, match="ask for the same variables"):
         a + Clips(folder / "b.zarr", frames=2, variables=["time"])
-    with pytest.raises(StoreError, match="one for each of 2 parts"):
+    with pytest.raises(StoreError, match="one positive weight for each of 2 parts"):
         (a + a).weighted(1)
-    with pytest.raises(StoreError, match=r"join first, then \.weighted"):
+    with pytest.raises(StoreError, match=r"join first, then call \.weighted"):
         (a + a).weighted(1, 2) + a
     with pytest.raises(StoreError, match=r"Clips\.of_stores"):
         Clips([folder / "a.zarr"], frames=2)  # type: ignore[arg-type]

@@ -15,13 +15,14 @@ import torch
 from faults.damages import LONG
 from hypothesis import given
 from hypothesis import strategies as st
+from read_in_child import flat, keys, rank_of_two
 from small_stores import SHARD, frame, write_small_store
 
 from foveal.errors import ChecksumError, StoreError
 from foveal.storage import slices
 from foveal.storage.slices import Gatherer
 from foveal.torch import ClipLoader, Clips
-from foveal.torch.loader import epoch_order
+from foveal.torch.order import epoch_order
 
 MODES = ["clips", "shards", "none"]
 
@@ -34,17 +35,6 @@ def clips(tmp_path_factory):
         folder, {video: {"frames": n, "stages": ("time", "frames")} for video, n in lengths.items()}
     )
     return Clips(folder, "train", frames=4, stride=3, variables=["frames"])
-
-
-def keys(batches):
-    """(video, first frame) of every clip, batch by batch."""
-    return [
-        list(zip(batch["video"], batch["frame"][:, 0].tolist(), strict=True)) for batch in batches
-    ]
-
-
-def flat(batches):
-    return list(itertools.chain.from_iterable(keys(batches)))
 
 
 def everything(clips):
@@ -302,17 +292,6 @@ def test_lightning_makes_every_step_and_shares_the_clips_of_each_epoch(clips, tm
     assert drawn[0] != drawn[1]
 
 
-def rank_of_two(rank, url, rendezvous, queue):
-    clips = Clips(url, "train", frames=4, stride=3, variables=["frames"])
-    loader = ClipLoader(clips, 8)
-    alone = len(loader)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2
-    )
-    queue.put((alone, len(loader), flat(loader)))
-    torch.distributed.destroy_process_group()
-
-
 def test_ranks_are_those_of_the_moment_an_epoch_begins(clips, tmp_path):
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
@@ -332,7 +311,7 @@ def test_batches_that_ddp_would_wait_for_are_warned_of(clips):
     one_too_many = {"rank": 0, "world_size": 2}
     size = len(clips) // 2
     assert len(clips) % 2
-    with pytest.warns(UserWarning, match="DDP waits for ever: drop_last=True"):
+    with pytest.warns(UserWarning, match="DDP waits forever; drop_last=True"):
         list(ClipLoader(clips, size, **one_too_many))
 
 
@@ -397,13 +376,13 @@ def test_what_goes_wrong_in_a_worker_is_named(tmp_path, kind):
 def test_misuse_is_answered(clips):
     with pytest.raises(StoreError, match="shuffle is one of clips, shards, none, not True"):
         ClipLoader(clips, 2, shuffle=True)
-    with pytest.raises(StoreError, match="rank 2 is none of a world of 2"):
+    with pytest.raises(StoreError, match="rank 2 is not in a world of 2"):
         ClipLoader(clips, 2, rank=2, world_size=2)
     with pytest.raises(StoreError, match="batch_size, mix and prefetch_factor are at least 1"):
         ClipLoader(clips, 0)
     with pytest.raises(StoreError, match="worker_kind is threads or processes, not 'fibres'"):
         ClipLoader(clips, 2, worker_kind="fibres")
-    with pytest.raises(StoreError, match="threads take no start_method, and no transform"):
+    with pytest.raises(StoreError, match="threads take no start_method and no transform"):
         ClipLoader(clips, 2, num_workers=1, worker_kind="threads", start_method="spawn")
 
 

@@ -149,7 +149,7 @@ def test_entries_are_found_and_features_are_refused(store: Path) -> None:
                   transform=change)  # fmt: skip
     assert clips.transform.kinds == {"frames": "picture", "flow_tvl1": "flow"}  # type: ignore[union-attr]
     with pytest.raises(
-        StoreError, match="i3d_rgb holds features, which cannot be mirrored, turned"
+        StoreError, match="i3d_rgb holds features, which cannot be mirrored, rotated"
     ):
         Clips(store, frames=1, variables=["i3d_rgb"], transform=change)
     with pytest.raises(StoreError, match="kinds="):

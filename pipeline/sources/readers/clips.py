@@ -1,21 +1,21 @@
-"""Datasets repackaged as folders of pictures: images, maps and fixation maps, a file a frame.
+"""Datasets repackaged as folders of pictures: images, maps and fixation maps, one file per frame.
 
-This is the form most networks are trained from. All datasets share one source; each only says
-where its clips lie.
+Most networks are trained from this form. All datasets share one source; each dataset only says
+where its clips are.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 from foveal.errors import GazeError, InputError, RecipeError
-from foveal.pipeline.recipe.section import DatasetSection, GazeSelection, Reconcile
+from foveal.pipeline.recipe.section import DatasetSection, GazeSelection
+from foveal.pipeline.sources.readers.alignment import Aligned, align
 from foveal.pipeline.sources.readers.files import (
     check_confined,
     folder_names,
@@ -30,8 +30,6 @@ from foveal.pipeline.sources.readers.pictures import (
 from foveal.pipeline.sources.readers.points import only_pairwise
 from foveal.pipeline.video.types import Fixations, Video
 
-_SHOWN_NUMBERS = 5
-
 
 class GroundTruthSection(DatasetSection):
     """A dataset whose ground truth is published as pictures too.
@@ -39,9 +37,10 @@ class GroundTruthSection(DatasetSection):
     Attributes
     ----------
     ground_truth : {'regenerate', 'import'}
-        Where density comes from: the fixations and the recipe's ``density`` section, or the
-        published pictures, unchanged. Fixations come from raw gaze in the raw form under
-        ``regenerate``, and from the published fixation maps otherwise; the store records it.
+        Density is computed from the fixations as the recipe's ``density`` section says, or the
+        published maps are imported unchanged. Fixations are computed from raw gaze where the form
+        is ``raw`` and this is ``regenerate``, and read from the published fixation maps otherwise.
+        The store records which.
     """
 
     kind: str
@@ -50,22 +49,26 @@ class GroundTruthSection(DatasetSection):
 
 @dataclass(frozen=True)
 class Clip:
-    """Where the pictures of one video lie.
+    """Folders of the pictures of one video.
 
     Attributes
     ----------
     id : str
+        Id of the video.
     split : str or None
+        Split that the video belongs to.
     images : Path
         Folder of the frames.
     maps : Path
-        Folder of the density pictures.
+        Folder of the density maps.
     points : tuple of Path
         Folders that may hold fixation maps; the first that has any is read.
     fps : float
-        Nominal frame rate; pictures do not tell.
+        Nominal frame rate, which pictures do not record.
     max_frames : int, optional
+        Number of frames that are kept, from the start.
     has_ground_truth : bool
+        Whether the dataset publishes maps and fixations of this video.
     """
 
     id: str
@@ -78,38 +81,23 @@ class Clip:
     has_ground_truth: bool = True
 
 
-@dataclass(frozen=True)
-class Aligned:
-    """Pictures of a clip, the k-th of each kind belonging to frame k.
-
-    Attributes
-    ----------
-    images : tuple of str
-        Names in the clip's folder of images.
-    maps, points : tuple of Path
-        Kinds the clip lacks altogether are empty.
-    notes : tuple of str
-    problem : str
-        Why they do not belong together; empty where they do.
-    """
-
-    images: tuple[str, ...]
-    maps: tuple[Path, ...]
-    points: tuple[Path, ...]
-    notes: tuple[str, ...] = ()
-    problem: str = ""
-
-
 class ClipSource:
-    """Source over clips of pictures; see `Source`.
+    """Source of clips that are folders of pictures; see `Source`.
 
     Parameters
     ----------
     config : GroundTruthSection
     fixations : GazeSelection or None
+        The recipe's choice of observers, which has to be all of them.
     clips : sequence of Clip
+        The clips of the wanted splits.
     min_frames : int
-        Clips with fewer are left out.
+        Clips with fewer frames are left out.
+
+    Raises
+    ------
+    RecipeError
+        There is no clip, or the recipe selects observers.
     """
 
     def __init__(
@@ -125,12 +113,12 @@ class ClipSource:
         if fixations is not None and fixations.subjects != "all":
             raise RecipeError(
                 f"fixations.subjects is {', '.join(fixations.subjects)}, but fixation maps do not "
-                "tell observers apart; write all, or use the raw gaze"
+                "say who looked where; write all, or use the raw gaze"
             )
         if not clips:
             raise RecipeError(
                 f"{config.root} holds no clips of the wanted splits in the form "
-                f"{getattr(config, 'form', 'frames')!r}; `foveal init {config.root}` tells what is "
+                f"{getattr(config, 'form', 'frames')!r}; `foveal init {config.root}` shows what is "
                 "there"
             )
         self._clips = clips
@@ -149,7 +137,7 @@ class ClipSource:
         return found
 
     def videos(self) -> Sequence[Video]:
-        """All clips, each a folder of images."""
+        """List all clips; each is a folder of images."""
         videos = [self._video(clip) for clip in self._by_id.values()]
         self.left_out = self._beside()
         if self._min_frames == 1:
@@ -173,13 +161,13 @@ class ClipSource:
         )
 
     def _beside(self) -> str:
-        """A sentence that names files beside the images which are none."""
+        """A sentence that names files beside the images that are no images."""
         found = {}
         for clip in self._by_id.values():
             try:
                 images = numbered_files(clip.images, PICTURE_SUFFIXES).values()
                 said = left_out(clip.images, set(images))
-            except InputError:  # the clip's own problem says so
+            except InputError:  # reported as the problem of this clip
                 continue
             if said:
                 found[clip.id] = said
@@ -197,13 +185,19 @@ class ClipSource:
             for folder in clip.points if clip.has_ground_truth else ():
                 kinds["points"] = numbered_files(folder, (*PICTURE_SUFFIXES, ".mat"))
                 if kinds["points"]:
-                    return align(clip, images, kinds, folder, self.config.reconcile)
+                    return align(images, kinds, clip.maps, folder, self.config.reconcile)
         except InputError as error:
             return Aligned((), (), (), problem=str(error))
-        return align(clip, images, kinds, clip.maps, self.config.reconcile)
+        return align(images, kinds, clip.maps, clip.maps, self.config.reconcile)
 
     def problem(self, video: Video) -> str:
-        """Why the pictures of a listed video do not belong together; empty where they do."""
+        """Say why the pictures of a listed video do not belong together; empty where they do.
+
+        Parameters
+        ----------
+        video : Video
+            A video that `videos` listed.
+        """
         return self._problems.get(video.id, "")
 
     def _checked(self, video: Video) -> Aligned:
@@ -214,7 +208,7 @@ class ClipSource:
         return aligned
 
     def fixations(self, video: Video, height_px: int, width_px: int) -> Fixations:
-        """Set pixels of the fixation maps; see `Source.fixations`."""
+        """Read the set pixels of the fixation maps; see `Source.fixations`."""
         aligned = self._checked(video)
         if not aligned.points:
             folders = " or ".join(str(folder) for folder in self._by_id[video.id].points)
@@ -225,7 +219,7 @@ class ClipSource:
         return points_of_pictures(aligned.points, height_px, width_px, attributes)
 
     def published_maps(self, video: Video) -> PictureMaps | None:
-        """Density pictures where `ground_truth` is ``import``; see `Source.published_maps`."""
+        """Open the density maps where `ground_truth` is ``import``; see `Source`."""
         if not self._imports or not video.has_ground_truth:
             return None
         aligned = self._checked(video)
@@ -234,7 +228,7 @@ class ClipSource:
         return PictureMaps(aligned.maps)
 
     def parameters(self) -> dict[str, Any]:
-        """Every setting that changes the fixations."""
+        """Give every setting that changes the fixations; see `Source.parameters`."""
         config = self.config
         return {
             "kind": config.kind,
@@ -247,10 +241,10 @@ class ClipSource:
 def split_clips(
     root: Path, splits: Sequence[Literal["train", "test"]], name: re.Pattern[str], fps: float
 ) -> list[Clip]:
-    """Clips below ``training`` and ``testing``, as the DHF1K authors repackage other datasets.
+    """List clips below ``training`` and ``testing``, as the DHF1K authors repackage other datasets.
 
-    Each holds ``images``, ``maps``, ``fixation`` and ``fixation/maps``; folders whose name does not
-    match `name` are left out.
+    These are the folders of the wanted `splits` below `root` that match `name`. They hold
+    ``images``, ``maps``, ``fixation`` and ``fixation/maps``, and get the frame rate `fps`.
     """
     clips = []
     for split in splits:
@@ -261,67 +255,3 @@ def split_clips(
                 points = (folder / "fixation", folder / "fixation" / "maps")
                 clips.append(Clip(clip, split, folder / "images", folder / "maps", points, fps))
     return clips
-
-
-def align(
-    clip: Clip,
-    images: Mapping[int, str],
-    kinds: Mapping[str, Mapping[int, str]],
-    points_folder: Path,
-    rule: Reconcile,
-) -> Aligned:
-    """Bring images and annotation pictures together by a named rule.
-
-    ``strict`` demands the same numbers everywhere, ``intersect_by_name`` keeps the numbers that all
-    have, ``truncate_to_shorter`` takes each in order and cuts to the shortest. Kinds that are
-    empty take no part.
-    """
-    present = {"images": images, **{kind: files for kind, files in kinds.items() if files}}
-    counts = ", ".join(f"{len(files)} {kind}" for kind, files in present.items())
-    differing = _differences(present)
-    notes, problem = [], ""
-    if differing and rule == "strict":
-        problem = (
-            f"{counts} do not belong together ({differing}); dataset.reconcile: intersect_by_name "
-            "keeps the frames that all have"
-        )
-    elif differing:
-        if rule == "intersect_by_name":
-            common = set.intersection(*(set(files) for files in present.values()))
-            present = {
-                kind: {number: name for number, name in files.items() if number in common}
-                for kind, files in present.items()
-            }
-        else:
-            shortest = min(len(files) for files in present.values())
-            present = {kind: dict([*files.items()][:shortest]) for kind, files in present.items()}
-        kept = len(present["images"])
-        notes.append(f"{rule}: {kept} frames kept of {counts} ({differing})")
-        if not kept:
-            problem = f"{counts} have no frame in common"
-    notes.extend(_gaps(present["images"]))
-    maps, points = (
-        tuple(folder / name for name in present.get(kind, {}).values())
-        for kind, folder in (("maps", clip.maps), ("points", points_folder))
-    )
-    names = tuple(present["images"].values())
-    return Aligned(names, maps, points, notes=tuple(notes), problem=problem)
-
-
-def _differences(present: Mapping[str, Mapping[int, str]]) -> str:
-    """In words, which numbers some kinds have and others lack; empty where all have the same."""
-    everything = set().union(*present.values())
-    found = []
-    for kind, files in present.items():
-        if lacking := sorted(everything - files.keys()):
-            shown = ", ".join(map(str, lacking[:_SHOWN_NUMBERS]))
-            more = ", …" if len(lacking) > _SHOWN_NUMBERS else ""
-            found.append(f"{kind} lack {shown}{more}")
-    return "; ".join(found)
-
-
-def _gaps(images: Mapping[int, str]) -> list[str]:
-    jumps = [f"{a} to {b}" for a, b in pairwise(images) if b != a + 1]
-    if not jumps:
-        return []
-    return [f"frame numbers jump {', '.join(jumps[:_SHOWN_NUMBERS])}"]

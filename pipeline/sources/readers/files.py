@@ -1,4 +1,4 @@
-"""Paths inside a dataset: confined to its root, in natural order, cheap to list by the thousand."""
+"""Paths inside a dataset: listed quickly and in natural order, and confined to its root."""
 
 from __future__ import annotations
 
@@ -16,19 +16,18 @@ VIDEO_SUFFIXES = (
     ".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg",
     ".mpg", ".mts", ".mxf", ".nut", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m",
 )  # fmt: skip
-"""Endings of files that are taken for videos; ffmpeg decodes all of them."""
+"""Suffixes of files that count as videos; ffmpeg decodes all of them."""
+
+MAX_FILE_BYTES = 1 << 33
+"""Larger files of a dataset are refused."""
 
 _SHOWN_NAMES = 5
-
 _DIGITS = re.compile(r"(\d+)")
 _NUMBERED = re.compile(r"(.*?)(\d{1,9})(\.[A-Za-z]+)")
 
 
-MAX_FILE_BYTES = 1 << 33
-
-
 def natural_key(name: str) -> list[tuple[int, int | str]]:
-    """Sort key that orders embedded numbers by value, so that ``2`` stands before ``10``.
+    """Make a sort key of `name` that orders numbers in it by value: ``2`` precedes ``10``.
 
     Examples
     --------
@@ -43,12 +42,12 @@ def natural_key(name: str) -> list[tuple[int, int | str]]:
 
 
 def dataset_root(root: Path) -> Path:
-    """The dataset's folder, resolved.
+    """Resolve the dataset's folder, the recipe's `root`.
 
     Raises
     ------
     RecipeError
-        Where it does not exist or is no folder.
+        It does not exist or is no folder.
     """
     if not root.is_dir():
         raise RecipeError(
@@ -59,12 +58,12 @@ def dataset_root(root: Path) -> Path:
 
 
 def check_file(path: Path, max_bytes: int = MAX_FILE_BYTES) -> None:
-    """Make certain that a path is a plain file of bounded size, which reading cannot hang on.
+    """Check that `path` is a plain file of up to `max_bytes`, so that reading it cannot block.
 
     Raises
     ------
     GazeError
-        It is missing, no plain file (a folder, a pipe, a device), or larger than `max_bytes`.
+        It is missing, not a plain file (a folder, a pipe, a device), or larger than `max_bytes`.
     """
     try:
         about = path.stat()
@@ -77,14 +76,14 @@ def check_file(path: Path, max_bytes: int = MAX_FILE_BYTES) -> None:
 
 
 def check_confined(root: Path, video: Video) -> None:
-    """Make certain that no file of a video, nor of its annotation, lies outside the dataset.
+    """Check that all files of `video` and of its annotation are below `root`, the dataset's folder.
 
     Symbolic links and ``..`` are followed before the comparison.
 
     Raises
     ------
     InputError
-        Naming the first that does.
+        A file is outside; the message names the first one.
     """
     folder = os.fspath(video.path)
     files = [*(f"{folder}/{name}" for name in video.image_names or ()), folder]
@@ -101,31 +100,30 @@ def check_confined(root: Path, video: Video) -> None:
 
 
 def file_names(folder: Path) -> list[str]:
-    """Names of the files in a folder in natural order, none where there is no such folder.
+    """List the names of the files in `folder` in natural order; none where it does not exist.
 
-    Hidden files are left out. Links that lead nowhere, pipes and the like are listed: whoever asks
-    for that file is told.
+    Hidden files are left out. Broken links, pipes and devices are listed; opening them fails.
 
     Raises
     ------
     InputError
-        Where the folder cannot be listed.
+        The folder cannot be listed.
     """
     return sorted((one.name for one in _entries(folder) if not _is_dir(one)), key=natural_key)
 
 
 def folder_names(folder: Path) -> list[str]:
-    """Names of the folders in a folder in natural order; see `file_names`."""
+    """List the names of the folders in `folder` in natural order; see `file_names`."""
     return sorted((one.name for one in _entries(folder) if _is_dir(one)), key=natural_key)
 
 
 def left_out(folder: Path, taken: Collection[str]) -> str:
-    """A sentence that names the files of a folder which are not among those `taken`, if any."""
+    """Write a sentence about the files of `folder` whose names are not in `taken`; maybe empty."""
     return not_read(folder, [name for name in file_names(folder) if name not in taken])
 
 
 def not_read(folder: Path, names: Sequence[str]) -> str:
-    """A sentence that names the first of some files of a folder; empty where there are none."""
+    """Write a sentence about `names`, files of `folder` that are not read; maybe empty."""
     more = ", …" if len(names) > _SHOWN_NAMES else ""
     shown = ", ".join(names[:_SHOWN_NAMES]) + more
     what = "file is" if len(names) == 1 else "files are"
@@ -133,15 +131,19 @@ def not_read(folder: Path, names: Sequence[str]) -> str:
 
 
 def numbered_files(folder: Path, suffixes: tuple[str, ...]) -> dict[int, str]:
-    """Names of the files whose name ends in a number, by that number, in its order.
+    """Find the files in `folder` whose name ends in a number and one of `suffixes` (lower case).
 
-    Files of other suffixes, without a number, or whose text before the number differs from that
-    of most others (stray pictures) are left out.
+    Files whose text before the number differs from that of most others are left out.
+
+    Returns
+    -------
+    dict of int to str
+        Names by number, in ascending order.
 
     Raises
     ------
     InputError
-        Where two files bear the same number, or one is a pipe or device.
+        Two files have the same number, or one is a pipe or device.
     """
     groups: dict[str, list[tuple[int, str]]] = {}
     for entry in _entries(folder):

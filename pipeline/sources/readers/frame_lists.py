@@ -1,7 +1,7 @@
-"""Evaluation subsets: the frames of LEDOV-Meta and DIEM-Meta.
+"""Evaluation subsets: lists of frames, such as those of LEDOV-Meta and DIEM-Meta.
 
 M. Tangemann, M. Kümmerer, T. Wallis, M. Bethge: "Measuring the Importance of Temporal Features in
-Video Saliency", ECCV 2020. Their lists count frames from 0 on the video resampled to 30 Hz.
+Video Saliency", ECCV 2020. Their lists count frames from 0 in the video resampled to 30 Hz.
 """
 
 from __future__ import annotations
@@ -17,23 +17,27 @@ from foveal.errors import GazeError
 from foveal.pipeline.sources.readers.files import check_file
 
 LIST_RATE_HZ = 30.0
+"""Frame rate that the lists count frames at."""
 
 MAX_LIST_BYTES = 1 << 28
+"""Larger lists are refused."""
+
 MAX_LIST_FRAME = 1_000_000
+"""Largest frame number that a list may name."""
 
 
 def read_frame_lists(path: Path) -> dict[str, NDArray[np.bool_]]:
-    """Read ``video,frame,mask``.
+    """Read the list of frames in `path`, a CSV file with the columns ``video,frame,mask``.
 
     Returns
     -------
     dict of str to ndarray, bool [frames at 30 Hz]
-        By video, in the file's order; frames that the list leaves out are False.
+        Masks by video, in the file's order; frames that the list does not name are False.
 
     Raises
     ------
     GazeError
-        Where the file is missing, garbled, or names a frame twice.
+        The file is missing, damaged, or names a frame twice.
     """
     check_file(path, MAX_LIST_BYTES)
     try:
@@ -49,7 +53,7 @@ def read_frame_lists(path: Path) -> dict[str, NDArray[np.bool_]]:
     names = np.asarray(table["video"].to_pylist(), dtype=str)
     frame, mask = table["frame"].to_numpy(), table["mask"].to_numpy()
     if len(frame) and not (frame.min() >= 0 and frame.max() <= MAX_LIST_FRAME):
-        raise GazeError(f"{path}: frames lie in {frame.min()} … {frame.max()}")
+        raise GazeError(f"{path}: frames are in {frame.min()} … {frame.max()}")
     lists: dict[str, NDArray[np.bool_]] = {}
     for name in dict.fromkeys(names.tolist()):
         own = names == name
@@ -63,13 +67,14 @@ def read_frame_lists(path: Path) -> dict[str, NDArray[np.bool_]]:
 def mask_of_frames(
     listed: NDArray[np.bool_], pts_seconds: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
-    """A list at 30 Hz as a mask of the video's own frames.
+    """Turn a list at 30 Hz into a mask of the video's own frames.
 
     Parameters
     ----------
     listed : ndarray, bool [frames at 30 Hz]
+        One video of `read_frame_lists`.
     pts_seconds : ndarray, float64 [frames]
-        Presentation times, the first being 0.
+        Presentation times; the first is 0.
 
     Returns
     -------

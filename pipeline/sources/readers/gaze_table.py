@@ -1,4 +1,4 @@
-"""Rows of one video out of a gaze table, CSV or Parquet, without holding the whole table."""
+"""Reader for the rows of one video in a gaze table (CSV or Parquet), batch by batch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,15 @@ MAX_ROWS = 50_000_000
 
 @dataclass(frozen=True)
 class Columns:
-    """Columns to read: the one that names the video, those with text, those with numbers."""
+    """Columns to read.
+
+    Attributes
+    ----------
+    video : str or None
+        Column with the video's id; None where every row belongs to the video.
+    text, numbers : tuple of str
+        Columns that hold text, and those that hold numbers.
+    """
 
     video: str | None
     text: tuple[str, ...]
@@ -31,17 +39,26 @@ class Columns:
 
 
 def read_rows(path: Path, video_id: str, columns: Columns) -> dict[str, NDArray[Any]]:
-    """Rows of one video, in batches: memory grows with that video's rows alone.
+    """Read the rows of one video; memory grows with the rows of that video only.
+
+    Parameters
+    ----------
+    path : Path
+        CSV or Parquet file.
+    video_id : str
+        Value of the column `Columns.video`.
+    columns : Columns
+        Columns to read.
 
     Returns
     -------
-    dict of str to ndarray
-        By column name: float64 with NaN for empty cells, text as str.
+    dict of str to ndarray [rows]
+        Values by column name: numbers as float64 with NaN for empty cells, text as str.
 
     Raises
     ------
     GazeError
-        Where the file is missing, garbled, lacks a column, or has no row of the video.
+        The file is missing, damaged, lacks a column, or has no row or too many rows of the video.
     """
     import pyarrow as pa
     import pyarrow.dataset as pads
@@ -87,7 +104,7 @@ def _in_csv(path: Path, video_id: str, columns: Columns) -> Iterator[pa.RecordBa
     import pyarrow.compute as pc
     import pyarrow.csv as csv
 
-    # Not through pads: its scanner reads ahead up to a gigabyte when this process falls behind.
+    # Not through pads: its scanner reads up to a gigabyte ahead of a slow consumer.
     types = {name: pa.float64() for name in columns.numbers}
     types |= {name: pa.string() for name in (columns.video, *columns.text) if name}
     options = csv.ConvertOptions(column_types=types, include_columns=list(types))

@@ -1,4 +1,4 @@
-"""Ground truth published as a grey video: one map for each frame, 8 to 16 bits deep."""
+"""Reader for ground truth published as a grey video: one map per frame, of 8 to 16 bits."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     import av
 
 _TINT = 1 / 32
-"""Chroma this far from grey, as a share of its half range, is colour; less is a codec's loss."""
+"""Largest deviation of chroma from grey, as a share of its half range: a codec's loss."""
 
 _MP4 = "mp4"
-"""Read as nothing else: no other format of libav's may name further files."""
+"""The only format that libav may read: other formats may name further files."""
 
 
 class VideoMaps:
-    """Density maps of an MP4, the k-th decoded picture being frame k; see `PublishedMaps`.
+    """Density maps of an MP4 file; picture k belongs to frame k; see `PublishedMaps`.
 
-    The luma samples come exactly as they are coded, without any change of range or depth, so that
-    10-bit maps hold 0 to 1023. Frames are decoded in order: asking for an earlier one starts over.
+    The luma samples keep their range and depth, so 10-bit maps hold 0 to 1023. Frames are decoded
+    in order: a request for an earlier frame decodes from the start again.
 
     Parameters
     ----------
@@ -37,15 +37,16 @@ class VideoMaps:
     Attributes
     ----------
     size : (height, width)
+        Size of the maps in pixels.
     dtype : numpy dtype
-        uint8 up to 8 bits, uint16 up to 16.
+        uint8 up to 8 bits, uint16 up to 16 bits.
     about : dict
         ``bits`` and ``valid_range`` of the values.
 
     Raises
     ------
     GazeError
-        The file is missing, cut, no MP4, holds no grey video, or is larger than 8192 px on a side.
+        The file is missing, truncated, not MP4, has no grey video, or more than 8192 px per side.
     """
 
     def __init__(self, path: Path) -> None:
@@ -73,12 +74,12 @@ class VideoMaps:
         return int(self._declared)
 
     def density(self, frame: int) -> NDArray[Any]:
-        """Map of a frame, `dtype` [height, width], exactly as published.
+        """Decode the map of `frame` (from 0), `dtype` [height, width], exactly as published.
 
         Raises
         ------
         GazeError
-            It cannot be decoded, or the video ends before it.
+            The map cannot be decoded, or the video ends before it.
         """
         if self._latest is None or frame < self._next - 1:
             self._frames, self._next = self._decoded(), 0

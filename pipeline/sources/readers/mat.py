@@ -1,7 +1,7 @@
-"""MATLAB files, v5 and v7.3 (HDF5), with a bound on what they may claim to hold.
+"""Reader for MATLAB files, v5 and v7.3 (HDF5), with bounds on the size that they may claim.
 
-Values come as MATLAB users think of them whatever the file's version: numeric arrays as arrays,
-text as str, a structure as dict, cells and structure arrays as list.
+Both versions give the same Python values: arrays of numbers as ndarray, text as str, a structure
+as dict, cells and structure arrays as list.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ MAX_ELEMENTS = 1 << 26
 """Largest array that is read: 8192 x 8192."""
 
 MAX_BYTES = 1 << 29
-"""Largest content of a file, once inflated and with all its references followed."""
+"""Largest content of a file, once inflated and with all references followed."""
 
 _NODE_BYTES = 1 << 10
-"""What each HDF5 object counts at least, so that references in a circle come to an end."""
+"""Least size counted per HDF5 object, so that circular references end."""
 
 
 def read_mat(path: Path, *names: str) -> Any:
-    """The first of the named variables that a MATLAB file has.
+    """Read the first of the variables `names` that the MATLAB file `path` has.
 
     Raises
     ------
     GazeError
-        Where the file is missing, damaged, holds none of them, or claims more than `MAX_ELEMENTS`
+        The file is missing, damaged, has none of the variables, or claims more than `MAX_ELEMENTS`
         in an array or `MAX_BYTES` in all.
     """
     import scipy.io
@@ -62,12 +62,12 @@ def read_mat(path: Path, *names: str) -> Any:
 
 
 def mat_names(path: Path) -> list[str]:
-    """Names of the variables of a MATLAB file; raises as `read_mat` does."""
+    """List the variables of the MATLAB file `path`; raises as `read_mat` does."""
     return _names(path, _content(path))
 
 
 def _content(path: Path) -> bytes | None:
-    """A v5 file's content, fit for SciPy; None for HDF5."""
+    """Checked content of a v5 file, for SciPy; None for HDF5."""
     import h5py
 
     check_file(path, MAX_BYTES)
@@ -100,12 +100,12 @@ def _hdf5(path: Path) -> h5py.File:
 
 
 def real_numbers(value: Any) -> NDArray[np.float64]:
-    """Whatever a file holds as an array, float64.
+    """Convert `value`, numbers from a file in any nesting, to a float64 array.
 
     Raises
     ------
     TypeError, ValueError
-        It is text, complex, an object, or ragged.
+        The value is text, complex, an object, or ragged.
     """
     array = np.asarray(value)
     if array.dtype.kind not in "buif":
@@ -131,7 +131,7 @@ def _as_list(value: Any) -> Any:
 
 
 class _Hdf5:
-    """Values of one open HDF5 file, `MAX_BYTES` in all however often they are referred to."""
+    """Values of one open HDF5 file, up to `MAX_BYTES` in all; repeated references count again."""
 
     def __init__(self, path: Path, file: h5py.File) -> None:
         self.path, self.file, self.left = path, file, MAX_BYTES

@@ -1,8 +1,8 @@
-"""MATLAB v5 files, checked before SciPy reads them.
+"""Check of MATLAB v5 files before SciPy reads them.
 
-SciPy trusts the tags of such a file: one type that is not in its tables ends the whole process, not
-only the reading. So every tag is looked at first, and what is compressed is inflated to its end,
-where a checksum tells whether it is whole. Source: "MAT-File Format", The MathWorks.
+SciPy trusts the tags of such a file: an unknown type crashes the whole process. So every tag is
+checked first, and compressed parts are inflated to their end, where a checksum shows whether they
+are whole. Source: "MAT-File Format", The MathWorks.
 """
 
 from __future__ import annotations
@@ -19,16 +19,28 @@ _NUMBERS = frozenset((1, 2, 3, 4, 5, 6, 7, 9, 12, 13))
 _TEXT = frozenset((16, 17, 18))
 _CELL, _STRUCTURE, _OBJECT, _CHARACTERS, _SPARSE = 1, 2, 3, 4, 5
 _BEFORE_MATRICES = {_CELL: 3, _STRUCTURE: 5, _OBJECT: 6}
-"""Elements of an array that come before the arrays it consists of, by its class."""
+"""Number of elements before the arrays that an array consists of, by its class."""
 _LARGEST_CLASS = 15
 _COMPLEX = 1 << 11
 
 Element = tuple[int, int, int]
-"""Type, and where the content begins and ends."""
+"""Type of an element, and the bytes at which its content starts and ends."""
 
 
 def plain_v5(data: bytes, max_bytes: int) -> bytes:
-    """The same file with nothing compressed, every tag of which is as it should be.
+    """Inflate a file's compressed parts and check every tag of it.
+
+    Parameters
+    ----------
+    data : bytes
+        Content of the file.
+    max_bytes : int
+        Largest size once inflated.
+
+    Returns
+    -------
+    bytes
+        The same file without compression.
 
     Raises
     ------
@@ -68,7 +80,7 @@ def _inflated(data: bytes, max_bytes: int) -> bytes:
 
 
 def _element(data: bytes, at: int, end: int, order: str) -> tuple[int, int, int, int]:
-    """Type, begin and end of an element, and where the next one begins."""
+    """Type, start and end of an element, and the start of the next one."""
     if at + 8 > end:
         raise ValueError(f"the file is cut at byte {at}")
     kind, size = struct.unpack_from(order + "II", data, at)
@@ -89,7 +101,7 @@ def _elements(data: bytes, at: int, end: int, order: str) -> Iterator[Element]:
 
 
 def _check(data: bytes, matrix: Element, order: str) -> None:
-    """An array and all that it consists of."""
+    """Check an array and the arrays that it consists of."""
     parts = list(_elements(data, *matrix[1:], order))
     if not parts:
         return

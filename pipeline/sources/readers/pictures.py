@@ -1,4 +1,4 @@
-"""Ground truth published as pictures: density maps and binary fixation maps, a file a frame."""
+"""Reader for ground truth published as pictures: density and fixation maps, one file per frame."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from foveal.pipeline.video.types import Fixations
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 
 _FIXATION_VARIABLES = ("I", "eyeMap")
-"""Names the binary map has in DHF1K's and in STAViS' MATLAB files."""
+"""Names of the binary map in the MATLAB files of DHF1K and of STAViS."""
 
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """Height and width as the file's header tells, in pixels.
+    """Read height and width in pixels from the header of the picture `path`.
 
     Raises
     ------
     GazeError
-        Where the file is missing, no picture, or larger than 8192 px on a side.
+        The file is missing, no picture, or has more than 8192 px per side.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -36,20 +36,24 @@ def picture_size(path: Path) -> tuple[int, int]:
             width, height = picture.size
     except UnidentifiedImageError:
         raise GazeError(f"{path} is not a picture; was it fetched completely?") from None
-    except Exception as error:  # Pillow's readers raise whatever they stumble over
+    except Exception as error:  # Pillow's readers raise errors of many types
         raise GazeError(f"{path} cannot be read: {error}") from None
     if max(height, width) > MAX_SIDE_PX:
-        raise GazeError(f"{path} is {width}x{height}; at most {MAX_SIDE_PX} px a side are read")
+        raise GazeError(f"{path} is {width}x{height}; at most {MAX_SIDE_PX} px per side are read")
     return height, width
 
 
 def read_grey(path: Path) -> NDArray[np.uint8]:
-    """A grey 8-bit picture exactly as stored, uint8 [height, width].
+    """Read the grey 8-bit picture `path` exactly as it is stored.
+
+    Returns
+    -------
+    ndarray, uint8 [height, width]
 
     Raises
     ------
     GazeError
-        Where the picture is unreadable, coloured, or has more than 8 bits.
+        The picture is unreadable, coloured, or has more than 8 bits per channel.
     """
     import cv2
 
@@ -61,7 +65,7 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
     if pixels is None:
         raise GazeError(f"{path} is damaged; fetch it again")
     if pixels.dtype != np.uint8:
-        raise GazeError(f"{path} has {8 * pixels.itemsize} bits a channel; 8 are expected")
+        raise GazeError(f"{path} has {8 * pixels.itemsize} bits per channel; 8 are expected")
     if pixels.ndim == 3:
         grey = pixels[..., 0]
         if (pixels[..., 1:3] != grey[..., None]).any():
@@ -71,7 +75,13 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
 
 
 class PictureMaps:
-    """Density pictures, the k-th path being frame k."""
+    """Density maps in picture files, one per frame; see `PublishedMaps`.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Files in the order of the frames.
+    """
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self.paths = tuple(paths)
@@ -80,12 +90,23 @@ class PictureMaps:
         return len(self.paths)
 
     def density(self, frame: int) -> NDArray[np.uint8]:
-        """Density picture of a frame, uint8 [height, width], exactly as published."""
+        """Read the map of `frame` (from 0), uint8 [height, width], exactly as published."""
         return read_grey(self.paths[frame])
 
 
 def read_fixated(path: Path) -> NDArray[np.bool_]:
-    """Fixated pixels of a binary fixation map (a picture or a MATLAB file), bool [h, w]."""
+    """Read the binary fixation map `path`, a picture or a MATLAB file.
+
+    Returns
+    -------
+    ndarray, bool [height, width]
+        True where somebody fixated.
+
+    Raises
+    ------
+    GazeError
+        The file is missing, damaged, or no map.
+    """
     if path.suffix.lower() != ".mat":
         return read_grey(path) > 0
     try:
@@ -102,12 +123,21 @@ def read_fixated(path: Path) -> NDArray[np.bool_]:
 def points_of_pictures(
     paths: Sequence[Path], height_px: int, width_px: int, attributes: Mapping[str, Any]
 ) -> Fixations:
-    """Every set pixel of binary fixation maps, the k-th path being frame k.
+    """Read every set pixel of binary fixation maps as a point.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Files in the order of the frames.
+    height_px, width_px : int
+        Size of the video.
+    attributes : mapping
+        Stored with the points.
 
     Raises
     ------
     GazeError
-        Where a map cannot be read or is not of the video's size.
+        A map cannot be read or has another size than the video.
     """
     found = [np.empty((0, 3), np.int64)]
     for frame, path in enumerate(paths):

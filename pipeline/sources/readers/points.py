@@ -1,4 +1,4 @@
-"""From gaze in screen pixels to fixated points: the steps that all raw gaze has in common."""
+"""Steps from gaze in screen pixels to fixated points that all datasets of raw gaze share."""
 
 from __future__ import annotations
 
@@ -17,35 +17,30 @@ from foveal.pipeline.video.types import Fixations
 GazeMapping = Literal["pairwise", "authors"]
 
 POOLED = "all"
-"""Observer id of points whose observers a dataset does not tell apart."""
+"""Observer id of points where a dataset does not publish who looked."""
 
 
 def only_pairwise(fixations: GazeSelection | None) -> None:
-    """Refuse `mapping: authors`, a slip of DHF1K's script, for any other dataset.
-
-    Raises
-    ------
-    RecipeError
-    """
+    """Refuse `fixations` with ``mapping: authors``, an error in DHF1K's script, by RecipeError."""
     if fixations is not None and fixations.mapping != "pairwise":
         raise RecipeError(
-            f"fixations.mapping: {fixations.mapping} belongs to DHF1K alone; write pairwise"
+            f"fixations.mapping: {fixations.mapping} is for DHF1K only; write pairwise"
         )
 
 
 def round_half_away(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Nearest integer, halves away from zero, as MATLAB's ``round`` (NumPy's rounds to even)."""
+    """Round `values`, halves away from zero as MATLAB's ``round`` (NumPy rounds them to even)."""
     return np.copysign(np.floor(np.abs(values) + 0.5), values)
 
 
 @dataclass(frozen=True)
 class ScreenFit:
-    """A video shown at the screen's full width, centred vertically.
+    """A video shown at the full width of a screen, centred vertically.
 
     Attributes
     ----------
     screen_height_px, screen_width_px : int
-        The screen that gaze is measured on.
+        Size of the screen that gaze is measured on.
     """
 
     screen_height_px: int
@@ -58,16 +53,24 @@ class ScreenFit:
         height_px: int,
         width_px: int,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-        """Screen pixels to pixels of the video, and which of them lie on it.
+        """Map screen pixels to pixels of the video.
 
         The rule of DHF1K's ``record_mapping.m``: scale to the width, subtract the upper border,
         round half away from zero, keep 0 < x < width and 0 < y < height (counted from 1).
 
+        Parameters
+        ----------
+        x_screen, y_screen : ndarray, float64 [n]
+            Pixels of the screen.
+        height_px, width_px : int
+            Size of the video.
+
         Returns
         -------
         x, y : ndarray, float64 [n]
-            0-based pixels.
+            Pixels of the video, counted from 0.
         inside : ndarray, bool [n]
+            Whether the pixel is on the video.
         """
         scale = width_px / self.screen_width_px
         border = (self.screen_height_px - height_px / scale) / 2
@@ -78,7 +81,15 @@ class ScreenFit:
 
 
 class PointsBuilder:
-    """Collects the points of observer after observer, counting what is left out and why."""
+    """Collects the points of all observers, and counts what is left out by reason.
+
+    Attributes
+    ----------
+    excluded : Counter
+        Samples left out, by reason.
+    samples_read : int
+        Samples of all observers, including those left out.
+    """
 
     def __init__(self) -> None:
         self.excluded: Counter[str] = Counter()
@@ -88,7 +99,15 @@ class PointsBuilder:
         self._columns: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]] = []
 
     def count(self, reason: str, left_out: int | NDArray[np.bool_]) -> None:
-        """Count samples left out: how many, or those that are True."""
+        """Count samples that are left out.
+
+        Parameters
+        ----------
+        reason : str
+            Why they are left out.
+        left_out : int or ndarray, bool [n]
+            Number of samples, or a mask whose True values count.
+        """
         self.excluded[reason] += int(np.sum(left_out))
 
     def add(
@@ -101,15 +120,16 @@ class PointsBuilder:
         read: int,
         used: NDArray[Any],
     ) -> None:
-        """Points of one observer.
+        """Add the points of one observer.
 
         Parameters
         ----------
         subject : str
+            Observer id.
         frame, x, y : ndarray [n]
-            Of each point.
+            Frame and pixel of each point, counted from 0.
         read : int
-            Samples of this observer, those left out too.
+            Samples of this observer, including those left out.
         used : ndarray [m]
             Frame of each sample that the points come from.
         """
@@ -119,7 +139,7 @@ class PointsBuilder:
         self.samples_read += read
 
     def build(self, attributes: Mapping[str, Any]) -> Fixations:
-        """All points sorted by frame, observers in the order they were added within a frame."""
+        """Sort all points by frame, then by order of `add`; store `attributes` with them."""
         empty = (np.empty(0, np.int32), np.empty(0, np.float32), np.empty(0, np.float32))
         columns = list(zip(*(self._columns or [empty]), strict=True))
         frame = np.concatenate(columns[0])
@@ -146,22 +166,22 @@ class PointsBuilder:
 
 
 def _frames(values: NDArray[Any]) -> NDArray[np.int32]:
-    """As int32; what no video is long enough for becomes a frame that every video lacks."""
+    """Frames as int32; numbers beyond its range become its largest value."""
     return np.asarray(np.clip(values, -1, np.iinfo(np.int32).max), np.int32)
 
 
 def pixels_of_frames(
     frame: NDArray[Any], x: NDArray[Any], y: NDArray[Any], mapping: GazeMapping
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
-    """The distinct pixels one observer fixated in each frame.
+    """Find the distinct pixels that one observer fixated in each frame.
 
     Parameters
     ----------
     frame, x, y : ndarray [n]
-        Whole numbers, one sample an item, not negative.
+        Whole numbers from 0, one per sample.
     mapping : {'pairwise', 'authors'}
-        Each sample's own (x, y), or every x of a frame with every y of it, which is what indexing
-        a matrix with two vectors does in DHF1K's ``record_mapping.m``.
+        ``pairwise``: each sample's own (x, y). ``authors``: every x of a frame with every y of it,
+        because DHF1K's ``record_mapping.m`` indexes a matrix with two vectors.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Reader for SMI BeGaze text exports: tab-separated, one header line, one sample a line."""
+"""Reader for SMI BeGaze text exports: tab-separated, one header line, one sample per line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from foveal.errors import GazeError
 from foveal.pipeline.sources.readers.files import check_file
 
 MAX_FILE_BYTES = 1 << 30
-"""Larger gaze files are refused: three days of one observer at 250 Hz fit into it."""
+"""Larger files are refused; this holds three days of one observer at 250 Hz."""
 
 _TIME, _X, _Y, _EVENT = ("Time", "L POR X [px]", "L POR Y [px]", "L Event Info")
 _MAX_HEADER_BYTES = 1 << 16
@@ -21,16 +21,16 @@ _NO_POSITION = ("", "-", ".")
 
 @dataclass(frozen=True)
 class SmiGaze:
-    """The samples of one recording that lie in a fixation.
+    """The samples of one recording that belong to a fixation.
 
     Attributes
     ----------
     time_us : ndarray, int64 [n]
-        Microseconds since the recording's first sample (of any kind).
+        Microseconds since the first sample of the recording (of any kind).
     x, y : ndarray, float64 [n]
-        Point of regard in pixels of the screen, as written.
+        Point of regard in pixels of the screen, as recorded.
     samples, blinks, others : int
-        Samples in the file, those in a blink, and those in neither fixation nor blink.
+        Number of samples in the file, in blinks, and in neither fixations nor blinks.
     """
 
     time_us: NDArray[np.int64]
@@ -42,7 +42,7 @@ class SmiGaze:
 
 
 def read_smi_text(path: Path) -> SmiGaze:
-    """Read one observer's recording of one video.
+    """Read the recording of one observer and one video from the file `path`.
 
     A sample belongs to a fixation where its event starts with ``F``, as in DHF1K's
     ``record_mapping.m``. Samples of other kinds may lack a position.
@@ -50,7 +50,7 @@ def read_smi_text(path: Path) -> SmiGaze:
     Raises
     ------
     GazeError
-        Naming file and line where the file is missing, empty or not what its header says.
+        The file is missing, empty or not what its header says; the message names file and line.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -66,7 +66,7 @@ def read_smi_text(path: Path) -> SmiGaze:
             raise GazeError(
                 f"{path}, line 1: the header lacks {', '.join(missing)}; it reads {names!r:.200}"
             )
-        # One thread: only then does Arrow know the number of a bad line.
+        # Arrow knows the number of a bad line only where it reads with one thread.
         table = csv.read_csv(
             path,
             csv.ReadOptions(use_threads=False),

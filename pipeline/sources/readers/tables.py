@@ -1,4 +1,4 @@
-"""Plain text tables of numbers without a header, as eye trackers export them."""
+"""Reader for plain text tables of numbers without a header, as eye trackers export them."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def read_table(path: Path, columns: Sequence[str], text: Sequence[str] = ()) -> 
     ----------
     path : Path
     columns : sequence of str
-        What each column is, in order; every line must have them all.
+        Names of the columns in order; every line must have all of them.
     text : sequence of str
-        Those that hold text; all others must be finite numbers.
+        Columns that hold text; all others must hold finite numbers.
 
     Raises
     ------
     GazeError
-        Naming file and line.
+        The file is missing or a line is not as described; the message names file and line.
     """
     import pandas as pd
 

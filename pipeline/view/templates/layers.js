@@ -10,11 +10,11 @@ const GROUPS = [
 ];
 const DEFAULT_OPACITY = { picture: 1, heat: 0.75, flow: 0.85, arrows: 0.9, points: 1, mask: 1 };
 
-// The colours of maps, as previews and reports have them (matplotlib's inferno from 0.3 on).
+// The colours of maps, as in previews and reports (matplotlib's inferno from 0.3 on).
 const RAMP = "linear-gradient(90deg, #64156e, #932667 20%, #bb3754 36%, #dd513a 52%, #f3771a 66%, #fca50a 78%, #f6d746 90%, #fcffa4)";
 
 const layerPanel = {
-  // Settings of the video's layers: of the link, of the video before, or by what they are.
+  // Settings of the layers: from the link, from the previous video, or the defaults.
   adopt(video) {
     const before = state.layers;
     const wanted = state.wantedLayers;
@@ -97,7 +97,7 @@ const layerPanel = {
     layer.observers.forEach((name, n) => {
       const dot = element("i", {});
       dot.style.background = layer.colours[n];
-      const chip = element("button", { "aria-pressed": String(!state.hiddenObservers.has(key(name))), title: "Show or hide; double-click shows this one alone" }, dot, element("span", { class: "cut" }, name));
+      const chip = element("button", { "aria-pressed": String(!state.hiddenObservers.has(key(name))), title: "Show or hide; double-click shows only this one" }, dot, element("span", { class: "cut" }, name));
       chip.addEventListener("click", () => {
         const hidden = state.hiddenObservers;
         if (!hidden.delete(key(name))) hidden.add(key(name));
@@ -119,7 +119,7 @@ const layerPanel = {
     more.append(chips);
   },
 
-  // What the ends of the colours stand for.
+  // Values at the ends of the colours.
   legend(layer, more) {
     if (layer.form !== "heat" && layer.form !== "flow") return;
     stage.scale(layer).then(({ low, high }) => {
@@ -160,7 +160,7 @@ const layerPanel = {
   },
 };
 
-// What the arrays hold under the pointer, while the picture rests.
+// Values of the arrays under the pointer, while the video is stopped.
 const pixel = {
   place: null,
   busy: false,

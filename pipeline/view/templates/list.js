@@ -1,4 +1,4 @@
-// The list of videos: thumbnails as they come into sight, search, sort.
+// The list of videos: thumbnails when they become visible, search, sort.
 
 const PAGE_ROWS = 120;
 const NO_PICTURE = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAAAAACH5BAEAAAAALAAAAAABAAEAAAICRAEAOw==";
@@ -64,7 +64,7 @@ const list = {
       .map((row) => [this.key(row), row])
       .sort(([a, first], [b, second]) => {
         const lacks = (a ?? null) === null;
-        if (lacks !== ((b ?? null) === null)) return lacks ? 1 : -1; // what is not known comes last
+        if (lacks !== ((b ?? null) === null)) return lacks ? 1 : -1; // unknown values come last
         const order = typeof a === "string" ? a.localeCompare(b, "en", { numeric: true }) : a - b;
         return sign * order || first.video.localeCompare(second.video, "en", { numeric: true });
       })
@@ -157,7 +157,7 @@ list.ends = new IntersectionObserver((entries) => {
   }
 });
 
-// Two at a time, the latest first, so that the player's own requests are never behind them.
+// Two at a time, the latest first, so that the player need not wait for them.
 async function fetchThumbnails() {
   while (fetching < 2 && waiting.length) {
     const image = waiting.pop();
@@ -171,7 +171,7 @@ async function fetchThumbnails() {
         thumbnails.set(video, URL.createObjectURL(blob));
         image.src = thumbnails.get(video);
       })
-      .catch(() => {}) // the row stays without a picture; opening it says why
+      .catch(() => {}) // the row has no picture; opening the video shows the error
       .finally(() => { fetching -= 1; fetchThumbnails(); });
   }
 }

@@ -1,8 +1,8 @@
-// Asking the server. Everything a store says comes as JSON or numbers and is shown as text only.
+// Requests to the server. Names of a store arrive as JSON and are shown only as text.
 
 const $ = (id) => document.getElementById(id);
 
-// Inside a notebook the browser keeps no cookie for this page: there the token stays in the link.
+// Inside a notebook the browser keeps no cookie for this page: so the token stays in the link there.
 const token = new URLSearchParams(location.search).get("token");
 const framed = window.top !== window;
 if (location.search && !framed) history.replaceState(null, "", location.pathname + location.hash);

@@ -72,7 +72,7 @@ const player = {
       }
       this.sync(false);
     } else {
-      // The clock waits for the picture, so that no frame is passed over unseen.
+      // The clock waits for the picture, so that every frame is shown.
       const wait = Math.min(target, Math.max(state.frame, 0) + 1);
       const at = stage.ready(wait) ? wait : target;
       this.base = state.seconds[at];
@@ -189,7 +189,7 @@ function showVideo(made, seconds, moment) {
   $("scrub").max = String(made.frames - 1);
   $("frame").max = String(made.frames - 1);
   for (const id of ["first", "back", "play", "on", "last", "scrub", "frame", "export", "copy", "compare"]) $(id).disabled = false;
-  say(made.layers.length ? "" : "Nothing to draw yet", "Only the timeline of this video is complete. What is built next appears here by itself.");
+  say(made.layers.length ? "" : "Nothing to draw yet", "Only the timeline of this video is complete. What the build completes appears here without a reload.");
   layerPanel.build();
   stage.layout();
   tracks.build();
@@ -238,7 +238,7 @@ function showNothing(video, why) {
 
 let refreshing = false;
 let failedAt = null; // version of the list when a video could not be shown
-// After a build has replaced or added something: the same moment of what is there now.
+// After a build has replaced or added arrays: show the same moment again.
 async function refreshVideo() {
   if (refreshing || !wantedVideo) return;
   refreshing = true;
@@ -248,7 +248,7 @@ async function refreshVideo() {
     const made = await askJson("/api/video", { video: wantedVideo, known });
     if (!made.unchanged) await openVideo(wantedVideo, { frame: state.video ? state.frame : null });
   } catch {
-    /* the next look says what is wrong */
+    /* the next request reports the error */
   } finally {
     refreshing = false;
   }
@@ -300,8 +300,9 @@ function toggleSound() {
   player.sync(true);
 }
 
-function followLink() {
-  const link = readLink();
+// The event has the new link even where noteLink has since replaced it by the link of the old moment.
+function followLink(event) {
+  const link = readLink(event ? new URL(event.newURL).hash : location.hash);
   if (link.speed) player.setSpeed(link.speed);
   if (link.compare !== null && link.compare !== state.compare) toggleCompare();
   if (link.video === null) return false;
@@ -347,7 +348,7 @@ function pressed(event) {
   if (event.key === "Escape") { openList(false); target.blur(); return; }
   const typing = target.matches("input:not([type=range]):not([type=checkbox]), select, textarea");
   if (typing) return;
-  // Sliders keep their arrows, buttons their space, except the player's own.
+  // Arrow keys of sliders and the space key of buttons keep their meaning, except in the player.
   if (target.matches("input[type=range]") && target.id !== "scrub" && event.key.startsWith("Arrow")) return;
   if (target.matches("button, summary, input[type=checkbox]") && event.key === " " && target.id !== "play") return;
   if (/^[1-9]$/.test(event.key) && state.video) {
@@ -395,7 +396,7 @@ function start() {
   click("direction", () => {
     list.rising = !list.rising;
     $("direction").textContent = list.rising ? "↑" : "↓";
-    $("direction").setAttribute("aria-label", list.rising ? "Rising order; press for falling" : "Falling order; press for rising");
+    $("direction").setAttribute("aria-label", list.rising ? "Ascending order; press for descending" : "Descending order; press for ascending");
     list.filter();
   });
   $("scrub").addEventListener("input", () => player.seek(Number($("scrub").value)));

@@ -126,7 +126,7 @@ class Points {
     return this.loading.get(number);
   }
 
-  // Points of a frame as [x, y, subject]; none where they are not there yet.
+  // Points of a frame as [x, y, subject]; none before they are loaded.
   *of(frame) {
     const part = this.parts.get(Math.floor(frame / POINT_FRAMES));
     if (frame < 0 || !part) return;
@@ -180,7 +180,7 @@ const stage = {
     }
   },
 
-  // What the panels are: one, or one for each map and each motion beside each other.
+  // The panels: one, or one per map and per motion side by side.
   layout() {
     const shown = this.shownLayers();
     const alone = state.compare ? shown.filter((layer) => ["heat", "flow"].includes(layer.form)) : [];
@@ -330,7 +330,7 @@ const stage = {
     });
   },
 
-  // At rest: what a step to either side needs.
+  // While stopped: load what a step to either side needs.
   around(frame) {
     if (!state.video || state.playing || frame < 0) return;
     this.ahead = new AbortController();
@@ -342,7 +342,7 @@ const stage = {
     }
   },
 
-  // What is needed next, in the direction of play.
+  // Load what is needed next, in the direction of play.
   prefetch(frame, ahead = 2) {
     if (!state.video || frame < 0) return;
     for (const layer of this.shownLayers()) {

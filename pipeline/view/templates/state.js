@@ -25,9 +25,9 @@ const keep = {
   },
 };
 
-function readLink() {
+function readLink(hash) {
   const found = {};
-  for (const part of location.hash.slice(1).split("&")) {
+  for (const part of hash.slice(1).split("&")) {
     const at = part.indexOf("=");
     if (at > 0) found[part.slice(0, at)] = part.slice(at + 1);
   }
@@ -93,7 +93,7 @@ const THEMES = ["auto", "light", "dark"];
 function applyTheme(theme) {
   if (theme === "auto") delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = theme;
-  const name = theme === "auto" ? "as the system has them" : theme;
+  const name = theme === "auto" ? "as in the system settings" : theme;
   $("theme").setAttribute("aria-label", `Colours: ${name}`);
   $("theme").title = `Colours: ${name}`;
   keep.set("theme", theme);

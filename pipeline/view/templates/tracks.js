@@ -27,7 +27,7 @@ const tracks = {
     this.rows();
   },
 
-  // Metrics come after the rest: finding them takes the server a moment.
+  // Metrics come last: the server needs a moment to find them.
   async addScores(video) {
     try {
       const scores = await askJson("/api/scores", { video: video.video, v: video.version });
@@ -45,7 +45,7 @@ const tracks = {
 
   key: (track) => track.id,
 
-  // Of metrics, NSS is open until others are chosen.
+  // Of the metrics, only NSS is shown until others are chosen.
   isOpen(track) {
     if (this.closed.has(this.key(track))) return false;
     return !track.metric || track.metric === "nss" || this.closed.has(`+${this.key(track)}`);
@@ -57,7 +57,7 @@ const tracks = {
     this.axis = element("canvas", { height: AXIS_PX, role: "img", "aria-label": "Time" });
     const axis = element("div", { class: "track axis" }, element("div", { class: "label" }), this.axis);
     const rows = this.open.map((each) => each.row);
-    if (!rows.length) rows.push(element("p", { class: "empty" }, state.video.tracks.length ? "All timelines are hidden; Choose brings them back." : "No array of this video has a timeline yet."));
+    if (!rows.length) rows.push(element("p", { class: "empty" }, state.video.tracks.length ? "All timelines are hidden; show them by Choose." : "No array of this video has a timeline yet."));
     $("rows").replaceChildren(axis, ...rows);
     for (const canvas of $("rows").querySelectorAll("canvas")) this.listen(canvas);
     this.draw();
@@ -80,7 +80,7 @@ const tracks = {
     return { track, row, canvas, output, series, version: state.video.version, problem: "" };
   },
 
-  // Fetch what is open, part by part, from where the playhead is.
+  // Fetch the open timelines part by part, starting at the playhead.
   async fill() {
     this.run += 1;
     const run = this.run;
@@ -90,7 +90,7 @@ const tracks = {
     await Promise.all(jobs);
   },
 
-  // One question at a time, and none while the picture waits for its own.
+  // One request at a time, and none while the picture waits for its own.
   async turn() {
     for (;;) {
       const asking = this.asking;
@@ -319,7 +319,7 @@ const tracks = {
       pen.fillStyle = colour;
       pen.strokeStyle = colour;
       if (perPixel >= 1 || form !== "line") {
-        // A column of pixels, or of a frame, from the least to the greatest of its values.
+        // A column of pixels, or of a frame, from its smallest to its largest value.
         const columns = perPixel >= 1 ? Math.floor(width) : Math.ceil(high - low) + 1;
         const points = [];
         for (let column = 0; column < columns; column++) {

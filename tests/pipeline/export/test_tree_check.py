@@ -40,7 +40,7 @@ def test_a_whole_tree_has_no_problems(url: str, tree: Path) -> None:
     found = check_tree(url, tree)
     assert (found.videos, found.files, found.problems) == (2, 5, ())
     assert check_tree(url, tree, videos=["a"]).problems == (
-        ("b", "is of no video that was asked for"),
+        ("b", "belongs to no video that was asked for"),
     )
 
 
@@ -50,7 +50,7 @@ def colour(path: Path) -> None:
 
 SPOILT: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "missing": (lambda t: (t / "a/0002.png").unlink(), "a", "1 of 3 files are missing: 0002.png"),
-    "one more": (lambda t: colour(t / "a/0004.png"), "a", "1 files are of no frame: 0004.png"),
+    "one more": (lambda t: colour(t / "a/0004.png"), "a", "1 files belong to no frame: 0004.png"),
     "named otherwise": (lambda t: (t / "a/0001.png").rename(t / "a/1.png"), "a", "no frame: 1.png"),
     "coloured": (lambda t: colour(t / "a/0001.png"), "a/0001.png", "RGB"),
     "another size": (

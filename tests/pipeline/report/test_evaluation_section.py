@@ -111,7 +111,7 @@ def test_a_store_that_cannot_be_written_to_is_scored_nevertheless(store: Store) 
     (Path(store.location.url) / "evaluation.json/in the way").mkdir(parents=True)
     done = evaluate(store, "--metrics", "nss", "--baselines", "none")
     assert "saliency_oracle" in done.stdout
-    assert "not kept for the report" in done.stderr
+    assert "not stored for the report" in done.stderr
 
 
 def test_a_damaged_evaluation_spoils_no_report(store: Store) -> None:

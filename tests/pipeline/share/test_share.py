@@ -65,7 +65,7 @@ def test_a_store_comes_back_as_it_went(hub: Any, store: Path, tmp_path: Path) ->
     moved, warnings = push_store(store, ADDRESS)
     assert hub.private == {"me/small": True}
     assert moved.files == moved.moved == len(contents(store))
-    assert warnings == ["small: nothing is known of its terms; ask those whose videos they are"]
+    assert warnings == ["small: its terms are not known; ask the owners of the videos"]
     back = tmp_path / "back.zarr"
     pulled = pull_store(ADDRESS, back)
     assert pulled.moved == moved.files
@@ -142,14 +142,14 @@ def test_the_card_says_what_it_is_whose_and_warns(hub: Any, store: Path) -> None
 
     edit_root(Location(store), forbidding)
     write_small_index(Location(store))
-    with pytest.raises(FovealError, match=r"its terms forbid to hand it on.*without --public"):
+    with pytest.raises(FovealError, match=r"its terms forbid to pass it on.*without --public"):
         push_store(store, ADDRESS, public=True)
     assert hub.repositories == {}
     _, warnings = push_store(store, ADDRESS)
     card = hub.files("me/small")["README.md"].decode()
     head, rest = card.removeprefix("---\n").split("\n---", 1)
     assert yaml.safe_load(head)["tags"][0] == "saliency"
-    assert f"> **Before you hand it on:** {warnings[0]}" in rest
+    assert f"> **Before you pass it on:** {warnings[0]}" in rest
     assert "Cite: " in rest
     assert "foveal pull hf://datasets/me/small small.zarr" in rest
     assert "| train | 1 | 9 |" in rest
@@ -190,7 +190,7 @@ def test_the_command_line_tells_what_was_done(hub: Any, store: Path, tmp_path: P
     shown = CliRunner().invoke(app, ["push", str(store), ADDRESS])
     assert shown.exit_code == 0, shown.output
     assert "all compared" in shown.stdout
-    assert "note: small: nothing is known of its terms" in shown.stderr
+    assert "note: small: its terms are not known" in shown.stderr
     shown = CliRunner().invoke(app, ["pull", ADDRESS, str(tmp_path / "b.zarr"), "--json"])
     assert shown.exit_code == 0, shown.output
     assert yaml.safe_load(shown.stdout)["address"] == ADDRESS

@@ -161,6 +161,12 @@ def test_a_link_to_another_moment_is_followed_in_the_open_page(open_page):
     page.page.evaluate("() => { location.hash = '#video=001&frame=11&layers=density' }")
     page.at(11)
     assert page.layers() == {"density"}
+    # Also where the page writes the link of the old moment before it hears of the new one.
+    page.page.evaluate(
+        "() => { const old = location.href; location.hash = '#video=001&frame=6';"
+        " history.replaceState(null, '', old) }"
+    )
+    page.at(6)
     page.page.evaluate(f"() => {{ location.hash = '#video={quote(EVIL)}&frame=8' }}")
     page.page.wait_for_selector("body[data-frame='8']")
     assert not page.wrong

@@ -57,6 +57,10 @@ class Walkers:
         return {"kind": "walkers"}
 
 
+def folder_name(video: str) -> str:
+    return f"walk_{video}"
+
+
 DATASET = Dataset(
     "walkers",
     "Walkers",
@@ -66,4 +70,5 @@ DATASET = Dataset(
     density=DensityConstants(gaussian(3.0)),
     citation="A. Stranger, Walkers, 2026.",
     terms="public domain",
+    folder_name=folder_name,
 )

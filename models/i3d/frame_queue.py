@@ -1,8 +1,8 @@
-"""The way of frames into a network that runs step by step: checked, prepared, and waiting."""
+"""This module checks and prepares frames, and holds them until the step network reads them."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -10,27 +10,30 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from foveal.errors import InputError
-from foveal.models.i3d.network import I3D, IN_CHANNELS, Endpoint, check_endpoint
-from foveal.models.i3d.preprocess import Preprocessing, check_preprocessing, preprocess
+from foveal.models.i3d.layers import IN_CHANNELS, Endpoint, check_name
+from foveal.models.i3d.network import I3D
+from foveal.models.i3d.preprocess import Preprocessing, preprocess
 from foveal.models.i3d.runner import Precision, StepRunner
 
 
-class Stream:
-    """What both ways have in common: frames come in, are prepared, and wait on the device."""
+class FrameQueue:
+    """Prepared frames of one video that wait on the device; see `WindowFeatures`."""
 
     def __init__(
         self,
         network: I3D,
-        endpoint: str,
-        preprocessing: str,
+        endpoint: Endpoint,
+        preprocessing: Preprocessing,
         scale_flow_on_resize: bool,
         size: tuple[int, int],
         device: str,
         precision: Precision,
     ) -> None:
+        check_name("endpoint", endpoint, get_args(Endpoint))
+        check_name("preprocessing", preprocessing, get_args(Preprocessing))
         self.tower = network.tower
-        self.endpoint: Endpoint = check_endpoint(endpoint)
-        self.preprocessing: Preprocessing = check_preprocessing(preprocessing)
+        self.endpoint: Endpoint = endpoint
+        self.preprocessing: Preprocessing = preprocessing
         self.scale_flow_on_resize = scale_flow_on_resize
         self.size = size
         self._runner = StepRunner(network, self.endpoint, device, precision, size)
@@ -40,7 +43,7 @@ class Stream:
         self._finished = False
 
     def _take(self, values: ArrayLike) -> None:
-        """Check and prepare new frames, and put them behind those that wait."""
+        """Check and prepare new frames, and add them to those that wait."""
         if self._finished:
             raise RuntimeError("this video is finished; make a new object for the next one")
         array = np.asarray(values)
@@ -66,7 +69,7 @@ class Stream:
             self._waiting.append(self._runner.steps.frames(x))
 
     def _frames(self) -> Tensor:
-        """The waiting frames as one tensor."""
+        """Return the waiting frames as one tensor."""
         if len(self._waiting) > 1:
             self._waiting = [torch.cat(self._waiting)]
         return self._waiting[0]
@@ -82,21 +85,10 @@ class Stream:
 
     @property
     def kept_bytes(self) -> int:
-        """Bytes of frames and activations held at present; they do not grow with the video."""
+        """Bytes of frames and activations held now; they do not grow with the video."""
         waiting = sum(x.numel() * x.element_size() for x in self._waiting)
         return waiting + self._runner.kept_bytes
 
-    def parameters(self) -> dict[str, Any]:
-        """Return what determines the numbers, apart from the weights."""
-        return {
-            "tower": self.tower,
-            "endpoint": self.endpoint,
-            "preprocessing": self.preprocessing,
-            "scale_flow_on_resize": self.scale_flow_on_resize,
-            "size": list(self.size),
-            "precision": self._runner.requested,
-        }
-
     def provenance(self) -> dict[str, Any]:
-        """Return what ran: device, precision, batch sizes, fallbacks, operations."""
+        """Return what ran, see `StepRunner.provenance`."""
         return self._runner.provenance()
