@@ -19,7 +19,7 @@ from foveal.cli import app
 from foveal.errors import FovealError, MissingDependency, RecipeError
 from foveal.flows.cluster import local_cluster
 from foveal.flows.compute import Each, on_cluster
-from foveal.storage import reader
+from foveal.storage import catalogue
 from foveal.storage.evaluation import stored_scores
 from foveal.storage.location import Location
 from foveal.storage.reader import Store, open_store
@@ -45,7 +45,7 @@ def cluster() -> Iterator[str]:
 def test_the_table_of_videos_tells_what_the_marks_tell(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader, "_FEW_VIDEOS", 0)
+    monkeypatch.setattr(catalogue, "_FEW_VIDEOS", 0)
     opened = open_store(store.location.url)
     told = opened.contents(["001", "002", "601", "none"])
     assert told == opened.contents_now(list(opened))
