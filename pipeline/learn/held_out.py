@@ -5,21 +5,18 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import logging
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from foveal.errors import RecipeError
 from foveal.pipeline.learn.settings import AUTO, TrainSettings
+from foveal.pipeline.sources import known_dataset
 from foveal.storage.reader import Store, open_store
 
 log = logging.getLogger(__name__)
 
 VALIDATION_SPLIT = "val"
 """The split that `AUTO` takes, in stores that have it."""
-
-_SHOT = {"hollywood2": re.compile(r"(.*\d)_\d+")}
-"""By dataset, the names of shots: shots of one film are never divided."""
 
 
 @dataclass(frozen=True)
@@ -125,12 +122,8 @@ def _by_split(
 
 
 def _share(store: Store, videos: Sequence[str], share: float, seed: int) -> tuple[str, ...]:
-    shot = _SHOT.get(store.dataset)
-
-    def whole(video: str) -> str:
-        match = shot.fullmatch(video) if shot else None
-        return match[1] if match else video
-
+    dataset = known_dataset(store.dataset)
+    whole = str if dataset is None else dataset.film
     names = sorted({whole(video) for video in videos}, key=lambda name: _draw(name, seed))
     if len(names) < 2:
         raise RecipeError(

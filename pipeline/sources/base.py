@@ -198,6 +198,9 @@ class Dataset:
     folder_name : callable
         Gives the name of the folder in which the authors publish the pictures of a video, from the
         video's id; exports use it.
+    film : callable
+        Gives the film that a video is a shot of, from the video's id. Trainings never divide the
+        shots of one film between training and validation. By default each video is a film.
     """
 
     kind: str
@@ -211,3 +214,4 @@ class Dataset:
     redistribution: Literal["allowed", "unclear", "forbidden"] = "unclear"
     recipe: str = ""
     folder_name: Callable[[str], str] = str
+    film: Callable[[str], str] = str

@@ -61,4 +61,5 @@ DATASET = Dataset(
     citation=mathe.CITATION,
     redistribution="forbidden",
     terms=mathe.TERMS + "https://www.di.ens.fr/~laptev/actions/hollywood2/",
+    film=lambda shot: re.sub(r"(?<=\d)_\d+$", "", shot),
 )
