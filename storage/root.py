@@ -90,10 +90,13 @@ def _check_place(location: Location) -> dict[str, Any] | None:
     if existing is None:
         names = [name for name in location.list_folder("") if not name.endswith(".partial")]
         if set(names) - {JOURNAL}:
-            raise StoreError(
-                f"{location} is not a foveal store and not empty ({', '.join(names[:3])}, …); "
-                "choose another place"
-            )
+            # Another build may have made the store between the two looks.
+            existing = check_format(location)
+            if existing is None:
+                raise StoreError(
+                    f"{location} is not a foveal store and not empty ({', '.join(names[:3])}, …); "
+                    "choose another place"
+                )
     return existing
 
 

@@ -26,7 +26,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "ntire2026.md"
 
 def five_commands() -> list[list[str]]:
     section = PAGE.read_text(encoding="utf-8").split("## Five commands")[1]
-    block = re.search(r"^```\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    block = re.search(r"^```sh\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
     assert block is not None
     return [shlex.split(line)[1:] for line in block[1].splitlines()]
 

@@ -307,3 +307,20 @@ def test_the_record_says_who_it_is(tmp_path: Path) -> None:
         assert (found.id, found.work) == (claims.id, "w")
         values = json.loads(location.read(f"{HOLDERS}/{claims.id}") or b"")
         assert str(found) == f"process {values['pid']} on {values['host']}"
+
+
+def test_a_store_that_another_build_makes_meanwhile_is_joined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    location = Location(tmp_path / "store.zarr")
+    listed = Location.list_folder
+
+    def made_before_the_listing(self: Location, folder: str) -> list[str]:
+        monkeypatch.setattr(Location, "list_folder", listed)
+        create_store(Location(tmp_path / "store.zarr"), "test", {})
+        return listed(self, folder)
+
+    monkeypatch.setattr(Location, "list_folder", made_before_the_listing)
+    with store_lock(location, "build x"):
+        create_store(location, "test", {})
+    assert verify(location) == []
