@@ -214,7 +214,7 @@ class Build:
             plan.quarantined[video.id] = record
 
     def remember(self, plan: BuildPlan) -> None:
-        """Write what planning found: wanted stages, quarantined videos, files that were moved."""
+        """Write what a `plan` found: wanted stages, quarantined videos, files that were moved."""
         with self._whole_store() as location:
             write_wanted(location, plan.wanted)
         for result in plan.settled:
@@ -233,12 +233,13 @@ class Build:
                     write_mark(location, replace(mark, provenance=kept))
 
     def run(self, video: str, recompute: Collection[str] = ()) -> VideoResult:
-        """Process one video by its id; errors of the video become its result.
+        """Process one `video` by its id; errors of the video become its result.
 
         Unusable input is quarantined and not tried again until it, or the recipe, changes. Anything
         else (a lost device, a defect) is a failure and tried again by the next build. I/O errors of
         the machine are raised, so that the caller can retry; so is a decoder killed by a signal.
-        A video that another process has claimed gets the status "elsewhere".
+        A video that another process has claimed gets the status "elsewhere". Stages in `recompute`
+        are computed again although they are complete.
 
         Raises
         ------
@@ -256,7 +257,7 @@ class Build:
         return result
 
     def settled_elsewhere(self, videos: Sequence[str]) -> BuildPlan:
-        """Plan the videos that other processes had claimed and have released."""
+        """Plan those of the `videos` whose claims other processes have released."""
         free = [name for name in videos if self.claims is None or self.claims.free(name)]
         return self.plan(free) if free else BuildPlan()
 

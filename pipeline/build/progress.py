@@ -23,13 +23,15 @@ class Listener(Protocol):
     """
 
     def planned(self, to_do: Mapping[str, int], settled: Sequence[VideoResult]) -> None:
-        """The build has a plan: bytes of each raw video by id, and results known already."""
+        """The build has a plan: `to_do` has the bytes of each raw video by its id, `settled` the
+        results that are known already."""
 
     def started(self, video: str) -> None:
-        """A video has begun."""
+        """Work on a `video` has begun."""
 
     def advanced(self, video: str, frames: int, expected: int | None, meter: Meter) -> None:
-        """So many frames of a video are done; the meter says where the time went."""
+        """So many `frames` of the `expected` ones of a `video` are done; the `meter` says where the
+        time went."""
 
     def ended(self, result: VideoResult) -> None:
         """A video is complete, quarantined or failed, as its `result` says."""
