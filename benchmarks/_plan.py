@@ -27,7 +27,7 @@ PLANS = {
     "cluster": Plan(120, 45, "--repeats 1 --videos 8 --seconds 0.5"),
     "decode": Plan(45, 6, "--frames 150 --repeats 3"),
     "density": Plan(5, 4, "--repeats 11"),
-    "encodings": Plan(8, 6, "--frames 12"),
+    "flow_encodings": Plan(8, 6, "--frames 12"),
     "features": Plan(40, 15, "--clip-frames 8 --repeats 1"),
     "feeding": Plan(150, 40, "--networks lsts_rgb --steps 1"),
     "flow": Plan(300, 25, "--methods tvl1 dis raft_small --sizes 112x112 --pairs 4 --repeats 1"),

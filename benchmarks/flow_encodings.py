@@ -2,7 +2,7 @@
 
 The flow is TV-L1 at 112x112 of the demo's first clip, or of --clip. The peer is float32.
 
-    python benchmarks/encodings.py [--clip FILE] [--frames 60] [--json]
+    python benchmarks/flow_encodings.py [--clip FILE] [--frames 60] [--json]
 """
 
 from __future__ import annotations
