@@ -66,7 +66,7 @@ def test_a_build_is_seen_while_it_runs(watched: tuple[Location, dict[str, Any]])
     assert {"frames", "flow_tvl1", "density", "decoder"} <= seen["shares"].keys()
     assert sum(seen["shares"].values()) == pytest.approx(1)
     assert list(seen["shares"].values()) == sorted(seen["shares"].values(), reverse=True)
-    assert seen["left_seconds"] > 0
+    assert seen["left_seconds"] >= 0  # rounded: what is left may take no tenth of a second
     assert seen["last"] is None
 
 
