@@ -81,7 +81,9 @@ class Each:
         # connection over it, and the client would wait for ever.
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Sending large graph")
-            shared: Any = self._client.submit(_load, cloudpickle.dumps(function), pure=False)
+            shared: Any = self._client.submit(
+                cloudpickle.loads, cloudpickle.dumps(function), pure=False
+            )
         submitted = [
             self._client.submit(_call, shared, item, pure=False, resources=self._resources)
             for item in items
@@ -95,10 +97,6 @@ class Each:
                     f"a worker of the cluster has no module {error.name}; install on its machine "
                     "the packages that this one has"
                 ) from error
-
-
-def _load(pickled: bytes) -> Any:
-    return cloudpickle.loads(pickled)
 
 
 def _call(function: Callable[[Item], Result], item: Item) -> Result:

@@ -64,6 +64,23 @@ def assert_only_whole_work_is_left(store: Path) -> None:
     assert [problem for problem in verify(Location(store)) if not problem.is_note] == []
 
 
+PARENT, SESSION = 1, 3
+"""Fields of ``/proc/N/stat`` after the command's name."""
+
+
+def living(field: int, value: int) -> list[int]:
+    """Processes that live and have this value in a field: `PARENT` or `SESSION`."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        if int(fields[field]) == value and fields[0] != "Z":
+            found.append(int(stat.parent.name))
+    return found
+
+
 def own_environment(home: Path, **more: str) -> dict[str, str]:
     environment = {**os.environ, "PREFECT_HOME": str(home), **more}
     if "PREFECT_API_URL" not in more:

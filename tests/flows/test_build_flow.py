@@ -17,6 +17,7 @@ import yaml
 from builds import recipe_values
 from prefect import flow, get_run_logger
 from prefect.utilities.callables import parameter_schema
+from stopping import SESSION, living
 
 from foveal.errors import RecipeError
 from foveal.flows.artifacts import Bar, artifact_key
@@ -218,24 +219,12 @@ def test_a_killed_command_takes_its_server_along_and_goes_on(raw: Path, tmp_path
     process.send_signal(signal.SIGKILL)
     process.wait()
     deadline = time.monotonic() + 20
-    while _alive_in_session(process.pid) and time.monotonic() < deadline:
+    while living(SESSION, process.pid) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not _alive_in_session(process.pid)
+    assert not living(SESSION, process.pid)
     again = subprocess.run(
         [*command, "--json"], env=environment, capture_output=True, text=True, check=True
     )
     told = json.loads(again.stdout)
     assert told["counts"]["quarantined"] == told["counts"]["failed"] == 0
     assert not Build.open(Recipe.load(path)).plan().to_do
-
-
-def _alive_in_session(session: int) -> list[str]:
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rsplit(")", 1)[1].split()
-        except OSError:
-            continue
-        if int(fields[3]) == session and fields[0] != "Z":
-            found.append(stat.parent.name)
-    return found

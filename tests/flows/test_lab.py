@@ -34,8 +34,10 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from stopping import (
     FRAMES,
     ONE_BATCH_TAKES_MINUTES,
+    PARENT,
     assert_only_whole_work_is_left,
     ffmpegs,
+    living,
     own_environment,
     runs_of,
     until,
@@ -135,19 +137,6 @@ def cancelled(lab: Lab, run: UUID, store: Path, clips: Path) -> None:
     until(lambda: [task.state_name for task in runs_of(run)[1]] == ["Cancelled"], 10)
 
 
-def children_of_session(leader: int) -> list[int]:
-    """Living processes that a process started, each with a session of its own."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rsplit(")", 1)[1].split()
-        except OSError:
-            continue
-        if int(fields[1]) == leader and fields[0] != "Z":
-            found.append(int(stat.parent.name))
-    return found
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_lab_takes_over(long_clips: Path, tmp_path: Path) -> None:
@@ -159,7 +148,7 @@ def test_a_lab_takes_over(long_clips: Path, tmp_path: Path) -> None:
     with lab_at(tmp_path / "prefect") as lab:
         assert lab.said.startswith("http://127.0.0.1:"), "it prints the address of the UI"
         assert "build-store, build-nightly, train-model" in lab.said
-        parts = children_of_session(lab.process.pid)
+        parts = living(PARENT, lab.process.pid)
         assert len(parts) == 2, "the server and the worker"
         _deployed_as_written()
 
